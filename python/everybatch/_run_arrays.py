@@ -1,0 +1,140 @@
+"""What a run is made of: the arrays with their types and shapes, the sections of its config, and the checks on both.
+
+The same checks serve `Run(...)` and `load_run`, so that nothing read from a disk is trusted more than an argument.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch.errors import ArgumentError, suggest
+
+__all__ = ["ARRAYS", "OPTIONAL", "STATES", "check_arrays", "check_config"]
+
+Array = npt.NDArray[Any]
+
+# name -> (dtype, named dimensions); arrays that name the same dimension must agree on its length
+ARRAYS: dict[str, tuple[type[np.generic], tuple[str, ...]]] = {
+    "train_loss": (np.float32, ("steps",)),
+    "train_accuracy": (np.float32, ("steps",)),
+    "train_seconds": (np.float64, ("steps",)),
+    "eval_step": (np.int64, ("evaluations",)),
+    "test_loss": (np.float32, ("evaluations",)),
+    "test_accuracy": (np.float32, ("evaluations",)),
+    "class_accuracy": (np.float32, ("evaluations", "classes")),
+    "eval_seconds": (np.float64, ("evaluations",)),
+    "confusion": (np.int64, ("classes", "classes")),
+    "test_indices": (np.int64, ("measured test images",)),
+    "predictions": (np.uint8, ("evaluations", "measured test images")),
+}
+OPTIONAL = frozenset({"predictions"})
+STATES = ("finished", "interrupted", "stopped", "diverged", "failed")
+
+
+def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plain JSON copy of `config`, after checking the entries that a `Run` computes with.
+
+    Raises
+    ------
+    ArgumentError
+        An entry is missing, has the wrong type or is out of range, or the config is not JSON.
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a dict, not {type(config).__name__}")
+    try:
+        # The round trip makes a saved and loaded run's config equal to this one (tuples become lists).
+        plain: dict[str, Any] = json.loads(json.dumps(dict(config), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"config cannot be written as JSON: {error}") from error
+
+    for section in ("network", "dataset", "training", "status"):
+        if not isinstance(plain.get(section), dict):
+            raise ArgumentError(f"config lacks the section {section!r} (a dict)")
+    for name in ("train", "test"):
+        _whole_number(plain, "dataset", name, least=1)
+    for name in ("batch_size", "steps_per_epoch"):
+        _whole_number(plain, "training", name, least=1)
+    _whole_number(plain, "training", "seed", least=0)
+    if not isinstance(plain["training"].get("shuffle"), bool):
+        raise ArgumentError("config['training']['shuffle'] must be true or false")
+    classes = plain["dataset"].get("classes")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise ArgumentError("config['dataset']['classes'] must be a list of class names, at least one")
+    if plain["status"].get("state") not in STATES:
+        raise ArgumentError(
+            f"config['status']['state'] is {plain['status'].get('state')!r}; it must be one of {', '.join(STATES)}"
+        )
+    if plain["status"].get("diverged_at") is not None:
+        _whole_number(plain, "status", "diverged_at", least=0)
+    return plain
+
+
+def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict[str, Array]:
+    """Return read-only views of `arrays`, after checking names, types and shapes against `ARRAYS` and `config`.
+
+    Raises
+    ------
+    ArgumentError
+        An array is missing, unknown, of another type, of a shape at odds with the others, or holds impossible values.
+    """
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays must be a dict of NumPy arrays, not {type(arrays).__name__}")
+    for name in arrays:
+        if name not in ARRAYS:
+            raise ArgumentError(f"a run has no array named {name!r}.{suggest(str(name), ARRAYS)}")
+    missing = [name for name in ARRAYS if name not in arrays and name not in OPTIONAL]
+    if missing:
+        raise ArgumentError(f"the array {missing[0]!r} is missing")
+
+    lengths: dict[str, tuple[int, str]] = {"classes": (len(config["dataset"]["classes"]), "the list of class names")}
+    views: dict[str, Array] = {}
+    for name, (dtype, dimensions) in ARRAYS.items():
+        if name not in arrays:
+            continue
+        array = arrays[name]
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"the array {name!r} must be a NumPy array, not {type(array).__name__}")
+        if array.dtype != dtype:
+            raise ArgumentError(f"the array {name!r} has dtype {array.dtype}; it must be {np.dtype(dtype)}")
+        if array.ndim != len(dimensions):
+            expected = " x ".join(dimensions)
+            raise ArgumentError(f"the array {name!r} has shape {array.shape}; it must be {expected}")
+        for length, dimension in zip(array.shape, dimensions, strict=True):
+            known, where = lengths.setdefault(dimension, (length, repr(name)))
+            if length != known:
+                raise ArgumentError(
+                    f"the array {name!r} of shape {array.shape} holds {length} {dimension}, but {where} holds {known}"
+                )
+        view = array.view()
+        view.flags.writeable = False
+        views[name] = view
+    _check_values(views, config)
+    return views
+
+
+def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> None:
+    """Refuse values that would make an index or an axis wrong later."""
+    steps, eval_step = len(arrays["train_loss"]), arrays["eval_step"]
+    if eval_step.size and (eval_step[0] < 0 or eval_step[-1] > steps or np.any(np.diff(eval_step) <= 0)):
+        raise ArgumentError(f"the array 'eval_step' must rise from evaluation to evaluation, within 0 to {steps} steps")
+    test = config["dataset"]["test"]
+    indices = arrays["test_indices"]
+    if indices.size and (indices.min() < 0 or indices.max() >= test):
+        raise ArgumentError(f"the array 'test_indices' must index the test set of {test} images")
+    for name in ("train_accuracy", "test_accuracy", "class_accuracy"):
+        values = arrays[name][np.isfinite(arrays[name])]
+        if values.size and (values.min() < 0 or values.max() > 1):
+            raise ArgumentError(f"the array {name!r} must hold fractions between 0 and 1")
+    if arrays["confusion"].min() < 0:
+        raise ArgumentError("the array 'confusion' holds a negative count")
+
+
+def _whole_number(config: Mapping[str, Any], section: str, name: str, *, least: int) -> None:
+    value = config[section].get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ArgumentError(f"config[{section!r}][{name!r}] is {value!r}; it must be a whole number, at least {least}")

@@ -1,0 +1,435 @@
+"""`Dataset`: the images and labels of one classification problem, checked once and never changed.
+
+Everything after this file may rely on what is promised here: uint8 pixels, C-contiguous arrays, labels in
+range, nothing empty, a mean and a deviation that can be divided by.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import html
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from everybatch.errors import ArgumentError, DataError, ShapeError
+
+__all__ = ["Dataset"]
+
+_CHANNELS = (1, 3, 4)
+_MOST_CLASSES = 256  # predictions are recorded as uint8
+_BLOCK = 4096  # images looked at together, so that checks and conversions need little extra memory
+
+
+class Dataset:
+    """Training and test images of one classification problem.
+
+    Images may be NumPy arrays, torch tensors or nested lists: ``(N, H, W)`` grey, ``(N, H, W, C)`` with 1, 3
+    or 4 channels, or ``(N, C, H, W)`` where the shape leaves no doubt (1, 3 or 4 channels second, not last).
+    Pixels are uint8, other integers in 0 to 255, booleans (become 0 and 255), or floats in [0, 1] (become
+    ``round(255 x)``). Labels are whole numbers ``(N,)`` or ``(N, 1)``.
+
+    An array that is already uint8 and C-contiguous is not copied: the data set holds a read-only view of it,
+    and a later change of the original changes the data set too. The caller's arrays themselves are never
+    changed.
+
+    Parameters
+    ----------
+    train_images, test_images
+        Images as above. Both sets have the same height, width and channels.
+    train_labels, test_labels
+        The class of each image, from 0 to the number of classes less one.
+    classes
+        Names of the classes, at most 256. Without them there are as many classes as the largest label says
+        (at least two), named ``"0"``, ``"1"``, ...
+    mean, std
+        Mean and standard deviation of pixels in [0, 1], one number or one for each channel. Without them they
+        are computed from the training images, over all pixels of a channel (a constant channel gets deviation
+        1).
+    name
+        Short name for tables and files.
+    source
+        One plain line that says where the data came from.
+
+    Attributes
+    ----------
+    train_images, test_images : uint8 ``(N, H, W)`` or ``(N, H, W, C)``, C-contiguous, read-only
+    train_labels, test_labels : int64 ``(N,)``, read-only
+    classes : tuple of str
+    mean, std : tuple of float, one for each channel
+
+    Raises
+    ------
+    TypeError
+        For arrays that do not hold numbers (objects, text) and sparse ones.
+    ShapeError
+        For images that are not shaped as above or differ between the two sets, and for labels of a wrong
+        shape.
+    DataError
+        For empty sets, unequal numbers of images and labels, pixels or labels out of range or not finite.
+    ArgumentError
+        For a wrong `classes`, `mean` or `std`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).integers(0, 256, (100, 28, 28), dtype=np.uint8)
+    >>> data = Dataset(images, np.arange(100) % 10, images[:20], np.arange(20) % 10, name="noise")
+    >>> data
+    Dataset('noise': 100 training and 20 test images of 1x28x28, 10 classes)
+    """
+
+    train_images: npt.NDArray[np.uint8]
+    train_labels: npt.NDArray[np.int64]
+    test_images: npt.NDArray[np.uint8]
+    test_labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    name: str
+    source: str
+
+    def __init__(
+        self,
+        train_images: npt.ArrayLike | torch.Tensor,
+        train_labels: npt.ArrayLike | torch.Tensor,
+        test_images: npt.ArrayLike | torch.Tensor,
+        test_labels: npt.ArrayLike | torch.Tensor,
+        *,
+        classes: Iterable[object] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        name: str = "custom",
+        source: str = "arrays given in Python",
+    ) -> None:
+        images = {"train": _images(train_images, "train_images"), "test": _images(test_images, "test_images")}
+        labels = {"train": _labels(train_labels, "train_labels"), "test": _labels(test_labels, "test_labels")}
+        for which in ("train", "test"):
+            if len(images[which]) != len(labels[which]):
+                raise DataError(
+                    f"{which}_images has {len(images[which]):,} images but {which}_labels has "
+                    f"{len(labels[which]):,} labels; there must be one label for each image"
+                )
+        shapes = [images[which].shape[1:] for which in ("train", "test")]
+        if shapes[0] != shapes[1]:
+            raise ShapeError(
+                f"training images are {_size(shapes[0])} but test images are {_size(shapes[1])}; "
+                "bring both to one size and number of channels"
+            )
+        names = _class_names(classes, max(int(labels[which].max()) for which in labels) + 1)
+        for which in ("train", "test"):
+            _check_range(labels[which], len(names), f"{which}_labels", named=classes is not None)
+
+        # By way of __dict__, because assignment is refused: a data set that changes under a run would belie
+        # it.
+        self.__dict__.update(
+            train_images=_read_only(images["train"]),
+            train_labels=_read_only(labels["train"]),
+            test_images=_read_only(images["test"]),
+            test_labels=_read_only(labels["test"]),
+            classes=names,
+            name=str(name),
+            source=str(source),
+        )
+        channels = self.image_shape[0]
+        computed = _moments(self.train_images) if mean is None or std is None else ((), ())
+        self.__dict__["mean"] = computed[0] if mean is None else _per_channel(mean, channels, "mean")
+        self.__dict__["std"] = computed[1] if std is None else _per_channel(std, channels, "std")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"cannot set {name!r}: a Dataset does not change; build a new one")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickling forgets that arrays are read-only.
+        self.__dict__.update({k: _read_only(v) if isinstance(v, np.ndarray) else v for k, v in state.items()})
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, 2 to 256."""
+        return len(self.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image: what a network's input shape must be."""
+        height, width, *channels = self.train_images.shape[1:]
+        return (channels[0] if channels else 1, height, width)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over shapes, images and labels of both sets: equal for equal data."""
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(repr(array.shape).encode())
+            little_endian = array if array.dtype == np.uint8 else array.astype("<i8", copy=False)
+            digest.update(little_endian.data)
+        return digest.hexdigest()
+
+    def subset(self, train: int | None = None, test: int | None = None, seed: int = 0) -> Dataset:
+        """Return a smaller data set, drawn without replacement, each class in proportion.
+
+        The same numbers and seed always draw the same images. They keep their order, and the subset keeps
+        `classes`, `mean` and `std`, so that a model of one fits the other.
+
+        Parameters
+        ----------
+        train, test
+            How many training and test images to draw; None keeps them all.
+        seed
+            Any integer from 0.
+
+        Raises
+        ------
+        ArgumentError
+            If a number is below 1 or above the number of images, or `seed` is negative.
+        """
+        if not isinstance(seed, int) or seed < 0:
+            raise ArgumentError(f"seed must be an integer from 0, not {seed!r}")
+        keep_train = _draw(self.train_labels, train, (seed, 0), "train")
+        keep_test = _draw(self.test_labels, test, (seed, 1), "test")
+        return Dataset(
+            self.train_images[keep_train],
+            self.train_labels[keep_train],
+            self.test_images[keep_test],
+            self.test_labels[keep_test],
+            classes=self.classes,
+            mean=self.mean,
+            std=self.std,
+            name=self.name,
+            source=f"{self.source}; subset(train={train}, test={test}, seed={seed})",
+        )
+
+    def __repr__(self) -> str:
+        shape = "x".join(str(n) for n in self.image_shape)
+        return (
+            f"Dataset({self.name!r}: {len(self.train_labels):,} training and {len(self.test_labels):,} "
+            f"test images of {shape}, {self.num_classes} classes)"
+        )
+
+    def _repr_html_(self) -> str:
+        names = ", ".join(self.classes[:12]) + (", ..." if self.num_classes > 12 else "")
+        rows = {
+            "images": f"{len(self.train_labels):,} training, {len(self.test_labels):,} test",
+            "shape": "channels {}, height {}, width {}".format(*self.image_shape),
+            f"{self.num_classes} classes": names,
+            "mean, std": "; ".join(f"{m:.4f}, {s:.4f}" for m, s in zip(self.mean, self.std, strict=True)),
+            "source": self.source,
+        }
+        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table><caption>Dataset <b>{html.escape(self.name)}</b></caption>{cells}</table>"
+
+
+def _numbers(given: object, what: str) -> npt.NDArray[Any]:
+    """Turn arrays, tensors and nested lists into a NumPy array of numbers, without a copy where possible."""
+    if isinstance(given, torch.Tensor):
+        if given.layout != torch.strided:
+            raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
+        given = given.detach().cpu()
+        if given.dtype == torch.bfloat16:  # NumPy has no such type
+            given = given.float()
+        given = given.numpy()
+    elif hasattr(given, "toarray") and hasattr(given, "nnz"):
+        raise TypeError(f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape")
+    try:
+        array = np.asarray(given)
+    except ValueError as error:  # NumPy says "inhomogeneous shape" and little else
+        raise ShapeError(f"{what} is not a regular array ({error}); give every image the same size") from error
+    if array.dtype.kind not in "buif":
+        hint = {
+            "O": "often images of unequal size, or None among them; bring them to one size and np.stack them",
+            "U": "turn names into numbers with classes, labels = np.unique(names, return_inverse=True)",
+        }.get(array.dtype.kind, "pass integers or floats")
+        raise TypeError(f"{what} has dtype {array.dtype}, which does not hold plain numbers; {hint}")
+    return array
+
+
+def _images(given: object, what: str) -> npt.NDArray[np.uint8]:
+    """Check images; return uint8 ``(N, H, W)``, or ``(N, H, W, C)`` with 3 or 4 channels, C-contiguous."""
+    array = _numbers(given, what)
+    if array.size == 0:
+        raise DataError(f"{what} is empty (shape {array.shape}); at least one image is needed")
+    accepted = "expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4"
+    if array.ndim == 4:
+        if array.shape[3] not in _CHANNELS:
+            if array.shape[1] not in _CHANNELS:
+                raise ShapeError(f"{what} has shape {array.shape}, which has no axis of 1, 3 or 4 channels; {accepted}")
+            array = array.transpose(0, 2, 3, 1)
+        if array.shape[3] == 1:
+            array = array[..., 0]
+    elif array.ndim != 3:
+        hint = ""
+        if array.ndim == 2 and (side := math.isqrt(array.shape[1])) ** 2 == array.shape[1] > 1:
+            hint = f"; if the images are flattened, pass {what}.reshape(-1, {side}, {side})"
+        raise ShapeError(f"{what} has shape {array.shape}; {accepted}{hint}")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    pixels = np.empty(array.shape, np.uint8)
+    if array.dtype.kind == "f":
+        _check_floats(array, what)
+    for start in range(0, len(array), _BLOCK):
+        block = array[start : start + _BLOCK]
+        if array.dtype.kind == "b":
+            pixels[start : start + _BLOCK] = block * np.uint8(255)
+        elif array.dtype.kind == "f":
+            # At least float32: in float16 the steps near 255 are too coarse to round.
+            wide = block.astype(np.promote_types(block.dtype, np.float32), copy=False)
+            pixels[start : start + _BLOCK] = np.rint(wide * 255)
+        else:
+            wrong = (block < 0) | (block > 255)
+            if wrong.any():
+                at = tuple(int(i) for i in np.argwhere(wrong)[0])
+                raise DataError(
+                    f"{what} has a pixel of {block[at]} at index {(at[0] + start, *at[1:])}; "
+                    "integer pixels must be from 0 to 255"
+                )
+            pixels[start : start + _BLOCK] = block
+    return pixels
+
+
+def _check_floats(array: npt.NDArray[Any], what: str) -> None:
+    """Refuse pixels that are NaN or infinite (how many, and the first), then pixels outside [0, 1]."""
+    broken, first, low, high = 0, (0,), math.inf, -math.inf
+    for start in range(0, len(array), _BLOCK):
+        block = array[start : start + _BLOCK]
+        finite = np.isfinite(block)
+        if not finite.all():
+            if not broken:
+                at = tuple(int(i) for i in np.argwhere(~finite)[0])
+                first = (at[0] + start, *at[1:])
+            broken += int(block.size - np.count_nonzero(finite))
+        elif not broken:
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
+    if broken:
+        raise DataError(
+            f"{what} has {broken:,} NaN or infinite pixels, the first at index {first}; repair or drop them"
+        )
+    if low < 0 or high > 1:
+        looks = (
+            "they look like pixels from 0 to 255 kept as floats: pass them as integers, .astype('uint8')"
+            if low >= 0 and 1 < high <= 255
+            else "they look already normalised: pass the raw pixels; the data set normalises them itself"
+        )
+        raise DataError(f"{what} has float pixels from {low:g} to {high:g}, outside [0, 1]; {looks}")
+
+
+def _labels(given: object, what: str) -> npt.NDArray[np.int64]:
+    """Check that labels are whole numbers, one for each image, and return them as int64 ``(N,)``."""
+    array = _numbers(given, what)
+    if array.size == 0:
+        raise DataError(f"{what} is empty (shape {array.shape}); at least one label is needed")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and (np.count_nonzero(array, axis=1) == 1).all() and (array.max(axis=1) == 1).all():
+        raise DataError(f"{what} of shape {array.shape} is one-hot; pass class numbers: {what}.argmax(axis=1)")
+    if array.ndim != 1:
+        raise ShapeError(f"{what} has shape {array.shape}; expected (N,), one class number for each image")
+    if array.dtype.kind == "f":
+        wrong = ~np.isfinite(array) | (array != np.rint(array))
+    else:
+        wrong = np.zeros(array.shape, bool)
+    wrong |= array < 0
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(f"{what}[{at}] is {array[at]}; labels must be whole numbers from 0")
+    if array.max() >= _MOST_CLASSES:  # before the cast, which could overflow
+        _check_range(array, _MOST_CLASSES, what, named=False)
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _check_range(labels: npt.NDArray[Any], count: int, what: str, *, named: bool) -> None:
+    wrong = labels >= count
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        why = f"there are {count} names in classes" if named else f"there can be at most {count} classes"
+        raise DataError(f"{what}[{at}] is {labels[at]}, but {why}, so labels go from 0 to {count - 1}")
+
+
+def _class_names(given: Iterable[object] | None, needed: int) -> tuple[str, ...]:
+    if given is None:
+        return tuple(str(i) for i in range(max(needed, 2)))
+    if isinstance(given, (str, bytes)):
+        raise TypeError(f"classes must be a list of names, not the one text {given!r}")
+    names = tuple(str(name) for name in given)
+    if len(names) > _MOST_CLASSES:
+        raise DataError(f"classes has {len(names)} names; there can be at most {_MOST_CLASSES} classes")
+    if len(names) < 2:
+        raise ArgumentError(f"classes has {len(names)} names; a classifier needs at least 2")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ArgumentError(f"classes has the name {twice!r} more than once; every class needs its own")
+    return names
+
+
+def _moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of each channel, of pixels in [0, 1].
+
+    From the counts of the 256 pixel values, in whole numbers, so that no rounding depends on size or order.
+    """
+    channels = images.shape[3] if images.ndim == 4 else 1
+    means, deviations = [], []
+    for channel in range(channels):
+        plane = images[..., channel] if images.ndim == 4 else images
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(plane), _BLOCK):
+            counts += np.bincount(plane[start : start + _BLOCK].reshape(-1), minlength=256)
+        pairs = list(enumerate(counts.tolist()))
+        number = sum(count for _, count in pairs)
+        total = sum(value * count for value, count in pairs)
+        squares = sum(value * value * count for value, count in pairs)
+        spread = math.sqrt(number * squares - total * total)
+        means.append(total / (number * 255))
+        deviations.append(spread / (number * 255) if spread else 1.0)
+    return tuple(means), tuple(deviations)
+
+
+def _per_channel(given: float | Sequence[float], channels: int, what: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(v) for v in np.asarray(given, np.float64).reshape(-1))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} must be a number or one number for each channel, not {given!r}") from error
+    if len(values) == 1:
+        values *= channels
+    if len(values) != channels:
+        raise ArgumentError(f"{what} has {len(values)} values, but the images have {channels} channels")
+    for value in values:
+        if what == "std" and not (math.isfinite(value) and value > 0):
+            raise ArgumentError(f"std must be finite and above 0, not {value:g}; pixels are divided by it")
+        if what == "mean" and not 0 <= value <= 1:
+            raise ArgumentError(f"mean is of pixels in [0, 1] and cannot be {value:g}; divide it by 255 if need be")
+    return values
+
+
+def _draw(labels: npt.NDArray[np.int64], count: int | None, seed: tuple[int, int], what: str) -> Any:
+    """Choose `count` ascending indices, each class in proportion, the largest remainders rounded up."""
+    if count is None:
+        return slice(None)
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"{what} must be a number of images or None, not {count!r}")
+    if not 1 <= count <= len(labels):
+        raise ArgumentError(f"{what}={count} images cannot be drawn from {len(labels):,}; choose 1 to {len(labels):,}")
+    have = np.bincount(labels)
+    quota, remainder = np.divmod(have * count, len(labels))
+    short = count - int(quota.sum())
+    quota[np.argsort(-remainder, kind="stable")[:short]] += 1
+    # Raw generator output, because NumPy promises that it stays the same from version to version; choice()
+    # may change.
+    keys = np.random.PCG64(seed).random_raw(len(labels))
+    order = np.lexsort((keys, labels))  # class by class, shuffled within each
+    starts = np.cumsum(have) - have
+    chosen = [order[s : s + q] for s, q in zip(starts, quota, strict=True)]
+    return np.sort(np.concatenate(chosen))
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    channels = f" with {shape[2]} channels" if len(shape) == 3 else " grey"
+    return f"{shape[0]}x{shape[1]}{channels}"

@@ -1,0 +1,15 @@
+"""Pictures of runs, drawn with matplotlib.
+
+Every function takes one run or several (a list, or a dict from label to run); a run may also be the folder of a saved
+one, or the bare numbers. Each draws into `ax`, or into a new figure, returns the Axes, and shows nothing by itself.
+No global matplotlib setting is changed.
+"""
+
+from ._accuracy import accuracy
+from ._class_accuracy import class_accuracy
+from ._class_bars import class_bars
+from ._compare import compare
+from ._confusion import confusion
+from ._losses import losses
+
+__all__ = ["accuracy", "class_accuracy", "class_bars", "compare", "confusion", "losses"]

@@ -1,0 +1,65 @@
+"""`accuracy`: training and test accuracy, zoomed to where a run spends most of its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ._curves import AXES, label_x
+from ._inputs import Drawable, as_sources
+from ._style import check_choice, new_axes, percent_axis, tidy, title
+from ._train_test import draw_pairs, mark_divergence, pair
+from ._zoom import zoomed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["accuracy"]
+
+
+def accuracy(
+    runs: Drawable,
+    *,
+    labels: Sequence[str] | None = None,
+    x: str = "step",
+    smooth: int | None = None,
+    zoom: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the training accuracy of every mini-batch, its running mean, and the test accuracy.
+
+    Parameters
+    ----------
+    runs
+        A run, the folder of a saved run, a list of accuracies in [0, 1] (one for each batch), or a list or dict of
+        these. One run is drawn in two colours, training and test; several get a colour and a marker each, the test
+        accuracy dashed.
+    labels
+        Names for several runs. By default what differs between their settings.
+    x
+        ``"step"`` (mini-batches), ``"epoch"`` or ``"seconds"`` (training and evaluation together).
+    smooth
+        Batches in the centred running mean; 1 for none. By default a fiftieth of the run, none below 60 batches.
+    zoom
+        Fit the y axis to the last four fifths of the run; its first climb comes in from below. False: 0 to 100 %.
+    ax
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    TypeError, ArgumentError
+        Something that cannot be drawn, with a sentence that says what could.
+    """
+    check_choice("x", x, tuple(AXES))
+    sources = as_sources(runs, labels, plot="accuracy", ndim=1)
+    pairs = [pair(source, "accuracy", x=x, window=smooth, plot="accuracy") for source in sources]
+    ax = new_axes(ax)
+    draw_pairs(ax, pairs, mean=True, location="lower right")
+    ax.set_ylim(*zoomed([line.y for one in pairs for line in one.lines]) if zoom else (0, 1.02))
+    mark_divergence(ax, pairs)
+    label_x(ax, x)
+    percent_axis(ax)
+    ax.set_ylabel("accuracy")
+    tidy(ax)
+    title(ax, [source.run for source in sources])
+    return ax

@@ -1,0 +1,127 @@
+"""Curves: which numbers of a run to draw against what, smoothing, and fewer points than pixels can show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch.errors import ArgumentError
+from everybatch.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["AXES", "Curve", "bare", "curve", "decimate", "label_x", "smooth", "window_for"]
+
+Doubles = npt.NDArray[np.float64]
+AXES = {"step": "mini-batches", "epoch": "epochs", "seconds": "seconds"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Numbers over mini-batches (or epochs, or seconds): `x` (n,), `y` (n,) or (n, classes)."""
+
+    x: Doubles
+    y: Doubles
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def curve(run: Run, metric: str, x: str) -> Curve:
+    """Return one recorded quantity over `x`: step, epoch or seconds since the start."""
+    y = np.asarray(getattr(run, metric), dtype=np.float64)
+    # The loss of the batch that step t was taken on stands at t, beside the test loss right after that step.
+    at = np.arange(1, run.steps + 1) if metric.startswith("train") else run.eval_step
+    if x == "epoch":
+        return Curve(at / (run.config["training"]["steps_per_epoch"]), _finite(y))
+    if x == "seconds":
+        spent = np.concatenate([[0.0], run.train_seconds])
+        spent[run.eval_step] += run.eval_seconds
+        return Curve(np.cumsum(spent)[at], _finite(y))
+    return Curve(at.astype(np.float64), _finite(y))
+
+
+def bare(values: Doubles, x: str, plot: str) -> Curve:
+    """Return bare numbers as a curve over 1, 2, 3, ..."""
+    if x != "step":
+        raise ArgumentError(f"plots.{plot}: bare numbers have no {AXES[x]}; leave x='step' or give a Run")
+    return Curve(np.arange(1.0, len(values) + 1), _finite(values))
+
+
+def window_for(n: int, asked: int | None) -> int:
+    """Return the width of the smoothing window, odd: a fiftieth of `n` points, at most 1001; 1 is no smoothing."""
+    if asked is not None:
+        if not isinstance(asked, int | np.integer) or isinstance(asked, bool):
+            raise TypeError(f"smooth must be a whole number of points, or None, not {type(asked).__name__}")
+        if asked < 0:
+            raise ArgumentError(f"smooth must be 0 or 1 (none) or a number of points to smooth over, not {asked}")
+        return max(1, min(int(asked), n)) | 1
+    return 1 if n < 60 else min(n // 50, 1001) | 1
+
+
+def smooth(data: Curve, window: int, *, mean: bool = False, points: int = 1200) -> Curve:
+    """Return the centred running median (or mean) of a curve, at no more than about `points` places.
+
+    At the beginning the window is cut on both sides, so that the first steep fall stays where it is; at the end only
+    on the side that has no numbers, so that the end is as smooth as the rest. NaN is left out; where a whole window is
+    NaN, so is the result. A median is not moved by single bad batches; a mean suits accuracies of small batches, which
+    only take a few values.
+    """
+    n = len(data)
+    if window <= 1 or n == 0:
+        return data
+    places = np.unique(np.linspace(0, n - 1, min(n, points)).astype(int))
+    middle = np.mean if mean else np.median
+    half = window // 2
+    y = np.full((len(places), *data.y.shape[1:]), np.nan)
+    for row, place in enumerate(places):
+        reach = min(half, place)
+        part = data.y[place - reach : place + half + 1 if reach == half else place + reach + 1]
+        if data.y.ndim == 1:
+            part = part[~np.isnan(part)]
+            y[row] = middle(part) if len(part) else np.nan
+        else:
+            known = ~np.isnan(part).any(axis=0)
+            y[row, known] = middle(part[:, known], axis=0)
+            for column in np.flatnonzero(~known):  # rare: a class without test images, or a gap
+                values = part[~np.isnan(part[:, column]), column]
+                y[row, column] = middle(values) if len(values) else np.nan
+    return Curve(data.x[places], y)
+
+
+def decimate(data: Curve, points: int = 3000) -> Curve:
+    """Return a curve that looks the same with at most about `points` points: each stretch's lowest and highest.
+
+    Peaks survive, which they would not if every n-th point was drawn.
+    """
+    n = len(data)
+    if n <= points:
+        return data
+    edges = np.linspace(0, n, points // 2 + 1).astype(int)
+    low = np.where(np.isnan(data.y), np.inf, data.y)
+    high = np.where(np.isnan(data.y), -np.inf, data.y)
+    keep = {0, n - 1}
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        keep |= {start + int(low[start:stop].argmin()), start + int(high[start:stop].argmax())}
+    chosen = np.array(sorted(keep))
+    return Curve(data.x[chosen], data.y[chosen])
+
+
+def label_x(ax: Axes, x: str) -> None:
+    """Label the x axis and start it at 0."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    ax.set_xlabel(AXES[x])
+    if x == "step":
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 2.5, 5, 10]))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.set_xlim(left=0)
+    ax.margins(x=0.01)
+
+
+def _finite(y: npt.NDArray[np.float64]) -> Doubles:
+    return np.where(np.isfinite(y), y, np.nan)

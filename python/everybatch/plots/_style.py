@@ -1,0 +1,126 @@
+"""The look that all plots share. Colours are Okabe and Ito's, which colour-blind readers tell apart.
+
+matplotlib is imported only when something is drawn, so that ``import everybatch`` stays quick.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from everybatch.errors import ArgumentError
+from everybatch.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "COLOURS",
+    "GREY",
+    "INK",
+    "MARKERS",
+    "TRAIN",
+    "TEST",
+    "line_style",
+    "log_axis",
+    "new_axes",
+    "check_choice",
+    "percent_axis",
+    "plain",
+    "small",
+    "text_height",
+    "tidy",
+    "title",
+]
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)  # not the palette's yellow: too pale on white
+TRAIN, TEST = BLUE, VERMILLION
+INK, GREY = "#262626", "#8c8c8c"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
+
+
+def new_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Axes:
+    """Return `ax`, or the Axes of a new figure of `size` inches whose layout makes room for labels."""
+    try:
+        import matplotlib.pyplot as plt
+        from matplotlib.axes import Axes as AxesType
+    except ImportError as error:
+        raise ImportError("everybatch.plots needs matplotlib: pip install matplotlib") from error
+    if ax is None:
+        _, axes = plt.subplots(figsize=size, layout="constrained")
+        return axes
+    if not isinstance(ax, AxesType):
+        raise TypeError(f"ax must be a matplotlib Axes, not {type(ax).__name__}; plt.subplots(2, 2) gives an array")
+    return ax
+
+
+def line_style(number: int) -> tuple[str, str | tuple[int, tuple[float, ...]]]:
+    """Return colour and dashes of the line with this number: all colours solid, then all dashed, and so on."""
+    styles = [(colour, dashes) for dashes, colour in product(DASHES, COLOURS)]
+    return styles[number % len(styles)]
+
+
+def tidy(ax: Axes, *, grid: bool = True) -> None:
+    """Take away what carries no information, and put a light grid below everything."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    ax.tick_params(color=GREY, labelcolor=INK)
+    if grid:
+        ax.grid(visible=True, axis="y", color="#e6e6e6", linewidth=0.8)
+        ax.set_axisbelow(True)
+
+
+def percent_axis(ax: Axes) -> None:
+    """Label the y axis, which holds fractions, in percent."""
+    from matplotlib.ticker import PercentFormatter
+
+    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+
+
+def title(ax: Axes, runs: list[Run | None]) -> None:
+    """Say above the Axes, once, which network and data set all of the runs share."""
+    names = {(run.config["network"].get("name"), run.config["dataset"].get("name")) for run in runs if run is not None}
+    if len(names) == 1 and None not in runs:
+        text = " on ".join(str(name) for name in names.pop() if name)
+        ax.set_title(plain(text), loc="left", fontsize="medium", color=INK)
+
+
+def small(ax: Axes) -> float:
+    """Return the font size of the small print, in points."""
+    from matplotlib.font_manager import FontProperties
+
+    return float(FontProperties(size="small").get_size_in_points())
+
+
+def text_height(ax: Axes, size: float) -> float:
+    """Return the height of a line of text of `size` points as a fraction of the height of `ax`."""
+    figure = ax.figure
+    points = ax.get_position().height * figure.get_figheight() * 72  # type: ignore[union-attr]
+    return 1.2 * size / max(points, 1.0)
+
+
+def plain(text: str) -> str:
+    """Keep matplotlib from reading dollar signs in a user's name as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a word that is not among the choices."""
+    from everybatch.errors import suggest
+
+    if value not in choices:
+        hint = suggest(value, choices) if isinstance(value, str) else ""
+        raise ArgumentError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.{hint}")
+
+
+def log_axis(ax: Axes) -> None:
+    """Make the y axis logarithmic, with ticks that read as plain numbers: 0.1, 0.2, 0.5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,0 +1,130 @@
+"""What `losses` and `accuracy` share: every batch thin and light, a smoothed line above it, the test set in contrast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from everybatch.errors import ArgumentError
+
+from ._curves import Curve, bare, curve, decimate, smooth, window_for
+from ._inputs import Source
+from ._style import COLOURS, GREY, INK, MARKERS, TEST, TRAIN, line_style, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+__all__ = ["Pair", "draw_pairs", "mark_divergence", "pair"]
+
+FEW = 30  # points that are so few that each gets a marker
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The training and the test curve of one run, ready to draw; `test` is None for bare numbers."""
+
+    source: Source
+    train: Curve
+    smoothed: Curve
+    window: int
+    test: Curve | None
+
+    @property
+    def lines(self) -> list[Curve]:
+        """The curves that matter for the limits: all but the single batches."""
+        return [line for line in (self.smoothed, self.test) if line is not None and len(line)]
+
+
+def pair(source: Source, quantity: str, *, x: str, window: int | None, plot: str) -> Pair:
+    """Return the curves of ``"loss"`` or ``"accuracy"`` of one run, or of bare numbers."""
+    run = source.run
+    if run is None:
+        assert source.values is not None  # noqa: S101 - a Source has one or the other
+        train, test = bare(source.values, x, plot), None
+    else:
+        train, test = curve(run, f"train_{quantity}", x), curve(run, f"test_{quantity}", x)
+        if not len(train) and not len(test):
+            raise ArgumentError(f"plots.{plot}: the run ended before anything was measured; there is nothing to draw")
+    width = window_for(len(train), window)
+    return Pair(source, train, smooth(train, width, mean=quantity == "accuracy"), width, test)
+
+
+def draw_pairs(ax: Axes, pairs: Sequence[Pair], *, mean: bool, location: str) -> None:
+    """Draw the curves and the legend."""
+    if len(pairs) == 1:
+        _draw_one(ax, pairs[0], "mean" if mean else "median")
+        ax.legend(frameon=False, fontsize="small", labelcolor=INK, loc=location)
+    else:
+        _draw_several(ax, pairs, "mean" if mean else "median", location)
+
+
+def mark_divergence(ax: Axes, pairs: Sequence[Pair]) -> None:
+    """Say where the loss of a single run became NaN or infinite."""
+    run = pairs[0].source.run
+    if len(pairs) > 1 or run is None or run.diverged_at is None or not len(pairs[0].train):
+        return
+    x = pairs[0].train.x[min(run.diverged_at, len(pairs[0].train) - 1)]
+    ax.axvline(x, color=INK, linewidth=1, linestyle=":")
+    ax.annotate(
+        f"diverged at step {run.diverged_at:,}",
+        xy=(x, 0.5),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, 0),
+        textcoords="offset points",
+        rotation=90,
+        ha="right",
+        va="center",
+        fontsize="small",
+        color=INK,
+    )
+
+
+def _draw_one(ax: Axes, one: Pair, average: str) -> None:
+    run, named = one.source.run, "training, " if one.source.run is not None else ""
+    raw = decimate(one.train)
+    if len(raw):
+        if one.window > 1:
+            ax.plot(raw.x, raw.y, color=TRAIN, alpha=0.3, linewidth=0.6, label=f"{named}every batch", zorder=2)
+            line = decimate(one.smoothed)
+            label = f"{named}{average} of {one.window} batches"
+            ax.plot(line.x, line.y, color=TRAIN, linewidth=1.8, label=label, zorder=4)
+        else:
+            ax.plot(raw.x, raw.y, color=TRAIN, linewidth=1.4, label=f"{named}every batch", zorder=2, **_marker(raw))
+    if one.test is not None and run is not None and len(one.test):
+        test = decimate(one.test)
+        images = f"{len(run.test_indices):,} images"
+        ax.plot(test.x, test.y, color=TEST, linewidth=1.2, label=f"test, {images}", zorder=3, **_marker(test))
+
+
+def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) -> None:
+    from matplotlib.lines import Line2D
+
+    handles: list[Line2D] = []
+    for number, one in enumerate(pairs):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        raw, line = decimate(one.train), decimate(one.smoothed)
+        if one.window > 1:
+            ax.plot(raw.x, raw.y, color=colour, alpha=max(0.06, 0.4 / len(pairs)), linewidth=0.5, zorder=2)
+        # Markers tell runs apart without colour; each run's stand elsewhere, so that they do not hide each other.
+        every = max(1, len(line) // 6)
+        places = {"marker": marker, "markevery": (number * every // len(pairs), every), "markersize": 5.0}
+        style = {"color": colour, "linewidth": 1.6, "markeredgecolor": "white", "markeredgewidth": 0.6}
+        ax.plot(line.x, line.y, zorder=4, **style, **places)  # type: ignore[arg-type]
+        handles.append(Line2D([], [], marker=marker, markersize=5, label=plain(one.source.label), **style))  # type: ignore[arg-type]
+        if one.test is not None and len(one.test):
+            test = decimate(one.test)
+            ax.plot(test.x, test.y, color=colour, linewidth=1.1, linestyle=(0, (3, 1.2)), zorder=3, **_marker(test))
+    if any(one.test is not None for one in pairs):
+        widths = {one.window for one in pairs}
+        smoothed = f"training, {average} of {widths.pop()}" if len(widths) == 1 else f"training, running {average}"
+        handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=smoothed if smoothed[-2:] != " 1" else "training"))
+        handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (3, 1.2)), label="test"))
+    ax.legend(handles=handles, frameon=False, fontsize="small", labelcolor=INK, loc=location)
+
+
+def _marker(data: Curve) -> dict[str, object]:
+    return {"marker": "o", "markersize": 3.5} if np.count_nonzero(~np.isnan(data.y)) <= FEW else {}

@@ -1,0 +1,386 @@
+"""`Run`: everything that one training recorded, as NumPy arrays; `load_run` brings a saved one back."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch import _run_repr, _run_store, _run_tables
+from everybatch._run_arrays import check_arrays, check_config
+from everybatch.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from everybatch._core import Model
+
+__all__ = ["Run", "load_run"]
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Run:
+    """The record of one training: what every mini-batch did to the loss and to the whole test set.
+
+    `everybatch.train` and `load_run` return it; there is rarely a reason to make one by hand. Arrays are read-only.
+    An *evaluation* is one pass over the measured test images; `eval_step` says how many optimizer steps came before.
+
+    Parameters
+    ----------
+    arrays
+        The recorded arrays by name; the properties below give each one's type and shape. All but ``predictions`` are
+        required.
+    config
+        What is needed to repeat the run, JSON only: sections ``network``, ``dataset``, ``training``, ``status``, and
+        as a rule ``versions``, ``hardware`` and ``started``.
+    model
+        The network with its weights after the last step, or None.
+
+    Raises
+    ------
+    ArgumentError
+        An array or a config entry is missing, of the wrong type, or at odds with another one.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any], model: Model | None = None
+    ) -> None:
+        self._config = check_config(config)
+        self._arrays = check_arrays(arrays, self._config)
+        self._model = model
+        self._load_model: Callable[[], Model] | None = None
+
+    # ---- what was measured -------------------------------------------------------------------------------------
+
+    @property
+    def train_loss(self) -> Floats:
+        """(steps,) float32: mean cross-entropy of the batch that each step was taken on, before the step."""
+        return self._arrays["train_loss"]
+
+    @property
+    def train_accuracy(self) -> Floats:
+        """(steps,) float32 in [0, 1]: the part of that batch that was classified rightly, before the step."""
+        return self._arrays["train_accuracy"]
+
+    @property
+    def test_loss(self) -> Floats:
+        """(evaluations,) float32: mean cross-entropy over the measured test images."""
+        return self._arrays["test_loss"]
+
+    @property
+    def test_accuracy(self) -> Floats:
+        """(evaluations,) float32 in [0, 1]."""
+        return self._arrays["test_accuracy"]
+
+    @property
+    def class_accuracy(self) -> Floats:
+        """(evaluations, classes) float32 in [0, 1]; NaN for a class of which no test image was measured."""
+        return self._arrays["class_accuracy"]
+
+    @property
+    def eval_step(self) -> Integers:
+        """(evaluations,) int64: the number of optimizer steps taken before that evaluation; the first is 0."""
+        return self._arrays["eval_step"]
+
+    @property
+    def eval_epoch(self) -> Doubles:
+        """(evaluations,) float64: `eval_step` in epochs."""
+        return self.eval_step / self._steps_per_epoch
+
+    @property
+    def confusion(self) -> Integers:
+        """(classes, classes) int64: counts at the last evaluation; rows are true classes, columns predicted ones."""
+        return self._arrays["confusion"]
+
+    @property
+    def predictions(self) -> Bytes:
+        """(evaluations, measured test images) uint8: the predicted class of every measured test image.
+
+        Raises
+        ------
+        AttributeError
+            The run was trained without ``record=("predictions",)``.
+        """
+        if "predictions" not in self._arrays:
+            raise AttributeError(
+                "this run did not record the predictions: train with record=('predictions',) to keep the predicted "
+                "class of every test image at every evaluation"
+            )
+        return self._arrays["predictions"]
+
+    @property
+    def test_indices(self) -> Integers:
+        """(measured test images,) int64: which images of the test set were measured, in the columns' order."""
+        return self._arrays["test_indices"]
+
+    # ---- time and extent ---------------------------------------------------------------------------------------
+
+    @property
+    def train_seconds(self) -> Doubles:
+        """(steps,) float64: seconds that each optimizer step took."""
+        return self._arrays["train_seconds"]
+
+    @property
+    def eval_seconds(self) -> Doubles:
+        """(evaluations,) float64: seconds that each evaluation took."""
+        return self._arrays["eval_seconds"]
+
+    @property
+    def seconds(self) -> Doubles:
+        """(steps, 2) float64: seconds of each step, column 0 training and column 1 the evaluation right after it.
+
+        The evaluation is 0 where none was made. The one before the first step is only in `eval_seconds`.
+        """
+        seconds = np.zeros((self.steps, 2))
+        seconds[:, 0] = self.train_seconds
+        after = self.eval_step > 0
+        seconds[self.eval_step[after] - 1, 1] = self.eval_seconds[after]
+        return seconds
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of all steps and all evaluations together."""
+        return float(self.train_seconds.sum() + self.eval_seconds.sum())
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps taken; fewer than asked for in a run that was ended early."""
+        return len(self.train_loss)
+
+    @property
+    def epochs(self) -> float:
+        """Optimizer steps taken, in epochs; not a whole number in a run that was ended early."""
+        return self.steps / self._steps_per_epoch
+
+    # ---- how it went -------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """``"finished"``, ``"interrupted"``, ``"stopped"`` (by a callback), ``"diverged"`` or ``"failed"``."""
+        return str(self._config["status"]["state"])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run."""
+        return self.state == "interrupted"
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The step at which the loss became NaN or infinite, or None."""
+        step = self._config["status"].get("diverged_at")
+        return None if step is None else int(step)
+
+    @property
+    def final_accuracy(self) -> float:
+        """Test accuracy at the last evaluation: the one that `model` has. NaN if nothing was measured."""
+        return float(self.test_accuracy[-1]) if len(self.test_accuracy) else float("nan")
+
+    @property
+    def best_accuracy(self) -> float:
+        """The highest test accuracy of all evaluations.
+
+        It was picked by looking at the test set, so it flatters: report `final_accuracy` beside it.
+        """
+        best = self._best
+        return float("nan") if best is None else float(self.test_accuracy[best])
+
+    @property
+    def best_step(self) -> int | None:
+        """`eval_step` of the (first) evaluation with `best_accuracy`; None if nothing was measured."""
+        best = self._best
+        return None if best is None else int(self.eval_step[best])
+
+    def mean_accuracy(self, last: int | None = None) -> float:
+        """Return the mean test accuracy over the last evaluations, which a lucky last batch does not move.
+
+        The evaluation before the first step never counts.
+
+        Parameters
+        ----------
+        last
+            How many evaluations. By default 100, or all of them where there are fewer.
+
+        Raises
+        ------
+        ArgumentError
+            `last` is less than 1 or more than were made.
+        """
+        made = self.test_accuracy[self.eval_step > 0]
+        if last is None:
+            last = min(100, len(made))
+        else:
+            last = _index(last, "last")
+            if not 1 <= last <= len(made):
+                raise ArgumentError(f"last={last}, but this run made {len(made)} evaluations after its first step")
+        return float(made[len(made) - last :].mean(dtype=np.float64)) if last else float("nan")
+
+    # ---- what it was made of -----------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """A copy of everything needed to repeat the run: network, data set, training, versions, hardware, status."""
+        return copy.deepcopy(self._config)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self._config["dataset"]["classes"])
+
+    @property
+    def model(self) -> Model:
+        """The network with its weights after the last step. A loaded run reads them from its folder at first use.
+
+        Raises
+        ------
+        AttributeError
+            The run has none.
+        FileNotFoundError, FileFormatError
+            The file of a loaded run has gone or was changed since.
+        """
+        if self._model is None:
+            if self._load_model is None:
+                raise AttributeError("this run was made, or saved, without a model")
+            self._model = self._load_model()
+        return self._model
+
+    def batch_indices(self, step: int) -> Integers:
+        """Return the training examples of one optimizer step, in the batch's order.
+
+        Parameters
+        ----------
+        step
+            0-based, as an index into `train_loss`.
+
+        Returns
+        -------
+        (batch size,) int64
+            Indices into the training images. The last batch of an epoch may be shorter.
+
+        Raises
+        ------
+        IndexError
+            The run has no such step.
+        """
+        from everybatch import _core
+
+        step = _index(step, "step")
+        if not 0 <= step < self.steps:
+            valid = f"valid steps are 0 to {self.steps - 1}" if self.steps else "it took none"
+            raise IndexError(f"step {step} is not one of the {self.steps} steps of this run: {valid}")
+        training = self._config["training"]
+        indices: Integers = _core.batch_indices(
+            self._config["dataset"]["train"], training["batch_size"], training["seed"], training["shuffle"], step
+        )
+        return indices
+
+    # ---- tables and files --------------------------------------------------------------------------------------
+
+    def history(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with one row per number of optimizer steps taken, 0 to `steps`.
+
+        Columns: ``step``, ``epoch``, ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``, one per
+        class (its accuracy, under its name) and ``seconds`` (training plus evaluation). NaN where nothing was
+        measured; row 0 is the untrained network and only has the test columns.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        return _run_tables.history(self)
+
+    def class_accuracy_table(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with one row per class, indexed by the class's number.
+
+        Columns: ``name``, ``test_images``, ``correct``, ``accuracy`` (all three at the last evaluation),
+        ``best_accuracy`` and ``best_step`` (this class's own best evaluation, the first if several tie; the one
+        before the first step does not count).
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        return _run_tables.class_accuracy_table(self)
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Save the run in a folder of its own: ``config.json``, ``history.npz`` and ``model.safetensors``.
+
+        The files are written beside it under a temporary name and renamed at the end, so that the folder is there
+        whole or not at all. The model is saved with the weights that it has now.
+
+        Parameters
+        ----------
+        folder
+            Where to; parent folders are made as needed.
+        overwrite
+            Replace a run that was saved there before. The old one is removed only after the new one is in place.
+            A folder with anything else in it is never replaced.
+
+        Raises
+        ------
+        FileExistsError
+            There is such a file or folder already, and `overwrite` does not allow its replacement.
+        OSError
+            The folder cannot be written; nothing is left behind.
+        """
+        model = self.model if self._model is not None or self._load_model is not None else None
+        _run_store.write(folder, self._config, self._arrays, model, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        return _run_repr.text(self)
+
+    def _repr_html_(self) -> str:
+        return _run_repr.html(self)
+
+    # ---- internal ----------------------------------------------------------------------------------------------
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return int(self._config["training"]["steps_per_epoch"])
+
+    @property
+    def _best(self) -> int | None:
+        """Index of the best evaluation."""
+        accuracy = np.where(np.isnan(self.test_accuracy), -1, self.test_accuracy)
+        return int(accuracy.argmax()) if np.any(accuracy >= 0) else None
+
+
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Return the run that `Run.save` wrote. Its weights are read when `Run.model` is first used.
+
+    Parameters
+    ----------
+    folder
+        The folder given to `Run.save`.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        There is no such folder, or one of its files is missing.
+    FileFormatError
+        A file is damaged, was changed, does not belong to the others, or has a newer format.
+    """
+    stored = _run_store.read(folder)
+    run = Run(stored.arrays, stored.config, None)
+    run._load_model = stored.load_model
+    return run
+
+
+def _index(value: int, name: str) -> int:
+    """Return a whole number as int; NumPy's integers count, bools and floats do not."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a whole number, not a bool")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}") from None

@@ -1,0 +1,18 @@
+//! Safe wrappers over the parts of libtorch that tch lacks, through libtorch's C interface: plain functions that the
+//! torch library exports (headers `torch/csrc/stable/c/shim.h` and `torch/csrc/inductor/aoti_torch/c/`).
+
+mod dispatcher;
+mod mkldnn;
+
+pub use dispatcher::{call, Argument};
+pub use mkldnn::{convolution, pack_convolution, Epilogue};
+
+use crate::error::{Error, Result};
+
+/// Turns a status code of the C interface into a result.
+fn status(call: &'static str, code: i32) -> Result<()> {
+    match code {
+        0 => Ok(()),
+        code => Err(Error::Shim { call, code }),
+    }
+}

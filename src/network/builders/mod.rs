@@ -1,0 +1,71 @@
+//! Builders: functions that return layer trees. A new architecture is a new builder and nothing else.
+
+mod lenet;
+mod resnet;
+
+pub use lenet::{lenet5, Lenet5};
+pub use resnet::{resnet, Resnet, Shortcut};
+
+use super::{Activation, Dropout, Layer, Pool2d};
+use crate::error::{unknown, Error, Result};
+
+/// The kind of a pooling layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    Max,
+    Avg,
+}
+
+impl Pool {
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "max" => Ok(Pool::Max),
+            "avg" => Ok(Pool::Avg),
+            _ => Err(unknown("pooling", name, &["max", "avg"])),
+        }
+    }
+
+    fn layer(self, kernel_size: i64, stride: i64, padding: i64) -> Layer {
+        let pool = Pool2d::new(kernel_size, stride, padding);
+        match self {
+            Pool::Max => Layer::MaxPool2d(pool),
+            Pool::Avg => Layer::AvgPool2d(pool),
+        }
+    }
+
+    fn global(self) -> Layer {
+        match self {
+            Pool::Max => Layer::GlobalMaxPool,
+            Pool::Avg => Layer::GlobalAvgPool,
+        }
+    }
+}
+
+/// Hands out the activations of a network position by position, repeating the list when it ends.
+struct Activations<'a> {
+    mix: &'a [Activation],
+    position: usize,
+}
+
+impl<'a> Activations<'a> {
+    fn new(mix: &'a [Activation]) -> Result<Self> {
+        match mix.is_empty() {
+            true => Err(Error::argument("activation is an empty list: give at least one name")),
+            false => Ok(Activations { mix, position: 0 }),
+        }
+    }
+
+    fn next(&mut self) -> Activation {
+        self.position += 1;
+        self.mix[(self.position - 1) % self.mix.len()]
+    }
+
+    fn layer(&mut self) -> Layer {
+        Layer::Activation(self.next())
+    }
+}
+
+/// A dropout layer, or nothing for a probability of 0.
+fn dropout(p: f64) -> Option<Layer> {
+    (p != 0.0).then_some(Layer::Dropout(Dropout { p }))
+}

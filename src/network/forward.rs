@@ -1,0 +1,117 @@
+//! The reader that trains: a differentiable forward pass in training mode (batch statistics, dropout on).
+
+use std::slice::Iter;
+
+use tch::{Kind, Tensor};
+
+use super::{Layer, Pool2d, Residual};
+use crate::error::{Error, Result};
+
+/// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    Float32,
+    /// Convolutions and matrix products in bfloat16, as PyTorch's autocast does it.
+    BFloat16,
+}
+
+impl Precision {
+    pub fn kind(self) -> Kind {
+        match self {
+            Precision::Float32 => Kind::Float,
+            Precision::BFloat16 => Kind::BFloat16,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Float32 => "float32",
+            Precision::BFloat16 => "bfloat16",
+        }
+    }
+}
+
+/// Float32 logits (N, classes) of float32 images `x` (N, C, H, W). `tensors` are the network's, in the order of
+/// `tensor_specs`; batch norm's running statistics among them are updated.
+pub fn forward(layers: &[Layer], tensors: &[Tensor], x: &Tensor, precision: Precision) -> Result<Tensor> {
+    let mut pass = Pass { tensors: tensors.iter(), kind: precision.kind() };
+    Ok(pass.layers(layers, x)?.f_to_kind(Kind::Float)?)
+}
+
+struct Pass<'a> {
+    tensors: Iter<'a, Tensor>,
+    kind: Kind,
+}
+
+impl<'a> Pass<'a> {
+    fn next(&mut self) -> Result<&'a Tensor> {
+        self.tensors.next().ok_or_else(|| Error::argument("the model has fewer tensors than its layers need"))
+    }
+
+    /// The next tensor in the number format of the pass.
+    fn cast(&mut self) -> Result<Tensor> {
+        Ok(self.next()?.f_to_kind(self.kind)?)
+    }
+
+    fn layers(&mut self, layers: &[Layer], x: &Tensor) -> Result<Tensor> {
+        layers.iter().try_fold(x.shallow_clone(), |x, layer| self.layer(layer, &x))
+    }
+
+    fn layer(&mut self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
+        Ok(match layer {
+            Layer::Conv2d(c) => {
+                let weight = self.cast()?;
+                let bias = c.bias.then(|| self.cast()).transpose()?;
+                x.f_to_kind(self.kind)?.f_conv2d(
+                    &weight,
+                    bias.as_ref(),
+                    c.stride,
+                    c.padding,
+                    c.dilation,
+                    c.groups,
+                )?
+            }
+            Layer::Linear(l) => {
+                let weight = self.cast()?;
+                let bias = l.bias.then(|| self.cast()).transpose()?;
+                x.f_to_kind(self.kind)?.f_linear(&weight, bias.as_ref())?
+            }
+            Layer::BatchNorm2d(b) => {
+                let [weight, bias, mean, var] = [self.next()?, self.next()?, self.next()?, self.next()?];
+                let _ = self.next()?.shallow_clone().f_add_scalar_(1)?; // num_batches_tracked
+                x.f_batch_norm(Some(weight), Some(bias), Some(mean), Some(var), true, b.momentum, b.eps, true)?
+            }
+            Layer::Activation(activation) => activation.forward(x)?,
+            Layer::MaxPool2d(pool) => max_pool(x, pool)?,
+            Layer::AvgPool2d(pool) => avg_pool(x, pool)?,
+            Layer::GlobalAvgPool => global_avg_pool(x)?,
+            // Not amax: on a tie its gradient goes to every maximum, PyTorch's pooling picks one.
+            Layer::GlobalMaxPool => {
+                let window = &x.size()[2..];
+                x.f_max_pool2d(window, window, [0, 0], [1, 1], false)?.f_flatten(1, -1)?
+            }
+            Layer::Flatten => x.f_flatten(1, -1)?,
+            Layer::Dropout(d) => x.f_dropout(d.p, true)?,
+            Layer::Dropout2d(d) => x.f_feature_dropout(d.p, true)?,
+            Layer::Residual(Residual { body, shortcut, activation }) => {
+                let sum = self.layers(body, x)?.f_add(&self.layers(shortcut, x)?)?;
+                match activation {
+                    Some(activation) => activation.forward(&sum)?,
+                    None => sum,
+                }
+            }
+        })
+    }
+}
+
+pub fn max_pool(x: &Tensor, pool: &Pool2d) -> Result<Tensor> {
+    Ok(x.f_max_pool2d(pool.kernel_size, pool.stride, pool.padding, [1, 1], false)?)
+}
+
+pub fn avg_pool(x: &Tensor, pool: &Pool2d) -> Result<Tensor> {
+    Ok(x.f_avg_pool2d(pool.kernel_size, pool.stride, pool.padding, false, true, None)?)
+}
+
+pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_mean_dim([2i64, 3].as_slice(), false, None::<Kind>)?)
+}

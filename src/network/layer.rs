@@ -1,0 +1,271 @@
+//! The layers a network is made of: plain data that serialises to JSON and back. What they do is the readers'
+//! business (`describe`, `forward`, `evaluate::plan`).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Activation;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Layer {
+    Conv2d(Conv2d),
+    BatchNorm2d(BatchNorm2d),
+    Activation(Activation),
+    MaxPool2d(Pool2d),
+    AvgPool2d(Pool2d),
+    /// Mean over height and width: (C, H, W) -> (C,).
+    GlobalAvgPool,
+    /// Maximum over height and width: (C, H, W) -> (C,).
+    GlobalMaxPool,
+    /// (C, H, W) -> (C·H·W,).
+    Flatten,
+    Linear(Linear),
+    Dropout(Dropout),
+    /// Drops whole channels.
+    Dropout2d(Dropout),
+    Residual(Residual),
+}
+
+/// 2-d convolution; `groups` splits the channels, zeros pad the border.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv2d {
+    pub in_channels: i64,
+    pub out_channels: i64,
+    pub kernel_size: [i64; 2],
+    pub stride: [i64; 2],
+    pub padding: [i64; 2],
+    pub dilation: [i64; 2],
+    pub groups: i64,
+    pub bias: bool,
+}
+
+impl Conv2d {
+    /// Stride 1, no padding, no bias.
+    pub fn new(in_channels: i64, out_channels: i64, kernel_size: i64) -> Self {
+        Conv2d {
+            in_channels,
+            out_channels,
+            kernel_size: [kernel_size; 2],
+            stride: [1; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+            groups: 1,
+            bias: false,
+        }
+    }
+
+    pub fn stride(self, stride: i64) -> Self {
+        Conv2d { stride: [stride; 2], ..self }
+    }
+
+    pub fn padding(self, padding: i64) -> Self {
+        Conv2d { padding: [padding; 2], ..self }
+    }
+
+    pub fn bias(self, bias: bool) -> Self {
+        Conv2d { bias, ..self }
+    }
+}
+
+/// Batch normalisation over (N, H, W), with PyTorch's running statistics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchNorm2d {
+    pub num_features: i64,
+    pub eps: f64,
+    /// Weight of the newest batch in the running statistics.
+    pub momentum: f64,
+}
+
+impl BatchNorm2d {
+    pub fn new(num_features: i64) -> Self {
+        BatchNorm2d { num_features, eps: 1e-5, momentum: 0.1 }
+    }
+}
+
+/// Max or average pooling. An average counts the zeros of the padding, as PyTorch does by default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool2d {
+    pub kernel_size: [i64; 2],
+    pub stride: [i64; 2],
+    pub padding: [i64; 2],
+}
+
+impl Pool2d {
+    pub fn new(kernel_size: i64, stride: i64, padding: i64) -> Self {
+        Pool2d { kernel_size: [kernel_size; 2], stride: [stride; 2], padding: [padding; 2] }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Linear {
+    pub in_features: i64,
+    pub out_features: i64,
+    pub bias: bool,
+}
+
+impl Linear {
+    pub fn new(in_features: i64, out_features: i64) -> Self {
+        Linear { in_features, out_features, bias: true }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    /// Probability of an element (or channel) becoming zero in training.
+    pub p: f64,
+}
+
+/// `activation(body(x) + shortcut(x))`; an empty shortcut is the identity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Residual {
+    pub body: Vec<Layer>,
+    #[serde(default)]
+    pub shortcut: Vec<Layer>,
+    #[serde(default)]
+    pub activation: Option<Activation>,
+}
+
+impl Layer {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Layer::Conv2d(_) => "Conv2d",
+            Layer::BatchNorm2d(_) => "BatchNorm2d",
+            Layer::Activation(_) => "Activation",
+            Layer::MaxPool2d(_) => "MaxPool2d",
+            Layer::AvgPool2d(_) => "AvgPool2d",
+            Layer::GlobalAvgPool => "GlobalAvgPool",
+            Layer::GlobalMaxPool => "GlobalMaxPool",
+            Layer::Flatten => "Flatten",
+            Layer::Linear(_) => "Linear",
+            Layer::Dropout(_) => "Dropout",
+            Layer::Dropout2d(_) => "Dropout2d",
+            Layer::Residual(_) => "Residual",
+        }
+    }
+}
+
+/// `3` for a square, `(3, 5)` otherwise.
+struct Pair([i64; 2]);
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let [height, width] = self.0;
+        if height == width {
+            write!(f, "{height}")
+        } else {
+            write!(f, "({height}, {width})")
+        }
+    }
+}
+
+fn joined(layers: &[Layer]) -> String {
+    layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// As one would write it in Python, with the defaults left out.
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Layer::Conv2d(c) => {
+                write!(f, "Conv2d({}, {}, {}", c.in_channels, c.out_channels, Pair(c.kernel_size))?;
+                for (name, pair, default) in
+                    [("stride", c.stride, 1), ("padding", c.padding, 0), ("dilation", c.dilation, 1)]
+                {
+                    if pair != [default; 2] {
+                        write!(f, ", {name}={}", Pair(pair))?;
+                    }
+                }
+                if c.groups != 1 {
+                    write!(f, ", groups={}", c.groups)?;
+                }
+                write!(f, "{})", if c.bias { "" } else { ", bias=False" })
+            }
+            Layer::BatchNorm2d(b) => {
+                write!(f, "BatchNorm2d({}", b.num_features)?;
+                if b.eps != 1e-5 {
+                    write!(f, ", eps={}", b.eps)?;
+                }
+                if b.momentum != 0.1 {
+                    write!(f, ", momentum={}", b.momentum)?;
+                }
+                write!(f, ")")
+            }
+            Layer::Activation(Activation::LeakyRelu { negative_slope }) => {
+                write!(f, "Activation('leaky_relu', negative_slope={negative_slope})")
+            }
+            Layer::Activation(a) => write!(f, "Activation('{}')", a.name()),
+            Layer::MaxPool2d(p) | Layer::AvgPool2d(p) => {
+                write!(f, "{}({}", self.kind(), Pair(p.kernel_size))?;
+                if p.stride != p.kernel_size {
+                    write!(f, ", stride={}", Pair(p.stride))?;
+                }
+                if p.padding != [0; 2] {
+                    write!(f, ", padding={}", Pair(p.padding))?;
+                }
+                write!(f, ")")
+            }
+            Layer::GlobalAvgPool | Layer::GlobalMaxPool | Layer::Flatten => write!(f, "{}()", self.kind()),
+            Layer::Linear(l) => {
+                let bias = if l.bias { "" } else { ", bias=False" };
+                write!(f, "Linear({}, {}{bias})", l.in_features, l.out_features)
+            }
+            Layer::Dropout(d) | Layer::Dropout2d(d) => write!(f, "{}({})", self.kind(), d.p),
+            Layer::Residual(r) => {
+                write!(f, "Residual([{}]", joined(&r.body))?;
+                if !r.shortcut.is_empty() {
+                    write!(f, ", shortcut=[{}]", joined(&r.shortcut))?;
+                }
+                match r.activation {
+                    Some(a) => write!(f, ", activation='{}')", a.name()),
+                    None => write!(f, ")"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_goes_out_and_in() {
+        let layers = vec![
+            Layer::Conv2d(Conv2d::new(1, 8, 3).padding(1)),
+            Layer::Activation(Activation::LeakyRelu { negative_slope: 0.2 }),
+            Layer::Residual(Residual {
+                body: vec![Layer::BatchNorm2d(BatchNorm2d::new(8))],
+                shortcut: vec![],
+                activation: Some(Activation::Relu),
+            }),
+            Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
+            Layer::GlobalAvgPool,
+            Layer::Dropout(Dropout { p: 0.5 }),
+            Layer::Linear(Linear::new(8, 10)),
+        ];
+        let text = serde_json::to_string(&layers).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Layer>>(&text).unwrap(), layers, "{text}");
+        assert!(text.contains(r#"{"type":"Activation","function":"leaky_relu","negative_slope":0.2}"#), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        let text = r#"{"type": "Dropout", "p": 0.5, "rate": 0.5}"#;
+        assert!(serde_json::from_str::<Layer>(text).is_err());
+    }
+
+    #[test]
+    fn it_prints_as_python() {
+        let conv = Layer::Conv2d(Conv2d { kernel_size: [3, 5], ..Conv2d::new(1, 8, 3).stride(2) });
+        assert_eq!(conv.to_string(), "Conv2d(1, 8, (3, 5), stride=2, bias=False)");
+        assert_eq!(Layer::MaxPool2d(Pool2d::new(3, 2, 1)).to_string(), "MaxPool2d(3, stride=2, padding=1)");
+    }
+}

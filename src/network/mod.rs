@@ -1,0 +1,144 @@
+//! A network is a tree of layers, plain data. Everything else reads it: `describe` and `summary` here, training
+//! (`forward`) here, inference in `evaluate::plan`.
+
+mod activation;
+pub mod builders;
+mod describe;
+mod forward;
+mod init;
+mod layer;
+mod model;
+mod summary;
+mod tensors;
+mod weights_file;
+
+use serde::{Deserialize, Serialize};
+
+pub use activation::Activation;
+pub use describe::{check, describe, Row, Shape};
+pub use forward::{forward, Precision};
+pub use layer::{BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+pub use model::{Model, Normalization};
+pub use tensors::{tensor_specs, Init, TensorSpec};
+
+use crate::error::{Error, Result};
+
+/// Residual blocks may lie in one another this deep; the readers recurse.
+const DEEPEST: usize = 32;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub name: String,
+    /// (channels, height, width) of the images it is meant for.
+    pub input_shape: [i64; 3],
+    pub layers: Vec<Layer>,
+}
+
+impl Network {
+    /// Checks every layer's values and follows `input_shape` through to a vector of at least two logits.
+    pub fn new(name: impl Into<String>, input_shape: [i64; 3], layers: Vec<Layer>) -> Result<Self> {
+        let network = Network { name: name.into(), input_shape, layers };
+        if network.layers.is_empty() {
+            return Err(Error::argument("a network needs at least one layer"));
+        }
+        if input_shape.iter().any(|size| !(1..=1 << 14).contains(size)) {
+            return Err(Error::Argument(format!(
+                "input_shape is {}: give (channels, height, width), each between 1 and 16384",
+                Shape(input_shape.to_vec())
+            )));
+        }
+        if depth(&network.layers) > DEEPEST {
+            return Err(Error::Argument(format!("residual blocks lie in one another more than {DEEPEST} deep")));
+        }
+        network.layers.iter().try_for_each(check)?;
+        network.num_classes()?;
+        Ok(network)
+    }
+
+    pub fn from_json(text: &str) -> Result<Self> {
+        let read: Network = serde_json::from_str(text)
+            .map_err(|e| Error::Argument(format!("this JSON is not a network: {e}")))?;
+        Network::new(read.name, read.input_shape, read.layers)
+    }
+
+    pub fn to_json(&self) -> String {
+        // Strings, finite numbers and lists: serialising them cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The same layers for images of another shape.
+    pub fn for_input(&self, input_shape: [i64; 3]) -> Result<Self> {
+        Network::new(self.name.clone(), input_shape, self.layers.clone())
+    }
+
+    pub fn rows(&self) -> Result<Vec<Row>> {
+        describe(self, &Shape(self.input_shape.to_vec()))
+    }
+
+    /// Number of logits; an error when the last layer does not give a vector.
+    pub fn num_classes(&self) -> Result<i64> {
+        let rows = self.rows()?;
+        let last = rows.iter().rev().find(|row| row.depth == 0);
+        match last.map(|row| (row, row.output.0.as_slice())) {
+            Some((_, [classes])) if *classes >= 2 => Ok(*classes),
+            Some((row, _)) => Err(Error::Shape(format!(
+                "network {:?} ends in layer {} ({}) with an output of shape {}: it must end in a vector of at least \
+                 two logits, one per class. End it with Flatten or global pooling and Linear(..., classes).",
+                self.name, row.path, row.layer, row.output
+            ))),
+            None => Err(Error::argument("a network needs at least one layer")),
+        }
+    }
+
+    /// Trained values; batch norm's statistics are not among them.
+    pub fn num_parameters(&self) -> i64 {
+        tensor_specs(&self.layers).iter().filter(|spec| spec.trainable).map(TensorSpec::numel).sum()
+    }
+
+    pub fn summary(&self) -> Result<String> {
+        Ok(summary::table(self, &self.rows()?))
+    }
+}
+
+fn depth(layers: &[Layer]) -> usize {
+    // An explicit stack: this runs before the depth is known to be harmless.
+    let mut deepest = 0;
+    let mut open: Vec<(&Layer, usize)> = layers.iter().map(|layer| (layer, 0)).collect();
+    while let Some((layer, depth)) = open.pop() {
+        if let Layer::Residual(block) = layer {
+            deepest = deepest.max(depth + 1);
+            open.extend(block.body.iter().chain(&block.shortcut).map(|inner| (inner, depth + 1)));
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_must_end_in_logits() {
+        let layers = vec![Layer::Conv2d(Conv2d::new(1, 8, 3))];
+        let error = Network::new("net", [1, 28, 28], layers).unwrap_err().to_string();
+        assert!(error.contains("(8, 26, 26)"), "{error}");
+    }
+
+    #[test]
+    fn json_is_checked_like_layers_given_in_code() {
+        let good = builders::lenet5(&builders::Lenet5::default()).unwrap();
+        assert_eq!(Network::from_json(&good.to_json()).unwrap(), good);
+        let bad = good.to_json().replace("\"out_features\":10", "\"out_features\":0");
+        assert!(Network::from_json(&bad).unwrap_err().to_string().contains("out_features is 0"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let mut layer = Layer::Flatten;
+        for _ in 0..DEEPEST + 1 {
+            layer = Layer::Residual(Residual { body: vec![layer], shortcut: vec![], activation: None });
+        }
+        assert!(Network::new("deep", [1, 1, 2], vec![layer]).is_err());
+    }
+}

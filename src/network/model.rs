@@ -1,0 +1,208 @@
+//! A network with its weights, and the normalisation of the pixels that it was trained with.
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use super::init::initial_tensor;
+use super::{forward, tensor_specs, Network, Precision, Shape, TensorSpec};
+use crate::error::{Error, Result};
+
+/// Per-channel mean and standard deviation of pixels in [0, 1].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normalization {
+    pub mean: Vec<f64>,
+    pub std: Vec<f64>,
+}
+
+impl Normalization {
+    pub fn new(mean: Vec<f64>, std: Vec<f64>) -> Result<Self> {
+        if mean.is_empty() || mean.len() != std.len() {
+            let (means, stds) = (mean.len(), std.len());
+            return Err(Error::Argument(format!(
+                "normalisation needs one mean and one std per channel, got {means} means and {stds} stds"
+            )));
+        }
+        if mean.iter().any(|m| !m.is_finite()) || std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+            return Err(Error::Argument(format!(
+                "mean is {mean:?} and std is {std:?}: both must be finite, and std above 0"
+            )));
+        }
+        Ok(Normalization { mean, std })
+    }
+
+    /// Pixels in [0, 1] as they are.
+    pub fn identity(channels: i64) -> Self {
+        Normalization { mean: vec![0.0; channels as usize], std: vec![1.0; channels as usize] }
+    }
+
+    /// Float32 `(x/255 - mean) / std` of uint8 images (N, C, H, W).
+    pub fn apply(&self, images: &Tensor) -> Result<Tensor> {
+        let per_channel = |values: Vec<f64>| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(&values)?
+                .f_to_kind(Kind::Float)?
+                .f_to_device(images.device())?
+                .f_view([1, -1, 1, 1])?)
+        };
+        let scale = per_channel(self.std.iter().map(|std| 1.0 / (255.0 * std)).collect())?;
+        let shift = per_channel(self.mean.iter().zip(&self.std).map(|(mean, std)| -mean / std).collect())?;
+        Ok(images.f_to_kind(Kind::Float)?.f_mul_(&scale)?.f_add_(&shift)?)
+    }
+}
+
+#[derive(Debug)]
+pub struct Model {
+    pub network: Network,
+    /// One entry per tensor, in the order of `tensor_specs`.
+    pub specs: Vec<TensorSpec>,
+    pub tensors: Vec<Tensor>,
+    /// Unknown until the model is trained or told.
+    pub normalization: Option<Normalization>,
+}
+
+impl Model {
+    /// Fresh weights from `seed`, on the CPU.
+    pub fn initialize(network: Network, seed: u64) -> Result<Self> {
+        let specs = tensor_specs(&network.layers);
+        let tensors = specs
+            .iter()
+            .enumerate()
+            .map(|(index, spec)| initial_tensor(spec, seed, index as u64))
+            .collect::<Result<Vec<_>>>()?;
+        let mut model = Model { network, specs, tensors, normalization: None };
+        model.require_grad()?;
+        Ok(model)
+    }
+
+    /// A copy with weights of its own, on `device`.
+    pub fn to_device(&self, device: Device) -> Result<Self> {
+        let copy = |t: &Tensor| -> Result<Tensor> { Ok(t.f_detach()?.f_to_device_(device, t.f_kind()?, false, true)?) };
+        let mut model = Model {
+            network: self.network.clone(),
+            specs: self.specs.clone(),
+            tensors: self.tensors.iter().map(copy).collect::<Result<Vec<_>>>()?,
+            normalization: self.normalization.clone(),
+        };
+        model.require_grad()?;
+        Ok(model)
+    }
+
+    fn require_grad(&mut self) -> Result<()> {
+        for (spec, tensor) in self.specs.iter().zip(&mut self.tensors) {
+            if spec.trainable {
+                *tensor = tensor.f_set_requires_grad(true)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn device(&self) -> Device {
+        self.tensors.first().map_or(Device::Cpu, Tensor::device)
+    }
+
+    /// The tensors that an optimizer changes.
+    pub fn parameters(&self) -> Vec<&Tensor> {
+        let pairs = self.specs.iter().zip(&self.tensors);
+        pairs.filter(|(spec, _)| spec.trainable).map(|(_, tensor)| tensor).collect()
+    }
+
+    /// The pixels' normalisation, or none at all when nobody set it.
+    pub fn normalization(&self) -> Normalization {
+        self.normalization.clone().unwrap_or_else(|| Normalization::identity(self.network.input_shape[0]))
+    }
+
+    /// Logits in training mode, see [`forward`].
+    pub fn forward_train(&self, images: &Tensor, precision: Precision) -> Result<Tensor> {
+        forward(&self.network.layers, &self.tensors, images, precision)
+    }
+
+    /// Names and tensors, sharing memory with the model.
+    pub fn state_dict(&self) -> Result<Vec<(String, Tensor)>> {
+        let pairs = self.specs.iter().zip(&self.tensors);
+        pairs.map(|(spec, tensor)| Ok((spec.name.clone(), tensor.f_detach()?))).collect()
+    }
+
+    /// Copies values in. Names and shapes must be the model's, all of them and no others; nothing is changed otherwise.
+    pub fn load_state_dict(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        let listed = |names: Vec<&str>| match names.len() {
+            0..=5 => names.join(", "),
+            more => format!("{}, and {} more", names[..5].join(", "), more - 5),
+        };
+        let has = |name: &str| state.iter().any(|(given, _)| given == name);
+        let missing: Vec<_> = self.specs.iter().map(|s| s.name.as_str()).filter(|name| !has(name)).collect();
+        let known = |name: &str| self.specs.iter().any(|spec| spec.name == name);
+        let unexpected: Vec<_> = state.iter().map(|(name, _)| name.as_str()).filter(|name| !known(name)).collect();
+        if !missing.is_empty() || !unexpected.is_empty() {
+            let mut message = format!("the state dict does not belong to network {:?}.", self.network.name);
+            if !missing.is_empty() {
+                message.push_str(&format!(" Missing: {}.", listed(missing)));
+            }
+            if !unexpected.is_empty() {
+                message.push_str(&format!(" Unexpected: {}.", listed(unexpected)));
+            }
+            return Err(Error::Argument(message));
+        }
+        for (name, tensor) in state {
+            if let Some(spec) = self.specs.iter().find(|spec| spec.name == *name && spec.shape != tensor.size()) {
+                return Err(Error::Shape(format!(
+                    "state dict: {name} has shape {}, and network {:?} needs {}",
+                    Shape(tensor.size()),
+                    self.network.name,
+                    Shape(spec.shape.clone())
+                )));
+            }
+        }
+        tch::no_grad(|| {
+            for (spec, tensor) in self.specs.iter().zip(&mut self.tensors) {
+                if let Some((_, value)) = state.iter().find(|(name, _)| *name == spec.name) {
+                    tensor.f_copy_(value)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::builders;
+    use super::*;
+
+    fn lenet() -> Model {
+        let network = builders::lenet5(&builders::Lenet5::default()).unwrap();
+        Model::initialize(network, 0).unwrap()
+    }
+
+    // NumPy: (np.array([0, 128, 255]) / 255 - 0.1307) / 0.3081
+    #[test]
+    fn pixels_are_normalised() {
+        let images = Tensor::from_slice(&[0u8, 128, 255]).view([1, 1, 1, 3]);
+        let norm = Normalization::new(vec![0.1307], vec![0.3081]).unwrap();
+        let x = Vec::<f32>::try_from(norm.apply(&images).unwrap().flatten(0, -1)).unwrap();
+        for (x, expected) in x.iter().zip([-0.4242129, 1.2050009, 2.8214867]) {
+            assert!((x - expected).abs() < 1e-5, "{x} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn a_copy_has_weights_of_its_own() {
+        let model = lenet();
+        let copy = model.to_device(Device::Cpu).unwrap();
+        let _ = tch::no_grad(|| copy.tensors[0].shallow_clone().f_zero_().unwrap());
+        assert!(model.tensors[0].abs().max().double_value(&[]) > 0.0);
+        assert!(copy.tensors[0].requires_grad());
+    }
+
+    #[test]
+    fn a_state_dict_that_does_not_fit_changes_nothing() {
+        let (mut model, other) = (lenet(), lenet());
+        let before = model.tensors[0].copy();
+        let mut state = other.state_dict().unwrap();
+        state.iter_mut().for_each(|(_, t)| *t = t.ones_like());
+        state[3].0 = "0.wieght".to_string();
+        let error = model.load_state_dict(&state).unwrap_err().to_string();
+        assert!(error.contains("Unexpected: 0.wieght"), "{error}");
+        state[3] = (model.specs[3].name.clone(), Tensor::zeros([7], (Kind::Float, Device::Cpu)));
+        assert!(model.load_state_dict(&state).unwrap_err().to_string().contains("(7,)"));
+        assert_eq!(model.tensors[0], before);
+    }
+}

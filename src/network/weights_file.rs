@@ -1,0 +1,151 @@
+//! A model in one safetensors file: the tensors, and the layer tree and normalisation as JSON in the metadata.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use safetensors::tensor::{serialize, SafeTensors, TensorView};
+use safetensors::Dtype;
+use tch::{Device, Kind, Tensor};
+
+use super::{Model, Network, Normalization};
+use crate::error::{Error, Result};
+
+const NETWORK: &str = "everybatch.network";
+const NORMALIZATION: &str = "everybatch.normalization";
+
+impl Model {
+    /// Writes the file under a temporary name in the same folder and then renames it, so that no half file is left.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let bytes = self.to_safetensors(path)?;
+        let file = |source: io::Error| Error::File { path: path.to_path_buf(), source };
+        let name = path.file_name().ok_or_else(|| file(io::Error::other("this is not a file name")))?;
+        let temporary =
+            path.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id()));
+        let written = fs::File::create(&temporary).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        });
+        written.map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            file(source)
+        })
+    }
+
+    fn to_safetensors(&self, path: &Path) -> Result<Vec<u8>> {
+        let format = |message: String| Error::Format { path: path.to_path_buf(), message };
+        let mut metadata = HashMap::from([
+            ("format".to_string(), "pt".to_string()),
+            (NETWORK.to_string(), self.network.to_json()),
+        ]);
+        if let Some(normalization) = &self.normalization {
+            let text = serde_json::to_string(normalization).map_err(|e| format(e.to_string()))?;
+            metadata.insert(NORMALIZATION.to_string(), text);
+        }
+        let values = self.state_dict()?.into_iter().map(|(name, tensor)| {
+            let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
+            let (dtype, width) = match tensor.f_kind()? {
+                Kind::Int64 => (Dtype::I64, 8),
+                _ => (Dtype::F32, 4),
+            };
+            let mut bytes = vec![0u8; tensor.numel() * width];
+            tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+            let shape = tensor.size().into_iter().map(|size| size as usize).collect();
+            Ok((name, dtype, shape, bytes))
+        });
+        let values: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = values.collect::<Result<_>>()?;
+        let views = values
+            .iter()
+            .map(|(name, dtype, shape, bytes)| {
+                Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?))
+            })
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(|e| format(e.to_string()))?;
+        serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))
+    }
+
+    /// Reads what `save` wrote, onto the CPU.
+    pub fn load(path: &Path) -> Result<Model> {
+        let format = |message: String| Error::Format { path: path.to_path_buf(), message };
+        let bytes = fs::read(path).map_err(|source| Error::File { path: path.to_path_buf(), source })?;
+        let (_, header) = SafeTensors::read_metadata(&bytes)
+            .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let network = metadata.get(NETWORK).ok_or_else(|| {
+            format(format!(
+                "this safetensors file holds no layer tree ({NETWORK:?} is not in its metadata), so it was not \
+                 written by Model.save. Build the network and use load_state_dict instead."
+            ))
+        })?;
+        let mut model = Model::initialize(Network::from_json(network)?, 0)?;
+        if let Some(text) = metadata.get(NORMALIZATION) {
+            let read: Normalization =
+                serde_json::from_str(text).map_err(|e| format(format!("its normalisation is unreadable: {e}")))?;
+            model.normalization = Some(Normalization::new(read.mean, read.std)?);
+        }
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?;
+        let state = file
+            .iter()
+            .map(|(name, view)| {
+                let kind = match view.dtype() {
+                    Dtype::F32 => Kind::Float,
+                    Dtype::I64 => Kind::Int64,
+                    other => return Err(format(format!("{name} has dtype {other:?}, expected F32 or I64"))),
+                };
+                let shape: Vec<i64> = view.shape().iter().map(|size| *size as i64).collect();
+                Ok((name.to_string(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        model.load_state_dict(&state)?;
+        Ok(model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::builders;
+    use super::*;
+
+    fn lenet() -> Model {
+        let network = builders::lenet5(&builders::Lenet5::default()).unwrap();
+        let mut model = Model::initialize(network, 3).unwrap();
+        model.normalization = Some(Normalization::new(vec![0.1307], vec![0.3081]).unwrap());
+        model
+    }
+
+    #[test]
+    fn everything_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let model = lenet();
+        model.save(&path).unwrap();
+        let back = Model::load(&path).unwrap();
+        assert_eq!(back.network, model.network);
+        assert_eq!(back.normalization, model.normalization);
+        for ((name, a), (_, b)) in model.state_dict().unwrap().iter().zip(back.state_dict().unwrap()) {
+            assert_eq!(*a, b, "{name}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        lenet().save(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for keep in [0, 4, 100, bytes.len() - 1] {
+            fs::write(&path, &bytes[..keep]).unwrap();
+            assert!(matches!(Model::load(&path), Err(Error::Format { .. })), "{keep} bytes");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_a_file_error() {
+        let path = Path::new("/no/such/folder/model.safetensors");
+        assert!(matches!(lenet().save(path), Err(Error::File { .. })));
+        assert!(matches!(Model::load(path), Err(Error::File { .. })));
+    }
+}
