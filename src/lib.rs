@@ -2,6 +2,9 @@
 //!
 //! Everything but `bindings` knows nothing of Python.
 
+pub mod data;
 pub mod error;
+pub mod evaluate;
 pub mod libtorch;
 pub mod network;
+pub mod train;

@@ -91,7 +91,9 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
     if missing:
         raise ArgumentError(f"the array {missing[0]!r} is missing")
 
-    lengths: dict[str, tuple[int, str]] = {"classes": (len(config["dataset"]["classes"]), "the list of class names")}
+    lengths: dict[str, tuple[int, str]] = {
+        "classes": (len(config["dataset"]["classes"]), "the list of class names")
+    }
     views: dict[str, Array] = {}
     for name, (dtype, dimensions) in ARRAYS.items():
         if name not in arrays:
@@ -121,7 +123,9 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
     """Refuse values that would make an index or an axis wrong later."""
     steps, eval_step = len(arrays["train_loss"]), arrays["eval_step"]
     if eval_step.size and (eval_step[0] < 0 or eval_step[-1] > steps or np.any(np.diff(eval_step) <= 0)):
-        raise ArgumentError(f"the array 'eval_step' must rise from evaluation to evaluation, within 0 to {steps} steps")
+        raise ArgumentError(
+            f"the array 'eval_step' must rise from evaluation to evaluation, within 0 to {steps} steps"
+        )
     test = config["dataset"]["test"]
     indices = arrays["test_indices"]
     if indices.size and (indices.min() < 0 or indices.max() >= test):
@@ -137,4 +141,6 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
 def _whole_number(config: Mapping[str, Any], section: str, name: str, *, least: int) -> None:
     value = config[section].get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ArgumentError(f"config[{section!r}][{name!r}] is {value!r}; it must be a whole number, at least {least}")
+        raise ArgumentError(
+            f"config[{section!r}][{name!r}] is {value!r}; it must be a whole number, at least {least}"
+        )

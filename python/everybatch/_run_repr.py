@@ -35,7 +35,10 @@ def html(run: Run) -> str:
     rows = [
         ("network", _network(run) + (f", {parameters:,} parameters" if parameters is not None else "")),
         ("data set", f"{_dataset(run)}: {dataset['train']:,} training and {dataset['test']:,} test images"),
-        ("training", f"{_count(run.steps, 'step')} ({run.epochs:.4g} epochs) in {_duration(run.total_seconds)}"),
+        (
+            "training",
+            f"{_count(run.steps, 'step')} ({run.epochs:.4g} epochs) in {_duration(run.total_seconds)}",
+        ),
         ("state", _state(run)),
     ]
     if len(run.test_indices) < dataset["test"]:
@@ -43,7 +46,9 @@ def html(run: Run) -> str:
     if run.best_step is not None:
         rows.append(("final test accuracy", f"{run.final_accuracy:.2%}"))
         rows.append(("best test accuracy", f"{run.best_accuracy:.2%}, after step {run.best_step:,}"))
-    cells = [f"<tr><th>{escaping.escape(name)}</th><td>{escaping.escape(value)}</td></tr>" for name, value in rows]
+    cells = [
+        f"<tr><th>{escaping.escape(name)}</th><td>{escaping.escape(value)}</td></tr>" for name, value in rows
+    ]
     curve = _sparkline(run)
     if curve:
         cells.append(f"<tr><th>test loss</th><td>{curve}</td></tr>")

@@ -94,7 +94,9 @@ def _put_in_place(temporary: Path, target: Path) -> None:
         except BaseException:
             old.rename(target)
             raise
-        shutil.rmtree(old, ignore_errors=True)  # the new run is safe: a rest of the old one is no reason to fail
+        shutil.rmtree(
+            old, ignore_errors=True
+        )  # the new run is safe: a rest of the old one is no reason to fail
     _to_disk(target.parent)
 
 
@@ -104,7 +106,9 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
     if target.is_symlink() or not target.is_dir():
         raise FileExistsError(f"{target} exists and is not a plain folder: choose another name for the run")
     if not overwrite:
-        raise FileExistsError(f"{target} exists already: choose another folder, or pass overwrite=True to replace it")
+        raise FileExistsError(
+            f"{target} exists already: choose another folder, or pass overwrite=True to replace it"
+        )
     with _explained(target):
         names = {path.name for path in target.iterdir()}
     others = sorted(names - {CONFIG, HISTORY, MODEL})
@@ -126,7 +130,9 @@ def _explained(target: Path) -> Iterator[None]:
         message = f"the run could not be saved to {target}: {error.strerror or error}. Nothing was left there"
         if error.errno is None:
             raise OSError(message) from error
-        raise OSError(error.errno, message) from error  # OSError picks PermissionError and so on by the number
+        raise OSError(
+            error.errno, message
+        ) from error  # OSError picks PermissionError and so on by the number
 
 
 @contextlib.contextmanager
@@ -212,12 +218,22 @@ def _read_history(path: Path) -> dict[str, npt.NDArray[Any]]:
             unknown = sorted(set(archive.files) - set(ARRAYS))
             missing = [name for name in ARRAYS if name not in archive.files and name not in OPTIONAL]
             if unknown or missing:
-                what = f"lacks the array {missing[0]!r}" if missing else f"holds an unknown array {unknown[0]!r}"
+                what = (
+                    f"lacks the array {missing[0]!r}" if missing else f"holds an unknown array {unknown[0]!r}"
+                )
                 raise FileFormatError(f"{path} {what}")
             return {name: archive[name] for name in archive.files}
     except FileFormatError:
         raise
-    except (ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (
+        ValueError,
+        KeyError,
+        EOFError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
         raise FileFormatError(f"{path} is damaged and cannot be read: {error}") from error
 
 
@@ -232,17 +248,23 @@ def _check_file(path: Path, expected: Any, *, size_only: bool = False) -> None:
     """Compare a file with what ``config.json`` says of it."""
     _must_exist(path)
     if not isinstance(expected, dict) or not {"bytes", "sha256"} <= expected.keys():
-        raise FileFormatError(f"{path.with_name(CONFIG)} does not say what size and SHA-256 {path.name} should have")
+        raise FileFormatError(
+            f"{path.with_name(CONFIG)} does not say what size and SHA-256 {path.name} should have"
+        )
     size = path.stat().st_size
     if size != expected["bytes"]:
-        raise FileFormatError(f"{path} has {size} bytes instead of {expected['bytes']}: it was truncated or changed")
+        raise FileFormatError(
+            f"{path} has {size} bytes instead of {expected['bytes']}: it was truncated or changed"
+        )
     if not size_only and _fingerprint(path) != expected:
         raise FileFormatError(f"{path} is not the file that was saved with this run: its SHA-256 differs")
 
 
 def _must_exist(path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the folder is not a saved run, or not all of it was copied")
+        raise FileNotFoundError(
+            f"{path} is missing: the folder is not a saved run, or not all of it was copied"
+        )
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

@@ -125,8 +125,7 @@ class Dataset:
         for which in ("train", "test"):
             _check_range(labels[which], len(names), f"{which}_labels", named=classes is not None)
 
-        # By way of __dict__, because assignment is refused: a data set that changes under a run would belie
-        # it.
+        # By way of __dict__: assignment is refused, because a run must be able to rely on its data.
         self.__dict__.update(
             train_images=_read_only(images["train"]),
             train_labels=_read_only(labels["train"]),
@@ -219,7 +218,9 @@ class Dataset:
             "mean, std": "; ".join(f"{m:.4f}, {s:.4f}" for m, s in zip(self.mean, self.std, strict=True)),
             "source": self.source,
         }
-        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        cells = "".join(
+            f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()
+        )
         return f"<table><caption>Dataset <b>{html.escape(self.name)}</b></caption>{cells}</table>"
 
 
@@ -233,11 +234,15 @@ def _numbers(given: object, what: str) -> npt.NDArray[Any]:
             given = given.float()
         given = given.numpy()
     elif hasattr(given, "toarray") and hasattr(given, "nnz"):
-        raise TypeError(f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape")
+        raise TypeError(
+            f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape"
+        )
     try:
         array = np.asarray(given)
     except ValueError as error:  # NumPy says "inhomogeneous shape" and little else
-        raise ShapeError(f"{what} is not a regular array ({error}); give every image the same size") from error
+        raise ShapeError(
+            f"{what} is not a regular array ({error}); give every image the same size"
+        ) from error
     if array.dtype.kind not in "buif":
         hint = {
             "O": "often images of unequal size, or None among them; bring them to one size and np.stack them",
@@ -256,7 +261,9 @@ def _images(given: object, what: str) -> npt.NDArray[np.uint8]:
     if array.ndim == 4:
         if array.shape[3] not in _CHANNELS:
             if array.shape[1] not in _CHANNELS:
-                raise ShapeError(f"{what} has shape {array.shape}, which has no axis of 1, 3 or 4 channels; {accepted}")
+                raise ShapeError(
+                    f"{what} has shape {array.shape}, which has no axis of 1, 3 or 4 channels; {accepted}"
+                )
             array = array.transpose(0, 2, 3, 1)
         if array.shape[3] == 1:
             array = array[..., 0]
@@ -292,7 +299,8 @@ def _images(given: object, what: str) -> npt.NDArray[np.uint8]:
 
 def _check_floats(array: npt.NDArray[Any], what: str) -> None:
     """Refuse pixels that are NaN or infinite (how many, and the first), then pixels outside [0, 1]."""
-    broken, first, low, high = 0, (0,), math.inf, -math.inf
+    broken, low, high = 0, math.inf, -math.inf
+    first: tuple[int, ...] = ()
     for start in range(0, len(array), _BLOCK):
         block = array[start : start + _BLOCK]
         finite = np.isfinite(block)
@@ -324,7 +332,9 @@ def _labels(given: object, what: str) -> npt.NDArray[np.int64]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 2 and (np.count_nonzero(array, axis=1) == 1).all() and (array.max(axis=1) == 1).all():
-        raise DataError(f"{what} of shape {array.shape} is one-hot; pass class numbers: {what}.argmax(axis=1)")
+        raise DataError(
+            f"{what} of shape {array.shape} is one-hot; pass class numbers: {what}.argmax(axis=1)"
+        )
     if array.ndim != 1:
         raise ShapeError(f"{what} has shape {array.shape}; expected (N,), one class number for each image")
     if array.dtype.kind == "f":
@@ -399,7 +409,9 @@ def _per_channel(given: float | Sequence[float], channels: int, what: str) -> tu
         if what == "std" and not (math.isfinite(value) and value > 0):
             raise ArgumentError(f"std must be finite and above 0, not {value:g}; pixels are divided by it")
         if what == "mean" and not 0 <= value <= 1:
-            raise ArgumentError(f"mean is of pixels in [0, 1] and cannot be {value:g}; divide it by 255 if need be")
+            raise ArgumentError(
+                f"mean is of pixels in [0, 1] and cannot be {value:g}; divide it by 255 if need be"
+            )
     return values
 
 
@@ -410,7 +422,9 @@ def _draw(labels: npt.NDArray[np.int64], count: int | None, seed: tuple[int, int
     if not isinstance(count, int) or isinstance(count, bool):
         raise TypeError(f"{what} must be a number of images or None, not {count!r}")
     if not 1 <= count <= len(labels):
-        raise ArgumentError(f"{what}={count} images cannot be drawn from {len(labels):,}; choose 1 to {len(labels):,}")
+        raise ArgumentError(
+            f"{what}={count} images cannot be drawn from {len(labels):,}; choose 1 to {len(labels):,}"
+        )
     have = np.bincount(labels)
     quota, remainder = np.divmod(have * count, len(labels))
     short = count - int(quota.sum())

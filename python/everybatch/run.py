@@ -17,7 +17,6 @@ from everybatch.errors import ArgumentError
 
 if TYPE_CHECKING:
     import pandas as pd
-
     from everybatch._core import Model
 
 __all__ = ["Run", "load_run"]
@@ -220,7 +219,9 @@ class Run:
         else:
             last = _index(last, "last")
             if not 1 <= last <= len(made):
-                raise ArgumentError(f"last={last}, but this run made {len(made)} evaluations after its first step")
+                raise ArgumentError(
+                    f"last={last}, but this run made {len(made)} evaluations after its first step"
+                )
         return float(made[len(made) - last :].mean(dtype=np.float64)) if last else float("nan")
 
     # ---- what it was made of -----------------------------------------------------------------------------------
@@ -278,7 +279,11 @@ class Run:
             raise IndexError(f"step {step} is not one of the {self.steps} steps of this run: {valid}")
         training = self._config["training"]
         indices: Integers = _core.batch_indices(
-            self._config["dataset"]["train"], training["batch_size"], training["seed"], training["shuffle"], step
+            self._config["dataset"]["train"],
+            training["batch_size"],
+            training["seed"],
+            training["shuffle"],
+            step,
         )
         return indices
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
 pub use describe::{check, describe, Row, Shape};
-pub use forward::{forward, Precision};
+pub use forward::{avg_pool, forward, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use model::{Model, Normalization};
 pub use tensors::{tensor_specs, Init, TensorSpec};

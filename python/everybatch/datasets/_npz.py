@@ -7,13 +7,18 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, FileFormatError
 
 __all__ = ["from_npz"]
+
+# What NumPy and zipfile raise on damaged files and on pickled objects.
+_DAMAGE = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def from_npz(
@@ -52,9 +57,18 @@ def from_npz(
             f"keys must be four names (training images and labels, test images and labels), not {keys!r}"
         )
     file = Path(path).expanduser()
+    # Opened here, because np.load leaves the file open when it fails.
+    with file.open("rb") as stream:
+        arrays = _read(stream, file, keys)
+    return Dataset(
+        *arrays, classes=classes, mean=mean, std=std, name=name, source=f"archive {file.resolve()}"
+    )
+
+
+def _read(stream: BinaryIO, file: Path, keys: Sequence[str]) -> list[npt.NDArray[Any]]:
     try:
-        archive = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        archive = np.load(stream, allow_pickle=False)
+    except _DAMAGE as error:
         raise FileFormatError(f"{file} is not an .npz archive, or it is damaged ({error})") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise FileFormatError(f"{file} holds a single array; expected an .npz archive with {', '.join(keys)}")
@@ -68,8 +82,6 @@ def from_npz(
         for key in keys:
             try:
                 arrays.append(archive[key])
-            except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            except _DAMAGE as error:
                 raise FileFormatError(f"{key} in {file} cannot be read ({error})") from error
-    return Dataset(
-        *arrays, classes=classes, mean=mean, std=std, name=name, source=f"archive {file.resolve()}"
-    )
+    return arrays

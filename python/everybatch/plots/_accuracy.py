@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ._curves import AXES, label_x
 from ._inputs import Drawable, as_sources
-from ._style import check_choice, new_axes, percent_axis, tidy, title
-from ._train_test import draw_pairs, mark_divergence, pair
+from ._style import check_choice, new_axes, percent_axis, small, text_height, tidy, title
+from ._train_test import Pair, draw_pairs, mark_divergence, pair
 from ._zoom import zoomed
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ def accuracy(
     pairs = [pair(source, "accuracy", x=x, window=smooth, plot="accuracy") for source in sources]
     ax = new_axes(ax)
     draw_pairs(ax, pairs, mean=True, location="lower right")
-    ax.set_ylim(*zoomed([line.y for one in pairs for line in one.lines]) if zoom else (0, 1.02))
+    low, high = zoomed([line.y for one in pairs for line in one.lines]) if zoom else (0, 1.02)
+    ax.set_ylim(_below_lines(ax, pairs, low, high) if zoom else low, high)
     mark_divergence(ax, pairs)
     label_x(ax, x)
     percent_axis(ax)
@@ -63,3 +66,16 @@ def accuracy(
     tidy(ax)
     title(ax, [source.run for source in sources])
     return ax
+
+
+def _below_lines(ax: Axes, pairs: Sequence[Pair], low: float, high: float) -> float:
+    """Return `low`, or less where the legend at the lower right would otherwise lie on the lines."""
+    legend = ax.get_legend()
+    if legend is None:
+        return low
+    height = min(0.5, 0.05 + 1.3 * len(legend.get_texts()) * text_height(ax, small(ax)))
+    lines = [line for one in pairs for line in one.lines]
+    end = max(float(line.x[-1]) for line in lines)
+    beside = np.concatenate([line.y[line.x > 0.35 * end] for line in lines])
+    beside = beside[~np.isnan(beside)]
+    return min(low, (float(beside.min()) - height * high) / (1 - height)) if len(beside) else low

@@ -20,6 +20,7 @@ from ._style import (
     GREY,
     INK,
     MARKERS,
+    Dashes,
     check_choice,
     line_style,
     new_axes,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["class_accuracy"]
 
-_MANY, _NAMED = 30, 10  # above so many classes only the worst few are named
+_MANY, _NAMED = 16, 10  # above so many classes only the worst few are named
 _FEW = 30  # evaluations that are so few that each gets a marker
 
 
@@ -51,7 +52,8 @@ def class_accuracy(
 ) -> Axes:
     """Draw the test accuracy of every class over the run, each line with its class's name at its end.
 
-    Above 30 classes only the ten that end lowest are named, over all others in grey.
+    The evaluation before the first step is left out: untrained networks often answer one class to everything.
+    Above 16 classes only the ten that end lowest are named, over all others in grey.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def class_accuracy(
     x
         ``"step"`` (mini-batches), ``"epoch"`` or ``"seconds"`` (training and evaluation together).
     smooth
-        Evaluations in the centred running median; 1 for none. By default a fiftieth of them, none below 60.
+        Evaluations in the centred running median; 1 for none. By default a twenty-fifth of them, none below 60.
     zoom
         Fit the y axis to the last four fifths of the run; the first climb comes in from below. False: 0 to 100 %.
     ax
@@ -83,7 +85,7 @@ def class_accuracy(
         )
     curves = [_curve(source, x) for source in sources]
     names = class_names(sources, [each.y.shape[1] for each in curves], plot="class_accuracy")
-    windows = [window_for(len(each), smooth) for each in curves]
+    windows = [window_for(len(each), smooth, part=25) for each in curves]  # ten lines need more than one
     lines = [_curves.smooth(each, window) for each, window in zip(curves, windows, strict=True)]
 
     ax = new_axes(ax, (6.8, 4.4))
@@ -106,12 +108,12 @@ def _draw(ax: Axes, lines: Sequence[Curve], names: Sequence[str]) -> None:
     ends = np.array([_last(lines[0].y[:, index]) for index in range(len(names))])
     there = np.flatnonzero(~np.isnan(ends))
     named = set(there[np.argsort(ends[there])][:_NAMED] if len(names) > _MANY else there)
-    colours = []
+    styles: list[tuple[str, Dashes]] = []
     for index in range(len(names)):
         colour, dashes = line_style(index)
         if len(names) > _MANY:
             colour, dashes = line_style(sorted(named).index(index)) if index in named else ("#cfcfcf", "-")
-        colours.append(colour)
+        styles.append((colour, dashes if len(lines) == 1 else "-"))
         for run, line in enumerate(lines):
             data = _curves.decimate(Curve(line.x, line.y[:, index]))
             style: dict[str, Any] = {"linewidth": 1.5 if index in named else 0.8, "linestyle": dashes}
@@ -120,14 +122,30 @@ def _draw(ax: Axes, lines: Sequence[Curve], names: Sequence[str]) -> None:
             if len(line) <= _FEW or (len(lines) > 1 and index >= len(COLOURS)):
                 style |= {"marker": MARKERS[index // len(COLOURS) % len(MARKERS)], "markersize": 3.5}
                 style |= {"markevery": max(1, len(data) // 12)}
-            ax.plot(data.x, data.y, color=colour, zorder=3 if index in named else 2, label=plain(names[index]), **style)
+            ax.plot(
+                data.x,
+                data.y,
+                color=colour,
+                zorder=3 if index in named else 2,
+                label=plain(names[index]),
+                **style,
+            )
     order = sorted(named)
-    size = small(ax) if len(order) <= 16 else 0.8 * small(ax)
-    end_labels(ax, [plain(names[i]) for i in order], ends[order], [colours[i] for i in order], size)
+    end_labels(
+        ax,
+        [plain(names[i]) for i in order],
+        [float(ends[i]) for i in order],
+        [styles[i] for i in order],
+        small(ax),
+    )
     absent = [plain(name) for name, end in zip(names, ends, strict=True) if np.isnan(end)]
     if absent:
-        text = f"no test images: {', '.join(absent[:5])}" + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        ax.text(0.99, 0.02, text, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color=INK)
+        text = f"no test images: {', '.join(absent[:5])}" + (
+            f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        )
+        ax.text(
+            0.99, 0.02, text, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color=INK
+        )
 
 
 def _name_runs(ax: Axes, labels: Sequence[str]) -> None:
@@ -142,12 +160,15 @@ def _name_runs(ax: Axes, labels: Sequence[str]) -> None:
 
 def _curve(source: Source, x: str) -> Curve:
     if source.run is None:
-        assert source.values is not None  # noqa: S101 - a Source has one or the other
+        assert source.values is not None  # a Source has one or the other
         return _curves.bare(source.values, x, "class_accuracy")
     data = _curves.curve(source.run, "class_accuracy", x)
     if not len(data):
-        raise ArgumentError("plots.class_accuracy: the run ended before its first evaluation; there is nothing to draw")
-    return data
+        raise ArgumentError(
+            "plots.class_accuracy: the run ended before its first evaluation; there is nothing to draw"
+        )
+    skip = int(len(data) > 1 and source.run.eval_step[0] == 0)
+    return Curve(data.x[skip:], data.y[skip:])
 
 
 def _last(values: npt.NDArray[np.float64]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,29 @@ import numpy.typing as npt
 from everybatch.errors import ArgumentError
 
 from ._inputs import Drawable, Source, as_sources, class_names
-from ._style import BAR_COLOURS, HATCHES, INK, new_axes, percent_axis, plain, small, tidy, title
+from ._style import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    name_classes,
+    new_axes,
+    percent_axis,
+    plain,
+    small,
+    tidy,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["class_bars"]
 
-_MOST_RUNS = 4
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
+HATCHES = ("", "///", "...", "xxx")  # runs stay apart without colour
+_MOST_RUNS = len(COLOURS)
 _LABELLED = 60  # bars up to which each carries its value
 
 
@@ -52,24 +67,125 @@ def class_bars(
         )
     heights = [_heights(source) for source in sources]
     names = class_names(sources, [len(each) for each in heights], plot="class_bars")
-    ax = new_axes(ax, (min(max(6.4, 0.42 * len(names) * (1 + len(sources)) / 2 + 1.5), 14), 4.0))
-
-    bottom = _bottom(heights) if zoom else 0.0
-    ax.set_ylim(bottom, 1 + 0.04 * (1 - bottom) if bottom else 1.04)
-    width = 0.8 / len(sources)
+    ax = new_axes(ax, (min(max(6.4, (0.1 + 0.2 * len(sources)) * len(names) + 1.5), 14), 4.0))
+    bottom, top = _limits(np.concatenate(heights), zoom)
+    ax.set_ylim(bottom, top)
     for number, (source, values) in enumerate(zip(sources, heights, strict=True)):
-        places = np.arange(len(names)) + (number - (len(sources) - 1) / 2) * width
-        _bars(ax, places, values, width, number, plain(source.label), len(names) * len(sources))
+        _bars(ax, values, number, len(sources), _legend_text(source, values), top - bottom)
+        overall = _overall(source, values)
+        ax.axhline(
+            overall, color=INK if len(sources) == 1 else COLOURS[number], linewidth=1.1, linestyle=(0, (4, 2))
+        )
     if len(sources) == 1:
-        _overall(ax, sources[0], heights[0])
+        _name_line(ax, sources[0], _overall(sources[0], heights[0]))
+        title(ax, [sources[0].run])
     else:
-        ax.legend(frameon=False, fontsize="small", labelcolor=INK, ncols=len(sources), loc="lower left",
-                  bbox_to_anchor=(0, 1), borderaxespad=0.2)  # fmt: skip
-    _name_classes(ax, names)
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2}
+        ax.legend(frameon=False, fontsize="small", labelcolor=INK, **place)
+    name_classes(ax, names)
     percent_axis(ax)
-    ax.set_ylabel("test accuracy" + (f" (axis starts at {bottom:.4g})".replace(f"{bottom:.4g}", f"{bottom:.4%}".rstrip("0%").rstrip(".") + "%") if bottom else ""))
+    ax.set_xlabel("class")
+    ax.set_ylabel(f"test accuracy (axis starts at {100 * bottom:.4g}%)" if bottom > 0 else "test accuracy")
     tidy(ax)
     ax.tick_params(axis="x", length=0)
-    if len(sources) == 1:
-        title(ax, [sources[0].run])
     return ax
+
+
+def _bars(ax: Axes, values: npt.NDArray[np.float64], number: int, runs: int, label: str, span: float) -> None:
+    """Draw one run's bars, each with its value; a class without test images gets none, and says so."""
+    width = 0.8 / runs
+    places = np.arange(len(values)) + (number - (runs - 1) / 2) * width
+    style: dict[str, Any] = {
+        "color": COLOURS[number],
+        "hatch": HATCHES[number],
+        "edgecolor": "white",
+        "linewidth": 0.6,
+    }
+    ax.bar(places, np.nan_to_num(values), width, label=label, zorder=2, **style)
+    total = len(values) * runs
+    if total > _LABELLED:
+        return
+    decimals = 1 if span > 0.012 else 2
+    crowded = total > 14
+    for place, value in zip(places, values, strict=True):
+        known = not np.isnan(value)
+        ax.annotate(
+            f"{100 * value:.{decimals}f}" if known else "no images",
+            xy=(place, value if known else ax.get_ylim()[0]),
+            xytext=(0, 2.5),
+            textcoords="offset points",
+            rotation=90 if crowded or not known else 0,
+            ha="center",
+            va="bottom",
+            fontsize=small(ax) * (0.85 if crowded else 1),
+            color=INK,
+            zorder=4,
+            bbox={
+                "facecolor": "white",
+                "edgecolor": "none",
+                "alpha": 0.85,
+                "pad": 0.2 if crowded else 0.6,
+            },  # over the dashed line
+        )
+
+
+def _limits(values: npt.NDArray[np.float64], zoom: bool) -> tuple[float, float]:
+    """Return where the axis starts and ends: room for the shortest bar to be a bar, and for the numbers on top."""
+    values = values[~np.isnan(values)]
+    if not zoom or not len(values):
+        return 0.0, 1.1
+    low, high = float(values.min()), float(values.max())
+    span = max(high - low, 0.005)
+    bottom = low - 0.6 * span
+    if bottom < 0.3 * high:
+        return 0.0, 1.1 * high
+    step = 10 ** np.floor(np.log10(span))
+    bottom = float(np.round(np.floor(bottom / step) * step, 6))
+    return bottom, high + 0.12 * (high - bottom)
+
+
+def _heights(source: Source) -> npt.NDArray[np.float64]:
+    if source.run is None:
+        assert source.values is not None  # a Source has one or the other
+        return source.values
+    if not len(source.run.class_accuracy):
+        raise ArgumentError(
+            "plots.class_bars: the run ended before its first evaluation; there is nothing to draw"
+        )
+    return np.asarray(source.run.class_accuracy[-1], dtype=np.float64)
+
+
+def _overall(source: Source, values: npt.NDArray[np.float64]) -> float:
+    """Return the accuracy over all images; of bare numbers only the mean over classes is known."""
+    if source.run is not None:
+        return source.run.final_accuracy
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _legend_text(source: Source, values: npt.NDArray[np.float64]) -> str:
+    return (
+        f"{plain(source.label)} ({_overall_name(source)} {_overall(source, values):.2%})"
+        if source.label
+        else ""
+    )
+
+
+def _overall_name(source: Source) -> str:
+    return "mean of classes" if source.run is None else "all images"
+
+
+def _name_line(ax: Axes, source: Source, overall: float) -> None:
+    if np.isnan(overall):
+        return
+    ax.annotate(
+        f"{_overall_name(source)}\n{overall:.2%}",
+        xy=(1, overall),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize="small",
+        color=INK,
+        annotation_clip=False,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,15 +53,17 @@ def bare(values: Doubles, x: str, plot: str) -> Curve:
     return Curve(np.arange(1.0, len(values) + 1), _finite(values))
 
 
-def window_for(n: int, asked: int | None) -> int:
+def window_for(n: int, asked: int | None, *, part: int = 50) -> int:
     """Return the width of the smoothing window, odd: a fiftieth of `n` points, at most 1001; 1 is no smoothing."""
     if asked is not None:
         if not isinstance(asked, int | np.integer) or isinstance(asked, bool):
             raise TypeError(f"smooth must be a whole number of points, or None, not {type(asked).__name__}")
         if asked < 0:
-            raise ArgumentError(f"smooth must be 0 or 1 (none) or a number of points to smooth over, not {asked}")
+            raise ArgumentError(
+                f"smooth must be 0 or 1 (none) or a number of points to smooth over, not {asked}"
+            )
         return max(1, min(int(asked), n)) | 1
-    return 1 if n < 60 else min(n // 50, 1001) | 1
+    return 1 if n < 60 else min(n // part, 1001) | 1
 
 
 def smooth(data: Curve, window: int, *, mean: bool = False, points: int = 1200) -> Curve:
@@ -68,29 +71,32 @@ def smooth(data: Curve, window: int, *, mean: bool = False, points: int = 1200) 
 
     At the beginning the window is cut on both sides, so that the first steep fall stays where it is; at the end only
     on the side that has no numbers, so that the end is as smooth as the rest. NaN is left out; where a whole window is
-    NaN, so is the result. A median is not moved by single bad batches; a mean suits accuracies of small batches, which
-    only take a few values.
+    NaN, so is the result. A median is not moved by single bad batches; its stairs are rounded off by a running mean of
+    half its width. A mean suits accuracies of small batches, which only take a few values.
     """
     n = len(data)
     if window <= 1 or n == 0:
         return data
     places = np.unique(np.linspace(0, n - 1, min(n, points)).astype(int))
-    middle = np.mean if mean else np.median
-    half = window // 2
-    y = np.full((len(places), *data.y.shape[1:]), np.nan)
+    y = np.stack([_running(column, places, window, mean=mean) for column in np.atleast_2d(data.y.T)], axis=-1)
+    if not mean:
+        step = max(1.0, n / len(places))
+        width = round(window / 2 / step)
+        y = np.stack([_running(column, np.arange(len(places)), width, mean=True) for column in y.T], axis=-1)
+    return Curve(data.x[places], y if data.y.ndim == 2 else y[:, 0])
+
+
+def _running(values: Doubles, places: npt.NDArray[np.int64], window: int, *, mean: bool) -> Doubles:
+    """Return the median or mean of the window around each place."""
+    middle, half = (np.mean if mean else np.median), window // 2
+    result = np.full(len(places), np.nan)
     for row, place in enumerate(places):
-        reach = min(half, place)
-        part = data.y[place - reach : place + half + 1 if reach == half else place + reach + 1]
-        if data.y.ndim == 1:
-            part = part[~np.isnan(part)]
-            y[row] = middle(part) if len(part) else np.nan
-        else:
-            known = ~np.isnan(part).any(axis=0)
-            y[row, known] = middle(part[:, known], axis=0)
-            for column in np.flatnonzero(~known):  # rare: a class without test images, or a gap
-                values = part[~np.isnan(part[:, column]), column]
-                y[row, column] = middle(values) if len(values) else np.nan
-    return Curve(data.x[places], y)
+        reach = min(half, int(place))
+        part = values[place - reach : place + reach + 1]
+        part = part[~np.isnan(part)]
+        if len(part):
+            result[row] = middle(part)
+    return result
 
 
 def decimate(data: Curve, points: int = 3000) -> Curve:
@@ -105,7 +111,7 @@ def decimate(data: Curve, points: int = 3000) -> Curve:
     low = np.where(np.isnan(data.y), np.inf, data.y)
     high = np.where(np.isnan(data.y), -np.inf, data.y)
     keep = {0, n - 1}
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         keep |= {start + int(low[start:stop].argmin()), start + int(high[start:stop].argmax())}
     chosen = np.array(sorted(keep))
     return Curve(data.x[chosen], data.y[chosen])
@@ -116,11 +122,11 @@ def label_x(ax: Axes, x: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     ax.set_xlabel(AXES[x])
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=x == "step", steps=[1, 2, 5, 10]))
     if x == "step":
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 2.5, 5, 10]))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.set_xlim(left=0)
     ax.margins(x=0.01)
+    ax.set_xlim(left=0)
 
 
 def _finite(y: npt.NDArray[np.float64]) -> Doubles:

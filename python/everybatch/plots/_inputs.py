@@ -54,7 +54,9 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
     """
     if isinstance(runs, Mapping):
         if labels is not None:
-            raise ArgumentError(f"plots.{plot}: give labels as the keys of the dict or with labels=, not both")
+            raise ArgumentError(
+                f"plots.{plot}: give labels as the keys of the dict or with labels=, not both"
+            )
         items, labels = list(runs.values()), [str(name) for name in runs]
     elif _is_one(runs, ndim):
         items = [runs]
@@ -67,7 +69,9 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
 
     loaded = [_load(item, plot, ndim) for item in items]
     if labels is None:
-        names = automatic_labels([item if isinstance(item, Run) else None for item in loaded], _fallbacks(items))
+        names = automatic_labels(
+            [item if isinstance(item, Run) else None for item in loaded], _fallbacks(items)
+        )
     else:
         names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
         if len(names) != len(items):
@@ -89,7 +93,9 @@ def class_names(sources: Sequence[Source], counts: Sequence[int], *, plot: str) 
     known = [source.run.classes for source in sources if source.run is not None]
     names = known[0] if known else tuple(str(number) for number in range(counts[0]))
     if any(other != names for other in known) or any(count != len(names) for count in counts):
-        raise ArgumentError(f"plots.{plot}: these runs have different classes and do not fit into one picture")
+        raise ArgumentError(
+            f"plots.{plot}: these runs have different classes and do not fit into one picture"
+        )
     return names
 
 
@@ -98,7 +104,7 @@ def _load(item: Any, plot: str, ndim: int | None) -> Run | npt.NDArray[np.float6
         return item
     if isinstance(item, str | os.PathLike):
         return load_run(item)
-    if ndim is None or not isinstance(item, Sequence | np.ndarray) and not hasattr(item, "__array__"):
+    if ndim is None or (not isinstance(item, Sequence | np.ndarray) and not hasattr(item, "__array__")):
         raise _wrong_type(item, plot, ndim)
     shape = "a list of numbers" if ndim == 1 else "a two-dimensional array"
     try:

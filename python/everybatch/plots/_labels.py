@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import INK, text_height
+from ._style import INK, Dashes, text_height
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,9 @@ def automatic_labels(runs: Sequence[Run | None], fallbacks: Sequence[str]) -> li
         if len({repr(value) for value in values}) == 1:
             continue
         for part, value in zip(parts, values, strict=True):
-            part.append(f"{value}" if name in ("network", "data set") else f"{name.replace('_', ' ')} {value}")
+            part.append(
+                f"{value}" if name in ("network", "data set") else f"{name.replace('_', ' ')} {value}"
+            )
         labels = [", ".join(part) for part in parts]
         if len(set(labels)) == len(labels):
             return labels
@@ -44,22 +46,30 @@ def automatic_labels(runs: Sequence[Run | None], fallbacks: Sequence[str]) -> li
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    training = {k: v for k, v in config["training"].items() if k not in _DERIVED and not isinstance(v, dict | list)}
+    training = {
+        k: v for k, v in config["training"].items() if k not in _DERIVED and not isinstance(v, dict | list)
+    }
     return {"network": config["network"].get("name"), "data set": config["dataset"].get("name"), **training}
 
 
-def end_labels(ax: Axes, texts: Sequence[str], ends: Sequence[float], colours: Sequence[str], size: float) -> None:
-    """Write each line's name right of the Axes at the height of its end, joined to it by a thin leader.
+def end_labels(
+    ax: Axes, texts: Sequence[str], ends: Sequence[float], styles: Sequence[tuple[str, Dashes]], size: float
+) -> None:
+    """Write each line's name right of the Axes at the height of its end, joined to it by a leader of its style.
 
     The heights follow from today's limits and size of `ax`, so set the limits first.
     """
     low, high = ax.get_ylim()
-    ends_in_axes = np.clip((np.asarray(ends, dtype=float) - low) / (high - low), 0, 1)
+    ends = [min(max(end, low), high) for end in ends]
+    limits, where = (
+        np.log(values) if ax.get_yscale() == "log" else np.asarray(values) for values in ((low, high), ends)
+    )
+    ends_in_axes = (where - limits[0]) / (limits[1] - limits[0])
     heights = spread(ends_in_axes, 1.1 * text_height(ax, size))
-    for text, end, height, colour in zip(texts, ends, heights, colours, strict=True):
+    for text, end, height, (colour, dashes) in zip(texts, ends, heights, styles, strict=True):
         ax.annotate(
             text,
-            xy=(1, min(max(end, low), high)),
+            xy=(1, end),
             xycoords=("axes fraction", "data"),
             xytext=(1.045, height),
             textcoords="axes fraction",
@@ -70,6 +80,7 @@ def end_labels(ax: Axes, texts: Sequence[str], ends: Sequence[float], colours: S
             arrowprops={
                 "arrowstyle": "-",
                 "color": colour,
+                "linestyle": dashes,
                 "linewidth": 1.4,
                 "shrinkA": 1,
                 "shrinkB": 0,

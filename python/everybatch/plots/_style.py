@@ -6,25 +6,32 @@ matplotlib is imported only when something is drawn, so that ``import everybatch
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from everybatch.errors import ArgumentError
+from everybatch.errors import ArgumentError, suggest
 from everybatch.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "BLUE",
     "COLOURS",
+    "DASHES",
+    "GREEN",
     "GREY",
     "INK",
     "MARKERS",
-    "TRAIN",
+    "ORANGE",
+    "PURPLE",
     "TEST",
+    "TRAIN",
+    "Dashes",
+    "check_choice",
     "line_style",
     "log_axis",
+    "name_classes",
     "new_axes",
-    "check_choice",
     "percent_axis",
     "plain",
     "small",
@@ -39,7 +46,8 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)  # not the palet
 TRAIN, TEST = BLUE, VERMILLION
 INK, GREY = "#262626", "#8c8c8c"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
+Dashes = Literal["-"] | tuple[float, tuple[float, ...]]
+DASHES: tuple[Dashes, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Axes:
@@ -53,11 +61,13 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Axes:
         _, axes = plt.subplots(figsize=size, layout="constrained")
         return axes
     if not isinstance(ax, AxesType):
-        raise TypeError(f"ax must be a matplotlib Axes, not {type(ax).__name__}; plt.subplots(2, 2) gives an array")
+        raise TypeError(
+            f"ax must be a matplotlib Axes, not {type(ax).__name__}; plt.subplots(2, 2) gives an array"
+        )
     return ax
 
 
-def line_style(number: int) -> tuple[str, str | tuple[int, tuple[float, ...]]]:
+def line_style(number: int) -> tuple[str, Dashes]:
     """Return colour and dashes of the line with this number: all colours solid, then all dashed, and so on."""
     styles = [(colour, dashes) for dashes, colour in product(DASHES, COLOURS)]
     return styles[number % len(styles)]
@@ -75,14 +85,20 @@ def tidy(ax: Axes, *, grid: bool = True) -> None:
 
 def percent_axis(ax: Axes) -> None:
     """Label the y axis, which holds fractions, in percent."""
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FuncFormatter
 
-    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    ax.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{100 * value:.5g}%")
+    )  # 98% and 97.5%, not 98.0%
 
 
 def title(ax: Axes, runs: list[Run | None]) -> None:
     """Say above the Axes, once, which network and data set all of the runs share."""
-    names = {(run.config["network"].get("name"), run.config["dataset"].get("name")) for run in runs if run is not None}
+    names = {
+        (run.config["network"].get("name"), run.config["dataset"].get("name"))
+        for run in runs
+        if run is not None
+    }
     if len(names) == 1 and None not in runs:
         text = " on ".join(str(name) for name in names.pop() if name)
         ax.set_title(plain(text), loc="left", fontsize="medium", color=INK)
@@ -109,8 +125,6 @@ def plain(text: str) -> str:
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a word that is not among the choices."""
-    from everybatch.errors import suggest
-
     if value not in choices:
         hint = suggest(value, choices) if isinstance(value, str) else ""
         raise ArgumentError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.{hint}")
@@ -124,3 +138,18 @@ def log_axis(ax: Axes) -> None:
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def name_classes(ax: Axes, names: tuple[str, ...], *, both: bool = False) -> None:
+    """Write the class names below the Axes (and, with `both`, left of it): slanted if long, thinned out if many."""
+    many = len(names) > 40
+    places = list(range(0, len(names), -(-len(names) // 40) if many else 1))
+    texts = [plain(names[place] if len(names[place]) <= 24 else names[place][:23] + "…") for place in places]
+    widest = max(len(text) for text in texts)
+    long = widest > 9 or (widest > 3 and sum(len(text) for text in texts) > 60)
+    size = small(ax) if len(places) > 16 or long else None
+    slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    ax.set_xticks(places, texts, fontsize=size, **slant)
+    if both:
+        ax.set_yticks(places, texts, fontsize=size)
+    ax.set_xlim(-0.6, len(names) - 0.4)

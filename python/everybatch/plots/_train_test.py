@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from everybatch.errors import ArgumentError
 
 from ._curves import Curve, bare, curve, decimate, smooth, window_for
 from ._inputs import Source
-from ._style import COLOURS, GREY, INK, MARKERS, TEST, TRAIN, line_style, plain
+from ._style import COLOURS, GREY, INK, MARKERS, TEST, TRAIN, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["Pair", "draw_pairs", "mark_divergence", "pair"]
 
 FEW = 30  # points that are so few that each gets a marker
+DENSE = 3000  # batches that are so many that their lines merge into a band
+# No frame, but a ground that keeps the text readable should a line pass behind it.
+LEGEND: dict[str, Any] = {
+    "fontsize": "small",
+    "labelcolor": INK,
+    "framealpha": 0.85,
+    "edgecolor": "none",
+    "facecolor": "white",
+}
 
 
 @dataclass(frozen=True)
@@ -29,13 +38,14 @@ class Pair:
 
     source: Source
     train: Curve
-    smoothed: Curve
+    smoothed: Curve  # `train` over `window` batches
     window: int
     test: Curve | None
+    smoothed_test: Curve | None
 
     @property
     def lines(self) -> list[Curve]:
-        """The curves that matter for the limits: all but the single batches."""
+        """The curves that matter for the limits: all but the single training batches."""
         return [line for line in (self.smoothed, self.test) if line is not None and len(line)]
 
 
@@ -43,21 +53,25 @@ def pair(source: Source, quantity: str, *, x: str, window: int | None, plot: str
     """Return the curves of ``"loss"`` or ``"accuracy"`` of one run, or of bare numbers."""
     run = source.run
     if run is None:
-        assert source.values is not None  # noqa: S101 - a Source has one or the other
+        assert source.values is not None  # a Source has one or the other
         train, test = bare(source.values, x, plot), None
     else:
         train, test = curve(run, f"train_{quantity}", x), curve(run, f"test_{quantity}", x)
         if not len(train) and not len(test):
-            raise ArgumentError(f"plots.{plot}: the run ended before anything was measured; there is nothing to draw")
+            raise ArgumentError(
+                f"plots.{plot}: the run ended before anything was measured; there is nothing to draw"
+            )
+    mean = quantity == "accuracy"
     width = window_for(len(train), window)
-    return Pair(source, train, smooth(train, width, mean=quantity == "accuracy"), width, test)
+    smoothed_test = None if test is None else smooth(test, window_for(len(test), window), mean=mean)
+    return Pair(source, train, smooth(train, width, mean=mean), width, test, smoothed_test)
 
 
 def draw_pairs(ax: Axes, pairs: Sequence[Pair], *, mean: bool, location: str) -> None:
     """Draw the curves and the legend."""
     if len(pairs) == 1:
         _draw_one(ax, pairs[0], "mean" if mean else "median")
-        ax.legend(frameon=False, fontsize="small", labelcolor=INK, loc=location)
+        ax.legend(loc=location, **LEGEND)
     else:
         _draw_several(ax, pairs, "mean" if mean else "median", location)
 
@@ -88,16 +102,29 @@ def _draw_one(ax: Axes, one: Pair, average: str) -> None:
     raw = decimate(one.train)
     if len(raw):
         if one.window > 1:
-            ax.plot(raw.x, raw.y, color=TRAIN, alpha=0.3, linewidth=0.6, label=f"{named}every batch", zorder=2)
+            alpha = 0.3 if len(one.train) <= DENSE else 0.16
+            ax.plot(
+                raw.x, raw.y, color=TRAIN, alpha=alpha, linewidth=0.6, label=f"{named}every batch", zorder=2
+            )
             line = decimate(one.smoothed)
             label = f"{named}{average} of {one.window} batches"
             ax.plot(line.x, line.y, color=TRAIN, linewidth=1.8, label=label, zorder=4)
         else:
-            ax.plot(raw.x, raw.y, color=TRAIN, linewidth=1.4, label=f"{named}every batch", zorder=2, **_marker(raw))
+            ax.plot(
+                raw.x,
+                raw.y,
+                color=TRAIN,
+                linewidth=1.4,
+                label=f"{named}every batch",
+                zorder=2,
+                **_marker(raw),
+            )
     if one.test is not None and run is not None and len(one.test):
         test = decimate(one.test)
-        images = f"{len(run.test_indices):,} images"
-        ax.plot(test.x, test.y, color=TEST, linewidth=1.2, label=f"test, {images}", zorder=3, **_marker(test))
+        label = f"test, {len(run.test_indices):,} images"
+        if average == "mean":
+            label += f": final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}"
+        ax.plot(test.x, test.y, color=TEST, linewidth=1.2, label=label, zorder=3, **_marker(test))
 
 
 def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) -> None:
@@ -111,20 +138,38 @@ def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) 
             ax.plot(raw.x, raw.y, color=colour, alpha=max(0.06, 0.4 / len(pairs)), linewidth=0.5, zorder=2)
         # Markers tell runs apart without colour; each run's stand elsewhere, so that they do not hide each other.
         every = max(1, len(line) // 6)
-        places = {"marker": marker, "markevery": (number * every // len(pairs), every), "markersize": 5.0}
-        style = {"color": colour, "linewidth": 1.6, "markeredgecolor": "white", "markeredgewidth": 0.6}
-        ax.plot(line.x, line.y, zorder=4, **style, **places)  # type: ignore[arg-type]
-        handles.append(Line2D([], [], marker=marker, markersize=5, label=plain(one.source.label), **style))  # type: ignore[arg-type]
-        if one.test is not None and len(one.test):
-            test = decimate(one.test)
-            ax.plot(test.x, test.y, color=colour, linewidth=1.1, linestyle=(0, (3, 1.2)), zorder=3, **_marker(test))
+        places: dict[str, Any] = {
+            "marker": marker,
+            "markevery": (number * every // len(pairs), every),
+            "markersize": 5.0,
+        }
+        style: dict[str, Any] = {
+            "color": colour,
+            "linewidth": 1.6,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.6,
+        }
+        ax.plot(line.x, line.y, zorder=4, **style, **places)
+        handles.append(Line2D([], [], marker=marker, markersize=5, label=plain(one.source.label), **style))
+        # All measurements of all runs would be a thicket: here the test set's line is smoothed like the other.
+        if one.smoothed_test is not None and len(one.smoothed_test):
+            test = decimate(one.smoothed_test)
+            ax.plot(
+                test.x,
+                test.y,
+                color=colour,
+                linewidth=1.1,
+                linestyle=(0, (3, 1.2)),
+                zorder=3,
+                **_marker(test),
+            )
     if any(one.test is not None for one in pairs):
-        widths = {one.window for one in pairs}
-        smoothed = f"training, {average} of {widths.pop()}" if len(widths) == 1 else f"training, running {average}"
-        handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=smoothed if smoothed[-2:] != " 1" else "training"))
+        widest = max(one.window for one in pairs)
+        smoothed = f"training, {average} of {widest}" if widest > 1 else "training"
+        handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=smoothed))
         handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (3, 1.2)), label="test"))
-    ax.legend(handles=handles, frameon=False, fontsize="small", labelcolor=INK, loc=location)
+    ax.legend(handles=handles, loc=location, **LEGEND)
 
 
-def _marker(data: Curve) -> dict[str, object]:
+def _marker(data: Curve) -> dict[str, Any]:
     return {"marker": "o", "markersize": 3.5} if np.count_nonzero(~np.isnan(data.y)) <= FEW else {}

@@ -1,0 +1,167 @@
+"""`compare`: one measured quantity of several runs in one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from everybatch.errors import ArgumentError
+
+from . import _curves
+from ._curves import AXES, Curve, label_x, window_for
+from ._inputs import Drawable, Source, as_sources
+from ._labels import end_labels
+from ._style import (
+    MARKERS,
+    check_choice,
+    line_style,
+    log_axis,
+    new_axes,
+    percent_axis,
+    plain,
+    small,
+    tidy,
+    title,
+)
+from ._zoom import zoomed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["compare"]
+
+METRICS = {
+    "test_accuracy": "test accuracy",
+    "test_error": "test error",
+    "test_loss": "test loss",
+    "train_accuracy": "training accuracy",
+    "train_loss": "training loss",
+}
+_LOG_FROM = 15.0  # as in `losses`
+_FEW = 30  # points that are so few that each gets a marker
+
+
+def compare(
+    runs: Drawable,
+    *,
+    metric: str = "test_accuracy",
+    labels: Sequence[str] | None = None,
+    x: str = "step",
+    smooth: int | None = None,
+    scale: str = "auto",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one quantity of several runs: a smoothed line each, all measurements thin behind it, its name at its end.
+
+    The number beside a name is the last measurement, not the best one.
+
+    Parameters
+    ----------
+    runs
+        Runs, folders of saved runs, or lists of numbers (then of `metric`), in a list or a dict from label to run.
+    metric
+        ``"test_accuracy"``, ``"test_error"``, ``"test_loss"``, ``"train_accuracy"`` or ``"train_loss"``.
+    labels
+        Names for the runs. By default what differs between their settings.
+    x
+        ``"step"`` (mini-batches), ``"epoch"`` or ``"seconds"`` (training and evaluation together).
+    smooth
+        Points in the centred running median (mean for the training accuracy, which takes few values); 1 for none. By
+        default a fiftieth of each run, none below 60 points.
+    scale
+        ``"linear"``, ``"log"``, or ``"auto"``: logarithmic for losses and errors that span a factor of 15 or more.
+    ax
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    TypeError, ArgumentError
+        Something that cannot be drawn, with a sentence that says what could.
+    """
+    check_choice("metric", metric, tuple(METRICS))
+    check_choice("x", x, tuple(AXES))
+    check_choice("scale", scale, ("auto", "linear", "log"))
+    sources = as_sources(runs, labels, plot="compare", ndim=1)
+    raw = [_curve(source, metric, x) for source in sources]
+    windows = [window_for(len(each), smooth) for each in raw]
+    mean = metric == "train_accuracy"
+    lines = [_curves.smooth(each, window, mean=mean) for each, window in zip(raw, windows, strict=True)]
+
+    ax = new_axes(ax, (6.8, 4.0))
+    for number, (points, line, window) in enumerate(zip(raw, lines, windows, strict=True)):
+        _draw(ax, points, line, number, len(raw), plain(sources[number].label), smoothed=window > 1)
+    _limits(ax, lines, metric, scale)
+    label_x(ax, x)
+    ax.set_xlim(right=max(line.x[-1] for line in lines))  # the longest lines end where their names begin
+    if metric.endswith(("accuracy", "error")):
+        percent_axis(ax)
+    widest = max(windows)
+    ax.set_ylabel(METRICS[metric] + (f", {'mean' if mean else 'median'} of {widest}" if widest > 1 else ""))
+    _name_ends(ax, sources, raw, lines, metric)
+    tidy(ax)
+    title(ax, [source.run for source in sources])
+    return ax
+
+
+def _curve(source: Source, metric: str, x: str) -> Curve:
+    if source.run is None:
+        assert source.values is not None  # a Source has one or the other
+        return _curves.bare(source.values, x, "compare")
+    data = _curves.curve(source.run, "test_accuracy" if metric == "test_error" else metric, x)
+    if not len(data):
+        name = f" of {source.label!r}" if source.label else ""
+        raise ArgumentError(f"plots.compare: the run{name} ended before its {METRICS[metric]} was measured")
+    return Curve(data.x, 1 - data.y) if metric == "test_error" else data
+
+
+def _draw(
+    ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: str, *, smoothed: bool
+) -> None:
+    colour, dashes = line_style(number)
+    if smoothed:
+        thin = _curves.decimate(points)
+        ax.plot(thin.x, thin.y, color=colour, alpha=max(0.08, 0.45 / runs), linewidth=0.5, zorder=2)
+    line = _curves.decimate(line)
+    every = 1 if len(line) <= _FEW else max(1, len(line) // 6)
+    style: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "markersize": 5, "linestyle": dashes}
+    style |= {
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.6,
+        "markevery": (number * every // runs, every),
+    }
+    ax.plot(line.x, line.y, color=colour, linewidth=1.6, zorder=4, label=label, **style)
+
+
+def _limits(ax: Axes, lines: Sequence[Curve], metric: str, scale: str) -> None:
+    values = np.concatenate([line.y for line in lines])
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return
+    low, high = float(values.min()), float(values.max())
+    if scale == "log" and low <= 0:
+        raise ArgumentError(f"plots.compare: scale='log' needs a {METRICS[metric]} above 0 throughout")
+    if metric.endswith("accuracy") and scale != "log":
+        ax.set_ylim(*zoomed([line.y for line in lines]))
+    elif scale == "log" or (scale == "auto" and low > 0 and high > _LOG_FROM * low):
+        log_axis(ax)
+        ax.set_ylim(0.8 * low, 1.25 * high)
+    elif low >= 0:
+        ax.set_ylim(0, 1.05 * high or 1)
+
+
+def _name_ends(
+    ax: Axes, sources: Sequence[Source], raw: Sequence[Curve], lines: Sequence[Curve], metric: str
+) -> None:
+    """Write each run's name and its last measurement at the end of its line."""
+    texts, ends, styles = [], [], []
+    for number, (source, points, line) in enumerate(zip(sources, raw, lines, strict=True)):
+        known, drawn = points.y[~np.isnan(points.y)], line.y[~np.isnan(line.y)]
+        if not len(known):
+            continue
+        last = f"{known[-1]:.3g}" if metric.endswith("loss") else f"{known[-1]:.2%}"
+        texts.append(f"{plain(source.label)}  {last}" if source.label else last)
+        ends.append(float(drawn[-1]))
+        styles.append(line_style(number))
+    end_labels(ax, texts, ends, styles, small(ax))

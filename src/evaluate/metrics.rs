@@ -1,0 +1,68 @@
+//! Metrics reduce logits to numbers, on the device and without waiting for it.
+
+use tch::{Device, Kind, Reduction, Tensor};
+
+use crate::error::Result;
+
+/// Sums over the examples measured so far.
+pub struct Metrics {
+    /// Sum of the cross-entropies, float64 scalar.
+    pub loss: Tensor,
+    /// (classes,) int64: examples of each class that were predicted right.
+    pub class_correct: Tensor,
+    /// Predicted classes, uint8, one tensor per chunk.
+    pub predictions: Vec<Tensor>,
+}
+
+impl Metrics {
+    pub fn new(classes: i64, device: Device) -> Result<Self> {
+        Ok(Metrics {
+            loss: Tensor::f_zeros([0i64; 0], (Kind::Double, device))?,
+            class_correct: Tensor::f_zeros([classes], (Kind::Int64, device))?,
+            predictions: Vec::new(),
+        })
+    }
+
+    /// Adds a chunk: float32 logits (N, classes) and int64 labels (N,).
+    pub fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<()> {
+        let losses = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::None, -100, 0.0)?;
+        self.loss = self.loss.f_add(&losses.f_sum(Kind::Double)?)?;
+        let predicted = logits.f_argmax(1, false)?;
+        let correct = predicted.f_eq_tensor(labels)?.f_to_kind(Kind::Int64)?;
+        self.class_correct = self.class_correct.f_index_add(0, labels, &correct)?;
+        self.predictions.push(predicted.f_to_kind(Kind::Uint8)?);
+        Ok(())
+    }
+}
+
+/// (classes, classes) int64 counts; rows are true classes, columns predicted. Both inputs are (N,).
+pub fn confusion(labels: &Tensor, predictions: &Tensor, classes: i64) -> Result<Tensor> {
+    let cell = labels.f_mul_scalar(classes)?.f_add(&predictions.f_to_kind(Kind::Int64)?)?;
+    let counts = Tensor::f_zeros([classes * classes], (Kind::Int64, labels.device()))?;
+    Ok(counts.f_index_add(0, &cell, &cell.f_ones_like()?)?.f_view([classes, classes])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // For two classes the cross-entropy is ln(1 + exp(-(logit of the label - other logit))).
+    #[test]
+    fn sums_over_chunks_follow_the_formula() {
+        let logits = Tensor::from_slice(&[2.0f32, 0.0, 1.0, 0.5, 0.0, 3.0]).view([3, 2]);
+        let labels = Tensor::from_slice(&[0i64, 0, 1]);
+        let mut metrics = Metrics::new(2, Device::Cpu).unwrap();
+        metrics.add(&logits.narrow(0, 0, 2), &labels.narrow(0, 0, 2)).unwrap();
+        metrics.add(&logits.narrow(0, 2, 1), &labels.narrow(0, 2, 1)).unwrap();
+        let expected = [2.0f64, 0.5, 3.0].iter().map(|gap| (1.0 + (-gap).exp()).ln()).sum::<f64>();
+        assert!((metrics.loss.double_value(&[]) - expected).abs() < 1e-6);
+        assert_eq!(Vec::<i64>::try_from(&metrics.class_correct).unwrap(), [2, 1]);
+    }
+
+    #[test]
+    fn confusion_has_true_classes_in_rows() {
+        let counts = confusion(&Tensor::from_slice(&[0i64, 0, 1, 2]), &Tensor::from_slice(&[0u8, 2, 1, 2]), 3);
+        let counts = Vec::<i64>::try_from(counts.unwrap().flatten(0, -1)).unwrap();
+        assert_eq!(counts, [1, 0, 1, 0, 1, 0, 0, 0, 1]);
+    }
+}
