@@ -41,10 +41,6 @@ pub enum Error {
     /// A call into libtorch's C interface failed; it gives no text of its own.
     #[error("libtorch's {call} failed with code {code}")]
     Shim { call: &'static str, code: i32 },
-
-    /// The caller's observer ended the run; what it wants to say it keeps itself.
-    #[error("the observer ended the run")]
-    Observer,
 }
 
 impl Error {

@@ -8,3 +8,13 @@ pub mod evaluate;
 pub mod libtorch;
 pub mod network;
 pub mod train;
+
+#[cfg(feature = "python")]
+mod bindings;
+
+/// `everybatch._core`
+#[cfg(feature = "python")]
+#[pyo3::pymodule]
+fn _core(module: &pyo3::Bound<pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+    bindings::register(module)
+}

@@ -155,6 +155,7 @@ def test_values_are_checked_beyond_the_first_block() -> None:
         (np.array([GREY[0], None] * 15, dtype=object), TypeError, "np.stack"),
         ([GREY[0], GREY[0, :2]] * 15, ShapeError, "same size"),
         (np.full((30, 5, 7), "a"), TypeError, "dtype <U1"),
+        (None, TypeError, "array of integers or floats"),
         (GREY.astype(complex), TypeError, "complex128"),
         (torch.zeros(30, 5, 7).to_sparse(), TypeError, r"to_dense\(\)"),
     ],
@@ -204,7 +205,8 @@ def changed(index: int, value: float, dtype: Any = np.int64) -> Any:
         (np.array(0), ShapeError, r"shape \(\)"),
         ([], DataError, "empty"),
         (LABELS[:-1], DataError, "30 images but train_labels has 29 labels"),
-        (["a"] * 30, TypeError, "np.unique"),
+        (["a"] * 30, TypeError, r"np\.unique"),
+        (None, TypeError, "train_labels has dtype object"),
     ],
 )
 def test_labels_that_are_refused(labels: Any, error: type[Exception], words: str) -> None:
@@ -235,6 +237,7 @@ def test_number_of_classes() -> None:
         (["a"], ArgumentError, "at least 2"),
         (["a", "b", "a"], ArgumentError, "'a' more than once"),
         ("abc", TypeError, "list of names"),
+        (5, TypeError, "list of names, not 5"),
         (range(257), DataError, "at most 256"),
     ],
 )

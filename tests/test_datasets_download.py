@@ -330,14 +330,14 @@ def test_a_later_file_failing_keeps_the_checked_ones(toy: Callable[..., IdxSet],
     assert left_over(toy()) == [f"{FIRST}.gz"]
 
 
-@pytest.mark.parametrize("step", ["_check", "replace"])
+@pytest.mark.parametrize(("where", "step"), [(_download, "_check"), (Path, "replace")])
 def test_ctrl_c_leaves_nothing_behind(
-    toy: Callable[..., IdxSet], monkeypatch: pytest.MonkeyPatch, step: str
+    toy: Callable[..., IdxSet], monkeypatch: pytest.MonkeyPatch, where: object, step: str
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(*((_download, step) if step == "_check" else (Path, step)), interrupt)
+    monkeypatch.setattr(where, step, interrupt)
     with pytest.raises(KeyboardInterrupt):
         _named.load(toy("good"), None, True)
     assert left_over(toy()) == []

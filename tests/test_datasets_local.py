@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from everybatch import datasets
+from everybatch import _core, datasets
 from everybatch.datasets import _builtin, _locate, _named
 from everybatch.datasets._idx_sets import MNIST, IdxFile, IdxSet
 from everybatch.errors import ArgumentError, DataError, FileFormatError, ShapeError
@@ -252,10 +252,8 @@ def test_glyphs_that_are_refused(options: Any, error: type[Exception]) -> None:
 
 @pytest.fixture
 def few_glyphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _builtin._core.glyphs
-    monkeypatch.setattr(
-        _builtin._core, "glyphs", lambda count, seed, stream: real(count // 100, seed, stream)
-    )
+    real = _core.glyphs
+    monkeypatch.setattr(_core, "glyphs", lambda count, seed, stream: real(count // 100, seed, stream))
 
 
 @pytest.mark.usefixtures("few_glyphs")

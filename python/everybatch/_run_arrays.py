@@ -1,6 +1,7 @@
-"""What a run is made of: the arrays with their types and shapes, the sections of its config, and the checks on both.
+"""What a run is made of: arrays with their types and shapes, the sections of its config, checks on both.
 
-The same checks serve `Run(...)` and `load_run`, so that nothing read from a disk is trusted more than an argument.
+The same checks serve `Run(...)` and `load_run`, so that nothing read from a disk is trusted more than an
+argument.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ArgumentError("config['dataset']['classes'] must be a list of class names, at least one")
     if plain["status"].get("state") not in STATES:
         raise ArgumentError(
-            f"config['status']['state'] is {plain['status'].get('state')!r}; it must be one of {', '.join(STATES)}"
+            f"config['status']['state'] is {plain['status'].get('state')!r}; "
+            f"it must be one of {', '.join(STATES)}"
         )
     if plain["status"].get("diverged_at") is not None:
         _whole_number(plain, "status", "diverged_at", least=0)
@@ -75,12 +77,13 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict[str, Array]:
-    """Return read-only views of `arrays`, after checking names, types and shapes against `ARRAYS` and `config`.
+    """Return read-only views of `arrays`, after checking them against `ARRAYS` and `config`.
 
     Raises
     ------
     ArgumentError
-        An array is missing, unknown, of another type, of a shape at odds with the others, or holds impossible values.
+        An array is missing, unknown, of another type, of a shape at odds with the others, or holds impossible
+        values.
     """
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays must be a dict of NumPy arrays, not {type(arrays).__name__}")
@@ -110,7 +113,8 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
             known, where = lengths.setdefault(dimension, (length, repr(name)))
             if length != known:
                 raise ArgumentError(
-                    f"the array {name!r} of shape {array.shape} holds {length} {dimension}, but {where} holds {known}"
+                    f"the array {name!r} of shape {array.shape} holds {length} {dimension}, "
+                    f"but {where} holds {known}"
                 )
         view = array.view()
         view.flags.writeable = False

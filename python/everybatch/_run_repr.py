@@ -1,4 +1,4 @@
-"""How a run shows itself: one line in a terminal, a small table with a curve of the test loss in a notebook."""
+"""How a run shows itself: one line in a terminal, a table with a curve of the test loss in a notebook."""
 
 from __future__ import annotations
 

@@ -56,10 +56,12 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
     accuracy = np.full(len(images), np.nan)
     np.divide(correct, images, out=accuracy, where=images > 0)
 
-    # An untrained network often answers one class to everything, which would be that class's best: leave it out.
+    # An untrained network often answers one class to everything, which would be that class's best: leave it
+    # out.
     trained = run.eval_step > 0 if np.any(run.eval_step > 0) else np.ones(len(run.eval_step), bool)
     by_class, eval_step = run.class_accuracy[trained], run.eval_step[trained]
-    # A class without test images is NaN throughout: below every real accuracy, and taken out again at the end.
+    # A class without test images is NaN throughout: below every real accuracy, and taken out again at the
+    # end.
     comparable = np.where(np.isnan(by_class), -1, by_class)
     measured = [bool(np.any(column >= 0)) for column in comparable.T]
     best = [

@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-
+from everybatch import _convert
+from everybatch._convert import BLOCK, MOST_CLASSES
+from everybatch._draw import draw
 from everybatch.errors import ArgumentError, DataError, ShapeError
 
 __all__ = ["Dataset"]
-
-_CHANNELS = (1, 3, 4)
-_MOST_CLASSES = 256  # predictions are recorded as uint8
-_BLOCK = 4096  # images looked at together, so that checks and conversions need little extra memory
 
 
 class Dataset:
@@ -107,8 +105,8 @@ class Dataset:
         name: str = "custom",
         source: str = "arrays given in Python",
     ) -> None:
-        images = {"train": _images(train_images, "train_images"), "test": _images(test_images, "test_images")}
-        labels = {"train": _labels(train_labels, "train_labels"), "test": _labels(test_labels, "test_labels")}
+        images = {"train": _convert.images(train_images, "train_images"), "test": _convert.images(test_images, "test_images")}
+        labels = {"train": _convert.labels(train_labels, "train_labels"), "test": _convert.labels(test_labels, "test_labels")}
         for which in ("train", "test"):
             if len(images[which]) != len(labels[which]):
                 raise DataError(
@@ -188,8 +186,8 @@ class Dataset:
         """
         if not isinstance(seed, int) or seed < 0:
             raise ArgumentError(f"seed must be an integer from 0, not {seed!r}")
-        keep_train = _draw(self.train_labels, train, (seed, 0), "train")
-        keep_test = _draw(self.test_labels, test, (seed, 1), "test")
+        keep_train = draw(self.train_labels, train, (seed, 0), "train")
+        keep_test = draw(self.test_labels, test, (seed, 1), "test")
         return Dataset(
             self.train_images[keep_train],
             self.train_labels[keep_train],
@@ -224,132 +222,6 @@ class Dataset:
         return f"<table><caption>Dataset <b>{html.escape(self.name)}</b></caption>{cells}</table>"
 
 
-def _numbers(given: object, what: str) -> npt.NDArray[Any]:
-    """Turn arrays, tensors and nested lists into a NumPy array of numbers, without a copy where possible."""
-    if isinstance(given, torch.Tensor):
-        if given.layout != torch.strided:
-            raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
-        given = given.detach().cpu()
-        if given.dtype == torch.bfloat16:  # NumPy has no such type
-            given = given.float()
-        given = given.numpy()
-    elif hasattr(given, "toarray") and hasattr(given, "nnz"):
-        raise TypeError(
-            f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape"
-        )
-    try:
-        array = np.asarray(given)
-    except ValueError as error:  # NumPy says "inhomogeneous shape" and little else
-        raise ShapeError(
-            f"{what} is not a regular array ({error}); give every image the same size"
-        ) from error
-    if array.dtype.kind not in "buif":
-        hint = {
-            "O": "often images of unequal size, or None among them; bring them to one size and np.stack them",
-            "U": "turn names into numbers with classes, labels = np.unique(names, return_inverse=True)",
-        }.get(array.dtype.kind, "pass integers or floats")
-        raise TypeError(f"{what} has dtype {array.dtype}, which does not hold plain numbers; {hint}")
-    return array
-
-
-def _images(given: object, what: str) -> npt.NDArray[np.uint8]:
-    """Check images; return uint8 ``(N, H, W)``, or ``(N, H, W, C)`` with 3 or 4 channels, C-contiguous."""
-    array = _numbers(given, what)
-    if array.size == 0:
-        raise DataError(f"{what} is empty (shape {array.shape}); at least one image is needed")
-    accepted = "expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4"
-    if array.ndim == 4:
-        if array.shape[3] not in _CHANNELS:
-            if array.shape[1] not in _CHANNELS:
-                raise ShapeError(
-                    f"{what} has shape {array.shape}, which has no axis of 1, 3 or 4 channels; {accepted}"
-                )
-            array = array.transpose(0, 2, 3, 1)
-        if array.shape[3] == 1:
-            array = array[..., 0]
-    elif array.ndim != 3:
-        hint = ""
-        if array.ndim == 2 and (side := math.isqrt(array.shape[1])) ** 2 == array.shape[1] > 1:
-            hint = f"; if the images are flattened, pass {what}.reshape(-1, {side}, {side})"
-        raise ShapeError(f"{what} has shape {array.shape}; {accepted}{hint}")
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    pixels = np.empty(array.shape, np.uint8)
-    if array.dtype.kind == "f":
-        _check_floats(array, what)
-    for start in range(0, len(array), _BLOCK):
-        block = array[start : start + _BLOCK]
-        if array.dtype.kind == "b":
-            pixels[start : start + _BLOCK] = block * np.uint8(255)
-        elif array.dtype.kind == "f":
-            # At least float32: in float16 the steps near 255 are too coarse to round.
-            wide = block.astype(np.promote_types(block.dtype, np.float32), copy=False)
-            pixels[start : start + _BLOCK] = np.rint(wide * 255)
-        else:
-            wrong = (block < 0) | (block > 255)
-            if wrong.any():
-                at = tuple(int(i) for i in np.argwhere(wrong)[0])
-                raise DataError(
-                    f"{what} has a pixel of {block[at]} at index {(at[0] + start, *at[1:])}; "
-                    "integer pixels must be from 0 to 255"
-                )
-            pixels[start : start + _BLOCK] = block
-    return pixels
-
-
-def _check_floats(array: npt.NDArray[Any], what: str) -> None:
-    """Refuse pixels that are NaN or infinite (how many, and the first), then pixels outside [0, 1]."""
-    broken, low, high = 0, math.inf, -math.inf
-    first: tuple[int, ...] = ()
-    for start in range(0, len(array), _BLOCK):
-        block = array[start : start + _BLOCK]
-        finite = np.isfinite(block)
-        if not finite.all():
-            if not broken:
-                at = tuple(int(i) for i in np.argwhere(~finite)[0])
-                first = (at[0] + start, *at[1:])
-            broken += int(block.size - np.count_nonzero(finite))
-        elif not broken:
-            low, high = min(low, float(block.min())), max(high, float(block.max()))
-    if broken:
-        raise DataError(
-            f"{what} has {broken:,} NaN or infinite pixels, the first at index {first}; repair or drop them"
-        )
-    if low < 0 or high > 1:
-        looks = (
-            "they look like pixels from 0 to 255 kept as floats: pass them as integers, .astype('uint8')"
-            if low >= 0 and 1 < high <= 255
-            else "they look already normalised: pass the raw pixels; the data set normalises them itself"
-        )
-        raise DataError(f"{what} has float pixels from {low:g} to {high:g}, outside [0, 1]; {looks}")
-
-
-def _labels(given: object, what: str) -> npt.NDArray[np.int64]:
-    """Check that labels are whole numbers, one for each image, and return them as int64 ``(N,)``."""
-    array = _numbers(given, what)
-    if array.size == 0:
-        raise DataError(f"{what} is empty (shape {array.shape}); at least one label is needed")
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == 2 and (np.count_nonzero(array, axis=1) == 1).all() and (array.max(axis=1) == 1).all():
-        raise DataError(
-            f"{what} of shape {array.shape} is one-hot; pass class numbers: {what}.argmax(axis=1)"
-        )
-    if array.ndim != 1:
-        raise ShapeError(f"{what} has shape {array.shape}; expected (N,), one class number for each image")
-    if array.dtype.kind == "f":
-        wrong = ~np.isfinite(array) | (array != np.rint(array))
-    else:
-        wrong = np.zeros(array.shape, bool)
-    wrong |= array < 0
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise DataError(f"{what}[{at}] is {array[at]}; labels must be whole numbers from 0")
-    if array.max() >= _MOST_CLASSES:  # before the cast, which could overflow
-        _check_range(array, _MOST_CLASSES, what, named=False)
-    return np.ascontiguousarray(array, np.int64)
-
-
 def _check_range(labels: npt.NDArray[Any], count: int, what: str, *, named: bool) -> None:
     wrong = labels >= count
     if wrong.any():
@@ -361,11 +233,11 @@ def _check_range(labels: npt.NDArray[Any], count: int, what: str, *, named: bool
 def _class_names(given: Iterable[object] | None, needed: int) -> tuple[str, ...]:
     if given is None:
         return tuple(str(i) for i in range(max(needed, 2)))
-    if isinstance(given, (str, bytes)):
-        raise TypeError(f"classes must be a list of names, not the one text {given!r}")
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise TypeError(f"classes must be a list of names, not {given!r}")
     names = tuple(str(name) for name in given)
-    if len(names) > _MOST_CLASSES:
-        raise DataError(f"classes has {len(names)} names; there can be at most {_MOST_CLASSES} classes")
+    if len(names) > MOST_CLASSES:
+        raise DataError(f"classes has {len(names)} names; there can be at most {MOST_CLASSES} classes")
     if len(names) < 2:
         raise ArgumentError(f"classes has {len(names)} names; a classifier needs at least 2")
     if len(set(names)) < len(names):
@@ -384,8 +256,8 @@ def _moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[fl
     for channel in range(channels):
         plane = images[..., channel] if images.ndim == 4 else images
         counts = np.zeros(256, np.int64)
-        for start in range(0, len(plane), _BLOCK):
-            counts += np.bincount(plane[start : start + _BLOCK].reshape(-1), minlength=256)
+        for start in range(0, len(plane), BLOCK):
+            counts += np.bincount(plane[start : start + BLOCK].reshape(-1), minlength=256)
         pairs = list(enumerate(counts.tolist()))
         number = sum(count for _, count in pairs)
         total = sum(value * count for value, count in pairs)
@@ -413,29 +285,6 @@ def _per_channel(given: float | Sequence[float], channels: int, what: str) -> tu
                 f"mean is of pixels in [0, 1] and cannot be {value:g}; divide it by 255 if need be"
             )
     return values
-
-
-def _draw(labels: npt.NDArray[np.int64], count: int | None, seed: tuple[int, int], what: str) -> Any:
-    """Choose `count` ascending indices, each class in proportion, the largest remainders rounded up."""
-    if count is None:
-        return slice(None)
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise TypeError(f"{what} must be a number of images or None, not {count!r}")
-    if not 1 <= count <= len(labels):
-        raise ArgumentError(
-            f"{what}={count} images cannot be drawn from {len(labels):,}; choose 1 to {len(labels):,}"
-        )
-    have = np.bincount(labels)
-    quota, remainder = np.divmod(have * count, len(labels))
-    short = count - int(quota.sum())
-    quota[np.argsort(-remainder, kind="stable")[:short]] += 1
-    # Raw generator output, because NumPy promises that it stays the same from version to version; choice()
-    # may change.
-    keys = np.random.PCG64(seed).random_raw(len(labels))
-    order = np.lexsort((keys, labels))  # class by class, shuffled within each
-    starts = np.cumsum(have) - have
-    chosen = [order[s : s + q] for s, q in zip(starts, quota, strict=True)]
-    return np.sort(np.concatenate(chosen))
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,12 +6,12 @@ import copy
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
-from everybatch import _run_repr, _run_store, _run_tables
+from everybatch import _run_read, _run_repr, _run_tables, _run_write
 from everybatch._run_arrays import check_arrays, check_config
 from everybatch.errors import ArgumentError
 
@@ -30,17 +30,18 @@ Bytes = npt.NDArray[np.uint8]
 class Run:
     """The record of one training: what every mini-batch did to the loss and to the whole test set.
 
-    `everybatch.train` and `load_run` return it; there is rarely a reason to make one by hand. Arrays are read-only.
-    An *evaluation* is one pass over the measured test images; `eval_step` says how many optimizer steps came before.
+    `everybatch.train` and `load_run` return it; there is rarely a reason to make one by hand. Arrays are
+    read-only. An *evaluation* is one pass over the measured test images; `eval_step` says how many optimizer
+    steps came before.
 
     Parameters
     ----------
     arrays
-        The recorded arrays by name; the properties below give each one's type and shape. All but ``predictions`` are
-        required.
+        The recorded arrays by name; the properties below give each one's type and shape. All but
+        ``predictions`` are required.
     config
-        What is needed to repeat the run, JSON only: sections ``network``, ``dataset``, ``training``, ``status``, and
-        as a rule ``versions``, ``hardware`` and ``started``.
+        What is needed to repeat the run, JSON only: sections ``network``, ``dataset``, ``training``,
+        ``status``, and as a rule ``versions``, ``hardware`` and ``started``.
     model
         The network with its weights after the last step, or None.
 
@@ -58,7 +59,7 @@ class Run:
         self._model = model
         self._load_model: Callable[[], Model] | None = None
 
-    # ---- what was measured -------------------------------------------------------------------------------------
+    # ---- what was measured -----------------------------------------------------------------------------
 
     @property
     def train_loss(self) -> Floats:
@@ -87,7 +88,7 @@ class Run:
 
     @property
     def eval_step(self) -> Integers:
-        """(evaluations,) int64: the number of optimizer steps taken before that evaluation; the first is 0."""
+        """(evaluations,) int64: optimizer steps taken before that evaluation; the first is 0."""
         return self._arrays["eval_step"]
 
     @property
@@ -97,7 +98,7 @@ class Run:
 
     @property
     def confusion(self) -> Integers:
-        """(classes, classes) int64: counts at the last evaluation; rows are true classes, columns predicted ones."""
+        """(classes, classes) int64: counts at the last evaluation; rows true, columns predicted."""
         return self._arrays["confusion"]
 
     @property
@@ -111,17 +112,17 @@ class Run:
         """
         if "predictions" not in self._arrays:
             raise AttributeError(
-                "this run did not record the predictions: train with record=('predictions',) to keep the predicted "
-                "class of every test image at every evaluation"
+                "this run did not record the predictions: train with record=('predictions',) to keep the "
+                "predicted class of every test image at every evaluation"
             )
         return self._arrays["predictions"]
 
     @property
     def test_indices(self) -> Integers:
-        """(measured test images,) int64: which images of the test set were measured, in the columns' order."""
+        """(measured test images,) int64: which test images were measured, in the order of `predictions`."""
         return self._arrays["test_indices"]
 
-    # ---- time and extent ---------------------------------------------------------------------------------------
+    # ---- time and extent -------------------------------------------------------------------------------
 
     @property
     def train_seconds(self) -> Doubles:
@@ -135,7 +136,7 @@ class Run:
 
     @property
     def seconds(self) -> Doubles:
-        """(steps, 2) float64: seconds of each step, column 0 training and column 1 the evaluation right after it.
+        """(steps, 2) float64: seconds of each step: training, and the evaluation right after it.
 
         The evaluation is 0 where none was made. The one before the first step is only in `eval_seconds`.
         """
@@ -160,11 +161,11 @@ class Run:
         """Optimizer steps taken, in epochs; not a whole number in a run that was ended early."""
         return self.steps / self._steps_per_epoch
 
-    # ---- how it went -------------------------------------------------------------------------------------------
+    # ---- how it went -----------------------------------------------------------------------------------
 
     @property
     def state(self) -> str:
-        """``"finished"``, ``"interrupted"``, ``"stopped"`` (by a callback), ``"diverged"`` or ``"failed"``."""
+        """``"finished"``, ``"interrupted"``, ``"stopped"`` (by a callback), ``"diverged"``, ``"failed"``."""
         return str(self._config["status"]["state"])
 
     @property
@@ -174,7 +175,7 @@ class Run:
 
     @property
     def diverged_at(self) -> int | None:
-        """The step at which the loss became NaN or infinite, or None."""
+        """The step (from 0, as in `train_loss`) at which the loss became NaN or infinite, or None."""
         step = self._config["status"].get("diverged_at")
         return None if step is None else int(step)
 
@@ -224,11 +225,11 @@ class Run:
                 )
         return float(made[len(made) - last :].mean(dtype=np.float64)) if last else float("nan")
 
-    # ---- what it was made of -----------------------------------------------------------------------------------
+    # ---- what it was made of ---------------------------------------------------------------------------
 
     @property
     def config(self) -> dict[str, Any]:
-        """A copy of everything needed to repeat the run: network, data set, training, versions, hardware, status."""
+        """A copy of what is needed to repeat the run: network, data set, training, versions, hardware."""
         return copy.deepcopy(self._config)
 
     @property
@@ -238,7 +239,7 @@ class Run:
 
     @property
     def model(self) -> Model:
-        """The network with its weights after the last step. A loaded run reads them from its folder at first use.
+        """The network with its weights after the last step; a loaded run reads them at first use.
 
         Raises
         ------
@@ -253,7 +254,7 @@ class Run:
             self._model = self._load_model()
         return self._model
 
-    def batch_indices(self, step: int) -> Integers:
+    def batch_indices(self, step: SupportsIndex) -> Integers:
         """Return the training examples of one optimizer step, in the batch's order.
 
         Parameters
@@ -273,28 +274,28 @@ class Run:
         """
         from everybatch import _core
 
-        step = _index(step, "step")
-        if not 0 <= step < self.steps:
+        number = _index(step, "step")
+        if not 0 <= number < self.steps:
             valid = f"valid steps are 0 to {self.steps - 1}" if self.steps else "it took none"
-            raise IndexError(f"step {step} is not one of the {self.steps} steps of this run: {valid}")
+            raise IndexError(f"step {number} is not one of the {self.steps} steps of this run: {valid}")
         training = self._config["training"]
         indices: Integers = _core.batch_indices(
             self._config["dataset"]["train"],
             training["batch_size"],
             training["seed"],
             training["shuffle"],
-            step,
+            number,
         )
         return indices
 
-    # ---- tables and files --------------------------------------------------------------------------------------
+    # ---- tables and files ------------------------------------------------------------------------------
 
     def history(self) -> pd.DataFrame:
         """Return a pandas DataFrame with one row per number of optimizer steps taken, 0 to `steps`.
 
-        Columns: ``step``, ``epoch``, ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``, one per
-        class (its accuracy, under its name) and ``seconds`` (training plus evaluation). NaN where nothing was
-        measured; row 0 is the untrained network and only has the test columns.
+        Columns: ``step``, ``epoch``, ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``,
+        one per class (its accuracy, under its name) and ``seconds`` (training plus evaluation). NaN where
+        nothing was measured; row 0 is the untrained network and only has the test columns.
 
         Raises
         ------
@@ -307,8 +308,8 @@ class Run:
         """Return a pandas DataFrame with one row per class, indexed by the class's number.
 
         Columns: ``name``, ``test_images``, ``correct``, ``accuracy`` (all three at the last evaluation),
-        ``best_accuracy`` and ``best_step`` (this class's own best evaluation, the first if several tie; the one
-        before the first step does not count).
+        ``best_accuracy`` and ``best_step`` (this class's own best evaluation, the first if several tie; the
+        one before the first step does not count).
 
         Raises
         ------
@@ -320,16 +321,16 @@ class Run:
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Save the run in a folder of its own: ``config.json``, ``history.npz`` and ``model.safetensors``.
 
-        The files are written beside it under a temporary name and renamed at the end, so that the folder is there
-        whole or not at all. The model is saved with the weights that it has now.
+        The files are written beside it under a temporary name and renamed at the end, so that the folder is
+        there whole or not at all. The model is saved with the weights that it has now.
 
         Parameters
         ----------
         folder
             Where to; parent folders are made as needed.
         overwrite
-            Replace a run that was saved there before. The old one is removed only after the new one is in place.
-            A folder with anything else in it is never replaced.
+            Replace a run that was saved there before. The old one is removed only after the new one is in
+            place. A folder with anything else in it is never replaced.
 
         Raises
         ------
@@ -339,7 +340,7 @@ class Run:
             The folder cannot be written; nothing is left behind.
         """
         model = self.model if self._model is not None or self._load_model is not None else None
-        _run_store.write(folder, self._config, self._arrays, model, overwrite=overwrite)
+        _run_write.write(folder, self._config, self._arrays, model, overwrite=overwrite)
 
     def __repr__(self) -> str:
         return _run_repr.text(self)
@@ -347,7 +348,7 @@ class Run:
     def _repr_html_(self) -> str:
         return _run_repr.html(self)
 
-    # ---- internal ----------------------------------------------------------------------------------------------
+    # ---- internal --------------------------------------------------------------------------------------
 
     @property
     def _steps_per_epoch(self) -> int:
@@ -375,13 +376,13 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     FileFormatError
         A file is damaged, was changed, does not belong to the others, or has a newer format.
     """
-    stored = _run_store.read(folder)
+    stored = _run_read.read(folder)
     run = Run(stored.arrays, stored.config, None)
     run._load_model = stored.load_model
     return run
 
 
-def _index(value: int, name: str) -> int:
+def _index(value: SupportsIndex, name: str) -> int:
     """Return a whole number as int; NumPy's integers count, bools and floats do not."""
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be a whole number, not a bool")

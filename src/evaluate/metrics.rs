@@ -1,5 +1,6 @@
 //! Metrics reduce logits to numbers, on the device and without waiting for it.
 
+use ndarray::{Array1, Array2, Axis};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::error::Result;
@@ -40,6 +41,42 @@ pub fn confusion(labels: &Tensor, predictions: &Tensor, classes: i64) -> Result<
     let cell = labels.f_mul_scalar(classes)?.f_add(&predictions.f_to_kind(Kind::Int64)?)?;
     let counts = Tensor::f_zeros([classes * classes], (Kind::Int64, labels.device()))?;
     Ok(counts.f_index_add(0, &cell, &cell.f_ones_like()?)?.f_view([classes, classes])?)
+}
+
+/// The figures of one set of images.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Share predicted right, in [0, 1].
+    pub accuracy: f64,
+    /// (classes,); NaN for a class with no image.
+    pub class_accuracy: Array1<f32>,
+    /// (classes, classes); rows are true classes.
+    pub confusion: Array2<i64>,
+}
+
+/// Reduces float32 logits (N, classes) and int64 labels (N,) to figures on the host.
+pub fn summarize(logits: &Tensor, labels: &Tensor, classes: i64) -> Result<Summary> {
+    let mut metrics = Metrics::new(classes, logits.device())?;
+    metrics.add(logits, labels)?;
+    let counts = to_array(&confusion(labels, &metrics.predictions[0], classes)?)?;
+    let totals = counts.sum_axis(Axis(1));
+    let right = counts.diag();
+    let total = counts.sum() as f64;
+    Ok(Summary {
+        loss: metrics.loss.f_double_value(&[])? / total,
+        accuracy: right.sum() as f64 / total,
+        class_accuracy: right.iter().zip(&totals).map(|(r, n)| (*r as f64 / *n as f64) as f32).collect(),
+        confusion: counts,
+    })
+}
+
+/// A square matrix of counts on the host.
+pub fn to_array(counts: &Tensor) -> Result<Array2<i64>> {
+    let side = counts.size()[0] as usize;
+    let flat = Vec::<i64>::try_from(counts.f_flatten(0, -1)?)?;
+    Ok(Array2::from_shape_fn((side, side), |(row, column)| flat[row * side + column]))
 }
 
 #[cfg(test)]

@@ -86,6 +86,16 @@ impl Model {
         Ok(model)
     }
 
+    /// The same tensors under a second owner.
+    pub fn shared(&self) -> Self {
+        Model {
+            network: self.network.clone(),
+            specs: self.specs.clone(),
+            tensors: self.tensors.iter().map(Tensor::shallow_clone).collect(),
+            normalization: self.normalization.clone(),
+        }
+    }
+
     fn require_grad(&mut self) -> Result<()> {
         for (spec, tensor) in self.specs.iter().zip(&mut self.tensors) {
             if spec.trainable {
@@ -108,6 +118,22 @@ impl Model {
     /// The pixels' normalisation, or none at all when nobody set it.
     pub fn normalization(&self) -> Normalization {
         self.normalization.clone().unwrap_or_else(|| Normalization::identity(self.network.input_shape[0]))
+    }
+
+    /// Sets the pixels' normalisation, one mean and std for each channel.
+    pub fn set_normalization(&mut self, normalization: Option<Normalization>) -> Result<()> {
+        let channels = self.network.input_shape[0] as usize;
+        match &normalization {
+            Some(given) if given.mean.len() != channels => Err(Error::Argument(format!(
+                "mean and std have {} entries, and network {:?} takes images of {channels} channels",
+                given.mean.len(),
+                self.network.name
+            ))),
+            _ => {
+                self.normalization = normalization;
+                Ok(())
+            }
+        }
     }
 
     /// Logits in training mode, see [`forward`].

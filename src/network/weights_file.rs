@@ -83,7 +83,7 @@ impl Model {
         if let Some(text) = metadata.get(NORMALIZATION) {
             let read: Normalization =
                 serde_json::from_str(text).map_err(|e| format(format!("its normalisation is unreadable: {e}")))?;
-            model.normalization = Some(Normalization::new(read.mean, read.std)?);
+            model.set_normalization(Some(Normalization::new(read.mean, read.std)?))?;
         }
         let file = SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?;
         let state = file

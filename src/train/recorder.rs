@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::History;
 use crate::error::Result;
-use crate::evaluate::{confusion, Metrics};
+use crate::evaluate::{confusion, to_array, Metrics};
 
 /// Rows that a block holds. The CPU has nothing to wait for, so there each row is read at once.
 fn block_size(device: Device) -> i64 {
@@ -118,10 +118,8 @@ impl Recorder {
     pub fn finish(&mut self) -> Result<()> {
         self.flush()?;
         if let Some(predictions) = &self.last_predictions {
-            let classes = self.history.class_totals.len();
-            let counts = confusion(&self.labels, predictions, classes as i64)?;
-            let counts = Vec::<i64>::try_from(counts.f_flatten(0, -1)?)?;
-            self.history.confusion = Array2::from_shape_fn((classes, classes), |(t, p)| counts[t * classes + p]);
+            let classes = self.history.class_totals.len() as i64;
+            self.history.confusion = to_array(&confusion(&self.labels, predictions, classes)?)?;
         }
         Ok(())
     }

@@ -17,12 +17,22 @@ pub struct Step<'a> {
     pub total: usize,
     /// The epoch that the step belongs to, from 0.
     pub epoch: usize,
-    /// The batch's loss, a scalar on the device: reading it waits for the device.
-    pub loss: &'a Tensor,
-    /// What has been read back: on a CPU everything, on a GPU all but the last block.
-    pub history: &'a History,
     /// The weights after the step.
     pub model: &'a Model,
+    recorder: &'a mut Recorder,
+}
+
+impl Step<'_> {
+    /// What has been read back: on a CPU everything, on a GPU all but the last block.
+    pub fn history(&self) -> &History {
+        &self.recorder.history
+    }
+
+    /// Everything measured so far; waits for the device.
+    pub fn complete_history(&mut self) -> Result<&History> {
+        self.recorder.flush()?;
+        Ok(&self.recorder.history)
+    }
 }
 
 /// What an observer wants.
@@ -36,7 +46,7 @@ pub enum Next {
 }
 
 pub trait Observer {
-    fn after_step(&mut self, step: &Step) -> Next;
+    fn after_step(&mut self, step: &mut Step) -> Result<Next>;
 }
 
 /// How a run ended.
@@ -72,7 +82,9 @@ pub fn train(
     check_fit(&network, data, &order)?;
     let mut model = model.to_device(device)?;
     model.network = network;
-    model.normalization.get_or_insert_with(|| data.normalization.clone());
+    if model.normalization.is_none() {
+        model.set_normalization(Some(data.normalization.clone()))?;
+    }
     let data = data.to_device(device)?;
     let test = measured_images(&data.test, config.evaluate_on.as_deref())?;
     let evaluator = Evaluator::new(&test, &model.normalization(), data.classes, config.precision)?;
@@ -130,7 +142,7 @@ fn run(
             if measured {
                 evaluate(model, evaluator, recorder, taken)?;
             }
-            match observer.after_step(&Step { taken, total, epoch, loss: &loss, history: &recorder.history, model }) {
+            match observer.after_step(&mut Step { taken, total, epoch, model, recorder })? {
                 Next::Continue => {}
                 Next::Interrupt => return Ok(End::Interrupted),
                 Next::Stop if taken == total => return Ok(End::Finished),
@@ -199,12 +211,8 @@ mod tests {
     struct Until(usize, Next);
 
     impl Observer for Until {
-        fn after_step(&mut self, step: &Step) -> Next {
-            if step.taken == self.0 {
-                self.1
-            } else {
-                Next::Continue
-            }
+        fn after_step(&mut self, step: &mut Step) -> Result<Next> {
+            Ok(if step.taken == self.0 { self.1 } else { Next::Continue })
         }
     }
 

@@ -20,16 +20,15 @@ _log = logging.getLogger("everybatch")
 def glyphs(train: int = 60_000, test: int = 10_000, seed: int = 0) -> Dataset:
     """Draw the built-in digits: ten classes of strokes, randomly bent, thickened and noised, 28x28, grey.
 
-    They need no file and no network, take a few seconds, and are the same for the same seed. They are easier
-    to have than MNIST and about as hard, but they are not MNIST: figures of one say nothing exact about the
-    other.
+    They need no file and no network, and are the same for the same seed. They stand in for MNIST where it
+    cannot be had, but they are not MNIST: no figure measured on them can be compared with one of MNIST.
 
     Parameters
     ----------
     train, test
         Number of training and of test images, from 1.
     seed
-        From 0 to 2**64 - 1. The test images of a seed are never among its training images.
+        From 0 to 2**64 - 1. Training and test images are drawn from separate random streams of it.
 
     Raises
     ------

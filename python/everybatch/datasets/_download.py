@@ -58,8 +58,7 @@ def download(file: IdxFile, mirrors: Iterable[str], folder: Path) -> tuple[Path,
         except (_RefusedError, OSError, http.client.HTTPException, ValueError) as error:
             reasons.append(f"  {url}: {_reason(error)}")
             continue
-        # Some servers unpack a .gz on the way; the content is checked all the same and kept under its own
-        # name.
+        # Some servers unpack a .gz on the way; the content is checked all the same, and named as what it is.
         path = folder / (f"{file.stem}.gz" if _is_gzip(body) else file.stem)
         _place(body, path)
         return path, mirror
@@ -70,9 +69,8 @@ def download(file: IdxFile, mirrors: Iterable[str], folder: Path) -> tuple[Path,
 
 
 def _fetch(url: str, file: IdxFile) -> bytes:
-    from tqdm.auto import (
-        tqdm,
-    )  # here, because it looks for notebook widgets, and most sessions download nothing
+    # Imported here, because it looks for notebook widgets, and most sessions download nothing.
+    from tqdm.auto import tqdm
 
     limit = file.size + _SLACK
     deadline = time.monotonic() + DEADLINE_S

@@ -102,8 +102,7 @@ def _folders(idx_set: IdxSet, root: str | os.PathLike[str] | None) -> Iterator[P
 def find_file(folder: Path, file: IdxFile) -> Path | None:
     """Return the file in `folder`, plain or gzip, with either spelling of its name, or None."""
     stems = (file.stem, file.stem.replace("-idx", ".idx"))
-    # Plain files read faster, but a file whose only known checksum is the compressed one's is checked by
-    # that.
+    # Plain files read faster, but where only the compressed file's checksum is known, it can be checked.
     endings = ("", ".gz") if file.content_sha256 else (".gz", "")
     for ending in endings:
         for stem in stems:

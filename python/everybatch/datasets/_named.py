@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -48,8 +49,7 @@ def mnist(root: str | os.PathLike[str] | None = None, download: bool = True) -> 
 
 
 def fashion_mnist(root: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
-    """Fashion-MNIST: pictures of clothing, 60,000 training and 10,000 test images of 28x28, grey, ten
-    classes.
+    """Fashion-MNIST: clothing, 60,000 training and 10,000 test images of 28x28, grey, ten classes.
 
     Looked for, checked and downloaded like `mnist`; the sub-folders are ``fashion_mnist``, ``fashion-mnist``
     and ``FashionMNIST/raw``. Xiao, Rasul, Vollgraf: arXiv 1708.07747.
@@ -58,8 +58,7 @@ def fashion_mnist(root: str | os.PathLike[str] | None = None, download: bool = T
 
 
 def kmnist(root: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
-    """KMNIST: cursive Japanese characters, 60,000 training and 10,000 test images of 28x28, grey, ten
-    classes.
+    """KMNIST: Japanese characters, 60,000 training and 10,000 test images of 28x28, grey, ten classes.
 
     Looked for, checked and downloaded like `mnist`; the sub-folders are ``kmnist`` and ``KMNIST/raw``. Its
     publishers give checksums of the compressed files only, so of unpacked files only the shape is checked.
@@ -100,15 +99,14 @@ def _download_missing(idx_set: IdxSet, folder: Path) -> tuple[Arrays, str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         mirrors = list(idx_set.mirrors)
         arrays = []
         for file in idx_set.files:
             path = find_file(folder, file)
             if path is None:
                 path, mirror = download_file(file, mirrors, folder)
-                # The next file is asked for where this one came from, so that a dead mirror costs its
-                # time-out once.
+                # The mirror that answered goes first, so that a dead one costs its time-out only once.
                 mirrors.sort(key=lambda address: address != mirror)
             arrays.append(read(idx_set, file, path))
     except DownloadError:

@@ -1,8 +1,8 @@
 """Pictures of runs, drawn with matplotlib.
 
-Every function takes one run or several (a list, or a dict from label to run); a run may also be the folder of a saved
-one, or the bare numbers. Each draws into `ax`, or into a new figure, returns the Axes, and shows nothing by itself.
-No global matplotlib setting is changed.
+Every function takes one run or several (a list, or a dict from label to run); a run may also be the folder of
+a saved one, or the bare numbers. Each draws into `ax`, or into a new figure, returns the Axes, and shows
+nothing by itself. No global matplotlib setting is changed.
 """
 
 from ._accuracy import accuracy

@@ -33,17 +33,19 @@ def accuracy(
     Parameters
     ----------
     runs
-        A run, the folder of a saved run, a list of accuracies in [0, 1] (one for each batch), or a list or dict of
-        these. One run is drawn in two colours, training and test; several get a colour and a marker each, the test
-        accuracy dashed.
+        A run, the folder of a saved run, a list of accuracies in [0, 1] (one for each batch), or a list or
+        dict of these. One run is drawn in two colours, training and test; several get a colour and a marker
+        each, the test accuracy dashed.
     labels
         Names for several runs. By default what differs between their settings.
     x
         ``"step"`` (mini-batches), ``"epoch"`` or ``"seconds"`` (training and evaluation together).
     smooth
-        Batches in the centred running mean; 1 for none. By default a fiftieth of the run, none below 60 batches.
+        Batches in the centred running mean; 1 for none. By default a fiftieth of the run, none below 60
+        batches.
     zoom
-        Fit the y axis to the last four fifths of the run; its first climb comes in from below. False: 0 to 100 %.
+        Fit the y axis to the last four fifths of the run; its first climb comes in from below. False: 0 to
+        100 %.
     ax
         Where to draw; a new figure by default.
 

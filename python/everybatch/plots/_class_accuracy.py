@@ -11,7 +11,7 @@ import numpy.typing as npt
 from everybatch.errors import ArgumentError
 
 from . import _curves
-from ._curves import AXES, Curve, label_x, window_for
+from ._curves import AXES, Curve, end_at, label_x, window_for
 from ._inputs import Drawable, Source, as_sources, class_names
 from ._labels import end_labels
 from ._style import (
@@ -58,16 +58,18 @@ def class_accuracy(
     Parameters
     ----------
     runs
-        A run, the folder of a saved run, an array (evaluations, classes) of accuracies in [0, 1], or a list or dict
-        of up to four of these. Several runs share the classes' colours and differ in their dashes.
+        A run, the folder of a saved run, an array (evaluations, classes) of accuracies in [0, 1], or a list
+        or dict of up to four of these. Several runs share the classes' colours and differ in their dashes.
     labels
         Names for several runs. By default what differs between their settings.
     x
         ``"step"`` (mini-batches), ``"epoch"`` or ``"seconds"`` (training and evaluation together).
     smooth
-        Evaluations in the centred running median; 1 for none. By default a twenty-fifth of them, none below 60.
+        Evaluations in the centred running median; 1 for none. By default a twenty-fifth of them, none below
+        60.
     zoom
-        Fit the y axis to the last four fifths of the run; the first climb comes in from below. False: 0 to 100 %.
+        Fit the y axis to the last four fifths of the run; the first climb comes in from below. False: 0 to
+        100 %.
     ax
         Where to draw; a new figure by default.
 
@@ -94,7 +96,7 @@ def class_accuracy(
     if len(lines) > 1:
         _name_runs(ax, [source.label for source in sources])
     label_x(ax, x)
-    ax.set_xlim(right=max(line.x[-1] for line in lines))  # the lines end where their names begin
+    end_at(ax, lines)  # the lines end where their names begin
     percent_axis(ax)
     widest = max(windows)
     ax.set_ylabel("test accuracy of each class" + (f", median of {widest}" if widest > 1 else ""))

@@ -45,8 +45,8 @@ def class_bars(
     Parameters
     ----------
     runs
-        A run, the folder of a saved run, a list of accuracies in [0, 1] (one for each class), or a list or dict of up
-        to four of these. A list's line is the plain mean of its classes.
+        A run, the folder of a saved run, a list of accuracies in [0, 1] (one for each class), or a list or
+        dict of up to four of these. A list's line is the plain mean of its classes.
     labels
         Names for several runs. By default what differs between their settings.
     zoom
@@ -130,7 +130,7 @@ def _bars(ax: Axes, values: npt.NDArray[np.float64], number: int, runs: int, lab
 
 
 def _limits(values: npt.NDArray[np.float64], zoom: bool) -> tuple[float, float]:
-    """Return where the axis starts and ends: room for the shortest bar to be a bar, and for the numbers on top."""
+    """Return where the axis starts and ends: the shortest bar is still a bar, numbers fit on top."""
     values = values[~np.isnan(values)]
     if not zoom or not len(values):
         return 0.0, 1.1

@@ -10,7 +10,7 @@ import numpy as np
 from everybatch.errors import ArgumentError
 
 from . import _curves
-from ._curves import AXES, Curve, label_x, window_for
+from ._curves import AXES, Curve, end_at, label_x, window_for
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
 from ._style import (
@@ -53,14 +53,15 @@ def compare(
     scale: str = "auto",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw one quantity of several runs: a smoothed line each, all measurements thin behind it, its name at its end.
+    """Draw one quantity of several runs: a smoothed line each, all measurements thin behind it.
 
-    The number beside a name is the last measurement, not the best one.
+    Each line has its run's name at its end, and the last measurement (not the best one).
 
     Parameters
     ----------
     runs
-        Runs, folders of saved runs, or lists of numbers (then of `metric`), in a list or a dict from label to run.
+        Runs, folders of saved runs, or lists of numbers (then of `metric`), in a list or a dict from label to
+        run.
     metric
         ``"test_accuracy"``, ``"test_error"``, ``"test_loss"``, ``"train_accuracy"`` or ``"train_loss"``.
     labels
@@ -68,10 +69,11 @@ def compare(
     x
         ``"step"`` (mini-batches), ``"epoch"`` or ``"seconds"`` (training and evaluation together).
     smooth
-        Points in the centred running median (mean for the training accuracy, which takes few values); 1 for none. By
-        default a fiftieth of each run, none below 60 points.
+        Points in the centred running median (mean for the training accuracy, which takes few values); 1 for
+        none. By default a fiftieth of each run, none below 60 points.
     scale
-        ``"linear"``, ``"log"``, or ``"auto"``: logarithmic for losses and errors that span a factor of 15 or more.
+        ``"linear"``, ``"log"``, or ``"auto"``: logarithmic for losses and errors that span a factor of 15 or
+        more.
     ax
         Where to draw; a new figure by default.
 
@@ -94,7 +96,7 @@ def compare(
         _draw(ax, points, line, number, len(raw), plain(sources[number].label), smoothed=window > 1)
     _limits(ax, lines, metric, scale)
     label_x(ax, x)
-    ax.set_xlim(right=max(line.x[-1] for line in lines))  # the longest lines end where their names begin
+    end_at(ax, lines)  # the longest lines end where their names begin
     if metric.endswith(("accuracy", "error")):
         percent_axis(ax)
     widest = max(windows)

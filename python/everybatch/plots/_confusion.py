@@ -24,14 +24,14 @@ _SMALLEST = 4.0  # points: smaller numbers nobody reads
 def confusion(runs: Drawable, *, labels: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Draw the confusion matrix at the last evaluation: rows are true classes, columns predicted ones.
 
-    The colours show the errors only; the diagonal, which would outshine them, is grey. Counts are written into the
-    cells where there is room, 0 is left blank.
+    The colours show the errors only; the diagonal, which would outshine them, is grey. Counts are written
+    into the cells where there is room, 0 is left blank.
 
     Parameters
     ----------
     runs
-        A run, the folder of a saved run, a square array of counts, or a list or dict of these, whose counts are added
-        up.
+        A run, the folder of a saved run, a square array of counts, or a list or dict of these, whose counts
+        are added up.
     labels
         Names for several runs, for the title. By default what differs between their settings.
     ax
@@ -107,7 +107,7 @@ def _cells(ax: Axes, errors: npt.NDArray[np.int64]) -> None:
     bar.set_label("misclassified images", color=INK, fontsize="small")
     bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     bar.ax.tick_params(color=GREY, labelcolor=INK, labelsize="small")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _counts(ax: Axes, counts: npt.NDArray[np.int64], most: int) -> None:

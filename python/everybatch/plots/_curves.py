@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from everybatch.run import Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["AXES", "Curve", "bare", "curve", "decimate", "label_x", "smooth", "window_for"]
+__all__ = ["AXES", "Curve", "bare", "curve", "decimate", "end_at", "label_x", "smooth", "window_for"]
 
 Doubles = npt.NDArray[np.float64]
 AXES = {"step": "mini-batches", "epoch": "epochs", "seconds": "seconds"}
@@ -54,7 +55,7 @@ def bare(values: Doubles, x: str, plot: str) -> Curve:
 
 
 def window_for(n: int, asked: int | None, *, part: int = 50) -> int:
-    """Return the width of the smoothing window, odd: a fiftieth of `n` points, at most 1001; 1 is no smoothing."""
+    """Return the odd width of the smoothing window: one `part`-th of `n` points, at most 1001; 1 for none."""
     if asked is not None:
         if not isinstance(asked, int | np.integer) or isinstance(asked, bool):
             raise TypeError(f"smooth must be a whole number of points, or None, not {type(asked).__name__}")
@@ -69,10 +70,11 @@ def window_for(n: int, asked: int | None, *, part: int = 50) -> int:
 def smooth(data: Curve, window: int, *, mean: bool = False, points: int = 1200) -> Curve:
     """Return the centred running median (or mean) of a curve, at no more than about `points` places.
 
-    At the beginning the window is cut on both sides, so that the first steep fall stays where it is; at the end only
-    on the side that has no numbers, so that the end is as smooth as the rest. NaN is left out; where a whole window is
-    NaN, so is the result. A median is not moved by single bad batches; its stairs are rounded off by a running mean of
-    half its width. A mean suits accuracies of small batches, which only take a few values.
+    At the beginning the window is cut on both sides, so that the first steep fall stays where it is; at the
+    end only on the side that has no numbers, so that the end is as smooth as the rest. NaN is left out of
+    its neighbours' windows and stays NaN. A median is not moved by single bad batches; its stairs are rounded
+    off by a running mean of half its width. A mean suits accuracies of small batches, which only take a few
+    values.
     """
     n = len(data)
     if window <= 1 or n == 0:
@@ -94,13 +96,13 @@ def _running(values: Doubles, places: npt.NDArray[np.int64], window: int, *, mea
         reach = min(half, int(place))
         part = values[place - reach : place + reach + 1]
         part = part[~np.isnan(part)]
-        if len(part):
+        if len(part) and not np.isnan(values[place]):
             result[row] = middle(part)
     return result
 
 
 def decimate(data: Curve, points: int = 3000) -> Curve:
-    """Return a curve that looks the same with at most about `points` points: each stretch's lowest and highest.
+    """Return a curve that looks the same with about `points` points: each stretch's lowest and highest.
 
     Peaks survive, which they would not if every n-th point was drawn.
     """
@@ -127,6 +129,13 @@ def label_x(ax: Axes, x: str) -> None:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.margins(x=0.01)
     ax.set_xlim(left=0)
+
+
+def end_at(ax: Axes, lines: Sequence[Curve]) -> None:
+    """End the x axis where the longest line does."""
+    right = max(float(line.x[-1]) for line in lines)
+    if right > 0:  # not with the untrained network's evaluation alone
+        ax.set_xlim(right=right)
 
 
 def _finite(y: npt.NDArray[np.float64]) -> Doubles:

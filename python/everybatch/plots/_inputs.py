@@ -24,7 +24,7 @@ Drawable = One | Sequence[One] | Mapping[str, One]
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to draw: a run, or bare numbers; `label` tells it from the others and is empty if it is alone."""
+    """One thing to draw: a run, or bare numbers; `label` tells it from the others, empty if it is alone."""
 
     label: str
     run: Run | None
@@ -110,7 +110,7 @@ def _load(item: Any, plot: str, ndim: int | None) -> Run | npt.NDArray[np.float6
     try:
         values = np.asarray(item, dtype=np.float64)  # None becomes NaN: not measured
     except (TypeError, ValueError) as error:
-        raise TypeError(f"plots.{plot}: expected {shape}, a Run or the folder of one: {error}") from error
+        raise _wrong_type(item, plot, ndim) from error
     if values.ndim != ndim:
         raise ArgumentError(f"plots.{plot}: bare numbers must be {shape}; these have shape {values.shape}")
     if not values.size:
@@ -146,7 +146,9 @@ def _fallbacks(items: Sequence[Any]) -> list[str]:
 
 def _wrong_type(item: Any, plot: str, ndim: int | None) -> TypeError:
     bare = {None: "", 1: ", a list of numbers", 2: ", a two-dimensional array"}[ndim]
+    kind = type(item).__name__
+    if isinstance(item, list | tuple) and item:
+        kind = f"a {kind} with {type(item[-1]).__name__} in it"
     return TypeError(
-        f"plots.{plot} takes a Run, the folder of a saved run{bare}, or a list or dict of these, "
-        f"not {type(item).__name__}"
+        f"plots.{plot} takes a Run, the folder of a saved run{bare}, or a list or dict of these, not {kind}"
     )

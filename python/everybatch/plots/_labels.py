@@ -1,4 +1,4 @@
-"""Names for runs: made from what differs between them; and labels at the ends of lines that do not overlap."""
+"""Names for runs, made from what differs between them, and labels at line ends that do not overlap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DERIVED = {"steps", "steps_per_epoch", "record", "evaluate_every", "evaluate_on
 
 
 def automatic_labels(runs: Sequence[Run | None], fallbacks: Sequence[str]) -> list[str]:
-    """Return one label for each run: the settings that differ, as ``lr 0.01``; `fallbacks` where that does not do.
+    """Return one label for each run: the settings that differ, as ``lr 0.01``, or else `fallbacks`.
 
     A single run needs no label and gets an empty one.
     """
@@ -55,7 +55,7 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 def end_labels(
     ax: Axes, texts: Sequence[str], ends: Sequence[float], styles: Sequence[tuple[str, Dashes]], size: float
 ) -> None:
-    """Write each line's name right of the Axes at the height of its end, joined to it by a leader of its style.
+    """Write each line's name right of the Axes at the height of its end, joined to it by a leader.
 
     The heights follow from today's limits and size of `ax`, so set the limits first.
     """
@@ -92,8 +92,8 @@ def end_labels(
 def spread(wanted: Sequence[float] | np.ndarray, gap: float) -> np.ndarray:
     """Return heights at least `gap` apart, in the order of `wanted` and as near to it as a block can be.
 
-    Labels that would overlap form a block, which is centred on the mean of its wanted heights; blocks that touch are
-    joined. Then the whole is pushed back into [0, 1] as far as it fits.
+    Labels that would overlap form a block, which is centred on the mean of its wanted heights; blocks that
+    touch are joined. Then the whole is pushed back into [0, 1] as far as it fits.
     """
     wanted = np.asarray(wanted, dtype=float)
     order = np.argsort(wanted, kind="stable")

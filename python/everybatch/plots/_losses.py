@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["losses"]
 
-_LOG_FROM = 15.0  # highest over lowest loss from which a linear axis would squeeze the end of the run into a flat line
+# Highest over lowest loss from which a linear axis would squeeze the end of the run into a flat line.
+_LOG_FROM = 15.0
 
 
 def losses(
@@ -36,14 +37,16 @@ def losses(
     Parameters
     ----------
     runs
-        A run, the folder of a saved run, a list of losses (one for each batch), or a list or dict of these. One run
-        is drawn in two colours, training and test; several get a colour and a marker each, the test loss dashed.
+        A run, the folder of a saved run, a list of losses (one for each batch), or a list or dict of these.
+        One run is drawn in two colours, training and test; several get a colour and a marker each, the test
+        loss dashed.
     labels
         Names for several runs. By default what differs between their settings.
     x
         ``"step"`` (mini-batches), ``"epoch"`` or ``"seconds"`` (training and evaluation together).
     smooth
-        Batches in the centred running median; 1 for none. By default a fiftieth of the run, none below 60 batches.
+        Batches in the centred running median; 1 for none. By default a fiftieth of the run, none below 60
+        batches.
     scale
         ``"linear"``, ``"log"``, or ``"auto"``: logarithmic if the losses span a factor of 15 or more. On a
         logarithmic axis single batches far below all else may leave the picture.

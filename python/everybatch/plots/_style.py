@@ -68,7 +68,7 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Axes:
 
 
 def line_style(number: int) -> tuple[str, Dashes]:
-    """Return colour and dashes of the line with this number: all colours solid, then all dashed, and so on."""
+    """Return colour and dashes of the line with this number: all colours solid, then all dashed, ..."""
     styles = [(colour, dashes) for dashes, colour in product(DASHES, COLOURS)]
     return styles[number % len(styles)]
 
@@ -141,7 +141,7 @@ def log_axis(ax: Axes) -> None:
 
 
 def name_classes(ax: Axes, names: tuple[str, ...], *, both: bool = False) -> None:
-    """Write the class names below the Axes (and, with `both`, left of it): slanted if long, thinned out if many."""
+    """Write the class names below the Axes (and, with `both`, left of it): slanted if long, fewer if many."""
     many = len(names) > 40
     places = list(range(0, len(names), -(-len(names) // 40) if many else 1))
     texts = [plain(names[place] if len(names[place]) <= 24 else names[place][:23] + "…") for place in places]

@@ -1,4 +1,4 @@
-"""What `losses` and `accuracy` share: every batch thin and light, a smoothed line above it, the test set in contrast."""
+"""What `losses` and `accuracy` share: batches thin and light, a smoothed line above, the test in contrast."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def draw_pairs(ax: Axes, pairs: Sequence[Pair], *, mean: bool, location: str) ->
     """Draw the curves and the legend."""
     if len(pairs) == 1:
         _draw_one(ax, pairs[0], "mean" if mean else "median")
-        ax.legend(loc=location, **LEGEND)
+        legend = ax.legend(**LEGEND | {"loc": location})
+        for handle in legend.legend_handles:
+            if handle is not None and (handle.get_alpha() or 1) < 1:
+                handle.set_alpha(0.5)  # a single pale hair line could not be seen there
     else:
         _draw_several(ax, pairs, "mean" if mean else "median", location)
 
@@ -99,32 +102,31 @@ def mark_divergence(ax: Axes, pairs: Sequence[Pair]) -> None:
 
 def _draw_one(ax: Axes, one: Pair, average: str) -> None:
     run, named = one.source.run, "training, " if one.source.run is not None else ""
-    raw = decimate(one.train)
-    if len(raw):
-        if one.window > 1:
-            alpha = 0.3 if len(one.train) <= DENSE else 0.16
-            ax.plot(
-                raw.x, raw.y, color=TRAIN, alpha=alpha, linewidth=0.6, label=f"{named}every batch", zorder=2
-            )
-            line = decimate(one.smoothed)
-            label = f"{named}{average} of {one.window} batches"
-            ax.plot(line.x, line.y, color=TRAIN, linewidth=1.8, label=label, zorder=4)
-        else:
-            ax.plot(
-                raw.x,
-                raw.y,
-                color=TRAIN,
-                linewidth=1.4,
-                label=f"{named}every batch",
-                zorder=2,
-                **_marker(raw),
-            )
-    if one.test is not None and run is not None and len(one.test):
-        test = decimate(one.test)
-        label = f"test, {len(run.test_indices):,} images"
-        if average == "mean":
-            label += f": final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}"
-        ax.plot(test.x, test.y, color=TEST, linewidth=1.2, label=label, zorder=3, **_marker(test))
+    if len(one.train):
+        line = f"{named}{average} of {one.window} batches"
+        _draw_line(ax, one.train, one.smoothed, TRAIN, f"{named}every batch", line, light=one.window > 1)
+    if run is None or one.test is None or one.smoothed_test is None or not len(one.test):
+        return
+    label = f"test, {len(run.test_indices):,} images"
+    if average == "mean":
+        label += f": final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}"
+    # As long as they fit, all evaluations are drawn in full: how the test set answers is what a run is about.
+    dense = len(one.test) > DENSE and one.smoothed_test is not one.test
+    _draw_line(ax, one.test, one.smoothed_test, TEST, label, f"test, running {average}", light=dense)
+
+
+def _draw_line(
+    ax: Axes, raw: Curve, smoothed: Curve, colour: str, label: str, smoothed_label: str, *, light: bool
+) -> None:
+    """Draw all points; with `light` pale, and the smoothed line above them."""
+    every = decimate(raw)
+    if not light:
+        ax.plot(every.x, every.y, color=colour, linewidth=1.3, label=label, zorder=3, **_marker(every))
+        return
+    alpha = 0.3 if len(raw) <= DENSE else 0.16
+    ax.plot(every.x, every.y, color=colour, alpha=alpha, linewidth=0.6, label=label, zorder=2)
+    line = decimate(smoothed)
+    ax.plot(line.x, line.y, color=colour, linewidth=1.8, label=smoothed_label, zorder=4)
 
 
 def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) -> None:
@@ -136,7 +138,7 @@ def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) 
         raw, line = decimate(one.train), decimate(one.smoothed)
         if one.window > 1:
             ax.plot(raw.x, raw.y, color=colour, alpha=max(0.06, 0.4 / len(pairs)), linewidth=0.5, zorder=2)
-        # Markers tell runs apart without colour; each run's stand elsewhere, so that they do not hide each other.
+        # Markers tell runs apart without colour; each run's stand elsewhere, so that none hides another.
         every = max(1, len(line) // 6)
         places: dict[str, Any] = {
             "marker": marker,
@@ -151,7 +153,7 @@ def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) 
         }
         ax.plot(line.x, line.y, zorder=4, **style, **places)
         handles.append(Line2D([], [], marker=marker, markersize=5, label=plain(one.source.label), **style))
-        # All measurements of all runs would be a thicket: here the test set's line is smoothed like the other.
+        # All measurements of all runs would be a thicket: here the test set's line is smoothed too.
         if one.smoothed_test is not None and len(one.smoothed_test):
             test = decimate(one.smoothed_test)
             ax.plot(
@@ -168,7 +170,7 @@ def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) 
         smoothed = f"training, {average} of {widest}" if widest > 1 else "training"
         handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=smoothed))
         handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (3, 1.2)), label="test"))
-    ax.legend(handles=handles, loc=location, **LEGEND)
+    ax.legend(**LEGEND | {"loc": location, "handles": handles})
 
 
 def _marker(data: Curve) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+# Everything that a person, a commit hook or CI runs is a target here: `make help` lists them.
+# Needs make, Python 3.11 to 3.13, Rust and a C++ compiler; the rest is installed into .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+BACKEND := build_backend/everybatch_build.py
+SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml $(BACKEND) $(shell find src -name '*.rs')
+PYTHON_FILES := python tests benches build_backend $(wildcard notebooks)
+
+# One profile for maturin, clippy and the tests: torch's C++ bindings, the slowest part of a build, are then compiled
+# once for the extension and once for the core without Python.
+PROFILE := --release
+# The environment that the build backend gives maturin, so that Cargo finds everything already built.
+LIKE_MATURIN = eval "$$($(BIN)/python $(BACKEND) env)" &&
+# The core without Python takes .cargo/config.toml's word for where libtorch is.
+CORE := --no-default-features
+unexport LIBTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_USE_PYTORCH LIBTORCH_STATIC PYO3_PYTHON VIRTUAL_ENV
+
+# ---------------------------------------------------------------- for users
+
+.PHONY: help
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | while IFS=$$'\t' read -r name text; do \
+		printf '  make %-14s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo '  PYTHON=python3.12 chooses the interpreter that .venv is made from (with `wheel`: that the wheel is for).'
+
+.PHONY: demo
+demo: build  ## Train a small network, measure every batch, write pictures to demo/
+	$(BIN)/everybatch demo --out demo
+
+.PHONY: build
+build: $(VENV)/.built  ## Install everybatch into .venv, compiled from these sources
+
+.PHONY: wheel
+wheel:  ## Make a wheel in dist/, for another interpreter with PYTHON=python3.12
+	@$(PYTHON) -c '$(CHECK_VERSION)'
+	@version=$$($(PYTHON) -c '$(SHOW_VERSION)'); venv=$(VENV); \
+	if [ "$$($(BIN)/python -c '$(SHOW_VERSION)' 2>/dev/null || true)" != "$$version" ]; then venv=.venv-wheel-$$version; fi; \
+	$(MAKE) VENV="$$venv" wheel-from-venv
+
+.PHONY: wheel-from-venv
+wheel-from-venv: $(VENV)/.build-tools
+	$(BIN)/python -m pip wheel --no-build-isolation --no-deps --wheel-dir dist .
+
+# ---------------------------------------------------------------- for developers
+
+.PHONY: test
+test: build lint test-rust test-python  ## Build, lint and run every test
+
+.PHONY: test-rust
+test-rust: $(VENV)/.build-tools  ## Test the core without Python
+	@$(BIN)/python $(BACKEND) env >/dev/null
+	cargo test $(PROFILE) $(CORE)
+
+.PHONY: test-python
+test-python: build $(VENV)/.dev-tools  ## Test the package
+	$(BIN)/python -m pytest
+
+.PHONY: test-cuda
+test-cuda: build $(VENV)/.dev-tools  ## Run the tests that need an NVIDIA GPU
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		echo '$(BIN)/python -m pytest -m cuda'; $(BIN)/python -m pytest -m cuda; \
+	else echo 'test-cuda: torch finds no NVIDIA GPU on this machine, so there is nothing to test.'; fi
+
+.PHONY: lint
+lint: build $(VENV)/.dev-tools  ## Check formatting, style and types, in Rust and Python
+	cargo fmt --check
+	@$(LIKE_MATURIN) set -x && cargo clippy $(PROFILE) --all-targets -- -D warnings
+	cargo clippy $(PROFILE) --all-targets $(CORE) -- -D warnings
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest everybatch._core
+
+.PHONY: format
+format: $(VENV)/.dev-tools  ## Format Rust and Python in place
+	cargo fmt
+	$(BIN)/ruff check --fix --exit-zero --quiet $(PYTHON_FILES)
+	$(BIN)/ruff format $(PYTHON_FILES)
+
+.PHONY: bench
+bench: build $(VENV)/.dev-tools  ## Run the benchmarks in benches/
+	@for script in benches/bench_*.py; do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
+
+.PHONY: clean
+clean:  ## Delete what was built, and .venv
+	rm -rf target dist demo $(VENV) .venv-wheel-* .mypy_cache .pytest_cache .ruff_cache
+	rm -f python/everybatch/_core.*.so
+	find python tests benches build_backend -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- how .venv comes about
+# Each stamp says that one step is done; a later `make` repeats a step only if what it depends on is newer.
+
+SHOW_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+CHECK_VERSION := import sys; (3, 11) <= sys.version_info[:2] < (3, 14) or sys.exit("everybatch needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d; name another one: make ... PYTHON=python3.12" % sys.version_info[:2])
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c '$(CHECK_VERSION)'
+	$(PYTHON) -m venv $(VENV)
+
+# What compiling needs, which is torch (3 GB) and maturin.
+$(VENV)/.build-tools: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python $(BACKEND) requirements build > $(VENV)/build-tools.txt
+	$(BIN)/python -m pip install --quiet --requirement $(VENV)/build-tools.txt
+	@touch $@
+
+# What running needs.
+$(VENV)/.runtime: $(VENV)/.build-tools
+	$(BIN)/python $(BACKEND) requirements runtime > $(VENV)/runtime.txt
+	$(BIN)/python -m pip install --quiet --requirement $(VENV)/runtime.txt
+	@touch $@
+
+# What the linters, the tests and the notebook need.
+$(VENV)/.dev-tools: $(VENV)/.runtime
+	$(BIN)/python $(BACKEND) requirements dev > $(VENV)/dev.txt
+	$(BIN)/python -m pip install --quiet --requirement $(VENV)/dev.txt
+	@touch $@
+
+# The package itself, editable: the Python files are used where they are.
+$(VENV)/.built: $(VENV)/.runtime $(SOURCES)
+	$(BIN)/python -m pip install --no-build-isolation --no-deps --editable .
+	@touch $@

@@ -1,0 +1,66 @@
+"""everybatch: train small image classifiers and see what every mini-batch does.
+
+The Rust core trains the network and measures the whole test set after every optimizer step: loss, accuracy and the
+accuracy of each class come back as NumPy arrays.
+
+    import everybatch as eb
+
+    data = eb.datasets.mnist()
+    run = eb.train(eb.networks.lenet5(), data, epochs=1, batch_size=64)
+    eb.plots.losses(run)
+"""
+
+from everybatch._torch_check import require_torch
+
+require_torch()  # before the extension, which needs that very version and finds its libraries through it
+
+from everybatch import datasets, networks, plots  # noqa: E402
+from everybatch._core import Evaluation, Layer, Model, Network, Step, __version__  # noqa: E402
+from everybatch.dataset import Dataset  # noqa: E402
+from everybatch.errors import EverybatchError, StopTraining  # noqa: E402
+from everybatch.layers import (  # noqa: E402
+    Activation,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Dropout2d,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    Linear,
+    MaxPool2d,
+    Residual,
+)
+from everybatch.run import Run, load_run  # noqa: E402
+from everybatch.training import train  # noqa: E402
+
+__all__ = [
+    "Activation",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Dataset",
+    "Dropout",
+    "Dropout2d",
+    "Evaluation",
+    "EverybatchError",
+    "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "Layer",
+    "Linear",
+    "MaxPool2d",
+    "Model",
+    "Network",
+    "Residual",
+    "Run",
+    "Step",
+    "StopTraining",
+    "__version__",
+    "datasets",
+    "load_run",
+    "networks",
+    "plots",
+    "train",
+]

@@ -1,0 +1,366 @@
+"""The Rust core. Everything public here is re-exported by `everybatch`; import it from there."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from everybatch.dataset import Dataset
+
+__version__: str
+
+_Pair = int | Sequence[int]
+_Images = npt.ArrayLike | torch.Tensor
+
+@final
+class Layer:
+    """One layer of a network: plain data, made by `Conv2d(...)`, `Linear(...)` and the other layer functions."""
+
+    @property
+    def kind(self) -> str:
+        """The layer's kind, such as "Conv2d"."""
+
+    def to_json(self) -> str:
+        """The layer as a JSON object."""
+
+    @staticmethod
+    def from_json(text: str) -> Layer:
+        """The layer that a JSON object describes.
+
+        Raises
+        ------
+        ArgumentError
+            The text is not a layer, or one of its values cannot work.
+        """
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@final
+class Network:
+    """A network: a list of layers, and the shape of the images that it is meant for.
+
+    Parameters
+    ----------
+    layers
+        In forward order. The last one gives the logits, one per class.
+    input_shape
+        (channels, height, width) of one image.
+    name
+        For tables and messages.
+
+    Raises
+    ------
+    ArgumentError
+        A layer has a value that cannot work.
+    ShapeError
+        A layer cannot take what the one before it gives; the message names the layer and both shapes.
+    """
+
+    def __new__(
+        cls, layers: Sequence[Layer], input_shape: Sequence[int] = (1, 28, 28), name: str = "network"
+    ) -> Network: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in forward order."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)"""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trained values; batch norm's statistics are not among them."""
+
+    def summary(self) -> str:
+        """A table of layers, output shapes and parameters (with batch norm's statistics), in the manner of Keras."""
+
+    def to_json(self) -> str:
+        """The network as a JSON object."""
+
+    @staticmethod
+    def from_json(text: str) -> Network:
+        """The network that a JSON object describes.
+
+        Raises
+        ------
+        ArgumentError
+            The text is not a network, or one of its values cannot work.
+        ShapeError
+            The layers do not fit together.
+        """
+
+    def initialize(
+        self, seed: int = 0, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> Model:
+        """A model with fresh weights, drawn from `seed` with PyTorch's distributions.
+
+        Parameters
+        ----------
+        seed
+            Of the weights.
+        mean, std
+            Per channel, of pixels in [0, 1]: images are normalised with them. Unless given, the model takes those of
+            the data set that it is first trained on, and until then uses pixels in [0, 1] as they are.
+        """
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@final
+class Model:
+    """A network with its weights, made by `Network.initialize` or found in `Run.model`.
+
+    Images are uint8 (N, H, W) or (N, H, W, C), or whatever `Dataset` takes; they are normalised as in training.
+    """
+
+    @property
+    def network(self) -> Network: ...
+    @property
+    def mean(self) -> list[float] | None:
+        """Per-channel mean of pixels in [0, 1] that images are normalised with; None before training."""
+
+    @property
+    def std(self) -> list[float] | None:
+        """Per-channel standard deviation of pixels in [0, 1] that images are normalised with; None before training."""
+
+    def predict(self, images: _Images) -> npt.NDArray[np.int64]:
+        """The most likely class (N,) int64 of each image."""
+
+    def predict_proba(self, images: _Images) -> npt.NDArray[np.float32]:
+        """Probabilities (N, classes) float32."""
+
+    def logits(self, images: _Images) -> npt.NDArray[np.float32]:
+        """Logits (N, classes) float32."""
+
+    def evaluate(self, data: Dataset | _Images, labels: npt.ArrayLike | torch.Tensor | None = None) -> Evaluation:
+        """Loss, accuracy, accuracy of each class and confusion.
+
+        Parameters
+        ----------
+        data
+            A data set, whose test images are measured, or images.
+        labels
+            With images: the class (N,) of each.
+        """
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Names and torch tensors that share memory with the model, as PyTorch would name them."""
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Copy values in, from a dict of names to tensors. Nothing is changed unless all of them fit.
+
+        Raises
+        ------
+        ArgumentError
+            A name is missing or unexpected.
+        ShapeError
+            A tensor has another shape than the model's.
+        """
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write network, weights and normalisation to one safetensors file, whole or not at all."""
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Model:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        FileFormatError
+            The file is truncated, or was not written by `save`.
+        """
+
+    def copy(self) -> Model:
+        """A model with weights of its own."""
+
+@final
+class Evaluation:
+    """What `Model.evaluate` measured."""
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share predicted right, in [0, 1]."""
+
+    @property
+    def class_accuracy(self) -> npt.NDArray[np.float32]:
+        """(classes,) share of each class predicted right; NaN for a class with no image."""
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """(classes, classes) counts; rows are true classes, columns predicted."""
+
+@final
+class Step:
+    """What a callback of `train` is given after each optimizer step."""
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken so far."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the step belongs to, from 0."""
+
+    @property
+    def train_loss(self) -> float:
+        """Mean cross-entropy of the step's batch."""
+
+    @property
+    def train_accuracy(self) -> float:
+        """Share of the step's batch predicted right, in [0, 1]."""
+
+    @property
+    def test_loss(self) -> float:
+        """Mean cross-entropy of the test images when they were measured last, after `eval_step` steps."""
+
+    @property
+    def test_accuracy(self) -> float:
+        """Share of the test images predicted right when they were measured last, in [0, 1]."""
+
+    @property
+    def eval_step(self) -> int:
+        """Optimizer steps taken before the test images were measured last."""
+
+    def model(self) -> Model:
+        """A copy of the run's weights as they are now: ask for it within the callback."""
+
+def Conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: _Pair,
+    stride: _Pair = 1,
+    padding: _Pair = 0,
+    dilation: _Pair = 1,
+    groups: int = 1,
+    bias: bool = True,
+) -> Layer:
+    """2-d convolution, with PyTorch's arguments and initial weights. (C_in, H, W) -> (C_out, H', W')."""
+
+def BatchNorm2d(num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> Layer:
+    """Batch normalisation of images, with PyTorch's running statistics. (C, H, W) -> (C, H, W)."""
+
+def Activation(function: str, *, negative_slope: float | None = None) -> Layer:
+    """An activation function by name: relu, leaky_relu, softplus, gelu, silu, tanh or sigmoid. Any shape."""
+
+def MaxPool2d(kernel_size: _Pair, stride: _Pair | None = None, padding: _Pair = 0) -> Layer:
+    """Max pooling; stride is the kernel size unless given. (C, H, W) -> (C, H', W')."""
+
+def AvgPool2d(kernel_size: _Pair, stride: _Pair | None = None, padding: _Pair = 0) -> Layer:
+    """Average pooling that counts the padding; stride is the kernel size unless given. (C, H, W) -> (C, H', W')."""
+
+def GlobalAvgPool() -> Layer:
+    """Mean over height and width. (C, H, W) -> (C,)."""
+
+def GlobalMaxPool() -> Layer:
+    """Maximum over height and width. (C, H, W) -> (C,)."""
+
+def Flatten() -> Layer:
+    """(C, H, W) -> (C * H * W,)."""
+
+def Linear(in_features: int, out_features: int, bias: bool = True) -> Layer:
+    """A fully connected layer, with PyTorch's initial weights. (in_features,) -> (out_features,)."""
+
+def Dropout(p: float = 0.5) -> Layer:
+    """Sets each element to zero with probability p in training. Any shape."""
+
+def Dropout2d(p: float = 0.5) -> Layer:
+    """Sets each channel to zero with probability p in training. (C, H, W) -> (C, H, W)."""
+
+def Residual(body: Sequence[Layer], shortcut: Sequence[Layer] = (), activation: str | Layer | None = None) -> Layer:
+    """activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None."""
+
+def resnet(
+    *,
+    stages: list[int],
+    blocks: int | Sequence[int],
+    stem_channels: int | None,
+    stem_kernel_size: int,
+    stem_stride: int,
+    stem_pool: bool,
+    kernel_size: int,
+    activation: str | Sequence[str],
+    shortcut: str,
+    dropout: float,
+    last_pool: str,
+    in_channels: int,
+    num_classes: int,
+    input_size: int | Sequence[int],
+) -> Network: ...
+def lenet5(
+    *,
+    activation: str | Sequence[str],
+    batch_norm: bool,
+    pool: str,
+    dropout: float,
+    in_channels: int,
+    num_classes: int,
+    input_size: int | Sequence[int],
+) -> Network: ...
+def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+    """The array that an IDX file holds (unsigned bytes; gzip or plain), with as many dimensions as it says."""
+
+def glyphs(count: int, seed: int, stream: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """`count` built-in digits: images (count, 28, 28) uint8 and labels (count,) int64."""
+
+def batch_indices(
+    examples: int, batch_size: int, seed: int, shuffle: bool, step: int
+) -> npt.NDArray[np.int64]:
+    """The training examples (n,) int64 of optimizer step `step`, counted from 0."""
+
+def resolve_device(name: str) -> str:
+    """The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words."""
+
+def train(
+    model: Model,
+    dataset: Dataset,
+    *,
+    epochs: int,
+    batch_size: int,
+    optimizer: str,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    nesterov: bool,
+    betas: tuple[float, float],
+    eps: float,
+    evaluate_every: int | None,
+    evaluate_on: list[int] | None,
+    record_predictions: bool,
+    seed: int,
+    shuffle: bool,
+    device: str,
+    precision: str,
+    progress: Callable[[int, float | None, float | None, float | None], object] | None,
+    callbacks: list[Callable[[Step], object]],
+) -> tuple[
+    dict[str, npt.NDArray[Any]],
+    Model,
+    Literal["finished", "interrupted", "stopped", "diverged", "failed"],
+    str,
+    int | None,
+    BaseException | None,
+]:
+    """Trains a copy of `model`. Gives (arrays by name, the trained model, how it ended, its message, the step at which
+    it diverged, the exception that ended it)."""

@@ -1,0 +1,138 @@
+"""Reading a saved run, trusting none of its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._run_arrays import ARRAYS, OPTIONAL, check_arrays, check_config
+from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, as_path, fingerprint
+from everybatch.errors import ArgumentError, FileFormatError
+
+if TYPE_CHECKING:
+    from everybatch._core import Model
+
+__all__ = ["Stored", "read"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was read: the arrays, the config, and how to get the model (None where there is none)."""
+
+    arrays: dict[str, npt.NDArray[Any]]
+    config: dict[str, Any]
+    load_model: Callable[[], Model] | None
+
+
+def read(folder: str | os.PathLike[str]) -> Stored:
+    """Read and check a run as `load_run` describes."""
+    source = as_path(folder)
+    if not source.exists():
+        raise FileNotFoundError(f"there is no saved run at {source}: the folder does not exist")
+    if not source.is_dir():
+        raise NotADirectoryError(f"{source} is not a folder: give the folder that Run.save wrote")
+    config, files = _read_config(source / CONFIG)
+    _check_file(source / HISTORY, files.get(HISTORY))
+    arrays = _read_history(source / HISTORY)
+    try:
+        check_arrays(arrays, config)
+    except (ArgumentError, TypeError) as error:
+        raise FileFormatError(f"{source / HISTORY}: {error}") from error
+    if MODEL not in files:
+        return Stored(arrays, config, None)
+    # The size now, the checksum when the weights are read: a network may have half a gigabyte of them.
+    _check_file(source / MODEL, files[MODEL], size_only=True)
+    return Stored(arrays, config, lambda: _read_model(source / MODEL, files[MODEL]))
+
+
+def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    _must_exist(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, nested without end
+        raise FileFormatError(f"{path} is not the JSON that Run.save wrote: {error}") from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise FileFormatError(f"{path} does not describe a saved run: it has no 'format'")
+    if content["format"] != FORMAT:
+        raise FileFormatError(
+            f"{path} has format {content['format']!r}; this version of everybatch reads format {FORMAT}. "
+            "If the run was saved by a newer version, update everybatch"
+        )
+    if not isinstance(content.get("files"), dict) or not isinstance(content.get("config"), dict):
+        raise FileFormatError(f"{path} lacks 'files' or 'config'")
+    try:
+        return check_config(content["config"]), content["files"]
+    except ArgumentError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+
+
+def _read_history(path: Path) -> dict[str, npt.NDArray[Any]]:
+    damage = (
+        ValueError,
+        KeyError,
+        EOFError,
+        MemoryError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    )
+    try:
+        # Opened here, because NumPy would leave a damaged archive open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise FileFormatError(f"{path} is not an npz archive")
+            with archive:
+                unknown = sorted(set(archive.files) - set(ARRAYS))
+                missing = [name for name in ARRAYS if name not in archive.files and name not in OPTIONAL]
+                if unknown or missing:
+                    what = (
+                        f"lacks the array {missing[0]!r}"
+                        if missing
+                        else f"has an unknown array {unknown[0]!r}"
+                    )
+                    raise FileFormatError(f"{path} {what}")
+                return {name: archive[name] for name in archive.files}
+    except FileFormatError:
+        raise
+    except damage as error:
+        raise FileFormatError(f"{path} is damaged and cannot be read: {error}") from error
+
+
+def _read_model(path: Path, expected: Any) -> Model:
+    from everybatch._core import Model
+
+    _check_file(path, expected)
+    return Model.load(str(path))
+
+
+def _check_file(path: Path, expected: Any, *, size_only: bool = False) -> None:
+    """Compare a file with what ``config.json`` says of it."""
+    _must_exist(path)
+    if not isinstance(expected, dict) or not {"bytes", "sha256"} <= expected.keys():
+        raise FileFormatError(
+            f"{path.with_name(CONFIG)} does not say what size and SHA-256 {path.name} should have"
+        )
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        raise FileFormatError(
+            f"{path} has {size} bytes instead of {expected['bytes']}: it was truncated or changed"
+        )
+    if not size_only and fingerprint(path) != expected:
+        raise FileFormatError(f"{path} is not the file that was saved with this run: its SHA-256 differs")
+
+
+def _must_exist(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: the folder is not a saved run, or not all of it was copied"
+        )

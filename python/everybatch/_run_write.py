@@ -1,0 +1,149 @@
+"""Writing a run: beside its place under a temporary name, flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, as_path, fingerprint
+
+if TYPE_CHECKING:
+    from everybatch._core import Model
+
+__all__ = ["write"]
+
+
+def write(
+    folder: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    model: Model | None,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write a run as `Run.save` describes."""
+    target = as_path(folder)
+    _refuse_existing(target, overwrite)
+    with _explained(target), _parents(target.parent):
+        temporary = _sibling(target, "tmp")
+        temporary.mkdir()
+        try:
+            _write_files(temporary, config, arrays, model)
+            _put_in_place(temporary, target)
+        except BaseException:  # Ctrl-C too must leave nothing behind
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _write_files(
+    folder: Path, config: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], model: Model | None
+) -> None:
+    # A handle, not a name: NumPy would add ".npz" to a name of its own liking.
+    with (folder / HISTORY).open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    if model is not None:
+        model.save(str(folder / MODEL))
+    files = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
+    content = {"format": FORMAT, "files": files, "config": config}
+    (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for path in folder.iterdir():
+        _to_disk(path)
+    _names_to_disk(folder)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        temporary.rename(target)
+    else:
+        old = _sibling(target, "old")
+        target.rename(old)
+        try:
+            temporary.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
+        # The new run is safe: a remainder of the old one is no reason to fail.
+        shutil.rmtree(old, ignore_errors=True)
+    _names_to_disk(target.parent)
+
+
+def _refuse_existing(target: Path, overwrite: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise FileExistsError(f"{target} exists and is not a plain folder: choose another name for the run")
+    if not overwrite:
+        raise FileExistsError(
+            f"{target} exists already: choose another folder, or pass overwrite=True to replace it"
+        )
+    with _explained(target):
+        names = {path.name for path in target.iterdir()}
+    others = sorted(names - {CONFIG, HISTORY, MODEL})
+    if others:
+        raise FileExistsError(
+            f"{target} holds more than a saved run ({others[0]!r}): "
+            "overwrite=True would delete it, so it is refused. "
+            "Choose another folder for the run"
+        )
+
+
+@contextlib.contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    """Say in an `OSError` that it was about saving a run, and where; its kind and number stay."""
+    try:
+        yield
+    except OSError as error:
+        message = f"the run could not be saved to {target}: {error.strerror or error}. Nothing was left there"
+        if error.errno is None:
+            raise OSError(message) from error
+        raise OSError(
+            error.errno, message
+        ) from error  # OSError picks PermissionError and so on by the number
+
+
+@contextlib.contextmanager
+def _parents(folder: Path) -> Iterator[None]:
+    """Make the parent folders, and take those that were made away again if what follows fails."""
+    made: list[Path] = []
+    for path in (*reversed(folder.parents), folder):
+        if not path.exists():
+            made.append(path)
+        elif not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def _sibling(target: Path, kind: str) -> Path:
+    # Beside the target, because a rename is atomic only within one file system.
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _names_to_disk(folder: Path) -> None:
+    # Not every file system can flush a folder. The files are whole, so that is no reason to fail.
+    with contextlib.suppress(OSError):
+        _to_disk(folder)

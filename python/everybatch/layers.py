@@ -1,0 +1,34 @@
+"""The layers that a network is made of. Each function returns a `Layer`: plain data, with PyTorch's argument names.
+
+Shapes are those of one example, (channels, height, width) or (features,).
+"""
+
+from everybatch._core import (
+    Activation,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Dropout2d,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    Linear,
+    MaxPool2d,
+    Residual,
+)
+
+__all__ = [
+    "Activation",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Dropout",
+    "Dropout2d",
+    "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "Linear",
+    "MaxPool2d",
+    "Residual",
+]

@@ -1,0 +1,133 @@
+"""Builders: functions that return a `Network`, a tree of layers. Every option is a keyword."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from everybatch import _core
+from everybatch._core import Network
+
+__all__ = ["lenet5", "resnet"]
+
+
+def resnet(
+    *,
+    stages: Sequence[int] = (64, 128, 256),
+    blocks: int | Sequence[int] = 2,
+    stem_channels: int | None = None,
+    stem_kernel_size: int = 7,
+    stem_stride: int = 2,
+    stem_pool: bool = True,
+    kernel_size: int = 3,
+    activation: str | Sequence[str] = "relu",
+    shortcut: str = "projection",
+    dropout: float = 0.0,
+    last_pool: str = "max",
+    in_channels: int = 1,
+    num_classes: int = 10,
+    input_size: int | Sequence[int] = 28,
+) -> Network:
+    """Build a residual network of basic blocks (He et al. 2015, arXiv 1512.03385).
+
+    The default is the reference network of 2,778,314 parameters: a 7x7 convolution of stride 2, a 3x3 max pooling of
+    stride 2, three stages of two blocks, max pooling over what is left, and the logits.
+
+    Parameters
+    ----------
+    stages
+        Channels of each stage. A stage that is wider than the one before it starts with stride 2.
+    blocks
+        Blocks of each stage, or one number for all. A block is two convolutions with batch norm.
+    stem_channels
+        Channels of the first convolution; those of the first stage unless given.
+    stem_kernel_size, stem_stride
+        Of the first convolution. The kernel size is odd.
+    stem_pool
+        Whether a 3x3 max pooling of stride 2 follows the first convolution.
+    kernel_size
+        Of the convolutions in the blocks, odd.
+    activation
+        "relu", "leaky_relu", "softplus", "gelu", "silu", "tanh" or "sigmoid". A list mixes them by position in
+        forward order (the first convolution's, then each block's inner and outer one), and repeats when it ends.
+    shortcut
+        Where a block changes the shape: "projection" is a 1x1 convolution, "projection_bn" adds batch norm to it.
+        Elsewhere the shortcut is the identity.
+    dropout
+        Probability before the last layer, in [0, 1); 0 is none.
+    last_pool
+        "max" or "avg", over the whole of the last maps.
+    in_channels, num_classes
+        Channels of the images, and number of logits.
+    input_size
+        (height, width) of the images, or one number for both.
+
+    Raises
+    ------
+    ArgumentError
+        A name is unknown, or a number cannot work.
+    ShapeError
+        The images are too small; the message names the layer.
+    """
+    return _core.resnet(
+        stages=list(stages),
+        blocks=blocks,
+        stem_channels=stem_channels,
+        stem_kernel_size=stem_kernel_size,
+        stem_stride=stem_stride,
+        stem_pool=stem_pool,
+        kernel_size=kernel_size,
+        activation=activation,
+        shortcut=shortcut,
+        dropout=dropout,
+        last_pool=last_pool,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        input_size=input_size,
+    )
+
+
+def lenet5(
+    *,
+    activation: str | Sequence[str] = "relu",
+    batch_norm: bool = True,
+    pool: str = "max",
+    dropout: float = 0.0,
+    in_channels: int = 1,
+    num_classes: int = 10,
+    input_size: int | Sequence[int] = 28,
+) -> Network:
+    """Build LeNet-5 (LeCun et al. 1998) for 28x28 images, 61,990 parameters.
+
+    Convolutions of 6, 16 and 120 channels with 5x5 kernels, the first padded by 2, then 84 units and the logits.
+
+    Parameters
+    ----------
+    activation
+        A name as in `resnet`, or a list that goes by position and repeats.
+    batch_norm
+        After each convolution. Without it there are 61,706 parameters.
+    pool
+        "max" or "avg" (the original's).
+    dropout
+        Probability before the last layer, in [0, 1); 0 is none.
+    in_channels, num_classes
+        Channels of the images, and number of logits.
+    input_size
+        (height, width) of the images, or one number for both; 28 to 31 fit.
+
+    Raises
+    ------
+    ArgumentError
+        A name is unknown, or a number cannot work.
+    ShapeError
+        The images do not fit; the message names the layer.
+    """
+    return _core.lenet5(
+        activation=activation,
+        batch_norm=batch_norm,
+        pool=pool,
+        dropout=dropout,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        input_size=input_size,
+    )

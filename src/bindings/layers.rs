@@ -1,0 +1,225 @@
+//! Layers: `Conv2d(...)` and its kin are functions that return a [`PyLayer`].
+
+use pyo3::prelude::*;
+
+use super::errors::ours;
+use crate::network::{
+    check, Activation, BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
+};
+
+/// One layer of a network: plain data, made by `Conv2d(...)`, `Linear(...)` and the other layer functions.
+#[pyclass(name = "Layer", module = "everybatch", frozen, eq)]
+#[derive(Clone, PartialEq)]
+pub struct PyLayer(pub Layer);
+
+#[pymethods]
+impl PyLayer {
+    /// The layer's kind, such as "Conv2d".
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    /// The layer as a JSON object.
+    fn to_json(&self) -> PyResult<String> {
+        serde_json::to_string(&self.0).map_err(|error| ours("ArgumentError", error.to_string()))
+    }
+
+    /// The layer that a JSON object describes.
+    #[staticmethod]
+    fn from_json(text: &str) -> PyResult<Self> {
+        let layer = serde_json::from_str(text)
+            .map_err(|error| ours("ArgumentError", format!("this JSON is not a layer: {error}")))?;
+        checked(layer)
+    }
+
+    fn __repr__(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((py.get_type::<PyLayer>().getattr("from_json")?, (self.to_json()?,)))
+    }
+}
+
+/// `3` or `(3, 5)`: height and width.
+#[derive(FromPyObject)]
+enum Pair {
+    #[pyo3(transparent)]
+    Square(i64),
+    #[pyo3(transparent)]
+    Both([i64; 2]),
+}
+
+impl Pair {
+    fn get(self) -> [i64; 2] {
+        match self {
+            Pair::Square(size) => [size; 2],
+            Pair::Both(sizes) => sizes,
+        }
+    }
+}
+
+fn checked(layer: Layer) -> PyResult<PyLayer> {
+    check(&layer)?;
+    Ok(PyLayer(layer))
+}
+
+/// 2-d convolution, with PyTorch's arguments and initial weights. (C_in, H, W) -> (C_out, H', W').
+#[pyfunction]
+#[pyo3(name = "Conv2d", signature = (in_channels, out_channels, kernel_size, stride=Pair::Square(1),
+    padding=Pair::Square(0), dilation=Pair::Square(1), groups=1, bias=true),
+    text_signature = "(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True)")]
+#[allow(clippy::too_many_arguments)]
+fn conv2d(
+    in_channels: i64,
+    out_channels: i64,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: i64,
+    bias: bool,
+) -> PyResult<PyLayer> {
+    checked(Layer::Conv2d(Conv2d {
+        in_channels,
+        out_channels,
+        kernel_size: kernel_size.get(),
+        stride: stride.get(),
+        padding: padding.get(),
+        dilation: dilation.get(),
+        groups,
+        bias,
+    }))
+}
+
+/// Batch normalisation of images, with PyTorch's running statistics. (C, H, W) -> (C, H, W).
+#[pyfunction]
+#[pyo3(name = "BatchNorm2d", signature = (num_features, eps=1e-5, momentum=0.1))]
+fn batch_norm2d(num_features: i64, eps: f64, momentum: f64) -> PyResult<PyLayer> {
+    checked(Layer::BatchNorm2d(BatchNorm2d { num_features, eps, momentum }))
+}
+
+/// An activation function by name: relu, leaky_relu, softplus, gelu, silu, tanh or sigmoid. Any shape.
+#[pyfunction]
+#[pyo3(name = "Activation", signature = (function, *, negative_slope=None))]
+fn activation(function: &str, negative_slope: Option<f64>) -> PyResult<PyLayer> {
+    let activation = match (Activation::from_name(function)?, negative_slope) {
+        (activation, None) => activation,
+        (Activation::LeakyRelu { .. }, Some(slope)) if slope.is_finite() => {
+            Activation::LeakyRelu { negative_slope: slope }
+        }
+        (_, Some(slope)) => {
+            let text = format!("negative_slope={slope} belongs to \"leaky_relu\" and must be a finite number");
+            return Err(ours("ArgumentError", text));
+        }
+    };
+    checked(Layer::Activation(activation))
+}
+
+fn pool(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> Pool2d {
+    let kernel_size = kernel_size.get();
+    Pool2d { kernel_size, stride: stride.map_or(kernel_size, Pair::get), padding: padding.get() }
+}
+
+/// Max pooling; stride is the kernel size unless given. (C, H, W) -> (C, H', W').
+#[pyfunction]
+#[pyo3(name = "MaxPool2d", signature = (kernel_size, stride=None, padding=Pair::Square(0)),
+    text_signature = "(kernel_size, stride=None, padding=0)")]
+fn max_pool2d(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> PyResult<PyLayer> {
+    checked(Layer::MaxPool2d(pool(kernel_size, stride, padding)))
+}
+
+/// Average pooling that counts the padding; stride is the kernel size unless given. (C, H, W) -> (C, H', W').
+#[pyfunction]
+#[pyo3(name = "AvgPool2d", signature = (kernel_size, stride=None, padding=Pair::Square(0)),
+    text_signature = "(kernel_size, stride=None, padding=0)")]
+fn avg_pool2d(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> PyResult<PyLayer> {
+    checked(Layer::AvgPool2d(pool(kernel_size, stride, padding)))
+}
+
+/// Mean over height and width. (C, H, W) -> (C,).
+#[pyfunction]
+#[pyo3(name = "GlobalAvgPool")]
+fn global_avg_pool() -> PyLayer {
+    PyLayer(Layer::GlobalAvgPool)
+}
+
+/// Maximum over height and width. (C, H, W) -> (C,).
+#[pyfunction]
+#[pyo3(name = "GlobalMaxPool")]
+fn global_max_pool() -> PyLayer {
+    PyLayer(Layer::GlobalMaxPool)
+}
+
+/// (C, H, W) -> (C * H * W,).
+#[pyfunction]
+#[pyo3(name = "Flatten")]
+fn flatten() -> PyLayer {
+    PyLayer(Layer::Flatten)
+}
+
+/// A fully connected layer, with PyTorch's initial weights. (in_features,) -> (out_features,).
+#[pyfunction]
+#[pyo3(name = "Linear", signature = (in_features, out_features, bias=true))]
+fn linear(in_features: i64, out_features: i64, bias: bool) -> PyResult<PyLayer> {
+    checked(Layer::Linear(Linear { in_features, out_features, bias }))
+}
+
+/// Sets each element to zero with probability p in training. Any shape.
+#[pyfunction]
+#[pyo3(name = "Dropout", signature = (p=0.5))]
+fn dropout(p: f64) -> PyResult<PyLayer> {
+    checked(Layer::Dropout(Dropout { p }))
+}
+
+/// Sets each channel to zero with probability p in training. (C, H, W) -> (C, H, W).
+#[pyfunction]
+#[pyo3(name = "Dropout2d", signature = (p=0.5))]
+fn dropout2d(p: f64) -> PyResult<PyLayer> {
+    checked(Layer::Dropout2d(Dropout { p }))
+}
+
+/// activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None.
+#[pyfunction]
+#[pyo3(name = "Residual", signature = (body, shortcut=vec![], activation=None),
+    text_signature = "(body, shortcut=(), activation=None)")]
+fn residual(
+    body: Vec<PyRef<PyLayer>>,
+    shortcut: Vec<PyRef<PyLayer>>,
+    activation: Option<Bound<PyAny>>,
+) -> PyResult<PyLayer> {
+    let activation = activation.map(|given| activation_of(&given)).transpose()?;
+    let inner = |layers: Vec<PyRef<PyLayer>>| layers.iter().map(|layer| layer.0.clone()).collect::<Vec<_>>();
+    checked(Layer::Residual(Residual { body: inner(body), shortcut: inner(shortcut), activation }))
+}
+
+fn activation_of(given: &Bound<PyAny>) -> PyResult<Activation> {
+    if let Ok(layer) = given.downcast::<PyLayer>() {
+        return match &layer.get().0 {
+            Layer::Activation(activation) => Ok(*activation),
+            other => Err(ours("ArgumentError", format!("{other} is not an activation"))),
+        };
+    }
+    Ok(Activation::from_name(&given.extract::<String>()?)?)
+}
+
+pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
+    for function in [
+        wrap_pyfunction!(conv2d, module)?,
+        wrap_pyfunction!(batch_norm2d, module)?,
+        wrap_pyfunction!(activation, module)?,
+        wrap_pyfunction!(max_pool2d, module)?,
+        wrap_pyfunction!(avg_pool2d, module)?,
+        wrap_pyfunction!(global_avg_pool, module)?,
+        wrap_pyfunction!(global_max_pool, module)?,
+        wrap_pyfunction!(flatten, module)?,
+        wrap_pyfunction!(linear, module)?,
+        wrap_pyfunction!(dropout, module)?,
+        wrap_pyfunction!(dropout2d, module)?,
+        wrap_pyfunction!(residual, module)?,
+    ] {
+        module.add_function(function)?;
+    }
+    Ok(())
+}

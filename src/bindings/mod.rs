@@ -1,0 +1,36 @@
+//! The Python module: arguments in, errors translated, NumPy out. No logic.
+
+mod builders;
+mod data;
+mod errors;
+mod images;
+mod layers;
+mod model;
+mod network;
+mod observer;
+mod run;
+mod train;
+
+use pyo3::prelude::*;
+
+pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<layers::PyLayer>()?;
+    module.add_class::<network::PyNetwork>()?;
+    module.add_class::<model::PyModel>()?;
+    module.add_class::<model::PyEvaluation>()?;
+    module.add_class::<observer::PyStep>()?;
+    layers::register(module)?;
+    for function in [
+        wrap_pyfunction!(builders::resnet, module)?,
+        wrap_pyfunction!(builders::lenet5, module)?,
+        wrap_pyfunction!(data::read_idx, module)?,
+        wrap_pyfunction!(data::glyphs, module)?,
+        wrap_pyfunction!(data::batch_indices, module)?,
+        wrap_pyfunction!(train::train, module)?,
+        wrap_pyfunction!(train::resolve_device, module)?,
+    ] {
+        module.add_function(function)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+use pyo3::prelude::*;
+
+use super::layers::PyLayer;
+use super::model::PyModel;
+use super::run::detached;
+use crate::network::{Model, Network, Normalization};
+
+/// A network: a list of layers, and the shape of the images that it is meant for.
+#[pyclass(name = "Network", module = "everybatch", frozen, eq)]
+#[derive(Clone, PartialEq)]
+pub struct PyNetwork(pub Network);
+
+#[pymethods]
+impl PyNetwork {
+    #[new]
+    #[pyo3(signature = (layers, input_shape=[1, 28, 28], name="network"),
+        text_signature = "(layers, input_shape=(1, 28, 28), name='network')")]
+    fn new(layers: Vec<PyRef<PyLayer>>, input_shape: [i64; 3], name: &str) -> PyResult<Self> {
+        let layers = layers.iter().map(|layer| layer.0.clone()).collect();
+        Ok(PyNetwork(Network::new(name, input_shape, layers)?))
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The layers, in forward order.
+    #[getter]
+    fn layers(&self) -> Vec<PyLayer> {
+        self.0.layers.iter().cloned().map(PyLayer).collect()
+    }
+
+    /// (channels, height, width)
+    #[getter]
+    fn input_shape(&self) -> (i64, i64, i64) {
+        self.0.input_shape.into()
+    }
+
+    /// Number of logits.
+    #[getter]
+    fn num_classes(&self) -> PyResult<i64> {
+        Ok(self.0.num_classes()?)
+    }
+
+    /// Number of trained values; batch norm's statistics are not among them.
+    #[getter]
+    fn num_parameters(&self) -> i64 {
+        self.0.num_parameters()
+    }
+
+    /// A table of layers, output shapes and parameters (with batch norm's statistics), in the manner of Keras.
+    fn summary(&self) -> PyResult<String> {
+        Ok(self.0.summary()?)
+    }
+
+    fn to_json(&self) -> String {
+        self.0.to_json()
+    }
+
+    #[staticmethod]
+    fn from_json(text: &str) -> PyResult<Self> {
+        Ok(PyNetwork(Network::from_json(text)?))
+    }
+
+    /// A model with fresh weights, drawn as PyTorch draws them.
+    #[pyo3(signature = (seed=0, *, mean=None, std=None))]
+    fn initialize(
+        &self,
+        py: Python,
+        seed: u64,
+        mean: Option<Vec<f64>>,
+        std: Option<Vec<f64>>,
+    ) -> PyResult<PyModel> {
+        let channels = self.0.input_shape[0] as usize;
+        let normalization = match (mean, std) {
+            (None, None) => None,
+            (mean, std) => Some(Normalization::new(
+                mean.unwrap_or_else(|| vec![0.0; channels]),
+                std.unwrap_or_else(|| vec![1.0; channels]),
+            )?),
+        };
+        let network = self.0.clone();
+        let model = detached(py, move || {
+            let mut model = Model::initialize(network, seed)?;
+            model.set_normalization(normalization)?;
+            Ok(model)
+        })?;
+        Ok(PyModel::new(model))
+    }
+
+    fn __repr__(&self) -> String {
+        let [channels, height, width] = self.0.input_shape;
+        format!(
+            "<Network {:?}: {} layers, input ({channels}, {height}, {width}), {} parameters>",
+            self.0.name,
+            self.0.layers.len(),
+            self.0.num_parameters()
+        )
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((py.get_type::<PyNetwork>().getattr("from_json")?, (self.to_json(),)))
+    }
+}

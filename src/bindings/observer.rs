@@ -1,0 +1,138 @@
+//! What Python sees while a run goes on: signals, progress and callbacks.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use tch::Device;
+
+use super::model::PyModel;
+use super::run::{detached, lock};
+use crate::error::Result;
+use crate::network::Model;
+use crate::train::{Next, Observer, Step};
+
+/// How often at most the Python lock is taken to look for Ctrl-C and to move the progress bar.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub struct PyObserver {
+    /// Called now and then with (steps taken, train_loss, test_loss, test_accuracy).
+    pub progress: Option<PyObject>,
+    /// Called after every step with a [`PyStep`].
+    pub callbacks: Vec<PyObject>,
+    /// The exception that ended the run.
+    pub raised: Option<PyErr>,
+    last_look: Instant,
+}
+
+impl PyObserver {
+    pub fn new(progress: Option<PyObject>, callbacks: Vec<PyObject>) -> Self {
+        PyObserver { progress, callbacks, raised: None, last_look: Instant::now() }
+    }
+
+    fn look(&mut self, step: &mut Step) -> PyResult<()> {
+        let due = self.last_look.elapsed() >= PAUSE || step.taken == step.total;
+        if !due && self.callbacks.is_empty() {
+            return Ok(());
+        }
+        Python::with_gil(|py| {
+            if due {
+                self.last_look = Instant::now();
+                py.check_signals()?;
+                if let Some(progress) = &self.progress {
+                    let history = step.history();
+                    let latest = (history.train_loss.last(), history.test_loss.last(), history.test_accuracy.last());
+                    progress.call1(py, (step.taken, latest.0, latest.1, latest.2))?;
+                }
+            }
+            if !self.callbacks.is_empty() {
+                let seen = Bound::new(py, PyStep::new(step)?)?;
+                for callback in &self.callbacks {
+                    callback.call1(py, (&seen,))?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Observer for PyObserver {
+    fn after_step(&mut self, step: &mut Step) -> Result<Next> {
+        let Err(error) = self.look(step) else { return Ok(Next::Continue) };
+        Ok(Python::with_gil(|py| {
+            let stop = py.import("everybatch.errors").and_then(|errors| errors.getattr("StopTraining"));
+            if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+                return Next::Interrupt;
+            }
+            if stop.is_ok_and(|class| error.matches(py, class).unwrap_or(false)) {
+                return Next::Stop;
+            }
+            self.raised = Some(error);
+            Next::Interrupt
+        }))
+    }
+}
+
+/// What a callback is given after each optimizer step.
+#[pyclass(name = "Step", module = "everybatch", frozen)]
+pub struct PyStep {
+    /// Optimizer steps taken so far.
+    #[pyo3(get)]
+    step: usize,
+    /// Optimizer steps of the whole run.
+    #[pyo3(get)]
+    steps: usize,
+    /// The epoch that the step belongs to, from 0.
+    #[pyo3(get)]
+    epoch: usize,
+    /// Mean cross-entropy of the step's batch.
+    #[pyo3(get)]
+    train_loss: f32,
+    /// Share of the step's batch predicted right, in [0, 1].
+    #[pyo3(get)]
+    train_accuracy: f32,
+    /// Mean cross-entropy of the test images when they were measured last, after `eval_step` steps.
+    #[pyo3(get)]
+    test_loss: f32,
+    /// Share of the test images predicted right when they were measured last, in [0, 1].
+    #[pyo3(get)]
+    test_accuracy: f32,
+    /// Optimizer steps taken before the test images were measured last.
+    #[pyo3(get)]
+    eval_step: i64,
+    /// The run's own weights, which move on after the callback.
+    weights: Mutex<Model>,
+}
+
+impl PyStep {
+    fn new(step: &mut Step) -> Result<Self> {
+        let weights = Mutex::new(step.model.shared());
+        let (taken, steps, epoch) = (step.taken, step.total, step.epoch);
+        let history = step.complete_history()?;
+        let last = |values: &[f32]| values.last().copied().unwrap_or(f32::NAN);
+        Ok(PyStep {
+            step: taken,
+            steps,
+            epoch,
+            train_loss: last(&history.train_loss),
+            train_accuracy: last(&history.train_accuracy),
+            test_loss: last(&history.test_loss),
+            test_accuracy: last(&history.test_accuracy),
+            eval_step: history.eval_step.last().copied().unwrap_or_default(),
+            weights,
+        })
+    }
+}
+
+#[pymethods]
+impl PyStep {
+    /// A copy of the run's weights as they are now: ask for it within the callback.
+    fn model(&self, py: Python) -> PyResult<PyModel> {
+        Ok(PyModel::new(detached(py, || lock(&self.weights).to_device(Device::Cpu))?))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Step {} of {}: train loss {:.4}>", self.step, self.steps, self.train_loss)
+    }
+}

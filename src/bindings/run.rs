@@ -1,0 +1,28 @@
+//! The one way from Python into the core.
+
+use std::any::Any;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+
+use super::errors::ours;
+use crate::error::Result;
+
+/// Runs `work` without the Python lock. Errors become exceptions, and so does a panic.
+pub fn detached<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    match py.allow_threads(|| catch_unwind(AssertUnwindSafe(work))) {
+        Ok(result) => Ok(result?),
+        Err(panic) => Err(ours("InternalError", message(panic.as_ref()))),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("this is a bug in everybatch, please report it: {}", text.unwrap_or("a panic without a message"))
+}
+
+/// Locks a value that outlives panics: each of our values is whole at any time.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

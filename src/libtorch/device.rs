@@ -1,0 +1,77 @@
+//! Which device computes, and what it can do.
+
+use tch::{Cuda, Device};
+
+use crate::error::{unknown, Error, Result};
+use crate::network::Precision;
+
+/// "auto" (the first GPU, or the CPU), "cpu", "cuda", "cuda:1".
+pub fn device(name: &str) -> Result<Device> {
+    let index = match name {
+        "auto" if Cuda::is_available() => 0,
+        "auto" | "cpu" => return Ok(Device::Cpu),
+        "cuda" => 0,
+        other => match other.strip_prefix("cuda:").map(str::parse::<usize>) {
+            Some(Ok(index)) => index,
+            _ => return Err(unknown("device", name, &["auto", "cpu", "cuda", "cuda:0"])),
+        },
+    };
+    if !Cuda::is_available() {
+        return Err(Error::Device(format!(
+            "device {name:?} was asked for, and torch sees no CUDA device here: use device=\"cpu\" or \"auto\", and \
+             check the driver with `python -c \"import torch; print(torch.cuda.is_available())\"`"
+        )));
+    }
+    let count = Cuda::device_count();
+    match i64::try_from(index) {
+        Ok(wanted) if wanted < count => Ok(Device::Cuda(index)),
+        _ => Err(Error::Device(format!("device {name:?} was asked for, and there are {count} CUDA devices here"))),
+    }
+}
+
+/// As in PyTorch: "cpu" or "cuda:0".
+pub fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_string(),
+    }
+}
+
+/// The number format, if the device computes in it at a speed worth having.
+pub fn precision(name: &str, device: Device) -> Result<Precision> {
+    match name {
+        "float32" => Ok(Precision::Float32),
+        "bfloat16" if device == Device::Cpu && !cpu_has_bfloat16() => Err(Error::Device(
+            "precision \"bfloat16\" needs a CPU with the instructions for it (avx512_bf16), which this one lacks: \
+             without them it is tens of times slower than float32. Use precision=\"float32\"."
+                .to_string(),
+        )),
+        "bfloat16" => Ok(Precision::BFloat16),
+        _ => Err(unknown("precision", name, &["float32", "bfloat16"])),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn cpu_has_bfloat16() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn cpu_has_bfloat16() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_understood_or_refused() {
+        assert_eq!(device("cpu").unwrap(), Device::Cpu);
+        assert!(device("gpu").unwrap_err().to_string().contains("unknown device"));
+        assert!(device("cuda:99").is_err());
+        assert!(device("cuda:-1").is_err());
+        assert_eq!(precision("float32", Device::Cpu).unwrap(), Precision::Float32);
+        assert!(precision("float31", Device::Cpu).unwrap_err().to_string().contains("float32"));
+    }
+}
