@@ -60,9 +60,7 @@ def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: S
     return _maturin().prepare_metadata_for_build_wheel(metadata_directory, config_settings)
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
-) -> str:
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """Compile the extension and pack it with the Python sources."""
     _enter_build_environment()
     return _maturin().build_wheel(wheel_directory, config_settings, metadata_directory)
@@ -157,9 +155,7 @@ def target_torch() -> Path | None:
     pip hides that environment while it builds, but runs the same interpreter. A second one, started without
     pip's variables (``-E``) and away from this folder (``-P``), sees the environment as it is.
     """
-    done = subprocess.run(
-        [sys.executable, "-EPc", WHERE_IS_TORCH], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-EPc", WHERE_IS_TORCH], capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     return _if_right(lines[0], Path(lines[1])) if done.returncode == 0 and len(lines) == 2 else None
 

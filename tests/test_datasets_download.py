@@ -359,9 +359,7 @@ def test_processes_downloading_at_once(toy: Callable[..., IdxSet]) -> None:
     assert left_over(idx_set) == ALL
 
 
-def test_a_cache_that_cannot_be_a_folder(
-    toy: Callable[..., IdxSet], tmp_path: Path, mirrors: Mirrors
-) -> None:
+def test_a_cache_that_cannot_be_a_folder(toy: Callable[..., IdxSet], tmp_path: Path, mirrors: Mirrors) -> None:
     (tmp_path / "everybatch").write_text("in the way")
     with pytest.raises(OSError, match=r"cannot keep Toy in the cache folder .*XDG_CACHE_HOME"):
         _named.load(toy("good"), None, True)
@@ -401,9 +399,7 @@ def test_no_download_unless_allowed(toy: Callable[..., IdxSet], mirrors: Mirrors
     assert mirrors.asked == []
 
 
-def test_public_functions_download_their_own_set(
-    toy: Callable[..., IdxSet], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_public_functions_download_their_own_set(toy: Callable[..., IdxSet], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MNIST", "FASHION_MNIST", "KMNIST"):
         monkeypatch.setattr(_named, name, toy("good"))
     sets = [load() for load in (_named.mnist, _named.fashion_mnist, _named.kmnist)]

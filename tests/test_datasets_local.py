@@ -257,17 +257,14 @@ def few_glyphs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_glyphs")
-def test_default_falls_back_to_the_glyphs_and_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_default_falls_back_to_the_glyphs_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = datasets.default()
     cache = tmp_path / "cache" / "everybatch" / "mnist"
     assert data.name == "glyphs"
     assert data.source.endswith(f"because MNIST was not in {cache} (no such folder)")
     assert [(record.name, record.levelno) for record in caplog.records] == [("everybatch", logging.WARNING)]
     assert caplog.messages == [
-        f"MNIST is not on this machine (looked in {cache} (no such folder)): "
-        "using the built-in glyph digits instead"
+        f"MNIST is not on this machine (looked in {cache} (no such folder)): using the built-in glyph digits instead"
     ]
 
 
@@ -331,9 +328,7 @@ def test_from_npz_that_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"x\.npz"):
         datasets.from_npz(path)
     np.savez(path, **arrays("x_train", "y_train", "images", "labels"))
-    with pytest.raises(
-        FileFormatError, match=r"has no x_test, y_test; it has x_train, y_train, images, labels"
-    ):
+    with pytest.raises(FileFormatError, match=r"has no x_test, y_test; it has x_train, y_train, images, labels"):
         datasets.from_npz(path)
     with pytest.raises(ArgumentError, match="four names"):
         datasets.from_npz(path, keys=("x", "y"))

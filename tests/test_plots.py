@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
-from test_run import EVAL_STEP, example_arrays, example_config, example_run
 
 from everybatch import plots
 from everybatch.errors import ArgumentError
@@ -23,6 +22,7 @@ from everybatch.plots._curves import Curve, decimate, smooth, window_for
 from everybatch.plots._labels import automatic_labels, spread
 from everybatch.plots._zoom import zoomed
 from everybatch.run import Run
+from test_run import EVAL_STEP, example_arrays, example_config, example_run
 
 OKABE_ITO = {"#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#000000"}
 ALL = [getattr(plots, name) for name in plots.__all__]
@@ -38,9 +38,7 @@ def close_figures() -> Iterator[None]:
 
 
 def long_run(steps: int = 300, every: int = 1, classes: int = 3, seed: int = 0, **training: Any) -> Run:
-    arrays = example_arrays(
-        steps=steps, eval_step=list(range(0, steps + 1, every)), classes=classes, seed=seed
-    )
+    arrays = example_arrays(steps=steps, eval_step=list(range(0, steps + 1, every)), classes=classes, seed=seed)
     return Run(arrays, example_config(classes, **training))
 
 
@@ -82,9 +80,7 @@ def test_takes_runs_folders_lists_and_dicts(plot: Callable[..., Any], tmp_path: 
     run = example_run()
     run.save(tmp_path / "one")
     one, two = plot(run), plot(str(tmp_path / "one"))
-    assert [line.get_xydata().tolist() for line in one.lines] == [
-        line.get_xydata().tolist() for line in two.lines
-    ]
+    assert [line.get_xydata().tolist() for line in one.lines] == [line.get_xydata().tolist() for line in two.lines]
     plot([run, tmp_path / "one", example_run(seed=1)]).figure.canvas.draw()
     plot({"first": run, "second": tmp_path / "one"}).figure.canvas.draw()
 
@@ -112,9 +108,7 @@ def test_refuses_nothing_and_wrong_labels(plot: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("plot", OVER_TIME)
 def test_refuses_unknown_x(plot: Callable[..., Any]) -> None:
-    with pytest.raises(
-        ArgumentError, match=r"x must be one of .*'epoch'.* not 'epochs'. Did you mean 'epoch'"
-    ):
+    with pytest.raises(ArgumentError, match=r"x must be one of .*'epoch'.* not 'epochs'. Did you mean 'epoch'"):
         plot(example_run(), x="epochs")
 
 
@@ -273,9 +267,7 @@ def test_losses_mark_the_divergence() -> None:
 def test_accuracy_tells_final_and_best_apart() -> None:
     run = long_run()
     ax: Any = plots.accuracy(run)
-    assert (
-        legend_of(ax)[-1] == f"test, 50 images: final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}"
-    )
+    assert legend_of(ax)[-1] == f"test, 50 images: final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}"
     assert np.array_equal(data_of(ax, legend_of(ax)[-1])[1], run.test_accuracy)
     assert ax.yaxis.get_major_formatter()(0.985, 0) == "98.5%"
     assert ax.yaxis.get_major_formatter()(0.98, 0) == "98%"
@@ -450,9 +442,7 @@ def test_class_bars_without_images() -> None:
 def test_confusion_writes_counts_rows_true() -> None:
     counts = np.array([[90, 3, 0], [0, 95, 12], [1, 0, 80]])
     ax: Any = plots.confusion(counts)
-    written = {
-        (round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts
-    }
+    written = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts}
     assert written == {(r, c): str(counts[r, c]) for r in range(3) for c in range(3) if counts[r, c]}
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first class on top
@@ -485,9 +475,7 @@ def test_confusion_of_any_number_of_classes(classes: int) -> None:
     assert bool(ax.texts) == (classes <= 26)  # where they can be read
 
 
-@pytest.mark.parametrize(
-    "counts", [np.ones((2, 3)), [[1, -1], [0, 1]], [[0.5, 0], [0, 1]], [[np.nan, 0], [0, 1]]]
-)
+@pytest.mark.parametrize("counts", [np.ones((2, 3)), [[1, -1], [0, 1]], [[0.5, 0], [0, 1]], [[np.nan, 0], [0, 1]]])
 def test_confusion_refuses_what_is_none(counts: Any) -> None:
     with pytest.raises(ArgumentError, match="the matrix must"):
         plots.confusion(counts)
@@ -542,9 +530,7 @@ def test_labels_of_folders_are_their_names(tmp_path: Path) -> None:
     assert legend_of(plots.losses([tmp_path / "small", tmp_path / "large"]))[:2] == ["small", "large"]
 
 
-@pytest.mark.parametrize(
-    "wanted", [[0.5] * 10, [0, 0, 1, 1], [0.1, 0.9], [0.99, 0.98, 0.2, 0.97], [1.0] * 30]
-)
+@pytest.mark.parametrize("wanted", [[0.5] * 10, [0, 0, 1, 1], [0.1, 0.9], [0.99, 0.98, 0.2, 0.97], [1.0] * 30])
 def test_spread_labels_keep_their_distance(wanted: list[float]) -> None:
     heights = spread(wanted, 0.05)
     assert np.all(np.diff(np.sort(heights)) >= 0.05 - 1e-6)

@@ -25,9 +25,7 @@ def example_arrays(
     draw = np.random.default_rng(seed)
     at = np.array(EVAL_STEP if eval_step is None else eval_step, dtype=np.int64)
     true = np.arange(MEASURED) % classes
-    predicted = np.where(
-        draw.random((len(at), MEASURED)) < 0.7, true, draw.integers(0, classes, (len(at), MEASURED))
-    )
+    predicted = np.where(draw.random((len(at), MEASURED)) < 0.7, true, draw.integers(0, classes, (len(at), MEASURED)))
     right = predicted == true
     confusion = np.zeros((classes, classes), np.int64)
     if len(at):
@@ -39,9 +37,7 @@ def example_arrays(
         "eval_step": at,
         "test_loss": draw.uniform(0.1, 2.3, len(at)).astype(np.float32),
         "test_accuracy": right.mean(axis=1).astype(np.float32),
-        "class_accuracy": np.stack([right[:, true == c].mean(axis=1) for c in range(classes)], 1).astype(
-            np.float32
-        ),
+        "class_accuracy": np.stack([right[:, true == c].mean(axis=1) for c in range(classes)], 1).astype(np.float32),
         "eval_seconds": draw.uniform(0.1, 0.2, len(at)),
         "confusion": confusion,
         "test_indices": np.arange(MEASURED, dtype=np.int64) * 2,
@@ -202,9 +198,7 @@ def test_history_has_a_row_for_every_step() -> None:
     assert list(table.columns) == names
 
     # Made another way than in the code: two tables joined on the step.
-    train = pd.DataFrame(
-        {"step": np.arange(1, 8), "train_loss": arrays["train_loss"], "s": arrays["train_seconds"]}
-    )
+    train = pd.DataFrame({"step": np.arange(1, 8), "train_loss": arrays["train_loss"], "s": arrays["train_seconds"]})
     test = pd.DataFrame({"step": EVAL_STEP, "test_loss": arrays["test_loss"], "s": arrays["eval_seconds"]})
     test["c1"] = arrays["class_accuracy"][:, 1]
     joined = train.merge(test, on="step", how="outer").sort_values("step")

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_run import example_arrays, example_config, example_run
 
 import everybatch as eb
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.run import Run, load_run
+from test_run import example_arrays, example_config, example_run
 
 
 class FakeModel:
@@ -175,9 +175,7 @@ def test_a_failed_overwrite_keeps_the_old_run(saved: Path, monkeypatch: pytest.M
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        NotADirectoryError, match=r"the run could not be saved to .*file/run: .*file is not a folder"
-    ):
+    with pytest.raises(NotADirectoryError, match=r"the run could not be saved to .*file/run: .*file is not a folder"):
         example_run().save(tmp_path / "file" / "run")
 
 

@@ -31,23 +31,17 @@ def _numbers(given: object, what: str) -> npt.NDArray[Any]:
             given = given.float()
         given = given.numpy()
     elif hasattr(given, "toarray") and hasattr(given, "nnz"):
-        raise TypeError(
-            f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape"
-        )
+        raise TypeError(f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape")
     try:
         array = np.asarray(given)
     except ValueError as error:  # NumPy says "inhomogeneous shape" and little else
-        raise ShapeError(
-            f"{what} is not a regular array ({error}); give every image the same size"
-        ) from error
+        raise ShapeError(f"{what} is not a regular array ({error}); give every image the same size") from error
     if array.dtype.kind not in "buif":
         hint = "pass an array of integers or floats"
         if what.endswith("labels"):
             hint = "turn names into numbers with classes, labels = np.unique(names, return_inverse=True)"
         elif array.dtype.kind == "O" and array.ndim > 0:
-            hint = (
-                "often images of unequal size, or None among them; bring them to one size and np.stack them"
-            )
+            hint = "often images of unequal size, or None among them; bring them to one size and np.stack them"
         raise TypeError(f"{what} has dtype {array.dtype}, which does not hold plain numbers; {hint}")
     return array
 
@@ -61,9 +55,7 @@ def images(given: object, what: str) -> npt.NDArray[np.uint8]:
     if array.ndim == 4:
         if array.shape[3] not in CHANNELS:
             if array.shape[1] not in CHANNELS:
-                raise ShapeError(
-                    f"{what} has shape {array.shape}, which has no axis of 1, 3 or 4 channels; {accepted}"
-                )
+                raise ShapeError(f"{what} has shape {array.shape}, which has no axis of 1, 3 or 4 channels; {accepted}")
             array = array.transpose(0, 2, 3, 1)
         if array.shape[3] == 1:
             array = array[..., 0]
@@ -130,16 +122,12 @@ def labels(given: object, what: str) -> npt.NDArray[np.int64]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 2 and (np.count_nonzero(array, axis=1) == 1).all() and (array.max(axis=1) == 1).all():
-        raise DataError(
-            f"{what} of shape {array.shape} is one-hot; pass class numbers: {what}.argmax(axis=1)"
-        )
+        raise DataError(f"{what} of shape {array.shape} is one-hot; pass class numbers: {what}.argmax(axis=1)")
     if array.ndim != 1:
         raise ShapeError(f"{what} has shape {array.shape}; expected (N,), one class number for each image")
+    wrong = array < 0
     if array.dtype.kind == "f":
-        wrong = ~np.isfinite(array) | (array != np.rint(array))
-    else:
-        wrong = np.zeros(array.shape, bool)
-    wrong |= array < 0
+        wrong |= ~np.isfinite(array) | (array != np.rint(array))
     if wrong.any():
         at = int(np.argmax(wrong))
         raise DataError(f"{what}[{at}] is {array[at]}; labels must be whole numbers from 0")

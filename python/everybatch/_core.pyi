@@ -10,6 +10,34 @@ import torch
 
 from everybatch.dataset import Dataset
 
+__all__ = [
+    "Activation",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Dropout",
+    "Dropout2d",
+    "Evaluation",
+    "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "Layer",
+    "Linear",
+    "MaxPool2d",
+    "Model",
+    "Network",
+    "Residual",
+    "Step",
+    "__version__",
+    "batch_indices",
+    "glyphs",
+    "lenet5",
+    "read_idx",
+    "resnet",
+    "resolve_device",
+    "train",
+]
+
 __version__: str
 
 _Pair = int | Sequence[int]
@@ -72,7 +100,7 @@ class Network:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)"""
+        """(channels, height, width) of one image."""
 
     @property
     def num_classes(self) -> int:
@@ -324,9 +352,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
 def glyphs(count: int, seed: int, stream: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """`count` built-in digits: images (count, 28, 28) uint8 and labels (count,) int64."""
 
-def batch_indices(
-    examples: int, batch_size: int, seed: int, shuffle: bool, step: int
-) -> npt.NDArray[np.int64]:
+def batch_indices(examples: int, batch_size: int, seed: int, shuffle: bool, step: int) -> npt.NDArray[np.int64]:
     """The training examples (n,) int64 of optimizer step `step`, counted from 0."""
 
 def resolve_device(name: str) -> str:
@@ -362,5 +388,8 @@ def train(
     int | None,
     BaseException | None,
 ]:
-    """Trains a copy of `model`. Gives (arrays by name, the trained model, how it ended, its message, the step at which
-    it diverged, the exception that ended it)."""
+    """Train a copy of `model`.
+
+    Gives arrays by name, the trained model, how it ended, its message, the step at which it diverged, and the exception
+    that ended it.
+    """

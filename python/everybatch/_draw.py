@@ -19,9 +19,7 @@ def draw(labels: npt.NDArray[np.int64], count: int | None, seed: tuple[int, int]
     if not isinstance(count, int) or isinstance(count, bool):
         raise TypeError(f"{what} must be a number of images or None, not {count!r}")
     if not 1 <= count <= len(labels):
-        raise ArgumentError(
-            f"{what}={count} images cannot be drawn from {len(labels):,}; choose 1 to {len(labels):,}"
-        )
+        raise ArgumentError(f"{what}={count} images cannot be drawn from {len(labels):,}; choose 1 to {len(labels):,}")
     have = np.bincount(labels)
     quota, remainder = np.divmod(have * count, len(labels))
     short = count - int(quota.sum())

@@ -42,7 +42,12 @@ def versions() -> dict[str, str]:
 def hardware(device: str) -> dict[str, Any]:
     """The device that computed, and the threads that the CPU part used."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu()
-    return {"device": device, "name": name, "threads": torch.get_num_threads(), "platform": platform.platform()}
+    return {
+        "device": device,
+        "name": name,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
 
 
 def _cpu() -> str:

@@ -68,8 +68,7 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ArgumentError("config['dataset']['classes'] must be a list of class names, at least one")
     if plain["status"].get("state") not in STATES:
         raise ArgumentError(
-            f"config['status']['state'] is {plain['status'].get('state')!r}; "
-            f"it must be one of {', '.join(STATES)}"
+            f"config['status']['state'] is {plain['status'].get('state')!r}; it must be one of {', '.join(STATES)}"
         )
     if plain["status"].get("diverged_at") is not None:
         _whole_number(plain, "status", "diverged_at", least=0)
@@ -94,9 +93,7 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
     if missing:
         raise ArgumentError(f"the array {missing[0]!r} is missing")
 
-    lengths: dict[str, tuple[int, str]] = {
-        "classes": (len(config["dataset"]["classes"]), "the list of class names")
-    }
+    lengths: dict[str, tuple[int, str]] = {"classes": (len(config["dataset"]["classes"]), "the list of class names")}
     views: dict[str, Array] = {}
     for name, (dtype, dimensions) in ARRAYS.items():
         if name not in arrays:
@@ -113,8 +110,7 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
             known, where = lengths.setdefault(dimension, (length, repr(name)))
             if length != known:
                 raise ArgumentError(
-                    f"the array {name!r} of shape {array.shape} holds {length} {dimension}, "
-                    f"but {where} holds {known}"
+                    f"the array {name!r} of shape {array.shape} holds {length} {dimension}, but {where} holds {known}"
                 )
         view = array.view()
         view.flags.writeable = False
@@ -127,9 +123,7 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
     """Refuse values that would make an index or an axis wrong later."""
     steps, eval_step = len(arrays["train_loss"]), arrays["eval_step"]
     if eval_step.size and (eval_step[0] < 0 or eval_step[-1] > steps or np.any(np.diff(eval_step) <= 0)):
-        raise ArgumentError(
-            f"the array 'eval_step' must rise from evaluation to evaluation, within 0 to {steps} steps"
-        )
+        raise ArgumentError(f"the array 'eval_step' must rise from evaluation to evaluation, within 0 to {steps} steps")
     test = config["dataset"]["test"]
     indices = arrays["test_indices"]
     if indices.size and (indices.min() < 0 or indices.max() >= test):
@@ -145,6 +139,4 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
 def _whole_number(config: Mapping[str, Any], section: str, name: str, *, least: int) -> None:
     value = config[section].get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ArgumentError(
-            f"config[{section!r}][{name!r}] is {value!r}; it must be a whole number, at least {least}"
-        )
+        raise ArgumentError(f"config[{section!r}][{name!r}] is {value!r}; it must be a whole number, at least {least}")

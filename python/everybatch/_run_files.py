@@ -34,4 +34,4 @@ def as_path(folder: str | os.PathLike[str]) -> Path:
         raise TypeError(f"folder must be a path, not {type(folder).__name__}") from None
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"folder must name a folder, not {name!r}")
-    return Path(os.path.abspath(Path(name).expanduser()))
+    return Path(name).expanduser().absolute()

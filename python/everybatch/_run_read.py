@@ -95,11 +95,7 @@ def _read_history(path: Path) -> dict[str, npt.NDArray[Any]]:
                 unknown = sorted(set(archive.files) - set(ARRAYS))
                 missing = [name for name in ARRAYS if name not in archive.files and name not in OPTIONAL]
                 if unknown or missing:
-                    what = (
-                        f"lacks the array {missing[0]!r}"
-                        if missing
-                        else f"has an unknown array {unknown[0]!r}"
-                    )
+                    what = f"lacks the array {missing[0]!r}" if missing else f"has an unknown array {unknown[0]!r}"
                     raise FileFormatError(f"{path} {what}")
                 return {name: archive[name] for name in archive.files}
     except FileFormatError:
@@ -119,20 +115,14 @@ def _check_file(path: Path, expected: Any, *, size_only: bool = False) -> None:
     """Compare a file with what ``config.json`` says of it."""
     _must_exist(path)
     if not isinstance(expected, dict) or not {"bytes", "sha256"} <= expected.keys():
-        raise FileFormatError(
-            f"{path.with_name(CONFIG)} does not say what size and SHA-256 {path.name} should have"
-        )
+        raise FileFormatError(f"{path.with_name(CONFIG)} does not say what size and SHA-256 {path.name} should have")
     size = path.stat().st_size
     if size != expected["bytes"]:
-        raise FileFormatError(
-            f"{path} has {size} bytes instead of {expected['bytes']}: it was truncated or changed"
-        )
+        raise FileFormatError(f"{path} has {size} bytes instead of {expected['bytes']}: it was truncated or changed")
     if not size_only and fingerprint(path) != expected:
         raise FileFormatError(f"{path} is not the file that was saved with this run: its SHA-256 differs")
 
 
 def _must_exist(path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: the folder is not a saved run, or not all of it was copied"
-        )
+        raise FileNotFoundError(f"{path} is missing: the folder is not a saved run, or not all of it was copied")

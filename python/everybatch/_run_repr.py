@@ -46,9 +46,7 @@ def html(run: Run) -> str:
     if run.best_step is not None:
         rows.append(("final test accuracy", f"{run.final_accuracy:.2%}"))
         rows.append(("best test accuracy", f"{run.best_accuracy:.2%}, after step {run.best_step:,}"))
-    cells = [
-        f"<tr><th>{escaping.escape(name)}</th><td>{escaping.escape(value)}</td></tr>" for name, value in rows
-    ]
+    cells = [f"<tr><th>{escaping.escape(name)}</th><td>{escaping.escape(value)}</td></tr>" for name, value in rows]
     curve = _sparkline(run)
     if curve:
         cells.append(f"<tr><th>test loss</th><td>{curve}</td></tr>")

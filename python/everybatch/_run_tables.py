@@ -64,21 +64,15 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
     # end.
     comparable = np.where(np.isnan(by_class), -1, by_class)
     measured = [bool(np.any(column >= 0)) for column in comparable.T]
-    best = [
-        int(column.argmax()) if known else None for column, known in zip(comparable.T, measured, strict=True)
-    ]
+    best = [int(column.argmax()) if known else None for column, known in zip(comparable.T, measured, strict=True)]
     table: pd.DataFrame = pandas.DataFrame(
         {
             "name": list(run.classes),
             "test_images": images,
             "correct": correct,
             "accuracy": accuracy,
-            "best_accuracy": [
-                np.nan if at is None else float(comparable[at, i]) for i, at in enumerate(best)
-            ],
-            "best_step": pandas.array(
-                [None if at is None else int(eval_step[at]) for at in best], dtype="Int64"
-            ),
+            "best_accuracy": [np.nan if at is None else float(comparable[at, i]) for i, at in enumerate(best)],
+            "best_step": pandas.array([None if at is None else int(eval_step[at]) for at in best], dtype="Int64"),
         },
         index=pandas.RangeIndex(len(images), name="class"),
     )
@@ -98,7 +92,5 @@ def _pandas(asker: str) -> ModuleType:
     try:
         import pandas
     except ImportError as error:
-        raise ImportError(
-            f"{asker} needs pandas: pip install pandas. The NumPy arrays of the run do not."
-        ) from error
+        raise ImportError(f"{asker} needs pandas: pip install pandas. The NumPy arrays of the run do not.") from error
     return pandas

@@ -83,9 +83,7 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
     if target.is_symlink() or not target.is_dir():
         raise FileExistsError(f"{target} exists and is not a plain folder: choose another name for the run")
     if not overwrite:
-        raise FileExistsError(
-            f"{target} exists already: choose another folder, or pass overwrite=True to replace it"
-        )
+        raise FileExistsError(f"{target} exists already: choose another folder, or pass overwrite=True to replace it")
     with _explained(target):
         names = {path.name for path in target.iterdir()}
     others = sorted(names - {CONFIG, HISTORY, MODEL})
@@ -106,9 +104,7 @@ def _explained(target: Path) -> Iterator[None]:
         message = f"the run could not be saved to {target}: {error.strerror or error}. Nothing was left there"
         if error.errno is None:
             raise OSError(message) from error
-        raise OSError(
-            error.errno, message
-        ) from error  # OSError picks PermissionError and so on by the number
+        raise OSError(error.errno, message) from error  # OSError picks PermissionError and so on by the number
 
 
 @contextlib.contextmanager

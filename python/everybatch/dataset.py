@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from everybatch import _convert
 from everybatch._convert import BLOCK, MOST_CLASSES
 from everybatch._draw import draw
@@ -105,8 +106,14 @@ class Dataset:
         name: str = "custom",
         source: str = "arrays given in Python",
     ) -> None:
-        images = {"train": _convert.images(train_images, "train_images"), "test": _convert.images(test_images, "test_images")}
-        labels = {"train": _convert.labels(train_labels, "train_labels"), "test": _convert.labels(test_labels, "test_labels")}
+        images = {
+            "train": _convert.images(train_images, "train_images"),
+            "test": _convert.images(test_images, "test_images"),
+        }
+        labels = {
+            "train": _convert.labels(train_labels, "train_labels"),
+            "test": _convert.labels(test_labels, "test_labels"),
+        }
         for which in ("train", "test"):
             if len(images[which]) != len(labels[which]):
                 raise DataError(
@@ -216,9 +223,7 @@ class Dataset:
             "mean, std": "; ".join(f"{m:.4f}, {s:.4f}" for m, s in zip(self.mean, self.std, strict=True)),
             "source": self.source,
         }
-        cells = "".join(
-            f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()
-        )
+        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
         return f"<table><caption>Dataset <b>{html.escape(self.name)}</b></caption>{cells}</table>"
 
 
@@ -281,9 +286,7 @@ def _per_channel(given: float | Sequence[float], channels: int, what: str) -> tu
         if what == "std" and not (math.isfinite(value) and value > 0):
             raise ArgumentError(f"std must be finite and above 0, not {value:g}; pixels are divided by it")
         if what == "mean" and not 0 <= value <= 1:
-            raise ArgumentError(
-                f"mean is of pixels in [0, 1] and cannot be {value:g}; divide it by 255 if need be"
-            )
+            raise ArgumentError(f"mean is of pixels in [0, 1] and cannot be {value:g}; divide it by 255 if need be")
     return values
 
 

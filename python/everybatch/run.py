@@ -17,6 +17,7 @@ from everybatch.errors import ArgumentError
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from everybatch._core import Model
 
 __all__ = ["Run", "load_run"]
@@ -220,9 +221,7 @@ class Run:
         else:
             last = _index(last, "last")
             if not 1 <= last <= len(made):
-                raise ArgumentError(
-                    f"last={last}, but this run made {len(made)} evaluations after its first step"
-                )
+                raise ArgumentError(f"last={last}, but this run made {len(made)} evaluations after its first step")
         return float(made[len(made) - last :].mean(dtype=np.float64)) if last else float("nan")
 
     # ---- what it was made of ---------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def train(
             model,
             dataset,
             **settings,
-            evaluate_every=None if every == "epoch" else every,
+            evaluate_every=every if isinstance(every, int) else None,
             evaluate_on=None if evaluate_on is None else measured.tolist(),
             record_predictions="predictions" in recorded,
             progress=bar,
@@ -195,7 +195,7 @@ def train(
     }
     run = Run(arrays, config, trained)
     if raised is not None:
-        raised.run = run
+        raised.run = run  # type: ignore[attr-defined]
         raise raised
     if diverged_at is not None:
         warnings.warn(_divergence(run, diverged_at), RuntimeWarning, stacklevel=2)
@@ -231,7 +231,8 @@ def _recorded(record: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in _RECORDABLE:
             raise ArgumentError(
-                f"record has {name!r}: it may hold {', '.join(map(repr, _RECORDABLE))}.{suggest(str(name), _RECORDABLE)}"
+                f"record has {name!r}: it may hold {', '.join(map(repr, _RECORDABLE))}."
+                f"{suggest(str(name), _RECORDABLE)}"
             )
     return names
 
@@ -267,18 +268,19 @@ def _measured(
         given = max(1, round(given * count))
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
         chosen = draw(dataset.test_labels, int(given), (seed, 1), "evaluate_on")
-        return np.arange(count, dtype=np.int64)[chosen]
+        indices: npt.NDArray[np.int64] = np.arange(count, dtype=np.int64)[chosen]
+        return indices
     try:
-        indices = np.asarray(given)
+        named = np.asarray(given)
     except ValueError as error:
         raise TypeError(f"evaluate_on must be a number, a share, or indices of test images ({error})") from error
-    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+    if named.ndim != 1 or named.dtype.kind not in "iu":
         raise TypeError(f"evaluate_on must be a number, a share, or a list of indices of test images, not {given!r}")
-    if indices.size == 0:
+    if named.size == 0:
         raise ArgumentError("evaluate_on names no test image")
-    wrong = (indices < 0) | (indices >= count)
+    wrong = (named < 0) | (named >= count)
     if wrong.any():
-        raise ArgumentError(f"evaluate_on names test image {indices[wrong][0]}, and there are {count}")
-    if len(np.unique(indices)) < len(indices):
+        raise ArgumentError(f"evaluate_on names test image {named[wrong][0]}, and there are {count}")
+    if len(np.unique(named)) < len(named):
         raise ArgumentError("evaluate_on names a test image more than once")
-    return indices.astype(np.int64)
+    return named.astype(np.int64)

@@ -3,9 +3,7 @@
 use pyo3::prelude::*;
 
 use super::errors::ours;
-use crate::network::{
-    check, Activation, BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
-};
+use crate::network::{check, Activation, BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 
 /// One layer of a network: plain data, made by `Conv2d(...)`, `Linear(...)` and the other layer functions.
 #[pyclass(name = "Layer", module = "everybatch", frozen, eq)]
@@ -110,7 +108,8 @@ fn activation(function: &str, negative_slope: Option<f64>) -> PyResult<PyLayer> 
             Activation::LeakyRelu { negative_slope: slope }
         }
         (_, Some(slope)) => {
-            let text = format!("negative_slope={slope} belongs to \"leaky_relu\" and must be a finite number");
+            let text =
+                format!("negative_slope={slope} belongs to \"leaky_relu\" and must be a finite number");
             return Err(ours("ArgumentError", text));
         }
     };

@@ -73,7 +73,11 @@ impl PyModel {
     }
 
     /// Probabilities (N, classes) float32.
-    fn predict_proba<'py>(&self, py: Python<'py>, images: &Bound<PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    fn predict_proba<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let logits = self.logits_of(py, images)?;
         let rows = detached(py, move || floats(&logits.f_softmax(1, Kind::Float)?))?;
         Ok(rows.into_pyarray(py))
@@ -95,10 +99,13 @@ impl PyModel {
     ) -> PyResult<PyEvaluation> {
         let (given, truth) = match labels {
             Some(labels) => (data.clone(), labels),
-            None if data.hasattr("test_images")? => (data.getattr("test_images")?, data.getattr("test_labels")?),
+            None if data.hasattr("test_images")? => {
+                (data.getattr("test_images")?, data.getattr("test_labels")?)
+            }
             None => {
                 let kind = data.get_type().name()?.to_string();
-                let text = format!("evaluate needs a Dataset, or images and labels; it was given a {kind} alone");
+                let text =
+                    format!("evaluate needs a Dataset, or images and labels; it was given a {kind} alone");
                 return Err(pyo3::exceptions::PyTypeError::new_err(text));
             }
         };
@@ -134,7 +141,9 @@ impl PyModel {
             let (name, value): (String, Bound<PyAny>) = item?.extract()?;
             let tensor: PyTensor = value.extract().map_err(|_| {
                 let kind = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
-                pyo3::exceptions::PyTypeError::new_err(format!("state dict: {name} is a {kind}, not a torch.Tensor"))
+                pyo3::exceptions::PyTypeError::new_err(format!(
+                    "state dict: {name} is a {kind}, not a torch.Tensor"
+                ))
             })?;
             state.push((name, tensor.0));
         }
@@ -187,5 +196,7 @@ impl PyEvaluation {
 fn floats(matrix: &Tensor) -> Result<Array2<f32>> {
     let columns = matrix.size()[1] as usize;
     let flat = Vec::<f32>::try_from(matrix.f_flatten(0, -1)?)?;
-    Ok(Array2::from_shape_fn((flat.len() / columns.max(1), columns), |(row, column)| flat[row * columns + column]))
+    Ok(Array2::from_shape_fn((flat.len() / columns.max(1), columns), |(row, column)| {
+        flat[row * columns + column]
+    }))
 }

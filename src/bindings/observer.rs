@@ -42,7 +42,8 @@ impl PyObserver {
                 py.check_signals()?;
                 if let Some(progress) = &self.progress {
                     let history = step.history();
-                    let latest = (history.train_loss.last(), history.test_loss.last(), history.test_accuracy.last());
+                    let latest =
+                        (history.train_loss.last(), history.test_loss.last(), history.test_accuracy.last());
                     progress.call1(py, (step.taken, latest.0, latest.1, latest.2))?;
                 }
             }

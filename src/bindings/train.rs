@@ -10,7 +10,7 @@ use super::observer::PyObserver;
 use super::run::detached;
 use crate::data::{Dataset, Split};
 use crate::error::{unknown, Error, Result};
-use crate::libtorch::{device_name, device as find_device, precision as find_precision};
+use crate::libtorch::{device as find_device, device_name, precision as find_precision};
 use crate::network::Normalization;
 use crate::train::{self as core, End, EvaluateEvery, History, Method, TrainConfig};
 
@@ -126,7 +126,8 @@ impl Given {
         if !(2..=256).contains(&classes) {
             return Err(Error::Data(format!("the data set has {classes} classes: 2 to 256 are possible")));
         }
-        let split = |(images, labels): (Images, Vec<i64>)| Split::new(&images.pixels, images.shape, &labels, classes);
+        let split =
+            |(images, labels): (Images, Vec<i64>)| Split::new(&images.pixels, images.shape, &labels, classes);
         Ok(Dataset {
             train: split(self.train)?,
             test: split(self.test)?,

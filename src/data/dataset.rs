@@ -24,9 +24,13 @@ impl Split {
         if labels.len() != count {
             return Err(Error::Data(format!("there are {count} images and {} labels", labels.len())));
         }
-        if let Some((index, label)) = labels.iter().enumerate().find(|(_, label)| !(0..classes).contains(*label)) {
+        if let Some((index, label)) =
+            labels.iter().enumerate().find(|(_, label)| !(0..classes).contains(*label))
+        {
             let last = classes - 1;
-            return Err(Error::Data(format!("label {label} of image {index} is not among the classes 0 to {last}")));
+            return Err(Error::Data(format!(
+                "label {label} of image {index} is not among the classes 0 to {last}"
+            )));
         }
         Ok(Split { images: images(pixels, shape)?, labels: Tensor::f_from_slice(labels)? })
     }
@@ -47,7 +51,10 @@ impl Split {
 
     /// The examples at `indices`, int64 (n,) on the same device.
     pub fn select(&self, indices: &Tensor) -> Result<Split> {
-        Ok(Split { images: self.images.f_index_select(0, indices)?, labels: self.labels.f_index_select(0, indices)? })
+        Ok(Split {
+            images: self.images.f_index_select(0, indices)?,
+            labels: self.labels.f_index_select(0, indices)?,
+        })
     }
 
     pub fn to_device(&self, device: Device) -> Result<Split> {

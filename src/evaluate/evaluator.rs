@@ -24,7 +24,12 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    pub fn new(split: &Split, normalization: &Normalization, classes: i64, precision: Precision) -> Result<Self> {
+    pub fn new(
+        split: &Split,
+        normalization: &Normalization,
+        classes: i64,
+        precision: Precision,
+    ) -> Result<Self> {
         let size = chunk_size(split.images.device());
         let chunks = (0..split.len()).step_by(size as usize).map(|start| {
             let length = size.min(split.len() - start);

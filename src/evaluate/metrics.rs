@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn confusion_has_true_classes_in_rows() {
-        let counts = confusion(&Tensor::from_slice(&[0i64, 0, 1, 2]), &Tensor::from_slice(&[0u8, 2, 1, 2]), 3);
+        let counts =
+            confusion(&Tensor::from_slice(&[0i64, 0, 1, 2]), &Tensor::from_slice(&[0u8, 2, 1, 2]), 3);
         let counts = Vec::<i64>::try_from(counts.unwrap().flatten(0, -1)).unwrap();
         assert_eq!(counts, [1, 0, 1, 0, 1, 0, 0, 0, 1]);
     }

@@ -7,7 +7,8 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::libtorch::{convolution, pack_convolution, Epilogue};
 use crate::network::{
-    avg_pool, global_avg_pool, max_pool, Activation, BatchNorm2d, Conv2d, Layer, Model, Pool2d, Precision, Residual,
+    avg_pool, global_avg_pool, max_pool, Activation, BatchNorm2d, Conv2d, Layer, Model, Pool2d, Precision,
+    Residual,
 };
 
 /// A network frozen for inference. It holds copies of the weights: training on does not change it.
@@ -17,17 +18,33 @@ pub struct Plan {
 }
 
 enum Op {
-    Conv { conv: Conv2d, weight: Tensor, bias: Tensor, activation: Option<Activation> },
-    Linear { weight: Tensor, bias: Option<Tensor>, activation: Option<Activation> },
+    Conv {
+        conv: Conv2d,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Option<Activation>,
+    },
+    Linear {
+        weight: Tensor,
+        bias: Option<Tensor>,
+        activation: Option<Activation>,
+    },
     /// A batch norm with no convolution before it.
-    Affine { scale: Tensor, shift: Tensor },
+    Affine {
+        scale: Tensor,
+        shift: Tensor,
+    },
     Activation(Activation),
     MaxPool(Pool2d),
     AvgPool(Pool2d),
     GlobalAvgPool,
     GlobalMaxPool,
     Flatten,
-    Residual { body: Vec<Op>, shortcut: Vec<Op>, activation: Option<Activation> },
+    Residual {
+        body: Vec<Op>,
+        shortcut: Vec<Op>,
+        activation: Option<Activation>,
+    },
 }
 
 impl Plan {
@@ -63,7 +80,9 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn next(&mut self) -> Result<Tensor> {
         let tensor = self.tensors.next();
-        Ok(tensor.ok_or_else(|| Error::argument("the model has fewer tensors than its layers need"))?.f_detach()?)
+        Ok(tensor
+            .ok_or_else(|| Error::argument("the model has fewer tensors than its layers need"))?
+            .f_detach()?)
     }
 
     fn layers(&mut self, layers: &[Layer]) -> Result<Vec<Op>> {
@@ -100,7 +119,9 @@ impl Compiler<'_> {
                 }
             }
             Layer::Activation(function) => match ops.last_mut() {
-                Some(Op::Conv { activation: free @ None, .. } | Op::Linear { activation: free @ None, .. }) => {
+                Some(
+                    Op::Conv { activation: free @ None, .. } | Op::Linear { activation: free @ None, .. },
+                ) => {
                     *free = Some(*function);
                 }
                 _ => ops.push(Op::Activation(*function)),
@@ -171,8 +192,12 @@ fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
 impl Op {
     fn run(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            Op::Conv { conv, weight, bias, activation } => convolve(x, conv, weight, bias, None, *activation)?,
-            Op::Linear { weight, bias, activation } => apply(*activation, x.f_linear(weight, bias.as_ref())?)?,
+            Op::Conv { conv, weight, bias, activation } => {
+                convolve(x, conv, weight, bias, None, *activation)?
+            }
+            Op::Linear { weight, bias, activation } => {
+                apply(*activation, x.f_linear(weight, bias.as_ref())?)?
+            }
             Op::Affine { scale, shift } => x.f_mul(scale)?.f_add(shift)?,
             Op::Activation(function) => function.forward(x)?,
             Op::MaxPool(pool) => max_pool(x, pool)?,

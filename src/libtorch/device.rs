@@ -25,7 +25,9 @@ pub fn device(name: &str) -> Result<Device> {
     let count = Cuda::device_count();
     match i64::try_from(index) {
         Ok(wanted) if wanted < count => Ok(Device::Cuda(index)),
-        _ => Err(Error::Device(format!("device {name:?} was asked for, and there are {count} CUDA devices here"))),
+        _ => Err(Error::Device(format!(
+            "device {name:?} was asked for, and there are {count} CUDA devices here"
+        ))),
     }
 }
 

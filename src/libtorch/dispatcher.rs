@@ -45,7 +45,8 @@ pub fn call(operator: &'static CStr, arguments: &[Argument]) -> Result<()> {
         .collect::<Result<Vec<u64>>>()?;
     // SAFETY: the stack holds as many values as the schema has arguments, each in the form that the header gives for
     // its type, or the call returns an error. It takes ownership of the lists and of the handles in them.
-    let code = unsafe { torch_call_dispatcher(operator.as_ptr(), c"".as_ptr(), stack.as_mut_ptr(), SCHEMA_VERSION) };
+    let code =
+        unsafe { torch_call_dispatcher(operator.as_ptr(), c"".as_ptr(), stack.as_mut_ptr(), SCHEMA_VERSION) };
     status(operator.to_str().unwrap_or("operator"), code)
 }
 

@@ -62,7 +62,13 @@ extern "C" {
 
 /// `epilogue(conv2d(x, weight, bias))`, without autograd. All tensors are on the CPU and of one dtype, float32 or
 /// bfloat16; `weight` may be packed by [`pack_convolution`]. The output is channels-last when `x` is.
-pub fn convolution(x: &Tensor, weight: &Tensor, bias: &Tensor, conv: &Conv2d, epilogue: Epilogue) -> Result<Tensor> {
+pub fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    conv: &Conv2d,
+    epilogue: Epilogue,
+) -> Result<Tensor> {
     let (x, weight, bias): (*const c_void, *const c_void, *const c_void) =
         (x.as_ptr().cast(), weight.as_ptr().cast(), bias.as_ptr().cast());
     let mut output = null_mut();

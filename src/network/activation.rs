@@ -26,7 +26,8 @@ fn default_slope() -> f64 {
 }
 
 impl Activation {
-    pub const NAMES: [&'static str; 7] = ["relu", "leaky_relu", "softplus", "gelu", "silu", "tanh", "sigmoid"];
+    pub const NAMES: [&'static str; 7] =
+        ["relu", "leaky_relu", "softplus", "gelu", "silu", "tanh", "sigmoid"];
 
     /// Looks a function up by its name in lower case, with its default parameters.
     pub fn from_name(name: &str) -> Result<Self> {
@@ -58,7 +59,9 @@ impl Activation {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match *self {
             Activation::Relu => x.f_relu()?,
-            Activation::LeakyRelu { negative_slope } if negative_slope == default_slope() => x.f_leaky_relu()?,
+            Activation::LeakyRelu { negative_slope } if negative_slope == default_slope() => {
+                x.f_leaky_relu()?
+            }
             // tch passes no slope on, but a one-element prelu is the same function.
             Activation::LeakyRelu { negative_slope } => {
                 x.f_prelu(&Tensor::f_full([1], negative_slope, (x.f_kind()?, x.device()))?)?

@@ -77,7 +77,9 @@ impl Walk<'_> {
         });
         let output = match layer {
             Layer::Residual(block) => self.residual(block, path, depth, input)?,
-            simple => output_shape(simple, &input).map_err(|problem| self.error(path, layer, &input, problem))?,
+            simple => {
+                output_shape(simple, &input).map_err(|problem| self.error(path, layer, &input, problem))?
+            }
         };
         for spec in own_tensors(layer, "") {
             match (spec.trainable, spec.init) {
@@ -92,7 +94,8 @@ impl Walk<'_> {
 
     fn residual(&mut self, block: &Residual, path: &str, depth: usize, input: Shape) -> Result<Shape> {
         let body = self.layers(&block.body, &format!("{path}.body."), depth + 1, input.clone())?;
-        let shortcut = self.layers(&block.shortcut, &format!("{path}.shortcut."), depth + 1, input.clone())?;
+        let shortcut =
+            self.layers(&block.shortcut, &format!("{path}.shortcut."), depth + 1, input.clone())?;
         if body == shortcut {
             return Ok(body);
         }
@@ -130,7 +133,9 @@ fn needs<T>(needs: impl Into<String>, hint: impl Into<String>) -> Result<T, Prob
 fn image(input: &Shape) -> Result<(i64, i64, i64), Problem> {
     match input.0[..] {
         [channels, height, width] => Ok((channels, height, width)),
-        _ => needs("an image (channels, height, width)", "Place this layer before Flatten or global pooling."),
+        _ => {
+            needs("an image (channels, height, width)", "Place this layer before Flatten or global pooling.")
+        }
     }
 }
 
@@ -216,7 +221,8 @@ fn slide(
 
 /// Checks the values that a layer was given, before any shape is known.
 pub fn check(layer: &Layer) -> Result<()> {
-    let positive = |what: &str, values: &[i64]| match values.iter().find(|v| !(1..=LARGEST_SIZE).contains(*v)) {
+    let positive = |what: &str, values: &[i64]| match values.iter().find(|v| !(1..=LARGEST_SIZE).contains(*v))
+    {
         Some(value) => Err(Error::Argument(format!(
             "{}: {what} is {value}, and must lie between 1 and {LARGEST_SIZE}",
             layer.kind()
@@ -225,7 +231,9 @@ pub fn check(layer: &Layer) -> Result<()> {
     };
     let wrong = |message: String| Err(Error::Argument(format!("{}: {message}", layer.kind())));
     let affordable = |sizes: &[i64]| match sizes.iter().map(|size| i128::from(*size)).product::<i128>() {
-        weights if weights > MOST_WEIGHTS => wrong(format!("{weights} weights are more than fit into memory")),
+        weights if weights > MOST_WEIGHTS => {
+            wrong(format!("{weights} weights are more than fit into memory"))
+        }
         _ => Ok(()),
     };
     match layer {
@@ -237,7 +245,10 @@ pub fn check(layer: &Layer) -> Result<()> {
             positive("dilation", &c.dilation)?;
             positive("groups", &[c.groups])?;
             if c.padding.iter().any(|p| !(0..=LARGEST_PADDING).contains(p)) {
-                return wrong(format!("padding is {:?}, and must lie between 0 and {LARGEST_PADDING}", c.padding));
+                return wrong(format!(
+                    "padding is {:?}, and must lie between 0 and {LARGEST_PADDING}",
+                    c.padding
+                ));
             }
             if c.in_channels % c.groups != 0 || c.out_channels % c.groups != 0 {
                 return wrong(format!(
@@ -294,20 +305,26 @@ mod tests {
 
     fn shapes(layers: Vec<Layer>, input: [i64; 3]) -> Result<Vec<String>> {
         let network = Network { name: "test".to_string(), input_shape: input, layers };
-        Ok(describe(&network, &Shape(input.to_vec()))?.into_iter().map(|row| row.output.to_string()).collect())
+        Ok(describe(&network, &Shape(input.to_vec()))?
+            .into_iter()
+            .map(|row| row.output.to_string())
+            .collect())
     }
 
     // torch 2.11: nn.Conv2d(1, 8, 7, 2, 3)(x).shape and nn.MaxPool2d(3, 2, 1)(y).shape for x of (1, 1, 28, 30)
     #[test]
     fn sizes_are_pytorchs() {
-        let layers =
-            vec![Layer::Conv2d(Conv2d::new(1, 8, 7).stride(2).padding(3)), Layer::MaxPool2d(Pool2d::new(3, 2, 1))];
+        let layers = vec![
+            Layer::Conv2d(Conv2d::new(1, 8, 7).stride(2).padding(3)),
+            Layer::MaxPool2d(Pool2d::new(3, 2, 1)),
+        ];
         assert_eq!(shapes(layers, [1, 28, 30]).unwrap(), ["(8, 14, 15)", "(8, 7, 8)"]);
     }
 
     #[test]
     fn a_wrong_flatten_is_named_with_both_shapes() {
-        let layers = vec![Layer::MaxPool2d(Pool2d::new(2, 2, 0)), Layer::Flatten, Layer::Linear(Linear::new(400, 10))];
+        let layers =
+            vec![Layer::MaxPool2d(Pool2d::new(2, 2, 0)), Layer::Flatten, Layer::Linear(Linear::new(400, 10))];
         let error = shapes(layers, [1, 28, 28]).unwrap_err().to_string();
         for part in ["2 (Linear)", "(196,)", "(400,)", "in_features=196"] {
             assert!(error.contains(part), "{part} is missing: {error}");

@@ -79,7 +79,16 @@ impl<'a> Pass<'a> {
             Layer::BatchNorm2d(b) => {
                 let [weight, bias, mean, var] = [self.next()?, self.next()?, self.next()?, self.next()?];
                 let _ = self.next()?.shallow_clone().f_add_scalar_(1)?; // num_batches_tracked
-                x.f_batch_norm(Some(weight), Some(bias), Some(mean), Some(var), true, b.momentum, b.eps, true)?
+                x.f_batch_norm(
+                    Some(weight),
+                    Some(bias),
+                    Some(mean),
+                    Some(var),
+                    true,
+                    b.momentum,
+                    b.eps,
+                    true,
+                )?
             }
             Layer::Activation(activation) => activation.forward(x)?,
             Layer::MaxPool2d(pool) => max_pool(x, pool)?,

@@ -17,8 +17,9 @@ pub fn initial_tensor(spec: &TensorSpec, seed: u64, index: u64) -> Result<Tensor
         Init::Counter => Tensor::f_zeros(&spec.shape, (Kind::Int64, Device::Cpu))?,
         Init::Uniform { fan_in } => {
             let bound = 1.0 / (fan_in as f32).sqrt();
-            let uniform = Uniform::new_inclusive(-bound, bound)
-                .map_err(|e| Error::Argument(format!("{}: no initial range for fan-in {fan_in}: {e}", spec.name)))?;
+            let uniform = Uniform::new_inclusive(-bound, bound).map_err(|e| {
+                Error::Argument(format!("{}: no initial range for fan-in {fan_in}: {e}", spec.name))
+            })?;
             let mut generator = ChaCha8Rng::seed_from_u64(seed);
             generator.set_stream(index);
             let values: Vec<f32> = uniform.sample_iter(&mut generator).take(spec.numel() as usize).collect();

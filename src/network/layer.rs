@@ -253,7 +253,10 @@ mod tests {
         ];
         let text = serde_json::to_string(&layers).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Layer>>(&text).unwrap(), layers, "{text}");
-        assert!(text.contains(r#"{"type":"Activation","function":"leaky_relu","negative_slope":0.2}"#), "{text}");
+        assert!(
+            text.contains(r#"{"type":"Activation","function":"leaky_relu","negative_slope":0.2}"#),
+            "{text}"
+        );
     }
 
     #[test]

@@ -49,7 +49,9 @@ impl Network {
             )));
         }
         if depth(&network.layers) > DEEPEST {
-            return Err(Error::Argument(format!("residual blocks lie in one another more than {DEEPEST} deep")));
+            return Err(Error::Argument(format!(
+                "residual blocks lie in one another more than {DEEPEST} deep"
+            )));
         }
         network.layers.iter().try_for_each(check)?;
         network.num_classes()?;

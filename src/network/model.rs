@@ -75,7 +75,9 @@ impl Model {
 
     /// A copy with weights of its own, on `device`.
     pub fn to_device(&self, device: Device) -> Result<Self> {
-        let copy = |t: &Tensor| -> Result<Tensor> { Ok(t.f_detach()?.f_to_device_(device, t.f_kind()?, false, true)?) };
+        let copy = |t: &Tensor| -> Result<Tensor> {
+            Ok(t.f_detach()?.f_to_device_(device, t.f_kind()?, false, true)?)
+        };
         let mut model = Model {
             network: self.network.clone(),
             specs: self.specs.clone(),
@@ -156,7 +158,8 @@ impl Model {
         let has = |name: &str| state.iter().any(|(given, _)| given == name);
         let missing: Vec<_> = self.specs.iter().map(|s| s.name.as_str()).filter(|name| !has(name)).collect();
         let known = |name: &str| self.specs.iter().any(|spec| spec.name == name);
-        let unexpected: Vec<_> = state.iter().map(|(name, _)| name.as_str()).filter(|name| !known(name)).collect();
+        let unexpected: Vec<_> =
+            state.iter().map(|(name, _)| name.as_str()).filter(|name| !known(name)).collect();
         if !missing.is_empty() || !unexpected.is_empty() {
             let mut message = format!("the state dict does not belong to network {:?}.", self.network.name);
             if !missing.is_empty() {
@@ -168,7 +171,9 @@ impl Model {
             return Err(Error::Argument(message));
         }
         for (name, tensor) in state {
-            if let Some(spec) = self.specs.iter().find(|spec| spec.name == *name && spec.shape != tensor.size()) {
+            if let Some(spec) =
+                self.specs.iter().find(|spec| spec.name == *name && spec.shape != tensor.size())
+            {
                 return Err(Error::Shape(format!(
                     "state dict: {name} has shape {}, and network {:?} needs {}",
                     Shape(tensor.size()),

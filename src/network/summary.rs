@@ -19,7 +19,15 @@ pub fn table(network: &Network, rows: &[Row]) -> String {
     };
     let widths = [width(0), width(1), width(2)];
     let line = |row: &[String; 3]| {
-        format!("{:<a$}   {:<b$}   {:>c$}\n", row[0], row[1], row[2], a = widths[0], b = widths[1], c = widths[2])
+        format!(
+            "{:<a$}   {:<b$}   {:>c$}\n",
+            row[0],
+            row[1],
+            row[2],
+            a = widths[0],
+            b = widths[1],
+            c = widths[2]
+        )
     };
     let rule = "─".repeat(widths.iter().sum::<usize>() + 6) + "\n";
 

@@ -81,8 +81,8 @@ impl Model {
         })?;
         let mut model = Model::initialize(Network::from_json(network)?, 0)?;
         if let Some(text) = metadata.get(NORMALIZATION) {
-            let read: Normalization =
-                serde_json::from_str(text).map_err(|e| format(format!("its normalisation is unreadable: {e}")))?;
+            let read: Normalization = serde_json::from_str(text)
+                .map_err(|e| format(format!("its normalisation is unreadable: {e}")))?;
             model.set_normalization(Some(Normalization::new(read.mean, read.std)?))?;
         }
         let file = SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?;

@@ -38,7 +38,10 @@ impl TrainConfig {
             return Err(Error::argument("evaluate_every is 0: give a number of steps above 0, or \"epoch\""));
         }
         if !(self.lr.is_finite() && self.lr >= 0.0) {
-            return Err(Error::Argument(format!("lr is {}: it must be a finite number, 0 or above", self.lr)));
+            return Err(Error::Argument(format!(
+                "lr is {}: it must be a finite number, 0 or above",
+                self.lr
+            )));
         }
         self.method.check()
     }

@@ -7,11 +7,23 @@ use crate::libtorch::{call, Argument};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
-    Sgd { momentum: f64, nesterov: bool, weight_decay: f64 },
+    Sgd {
+        momentum: f64,
+        nesterov: bool,
+        weight_decay: f64,
+    },
     /// Weight decay is added to the gradient.
-    Adam { betas: (f64, f64), eps: f64, weight_decay: f64 },
+    Adam {
+        betas: (f64, f64),
+        eps: f64,
+        weight_decay: f64,
+    },
     /// Weight decay shrinks the weights themselves (Loshchilov & Hutter 2017).
-    AdamW { betas: (f64, f64), eps: f64, weight_decay: f64 },
+    AdamW {
+        betas: (f64, f64),
+        eps: f64,
+        weight_decay: f64,
+    },
 }
 
 impl Method {
@@ -20,7 +32,9 @@ impl Method {
     pub fn check(&self) -> Result<()> {
         let not_negative = |name: &str, value: f64| match value.is_finite() && value >= 0.0 {
             true => Ok(()),
-            false => Err(Error::Argument(format!("{name} is {value}: it must be a finite number, 0 or above"))),
+            false => {
+                Err(Error::Argument(format!("{name} is {value}: it must be a finite number, 0 or above")))
+            }
         };
         match *self {
             Method::Sgd { momentum, nesterov, weight_decay } => {
@@ -83,7 +97,12 @@ impl Optimizer {
         let (first, second) = (refs(&self.first), refs(&self.second));
         use Argument::{Absent, Bool, Float, Tensors};
         let adam = |operator, betas: (f64, f64), eps, weight_decay| {
-            let taken = self.taken.as_ref().map(Tensor::shallow_clone).map(|mut t| t.f_add_scalar_(1.0)).transpose()?;
+            let taken = self
+                .taken
+                .as_ref()
+                .map(Tensor::shallow_clone)
+                .map(|mut t| t.f_add_scalar_(1.0))
+                .transpose()?;
             let taken = vec![taken.as_ref(); parameters.len()].into_iter().flatten().collect::<Vec<_>>();
             call(
                 operator,
@@ -107,8 +126,12 @@ impl Optimizer {
             )
         };
         match self.method {
-            Method::Adam { betas, eps, weight_decay } => adam(c"aten::_fused_adam_", betas, eps, weight_decay)?,
-            Method::AdamW { betas, eps, weight_decay } => adam(c"aten::_fused_adamw_", betas, eps, weight_decay)?,
+            Method::Adam { betas, eps, weight_decay } => {
+                adam(c"aten::_fused_adam_", betas, eps, weight_decay)?
+            }
+            Method::AdamW { betas, eps, weight_decay } => {
+                adam(c"aten::_fused_adamw_", betas, eps, weight_decay)?
+            }
             Method::Sgd { momentum, nesterov, weight_decay } => call(
                 c"aten::_fused_sgd_",
                 &[
@@ -173,7 +196,6 @@ mod tests {
             }
         }
     }
-
 
     #[test]
     fn wrong_values_are_refused() {

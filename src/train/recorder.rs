@@ -59,7 +59,8 @@ impl Recorder {
     /// A step was taken on a batch with this loss, logits (N, classes) and labels (N,).
     pub fn record_step(&mut self, loss: &Tensor, logits: &Tensor, labels: &Tensor) -> Result<()> {
         let right = logits.f_detach()?.f_argmax(1, false)?.f_eq_tensor(labels)?;
-        let row = [loss.f_detach()?.f_to_kind(Kind::Double)?, right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?];
+        let row =
+            [loss.f_detach()?.f_to_kind(Kind::Double)?, right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?];
         self.train.f_get(self.train_used)?.f_copy_(&Tensor::f_stack(&row, 0)?)?;
         self.train_used += 1;
         if self.train_used == self.rows {

@@ -171,7 +171,10 @@ fn measured_images(test: &Split, indices: Option<&[i64]>) -> Result<Split> {
         return Err(Error::argument("evaluate_on names no test image"));
     }
     if let Some(wrong) = indices.iter().find(|index| !(0..test.len()).contains(*index)) {
-        return Err(Error::Argument(format!("evaluate_on names test image {wrong}, and there are {}", test.len())));
+        return Err(Error::Argument(format!(
+            "evaluate_on names test image {wrong}, and there are {}",
+            test.len()
+        )));
     }
     test.select(&Tensor::f_from_slice(indices)?.f_to_device(test.images.device())?)
 }
@@ -265,7 +268,8 @@ mod tests {
 
     #[test]
     fn first_and_last_are_measured_whatever_is_asked() {
-        let steps = |every| run(&TrainConfig { evaluate_every: every, ..config() }, &mut { NEVER }).history.eval_step;
+        let steps =
+            |every| run(&TrainConfig { evaluate_every: every, ..config() }, &mut { NEVER }).history.eval_step;
         assert_eq!(steps(EvaluateEvery::Steps(4)), [0, 4, 6]);
         assert_eq!(steps(EvaluateEvery::Epoch), [0, 3, 6]);
     }
@@ -311,7 +315,8 @@ mod tests {
     #[test]
     fn one_image_at_one_pixel_has_no_variance() {
         let batches_of_seven = TrainConfig { batch_size: 7, ..config() };
-        let error = train(&lenet(), &dataset(), &batches_of_seven, Device::Cpu, &mut { NEVER }).err().unwrap();
+        let error =
+            train(&lenet(), &dataset(), &batches_of_seven, Device::Cpu, &mut { NEVER }).err().unwrap();
         assert!(error.to_string().contains("9 (BatchNorm2d)"), "{error}");
     }
 }

@@ -54,9 +54,7 @@ def default(root: str | os.PathLike[str] | None = None) -> Dataset:
     if found.arrays is not None:
         return build(MNIST, found.arrays, f"MNIST, read from {found.folder}")
     where = "; ".join(found.looked)
-    _log.warning(
-        "MNIST is not on this machine (looked in %s): using the built-in glyph digits instead", where
-    )
+    _log.warning("MNIST is not on this machine (looked in %s): using the built-in glyph digits instead", where)
     return _draw_glyphs(
         60_000, 10_000, 0, f"built-in glyph digits, drawn with seed 0, because MNIST was not in {where}"
     )

@@ -63,9 +63,7 @@ def download(file: IdxFile, mirrors: Iterable[str], folder: Path) -> tuple[Path,
         _place(body, path)
         return path, mirror
     failures = "\n".join(reasons)
-    raise DownloadError(
-        f"{file.stem}.gz could not be downloaded from any of {len(reasons)} mirrors:\n{failures}"
-    )
+    raise DownloadError(f"{file.stem}.gz could not be downloaded from any of {len(reasons)} mirrors:\n{failures}")
 
 
 def _fetch(url: str, file: IdxFile) -> bytes:

@@ -96,14 +96,10 @@ def from_folder(
     if all(parts):
         train, test = _pictures(folder / "train"), _pictures(folder / "test")
         if extra := [name for name in test if name not in train]:
-            raise DataError(
-                f"{folder / 'test'} has the classes {', '.join(extra)}, which {folder / 'train'} has not"
-            )
+            raise DataError(f"{folder / 'test'} has the classes {', '.join(extra)}, which {folder / 'train'} has not")
     elif any(parts):
         there, absent = ("train", "test") if parts[0] else ("test", "train")
-        raise DataError(
-            f"{folder} has a folder {there} but no {absent}; give both, or the class folders directly"
-        )
+        raise DataError(f"{folder} has a folder {there} but no {absent}; give both, or the class folders directly")
     else:
         train, test = _split(_pictures(folder), test_fraction, seed)
 
@@ -130,20 +126,14 @@ def from_folder(
 def _pictures(folder: Path) -> Pictures:
     classes = sorted(sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith("."))
     if len(classes) < 2:
-        raise DataError(
-            f"{folder} has {len(classes)} class folders; at least two are needed, one for each class"
-        )
+        raise DataError(f"{folder} has {len(classes)} class folders; at least two are needed, one for each class")
     found = {
-        sub.name: sorted(
-            p for p in sub.iterdir() if p.suffix.lower() in _ENDINGS and not p.name.startswith(".")
-        )
+        sub.name: sorted(p for p in sub.iterdir() if p.suffix.lower() in _ENDINGS and not p.name.startswith("."))
         for sub in classes
     }
     for name, files in found.items():
         if not files:
-            raise DataError(
-                f"{folder / name} has no pictures ({', '.join(sorted(_ENDINGS))}); add some or remove it"
-            )
+            raise DataError(f"{folder / name} has no pictures ({', '.join(sorted(_ENDINGS))}); add some or remove it")
     return found
 
 
@@ -156,9 +146,7 @@ def _split(pictures: Pictures, fraction: float, seed: int) -> tuple[Pictures, Pi
     test: Pictures = {}
     for index, (name, files) in enumerate(pictures.items()):
         if len(files) < 2:
-            raise DataError(
-                f"{files[0].parent} has one picture; a split into training and test needs at least two"
-            )
+            raise DataError(f"{files[0].parent} has one picture; a split into training and test needs at least two")
         count = min(max(1, math.floor(len(files) * fraction + 0.5)), len(files) - 1)
         # Raw generator output, because NumPy promises that it stays the same from version to version.
         order = np.argsort(np.random.PCG64((seed, index)).random_raw(len(files)), kind="stable")
@@ -205,9 +193,7 @@ class _Reader:
     def one(self, path: Path) -> npt.NDArray[np.uint8]:
         with _open(path) as picture:
             if picture.mode in _DEEP_MODES:
-                raise FileFormatError(
-                    f"{path} has more than 8 bits a channel ({picture.mode}); convert it to 8 bits"
-                )
+                raise FileFormatError(f"{path} has more than 8 bits a channel ({picture.mode}); convert it to 8 bits")
             try:
                 picture = picture.convert(self.mode)
             except (OSError, ValueError, SyntaxError) as error:

@@ -40,9 +40,7 @@ class IdxSet:
     classes: tuple[str, ...]
 
 
-def _files(
-    *, content: tuple[str, ...] = (), gzip: tuple[str, ...] = ()
-) -> tuple[IdxFile, IdxFile, IdxFile, IdxFile]:
+def _files(*, content: tuple[str, ...] = (), gzip: tuple[str, ...] = ()) -> tuple[IdxFile, IdxFile, IdxFile, IdxFile]:
     def file(index: int, stem: str, *shape: int) -> IdxFile:
         return IdxFile(stem, shape, content[index] if content else None, gzip[index] if gzip else None)
 

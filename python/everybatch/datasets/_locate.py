@@ -64,9 +64,7 @@ def find(idx_set: IdxSet, root: str | os.PathLike[str] | None) -> Found:
         If `root` is a file.
     """
     if root is not None and Path(root).expanduser().is_file():
-        raise NotADirectoryError(
-            f"root {os.fspath(root)!r} is a file; pass the folder with the {idx_set.title} files"
-        )
+        raise NotADirectoryError(f"root {os.fspath(root)!r} is a file; pass the folder with the {idx_set.title} files")
     looked = []
     for folder in _folders(idx_set, root):
         paths = [find_file(folder, file) for file in idx_set.files]
@@ -78,9 +76,7 @@ def find(idx_set: IdxSet, root: str | os.PathLike[str] | None) -> Found:
                 looked.append(f"{folder}{'' if folder.is_dir() else ' (no such folder)'}")
             continue
         try:
-            arrays = tuple(
-                read(idx_set, f, p) for f, p in zip(idx_set.files, paths, strict=True) if p is not None
-            )
+            arrays = tuple(read(idx_set, f, p) for f, p in zip(idx_set.files, paths, strict=True) if p is not None)
         except _OtherSetError as other:
             looked.append(f"{folder} (holds {other.title})")
             continue
@@ -120,9 +116,7 @@ def read(idx_set: IdxSet, file: IdxFile, path: Path) -> npt.NDArray[np.uint8]:
         return array
     for other in SETS:
         for known in other.files:
-            if content == known.content_sha256 or (
-                compressed is not None and compressed == known.gzip_sha256
-            ):
+            if content == known.content_sha256 or (compressed is not None and compressed == known.gzip_sha256):
                 if other.name == idx_set.name:
                     break  # the right set, but another of its four files under this name
                 raise _OtherSetError(path, idx_set, other.title)
@@ -130,9 +124,7 @@ def read(idx_set: IdxSet, file: IdxFile, path: Path) -> npt.NDArray[np.uint8]:
         return array  # unpacked, and only the sum of the packed file is published
     advice = "delete it and try again" if path.parent == cache_folder(idx_set) else "replace it"
     if file.content_sha256 is None and array.shape == file.shape:
-        advice += (
-            " (if it was compressed anew, unpack it: only the publisher's compressed file can be recognised)"
-        )
+        advice += " (if it was compressed anew, unpack it: only the publisher's compressed file can be recognised)"
     raise FileFormatError(
         f"{path} (shape {array.shape}) is not {idx_set.title}'s {file.stem}: its checksum differs; {advice}. "
         "To read other files use from_idx"

@@ -72,14 +72,10 @@ def load(idx_set: IdxSet, root: str | os.PathLike[str] | None, download: bool) -
     found = find(idx_set, root)
     if found.arrays is not None and found.folder is not None:
         if root is not None and not found.folder.is_relative_to(Path(root).expanduser()):
-            _log.warning(
-                "%s is not in %s; using the copy in %s", idx_set.title, os.fspath(root), found.folder
-            )
+            _log.warning("%s is not in %s; using the copy in %s", idx_set.title, os.fspath(root), found.folder)
         return build(idx_set, found.arrays, f"{idx_set.title}, read from {found.folder}")
     if not download:
-        raise FileNotFoundError(
-            f"{idx_set.title} is not on this machine. {_where(found)} {_ways_out(idx_set)}"
-        )
+        raise FileNotFoundError(f"{idx_set.title} is not on this machine. {_where(found)} {_ways_out(idx_set)}")
     folder = cache_folder(idx_set)
     if root is not None:
         _log.warning("%s is not in %s; downloading it to %s", idx_set.title, os.fspath(root), folder)

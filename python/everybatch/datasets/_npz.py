@@ -60,9 +60,7 @@ def from_npz(
     # Opened here, because np.load leaves the file open when it fails.
     with file.open("rb") as stream:
         arrays = _read(stream, file, keys)
-    return Dataset(
-        *arrays, classes=classes, mean=mean, std=std, name=name, source=f"archive {file.resolve()}"
-    )
+    return Dataset(*arrays, classes=classes, mean=mean, std=std, name=name, source=f"archive {file.resolve()}")
 
 
 def _read(stream: BinaryIO, file: Path, keys: Sequence[str]) -> list[npt.NDArray[Any]]:

@@ -75,7 +75,7 @@ def _below_lines(ax: Axes, pairs: Sequence[Pair], low: float, high: float) -> fl
     legend = ax.get_legend()
     if legend is None:
         return low
-    height = min(0.5, 0.05 + 1.3 * len(legend.get_texts()) * text_height(ax, small(ax)))
+    height = min(0.5, 0.05 + 1.3 * len(legend.get_texts()) * text_height(ax, small()))
     lines = [line for one in pairs for line in one.lines]
     end = max(float(line.x[-1]) for line in lines)
     beside = np.concatenate([line.y[line.x > 0.35 * end] for line in lines])

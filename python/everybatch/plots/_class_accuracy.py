@@ -138,16 +138,12 @@ def _draw(ax: Axes, lines: Sequence[Curve], names: Sequence[str]) -> None:
         [plain(names[i]) for i in order],
         [float(ends[i]) for i in order],
         [styles[i] for i in order],
-        small(ax),
+        small(),
     )
     absent = [plain(name) for name, end in zip(names, ends, strict=True) if np.isnan(end)]
     if absent:
-        text = f"no test images: {', '.join(absent[:5])}" + (
-            f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-        )
-        ax.text(
-            0.99, 0.02, text, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color=INK
-        )
+        text = f"no test images: {', '.join(absent[:5])}" + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        ax.text(0.99, 0.02, text, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color=INK)
 
 
 def _name_runs(ax: Axes, labels: Sequence[str]) -> None:
@@ -166,9 +162,7 @@ def _curve(source: Source, x: str) -> Curve:
         return _curves.bare(source.values, x, "class_accuracy")
     data = _curves.curve(source.run, "class_accuracy", x)
     if not len(data):
-        raise ArgumentError(
-            "plots.class_accuracy: the run ended before its first evaluation; there is nothing to draw"
-        )
+        raise ArgumentError("plots.class_accuracy: the run ended before its first evaluation; there is nothing to draw")
     skip = int(len(data) > 1 and source.run.eval_step[0] == 0)
     return Curve(data.x[skip:], data.y[skip:])
 

@@ -73,9 +73,7 @@ def class_bars(
     for number, (source, values) in enumerate(zip(sources, heights, strict=True)):
         _bars(ax, values, number, len(sources), _legend_text(source, values), top - bottom)
         overall = _overall(source, values)
-        ax.axhline(
-            overall, color=INK if len(sources) == 1 else COLOURS[number], linewidth=1.1, linestyle=(0, (4, 2))
-        )
+        ax.axhline(overall, color=INK if len(sources) == 1 else COLOURS[number], linewidth=1.1, linestyle=(0, (4, 2)))
     if len(sources) == 1:
         _name_line(ax, sources[0], _overall(sources[0], heights[0]))
         title(ax, [sources[0].run])
@@ -117,7 +115,7 @@ def _bars(ax: Axes, values: npt.NDArray[np.float64], number: int, runs: int, lab
             rotation=90 if crowded or not known else 0,
             ha="center",
             va="bottom",
-            fontsize=small(ax) * (0.85 if crowded else 1),
+            fontsize=small() * (0.85 if crowded else 1),
             color=INK,
             zorder=4,
             bbox={
@@ -149,9 +147,7 @@ def _heights(source: Source) -> npt.NDArray[np.float64]:
         assert source.values is not None  # a Source has one or the other
         return source.values
     if not len(source.run.class_accuracy):
-        raise ArgumentError(
-            "plots.class_bars: the run ended before its first evaluation; there is nothing to draw"
-        )
+        raise ArgumentError("plots.class_bars: the run ended before its first evaluation; there is nothing to draw")
     return np.asarray(source.run.class_accuracy[-1], dtype=np.float64)
 
 
@@ -164,11 +160,7 @@ def _overall(source: Source, values: npt.NDArray[np.float64]) -> float:
 
 
 def _legend_text(source: Source, values: npt.NDArray[np.float64]) -> str:
-    return (
-        f"{plain(source.label)} ({_overall_name(source)} {_overall(source, values):.2%})"
-        if source.label
-        else ""
-    )
+    return f"{plain(source.label)} ({_overall_name(source)} {_overall(source, values):.2%})" if source.label else ""
 
 
 def _overall_name(source: Source) -> str:

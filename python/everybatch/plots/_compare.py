@@ -118,9 +118,7 @@ def _curve(source: Source, metric: str, x: str) -> Curve:
     return Curve(data.x, 1 - data.y) if metric == "test_error" else data
 
 
-def _draw(
-    ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: str, *, smoothed: bool
-) -> None:
+def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: str, *, smoothed: bool) -> None:
     colour, dashes = line_style(number)
     if smoothed:
         thin = _curves.decimate(points)
@@ -153,9 +151,7 @@ def _limits(ax: Axes, lines: Sequence[Curve], metric: str, scale: str) -> None:
         ax.set_ylim(0, 1.05 * high or 1)
 
 
-def _name_ends(
-    ax: Axes, sources: Sequence[Source], raw: Sequence[Curve], lines: Sequence[Curve], metric: str
-) -> None:
+def _name_ends(ax: Axes, sources: Sequence[Source], raw: Sequence[Curve], lines: Sequence[Curve], metric: str) -> None:
     """Write each run's name and its last measurement at the end of its line."""
     texts, ends, styles = [], [], []
     for number, (source, points, line) in enumerate(zip(sources, raw, lines, strict=True)):
@@ -166,4 +162,4 @@ def _name_ends(
         texts.append(f"{plain(source.label)}  {last}" if source.label else last)
         ends.append(float(drawn[-1]))
         styles.append(line_style(number))
-    end_labels(ax, texts, ends, styles, small(ax))
+    end_labels(ax, texts, ends, styles, small())

@@ -88,9 +88,7 @@ def _cells(ax: Axes, errors: npt.NDArray[np.int64]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.ticker import MaxNLocator
 
-    ramp = LinearSegmentedColormap.from_list(
-        "errors", ["#ffffff", "#fbd9a0", "#ee9d3c", "#D55E00", "#7d2a00"]
-    )
+    ramp = LinearSegmentedColormap.from_list("errors", ["#ffffff", "#fbd9a0", "#ee9d3c", "#D55E00", "#7d2a00"])
     colours = ramp.with_extremes(bad="#dedede")
     shown = np.ma.masked_array(errors, np.eye(len(errors), dtype=bool))
     edges: dict[str, Any] = {"edgecolors": "#efefef", "linewidth": 0.6} if len(errors) <= 40 else {}
@@ -117,7 +115,7 @@ def _counts(ax: Axes, counts: npt.NDArray[np.int64], most: int) -> None:
     side = 72 * min(place.width * figure.get_figwidth(), place.height * figure.get_figheight())
     cell = side / len(counts)
     digits = len(str(int(counts.max())))
-    size = min(small(ax), 0.6 * cell, 0.85 * cell / (0.62 * digits))
+    size = min(small(), 0.6 * cell, 0.85 * cell / (0.62 * digits))
     if size < _SMALLEST:
         return
     for true, predicted in zip(*np.nonzero(counts), strict=True):

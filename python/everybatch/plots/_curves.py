@@ -60,9 +60,7 @@ def window_for(n: int, asked: int | None, *, part: int = 50) -> int:
         if not isinstance(asked, int | np.integer) or isinstance(asked, bool):
             raise TypeError(f"smooth must be a whole number of points, or None, not {type(asked).__name__}")
         if asked < 0:
-            raise ArgumentError(
-                f"smooth must be 0 or 1 (none) or a number of points to smooth over, not {asked}"
-            )
+            raise ArgumentError(f"smooth must be 0 or 1 (none) or a number of points to smooth over, not {asked}")
         return max(1, min(int(asked), n)) | 1
     return 1 if n < 60 else min(n // part, 1001) | 1
 

@@ -54,9 +54,7 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
     """
     if isinstance(runs, Mapping):
         if labels is not None:
-            raise ArgumentError(
-                f"plots.{plot}: give labels as the keys of the dict or with labels=, not both"
-            )
+            raise ArgumentError(f"plots.{plot}: give labels as the keys of the dict or with labels=, not both")
         items, labels = list(runs.values()), [str(name) for name in runs]
     elif _is_one(runs, ndim):
         items = [runs]
@@ -69,9 +67,7 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
 
     loaded = [_load(item, plot, ndim) for item in items]
     if labels is None:
-        names = automatic_labels(
-            [item if isinstance(item, Run) else None for item in loaded], _fallbacks(items)
-        )
+        names = automatic_labels([item if isinstance(item, Run) else None for item in loaded], _fallbacks(items))
     else:
         names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
         if len(names) != len(items):
@@ -93,9 +89,7 @@ def class_names(sources: Sequence[Source], counts: Sequence[int], *, plot: str) 
     known = [source.run.classes for source in sources if source.run is not None]
     names = known[0] if known else tuple(str(number) for number in range(counts[0]))
     if any(other != names for other in known) or any(count != len(names) for count in counts):
-        raise ArgumentError(
-            f"plots.{plot}: these runs have different classes and do not fit into one picture"
-        )
+        raise ArgumentError(f"plots.{plot}: these runs have different classes and do not fit into one picture")
     return names
 
 

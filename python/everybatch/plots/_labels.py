@@ -36,9 +36,7 @@ def automatic_labels(runs: Sequence[Run | None], fallbacks: Sequence[str]) -> li
         if len({repr(value) for value in values}) == 1:
             continue
         for part, value in zip(parts, values, strict=True):
-            part.append(
-                f"{value}" if name in ("network", "data set") else f"{name.replace('_', ' ')} {value}"
-            )
+            part.append(f"{value}" if name in ("network", "data set") else f"{name.replace('_', ' ')} {value}")
         labels = [", ".join(part) for part in parts]
         if len(set(labels)) == len(labels):
             return labels
@@ -46,9 +44,7 @@ def automatic_labels(runs: Sequence[Run | None], fallbacks: Sequence[str]) -> li
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    training = {
-        k: v for k, v in config["training"].items() if k not in _DERIVED and not isinstance(v, dict | list)
-    }
+    training = {k: v for k, v in config["training"].items() if k not in _DERIVED and not isinstance(v, dict | list)}
     return {"network": config["network"].get("name"), "data set": config["dataset"].get("name"), **training}
 
 

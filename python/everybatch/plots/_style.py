@@ -61,9 +61,7 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Axes:
         _, axes = plt.subplots(figsize=size, layout="constrained")
         return axes
     if not isinstance(ax, AxesType):
-        raise TypeError(
-            f"ax must be a matplotlib Axes, not {type(ax).__name__}; plt.subplots(2, 2) gives an array"
-        )
+        raise TypeError(f"ax must be a matplotlib Axes, not {type(ax).__name__}; plt.subplots(2, 2) gives an array")
     return ax
 
 
@@ -87,24 +85,18 @@ def percent_axis(ax: Axes) -> None:
     """Label the y axis, which holds fractions, in percent."""
     from matplotlib.ticker import FuncFormatter
 
-    ax.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{100 * value:.5g}%")
-    )  # 98% and 97.5%, not 98.0%
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.5g}%"))  # 98% and 97.5%, not 98.0%
 
 
 def title(ax: Axes, runs: list[Run | None]) -> None:
     """Say above the Axes, once, which network and data set all of the runs share."""
-    names = {
-        (run.config["network"].get("name"), run.config["dataset"].get("name"))
-        for run in runs
-        if run is not None
-    }
+    names = {(run.config["network"].get("name"), run.config["dataset"].get("name")) for run in runs if run is not None}
     if len(names) == 1 and None not in runs:
         text = " on ".join(str(name) for name in names.pop() if name)
         ax.set_title(plain(text), loc="left", fontsize="medium", color=INK)
 
 
-def small(ax: Axes) -> float:
+def small() -> float:
     """Return the font size of the small print, in points."""
     from matplotlib.font_manager import FontProperties
 
@@ -147,7 +139,7 @@ def name_classes(ax: Axes, names: tuple[str, ...], *, both: bool = False) -> Non
     texts = [plain(names[place] if len(names[place]) <= 24 else names[place][:23] + "…") for place in places]
     widest = max(len(text) for text in texts)
     long = widest > 9 or (widest > 3 and sum(len(text) for text in texts) > 60)
-    size = small(ax) if len(places) > 16 or long else None
+    size = small() if len(places) > 16 or long else None
     slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
     ax.set_xticks(places, texts, fontsize=size, **slant)
     if both:

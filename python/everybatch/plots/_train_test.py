@@ -58,9 +58,7 @@ def pair(source: Source, quantity: str, *, x: str, window: int | None, plot: str
     else:
         train, test = curve(run, f"train_{quantity}", x), curve(run, f"test_{quantity}", x)
         if not len(train) and not len(test):
-            raise ArgumentError(
-                f"plots.{plot}: the run ended before anything was measured; there is nothing to draw"
-            )
+            raise ArgumentError(f"plots.{plot}: the run ended before anything was measured; there is nothing to draw")
     mean = quantity == "accuracy"
     width = window_for(len(train), window)
     smoothed_test = None if test is None else smooth(test, window_for(len(test), window), mean=mean)

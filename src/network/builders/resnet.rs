@@ -116,9 +116,13 @@ fn check(options: &Resnet) -> Result<Vec<i64>> {
     if let Some(count) = per_stage.iter().find(|count| !(1..=1000).contains(*count)) {
         return Err(Error::Argument(format!("blocks holds {count}: a stage has 1 to 1000 blocks")));
     }
-    for (name, kernel) in [("kernel_size", options.kernel_size), ("stem_kernel_size", options.stem_kernel_size)] {
+    for (name, kernel) in
+        [("kernel_size", options.kernel_size), ("stem_kernel_size", options.stem_kernel_size)]
+    {
         if kernel < 1 || kernel % 2 == 0 {
-            return Err(Error::Argument(format!("{name} is {kernel}: it must be odd, so that padding keeps the size")));
+            return Err(Error::Argument(format!(
+                "{name} is {kernel}: it must be odd, so that padding keeps the size"
+            )));
         }
     }
     Ok(per_stage)
