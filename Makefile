@@ -40,11 +40,13 @@ demo: build  ## Train a small network, measure every batch, write pictures to de
 .PHONY: build
 build: $(VENV)/.built  ## Install everybatch into .venv, compiled from these sources
 
+# Another interpreter gets its own .venv and its own Cargo folder, so that what `make test` built stays good.
 .PHONY: wheel
 wheel:  ## Make a wheel in dist/, for another interpreter with PYTHON=python3.12
 	@$(PYTHON) -c '$(CHECK_VERSION)'
 	@version=$$($(PYTHON) -c '$(SHOW_VERSION)'); venv=$(VENV); \
-	if [ "$$($(BIN)/python -c '$(SHOW_VERSION)' 2>/dev/null || true)" != "$$version" ]; then venv=.venv-wheel-$$version; fi; \
+	if [ "$$($(BIN)/python -c '$(SHOW_VERSION)' 2>/dev/null || true)" != "$$version" ]; then \
+		venv=.venv-wheel-$$version; export CARGO_TARGET_DIR=$(CURDIR)/target/$$version; fi; \
 	$(MAKE) VENV="$$venv" wheel-from-venv
 
 .PHONY: wheel-from-venv

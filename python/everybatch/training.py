@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -16,18 +15,19 @@ import numpy.typing as npt
 import torch
 
 from everybatch import _core
+from everybatch._arguments import choice, choices, flag, functions, numbers, real, test_images, whole
 from everybatch._core import Model, Network, Step
-from everybatch._draw import draw
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
 from everybatch.dataset import Dataset
-from everybatch.errors import ArgumentError, suggest
+from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
 __all__ = ["train"]
 
 _RECORDABLE = ("predictions",)
 _OPTIMIZERS = ("sgd", "adam", "adamw")
+_PRECISIONS = ("float32", "bfloat16")
 
 
 def train(
@@ -123,32 +123,29 @@ def train(
         raise TypeError(f"network must be a Network or a Model, not {type(network).__name__}{hint}")
     if not isinstance(dataset, Dataset):
         raise TypeError(f"dataset must be an everybatch Dataset, not {type(dataset).__name__}: see eb.Dataset")
-    if optimizer not in _OPTIMIZERS:
-        raise ArgumentError(
-            f"optimizer is {optimizer!r}: choose one of {', '.join(map(repr, _OPTIMIZERS))}."
-            f"{suggest(str(optimizer), _OPTIMIZERS)}"
-        )
-    recorded = _recorded(record)
-    functions = _functions(callbacks)
+    choice(optimizer, "optimizer", _OPTIMIZERS)
+    recorded = choices(record, "record", _RECORDABLE)
+    called = functions(callbacks, "callbacks")
     settings: dict[str, Any] = {
-        "epochs": _whole(epochs, "epochs"),
-        "batch_size": _whole(batch_size, "batch_size"),
+        "epochs": whole(epochs, "epochs"),
+        "batch_size": whole(batch_size, "batch_size"),
         "optimizer": optimizer,
-        "lr": float(lr),
+        "lr": real(lr, "lr"),
         "weight_decay": _weight_decay(weight_decay, optimizer),
-        "momentum": float(momentum),
-        "nesterov": bool(nesterov),
-        "betas": (float(betas[0]), float(betas[1])),
-        "eps": float(eps),
-        "seed": _whole(seed, "seed", least=0),
-        "shuffle": bool(shuffle),
-        "device": _core.resolve_device(device),
-        "precision": precision,
+        "momentum": real(momentum, "momentum"),
+        "nesterov": flag(nesterov, "nesterov"),
+        "betas": numbers(betas, "betas", 2),
+        "eps": real(eps, "eps"),
+        "seed": whole(seed, "seed", least=0),
+        "shuffle": flag(shuffle, "shuffle"),
+        "device": _core.resolve_device(str(device)),
+        "precision": choice(precision, "precision", _PRECISIONS),
     }
     if optimizer != "sgd" and (momentum or nesterov):
         raise ArgumentError(f"momentum and nesterov belong to optimizer='sgd'; {optimizer!r} has betas")
-    every = _every(evaluate_every)
-    measured = _measured(dataset, evaluate_on, settings["seed"])
+    every = choice(evaluate_every, "evaluate_every", ("epoch",)) if isinstance(evaluate_every, str) else None
+    every_steps = whole(evaluate_every, "evaluate_every") if every is None else None
+    measured = test_images(evaluate_on, dataset.test_labels, settings["seed"])
     if settings["batch_size"] > len(dataset.train_labels):
         raise ArgumentError(
             f"batch_size is {batch_size}, and the data set has {len(dataset.train_labels)} training images: "
@@ -163,16 +160,18 @@ def train(
         # Dropout draws from torch's global generator: give it back to the caller as it was.
         cuda = settings["device"].startswith("cuda")
         stack.enter_context(torch.random.fork_rng(devices=[settings["device"]] if cuda else []))
+        if cuda and precision == "float32":  # cuDNN would otherwise round to TensorFloat-32
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
         bar = stack.enter_context(ProgressBar(model.network.name, steps)) if progress else None
         arrays, trained, state, message, diverged_at, raised = _core.train(
             model,
             dataset,
             **settings,
-            evaluate_every=every if isinstance(every, int) else None,
+            evaluate_every=every_steps,
             evaluate_on=None if evaluate_on is None else measured.tolist(),
             record_predictions="predictions" in recorded,
             progress=bar,
-            callbacks=functions,
+            callbacks=called,
         )
 
     arrays["test_indices"] = measured
@@ -183,9 +182,9 @@ def train(
             **settings,
             "steps": steps,
             "steps_per_epoch": steps_per_epoch,
-            "evaluate_every": every,
-            "evaluate_on": len(measured),
-            "record": list(recorded),
+            "evaluate_every": every or every_steps,
+            "evaluate_on": _as_given(evaluate_on, measured),
+            "record": recorded,
             "from_model": isinstance(network, Model),
         },
         "versions": versions(),
@@ -203,84 +202,20 @@ def train(
 
 
 def _divergence(run: Run, step: int) -> str:
-    epoch, batch = divmod(step, run.config["training"]["steps_per_epoch"])
     return (
-        f"the loss became NaN or infinite with the weights after {step} steps (epoch {epoch + 1}, batch {batch + 1}), "
+        f"the loss became NaN or infinite with the weights after {step} of {run.config['training']['steps']} steps, "
         f"and the run ended there. A smaller lr than {run.config['training']['lr']:g} may help."
     )
 
 
-def _whole(value: object, name: str, least: int = 1) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
-    if not least <= number < 2**63:
-        raise ArgumentError(f"{name} is {number}: it must be at least {least}")
-    return number
+def _as_given(evaluate_on: object, measured: npt.NDArray[np.int64]) -> object:
+    """What to pass as `evaluate_on` to measure the same images again, in JSON's types."""
+    if evaluate_on is None or isinstance(evaluate_on, (int, float)):
+        return evaluate_on
+    return measured.tolist()
 
 
 def _weight_decay(given: float | None, optimizer: str) -> float:
     if given is None:
         return 0.01 if optimizer == "adamw" else 0.0
-    return float(given)
-
-
-def _recorded(record: Sequence[str]) -> tuple[str, ...]:
-    names = (record,) if isinstance(record, str) else tuple(record)
-    for name in names:
-        if name not in _RECORDABLE:
-            raise ArgumentError(
-                f"record has {name!r}: it may hold {', '.join(map(repr, _RECORDABLE))}."
-                f"{suggest(str(name), _RECORDABLE)}"
-            )
-    return names
-
-
-def _functions(
-    callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]],
-) -> list[Callable[[Step], object]]:
-    functions = [callbacks] if callable(callbacks) else list(callbacks)
-    for function in functions:
-        if not callable(function):
-            raise TypeError(f"callbacks must be functions, and {function!r} is not")
-    return functions
-
-
-def _every(given: int | str) -> int | str:
-    if isinstance(given, str):
-        if given != "epoch":
-            raise ArgumentError(f"evaluate_every is {given!r}: give a number of steps, or 'epoch'")
-        return given
-    return _whole(given, "evaluate_every")
-
-
-def _measured(
-    dataset: Dataset, given: int | float | Sequence[int] | npt.NDArray[np.integer[Any]] | None, seed: int
-) -> npt.NDArray[np.int64]:
-    """Indices (n,) of the test images that are measured."""
-    count = len(dataset.test_labels)
-    if given is None:
-        return np.arange(count, dtype=np.int64)
-    if isinstance(given, float):
-        if not 0 < given < 1:
-            raise ArgumentError(f"evaluate_on is {given}: a share must lie between 0 and 1")
-        given = max(1, round(given * count))
-    if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
-        chosen = draw(dataset.test_labels, int(given), (seed, 1), "evaluate_on")
-        indices: npt.NDArray[np.int64] = np.arange(count, dtype=np.int64)[chosen]
-        return indices
-    try:
-        named = np.asarray(given)
-    except ValueError as error:
-        raise TypeError(f"evaluate_on must be a number, a share, or indices of test images ({error})") from error
-    if named.ndim != 1 or named.dtype.kind not in "iu":
-        raise TypeError(f"evaluate_on must be a number, a share, or a list of indices of test images, not {given!r}")
-    if named.size == 0:
-        raise ArgumentError("evaluate_on names no test image")
-    wrong = (named < 0) | (named >= count)
-    if wrong.any():
-        raise ArgumentError(f"evaluate_on names test image {named[wrong][0]}, and there are {count}")
-    if len(np.unique(named)) < len(named):
-        raise ArgumentError("evaluate_on names a test image more than once")
-    return named.astype(np.int64)
+    return real(given, "weight_decay")

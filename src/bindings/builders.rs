@@ -2,43 +2,26 @@
 
 use pyo3::prelude::*;
 
+use super::arguments::{Numbers, Pair, Whole};
 use super::network::PyNetwork;
 use crate::network::builders::{self, Lenet5, Pool, Resnet, Shortcut};
 use crate::network::Activation;
 
-/// One for all, or one for each.
+/// One name for all, or one for each.
 #[derive(FromPyObject)]
-pub enum OneOrMany<T> {
+pub enum Names {
     #[pyo3(transparent)]
-    One(T),
+    One(String),
     #[pyo3(transparent)]
-    Many(Vec<T>),
+    Many(Vec<String>),
 }
 
-impl<T> OneOrMany<T> {
-    fn list(self) -> Vec<T> {
-        match self {
-            OneOrMany::One(value) => vec![value],
-            OneOrMany::Many(values) => values,
-        }
-    }
-}
-
-fn activations(names: OneOrMany<String>) -> PyResult<Vec<Activation>> {
-    Ok(names.list().iter().map(|name| Activation::from_name(name)).collect::<crate::error::Result<_>>()?)
-}
-
-/// (height, width), or one number for both.
-fn size(given: OneOrMany<i64>) -> PyResult<[i64; 2]> {
-    match given.list().as_slice() {
-        [side] => Ok([*side; 2]),
-        [height, width] => Ok([*height, *width]),
-        other => Err(crate::error::Error::Argument(format!(
-            "input_size has {} numbers: give (height, width), or one for both",
-            other.len()
-        ))
-        .into()),
-    }
+fn activations(names: Names) -> PyResult<Vec<Activation>> {
+    let names = match names {
+        Names::One(name) => vec![name],
+        Names::Many(names) => names,
+    };
+    Ok(names.iter().map(|name| Activation::from_name(name)).collect::<crate::error::Result<_>>()?)
 }
 
 #[pyfunction]
@@ -46,36 +29,36 @@ fn size(given: OneOrMany<i64>) -> PyResult<[i64; 2]> {
     shortcut, dropout, last_pool, in_channels, num_classes, input_size))]
 #[allow(clippy::too_many_arguments)]
 pub fn resnet(
-    stages: Vec<i64>,
-    blocks: OneOrMany<i64>,
-    stem_channels: Option<i64>,
-    stem_kernel_size: i64,
-    stem_stride: i64,
+    stages: Numbers,
+    blocks: Numbers,
+    stem_channels: Option<Whole>,
+    stem_kernel_size: Whole,
+    stem_stride: Whole,
     stem_pool: bool,
-    kernel_size: i64,
-    activation: OneOrMany<String>,
+    kernel_size: Whole,
+    activation: Names,
     shortcut: &str,
     dropout: f64,
     last_pool: &str,
-    in_channels: i64,
-    num_classes: i64,
-    input_size: OneOrMany<i64>,
+    in_channels: Whole,
+    num_classes: Whole,
+    input_size: Pair,
 ) -> PyResult<PyNetwork> {
     Ok(PyNetwork(builders::resnet(&Resnet {
-        stages,
-        blocks: blocks.list(),
-        stem_channels,
-        stem_kernel_size,
-        stem_stride,
+        stages: stages.0,
+        blocks: blocks.0,
+        stem_channels: stem_channels.map(|channels| channels.0),
+        stem_kernel_size: stem_kernel_size.0,
+        stem_stride: stem_stride.0,
         stem_pool,
-        kernel_size,
+        kernel_size: kernel_size.0,
         activation: activations(activation)?,
         shortcut: Shortcut::from_name(shortcut)?,
         dropout,
         last_pool: Pool::from_name(last_pool)?,
-        in_channels,
-        num_classes,
-        input_size: size(input_size)?,
+        in_channels: in_channels.0,
+        num_classes: num_classes.0,
+        input_size: input_size.0,
     })?))
 }
 
@@ -83,21 +66,21 @@ pub fn resnet(
 #[pyo3(signature = (*, activation, batch_norm, pool, dropout, in_channels, num_classes, input_size))]
 #[allow(clippy::too_many_arguments)]
 pub fn lenet5(
-    activation: OneOrMany<String>,
+    activation: Names,
     batch_norm: bool,
     pool: &str,
     dropout: f64,
-    in_channels: i64,
-    num_classes: i64,
-    input_size: OneOrMany<i64>,
+    in_channels: Whole,
+    num_classes: Whole,
+    input_size: Pair,
 ) -> PyResult<PyNetwork> {
     Ok(PyNetwork(builders::lenet5(&Lenet5 {
         activation: activations(activation)?,
         batch_norm,
         pool: Pool::from_name(pool)?,
         dropout,
-        in_channels,
-        num_classes,
-        input_size: size(input_size)?,
+        in_channels: in_channels.0,
+        num_classes: num_classes.0,
+        input_size: input_size.0,
     })?))
 }

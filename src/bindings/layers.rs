@@ -2,8 +2,11 @@
 
 use pyo3::prelude::*;
 
+use super::arguments::{Pair, Whole};
 use super::errors::ours;
-use crate::network::{check, Activation, BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+use crate::network::{
+    check, check_depth, Activation, BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
+};
 
 /// One layer of a network: plain data, made by `Conv2d(...)`, `Linear(...)` and the other layer functions.
 #[pyclass(name = "Layer", module = "everybatch", frozen, eq)]
@@ -40,53 +43,36 @@ impl PyLayer {
     }
 }
 
-/// `3` or `(3, 5)`: height and width.
-#[derive(FromPyObject)]
-enum Pair {
-    #[pyo3(transparent)]
-    Square(i64),
-    #[pyo3(transparent)]
-    Both([i64; 2]),
-}
-
-impl Pair {
-    fn get(self) -> [i64; 2] {
-        match self {
-            Pair::Square(size) => [size; 2],
-            Pair::Both(sizes) => sizes,
-        }
-    }
-}
-
 fn checked(layer: Layer) -> PyResult<PyLayer> {
+    check_depth(std::slice::from_ref(&layer))?;
     check(&layer)?;
     Ok(PyLayer(layer))
 }
 
 /// 2-d convolution, with PyTorch's arguments and initial weights. (C_in, H, W) -> (C_out, H', W').
 #[pyfunction]
-#[pyo3(name = "Conv2d", signature = (in_channels, out_channels, kernel_size, stride=Pair::Square(1),
-    padding=Pair::Square(0), dilation=Pair::Square(1), groups=1, bias=true),
+#[pyo3(name = "Conv2d", signature = (in_channels, out_channels, kernel_size, stride=Pair([1; 2]),
+    padding=Pair([0; 2]), dilation=Pair([1; 2]), groups=Whole(1), bias=true),
     text_signature = "(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True)")]
 #[allow(clippy::too_many_arguments)]
 fn conv2d(
-    in_channels: i64,
-    out_channels: i64,
+    in_channels: Whole,
+    out_channels: Whole,
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
     dilation: Pair,
-    groups: i64,
+    groups: Whole,
     bias: bool,
 ) -> PyResult<PyLayer> {
     checked(Layer::Conv2d(Conv2d {
-        in_channels,
-        out_channels,
-        kernel_size: kernel_size.get(),
-        stride: stride.get(),
-        padding: padding.get(),
-        dilation: dilation.get(),
-        groups,
+        in_channels: in_channels.0,
+        out_channels: out_channels.0,
+        kernel_size: kernel_size.0,
+        stride: stride.0,
+        padding: padding.0,
+        dilation: dilation.0,
+        groups: groups.0,
         bias,
     }))
 }
@@ -94,8 +80,8 @@ fn conv2d(
 /// Batch normalisation of images, with PyTorch's running statistics. (C, H, W) -> (C, H, W).
 #[pyfunction]
 #[pyo3(name = "BatchNorm2d", signature = (num_features, eps=1e-5, momentum=0.1))]
-fn batch_norm2d(num_features: i64, eps: f64, momentum: f64) -> PyResult<PyLayer> {
-    checked(Layer::BatchNorm2d(BatchNorm2d { num_features, eps, momentum }))
+fn batch_norm2d(num_features: Whole, eps: f64, momentum: f64) -> PyResult<PyLayer> {
+    checked(Layer::BatchNorm2d(BatchNorm2d { num_features: num_features.0, eps, momentum }))
 }
 
 /// An activation function by name: relu, leaky_relu, softplus, gelu, silu, tanh or sigmoid. Any shape.
@@ -117,13 +103,12 @@ fn activation(function: &str, negative_slope: Option<f64>) -> PyResult<PyLayer> 
 }
 
 fn pool(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> Pool2d {
-    let kernel_size = kernel_size.get();
-    Pool2d { kernel_size, stride: stride.map_or(kernel_size, Pair::get), padding: padding.get() }
+    Pool2d { kernel_size: kernel_size.0, stride: stride.unwrap_or(kernel_size).0, padding: padding.0 }
 }
 
 /// Max pooling; stride is the kernel size unless given. (C, H, W) -> (C, H', W').
 #[pyfunction]
-#[pyo3(name = "MaxPool2d", signature = (kernel_size, stride=None, padding=Pair::Square(0)),
+#[pyo3(name = "MaxPool2d", signature = (kernel_size, stride=None, padding=Pair([0; 2])),
     text_signature = "(kernel_size, stride=None, padding=0)")]
 fn max_pool2d(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> PyResult<PyLayer> {
     checked(Layer::MaxPool2d(pool(kernel_size, stride, padding)))
@@ -131,7 +116,7 @@ fn max_pool2d(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> PyResul
 
 /// Average pooling that counts the padding; stride is the kernel size unless given. (C, H, W) -> (C, H', W').
 #[pyfunction]
-#[pyo3(name = "AvgPool2d", signature = (kernel_size, stride=None, padding=Pair::Square(0)),
+#[pyo3(name = "AvgPool2d", signature = (kernel_size, stride=None, padding=Pair([0; 2])),
     text_signature = "(kernel_size, stride=None, padding=0)")]
 fn avg_pool2d(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> PyResult<PyLayer> {
     checked(Layer::AvgPool2d(pool(kernel_size, stride, padding)))
@@ -161,8 +146,8 @@ fn flatten() -> PyLayer {
 /// A fully connected layer, with PyTorch's initial weights. (in_features,) -> (out_features,).
 #[pyfunction]
 #[pyo3(name = "Linear", signature = (in_features, out_features, bias=true))]
-fn linear(in_features: i64, out_features: i64, bias: bool) -> PyResult<PyLayer> {
-    checked(Layer::Linear(Linear { in_features, out_features, bias }))
+fn linear(in_features: Whole, out_features: Whole, bias: bool) -> PyResult<PyLayer> {
+    checked(Layer::Linear(Linear { in_features: in_features.0, out_features: out_features.0, bias }))
 }
 
 /// Sets each element to zero with probability p in training. Any shape.
@@ -200,7 +185,13 @@ fn activation_of(given: &Bound<PyAny>) -> PyResult<Activation> {
             other => Err(ours("ArgumentError", format!("{other} is not an activation"))),
         };
     }
-    Ok(Activation::from_name(&given.extract::<String>()?)?)
+    let name = given.extract::<String>().map_err(|_| {
+        let kind = given.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+        pyo3::exceptions::PyTypeError::new_err(format!(
+            "activation must be a name, a layer or None, not a {kind}"
+        ))
+    })?;
+    Ok(Activation::from_name(&name)?)
 }
 
 pub fn register(module: &Bound<PyModule>) -> PyResult<()> {

@@ -1,5 +1,6 @@
 //! The Python module: arguments in, errors translated, NumPy out. No logic.
 
+mod arguments;
 mod builders;
 mod data;
 mod errors;

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::images::{images, labels, Images};
 use super::network::PyNetwork;
-use super::run::{detached, lock};
+use super::run::{computing, lock};
 use crate::data::{self, Split};
 use crate::error::Result;
 use crate::evaluate::{logits, summarize};
@@ -34,7 +34,7 @@ impl PyModel {
 
     fn logits_of(&self, py: Python, given: &Bound<PyAny>) -> PyResult<Tensor> {
         let Images { pixels, shape } = images(given, "images")?;
-        detached(py, || self.measured(&pixels, shape))
+        computing(py, || self.measured(&pixels, shape))
     }
 
     fn measured(&self, pixels: &[u8], shape: [usize; 4]) -> Result<Tensor> {
@@ -68,7 +68,7 @@ impl PyModel {
     /// The most likely class (N,) int64 of each image.
     fn predict<'py>(&self, py: Python<'py>, images: &Bound<PyAny>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let logits = self.logits_of(py, images)?;
-        let classes = detached(py, move || Ok(Vec::<i64>::try_from(logits.f_argmax(1, false)?)?))?;
+        let classes = computing(py, move || Ok(Vec::<i64>::try_from(logits.f_argmax(1, false)?)?))?;
         Ok(Array1::from(classes).into_pyarray(py))
     }
 
@@ -79,14 +79,14 @@ impl PyModel {
         images: &Bound<PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let logits = self.logits_of(py, images)?;
-        let rows = detached(py, move || floats(&logits.f_softmax(1, Kind::Float)?))?;
+        let rows = computing(py, move || floats(&logits.f_softmax(1, Kind::Float)?))?;
         Ok(rows.into_pyarray(py))
     }
 
     /// Logits (N, classes) float32.
     fn logits<'py>(&self, py: Python<'py>, images: &Bound<PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let logits = self.logits_of(py, images)?;
-        Ok(detached(py, move || floats(&logits))?.into_pyarray(py))
+        Ok(computing(py, move || floats(&logits))?.into_pyarray(py))
     }
 
     /// Loss, accuracy, accuracy of each class and confusion on a data set's test images, or on images with labels.
@@ -111,7 +111,7 @@ impl PyModel {
         };
         let Images { pixels, shape } = images(&given, "images")?;
         let truth = self::labels(&truth, "labels")?;
-        let summary = detached(py, || {
+        let summary = computing(py, || {
             let classes = lock(&self.inner).network.num_classes()?;
             let split = Split::new(&pixels, shape, &truth, classes)?;
             summarize(&self.measured(&pixels, shape)?, &split.labels, classes)
@@ -137,7 +137,13 @@ impl PyModel {
     /// Copies values in. Names and shapes must be the model's.
     fn load_state_dict(&self, py: Python, state_dict: &Bound<PyAny>) -> PyResult<()> {
         let mut state = Vec::new();
-        for item in state_dict.call_method0("items")?.try_iter()? {
+        let items = state_dict.call_method0("items").map_err(|_| {
+            let kind = state_dict.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+            pyo3::exceptions::PyTypeError::new_err(format!(
+                "a state dict maps names to tensors, and this is a {kind}"
+            ))
+        })?;
+        for item in items.try_iter()? {
             let (name, value): (String, Bound<PyAny>) = item?.extract()?;
             let tensor: PyTensor = value.extract().map_err(|_| {
                 let kind = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
@@ -147,23 +153,23 @@ impl PyModel {
             })?;
             state.push((name, tensor.0));
         }
-        detached(py, move || lock(&self.inner).load_state_dict(&state))
+        computing(py, move || lock(&self.inner).load_state_dict(&state))
     }
 
     /// Writes network, weights and normalisation to one safetensors file.
     fn save(&self, py: Python, path: PathBuf) -> PyResult<()> {
-        detached(py, || lock(&self.inner).save(&path))
+        computing(py, || lock(&self.inner).save(&path))
     }
 
     /// Reads what `save` wrote.
     #[staticmethod]
     fn load(py: Python, path: PathBuf) -> PyResult<PyModel> {
-        Ok(PyModel::new(detached(py, || Model::load(&path))?))
+        Ok(PyModel::new(computing(py, || Model::load(&path))?))
     }
 
     /// A model with weights of its own.
     fn copy(&self, py: Python) -> PyResult<PyModel> {
-        Ok(PyModel::new(detached(py, || self.copied())?))
+        Ok(PyModel::new(computing(py, || self.copied())?))
     }
 
     fn __repr__(&self) -> String {

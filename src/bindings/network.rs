@@ -1,8 +1,9 @@
 use pyo3::prelude::*;
 
+use super::arguments::{ImageShape, Seed};
 use super::layers::PyLayer;
 use super::model::PyModel;
-use super::run::detached;
+use super::run::computing;
 use crate::network::{Model, Network, Normalization};
 
 /// A network: a list of layers, and the shape of the images that it is meant for.
@@ -13,11 +14,11 @@ pub struct PyNetwork(pub Network);
 #[pymethods]
 impl PyNetwork {
     #[new]
-    #[pyo3(signature = (layers, input_shape=[1, 28, 28], name="network"),
+    #[pyo3(signature = (layers, input_shape=ImageShape([1, 28, 28]), name="network"),
         text_signature = "(layers, input_shape=(1, 28, 28), name='network')")]
-    fn new(layers: Vec<PyRef<PyLayer>>, input_shape: [i64; 3], name: &str) -> PyResult<Self> {
+    fn new(layers: Vec<PyRef<PyLayer>>, input_shape: ImageShape, name: &str) -> PyResult<Self> {
         let layers = layers.iter().map(|layer| layer.0.clone()).collect();
-        Ok(PyNetwork(Network::new(name, input_shape, layers)?))
+        Ok(PyNetwork(Network::new(name, input_shape.0, layers)?))
     }
 
     #[getter]
@@ -64,11 +65,11 @@ impl PyNetwork {
     }
 
     /// A model with fresh weights, drawn as PyTorch draws them.
-    #[pyo3(signature = (seed=0, *, mean=None, std=None))]
+    #[pyo3(signature = (seed=Seed(0), *, mean=None, std=None), text_signature = "(seed=0, *, mean=None, std=None)")]
     fn initialize(
         &self,
         py: Python,
-        seed: u64,
+        seed: Seed,
         mean: Option<Vec<f64>>,
         std: Option<Vec<f64>>,
     ) -> PyResult<PyModel> {
@@ -81,8 +82,8 @@ impl PyNetwork {
             )?),
         };
         let network = self.0.clone();
-        let model = detached(py, move || {
-            let mut model = Model::initialize(network, seed)?;
+        let model = computing(py, move || {
+            let mut model = Model::initialize(network, seed.0)?;
             model.set_normalization(normalization)?;
             Ok(model)
         })?;

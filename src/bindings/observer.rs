@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use tch::Device;
 
 use super::model::PyModel;
-use super::run::{detached, lock};
+use super::run::{computing, lock};
 use crate::error::Result;
 use crate::network::Model;
 use crate::train::{Next, Observer, Step};
@@ -130,7 +130,7 @@ impl PyStep {
 impl PyStep {
     /// A copy of the run's weights as they are now: ask for it within the callback.
     fn model(&self, py: Python) -> PyResult<PyModel> {
-        Ok(PyModel::new(detached(py, || lock(&self.weights).to_device(Device::Cpu))?))
+        Ok(PyModel::new(computing(py, || lock(&self.weights).to_device(Device::Cpu))?))
     }
 
     fn __repr__(&self) -> String {

@@ -17,6 +17,15 @@ pub fn detached<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) ->
     }
 }
 
+/// The same for work that computes with tensors: torch's thread-local modes (no_grad, inference mode, autocast) are put
+/// aside meanwhile.
+pub fn computing<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    let modes = py.import("everybatch._plain_torch")?.getattr("plain_torch")?.call0()?;
+    let result = detached(py, work);
+    modes.call_method0("close")?;
+    result
+}
+
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     format!("this is a bug in everybatch, please report it: {}", text.unwrap_or("a panic without a message"))

@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use super::images::{images, labels, Images};
 use super::model::PyModel;
 use super::observer::PyObserver;
-use super::run::detached;
+use super::run::computing;
 use crate::data::{Dataset, Split};
 use crate::error::{unknown, Error, Result};
 use crate::libtorch::{device as find_device, device_name, precision as find_precision};
@@ -69,7 +69,7 @@ pub fn train<'py>(
     };
     let given = Given::extract(dataset)?;
     let mut observer = PyObserver::new(progress, callbacks);
-    let outcome = detached(py, || {
+    let outcome = computing(py, || {
         let model = model.copied()?;
         core::train(&model, &given.into_dataset()?, &config, device, &mut observer)
     })?;

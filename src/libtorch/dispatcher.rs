@@ -13,6 +13,7 @@ const SCHEMA_VERSION: u64 = (2 << 56) | (11 << 48);
 
 /// One operator argument.
 pub enum Argument<'a> {
+    Tensor(&'a Tensor),
     Tensors(&'a [&'a Tensor]),
     Float(f64),
     Bool(bool),
@@ -32,11 +33,13 @@ extern "C" {
     fn aoti_torch_new_tensor_handle(original: *const c_void, handle: *mut *mut c_void) -> i32;
 }
 
-/// Runs an operator that returns nothing, such as `aten::_fused_adam_`. `arguments` are all of its schema's, in order.
-pub fn call(operator: &'static CStr, arguments: &[Argument]) -> Result<()> {
+/// Runs an operator that returns nothing, such as `aten::_fused_adam_` (whose overload is the empty name). `arguments`
+/// are all of its schema's, in order.
+pub fn call(operator: &'static CStr, overload: &'static CStr, arguments: &[Argument]) -> Result<()> {
     let mut stack = arguments
         .iter()
         .map(|argument| match argument {
+            Argument::Tensor(tensor) => Ok(handle(tensor)? as u64),
             Argument::Tensors(tensors) => tensor_list(tensors),
             Argument::Float(value) => Ok(value.to_bits()),
             Argument::Bool(value) => Ok(u64::from(*value)),
@@ -45,9 +48,22 @@ pub fn call(operator: &'static CStr, arguments: &[Argument]) -> Result<()> {
         .collect::<Result<Vec<u64>>>()?;
     // SAFETY: the stack holds as many values as the schema has arguments, each in the form that the header gives for
     // its type, or the call returns an error. It takes ownership of the lists and of the handles in them.
-    let code =
-        unsafe { torch_call_dispatcher(operator.as_ptr(), c"".as_ptr(), stack.as_mut_ptr(), SCHEMA_VERSION) };
+    let code = unsafe {
+        torch_call_dispatcher(operator.as_ptr(), overload.as_ptr(), stack.as_mut_ptr(), SCHEMA_VERSION)
+    };
     status(operator.to_str().unwrap_or("operator"), code)
+}
+
+/// A second owner of a tensor, in the C interface's form.
+fn handle(tensor: &Tensor) -> Result<*mut c_void> {
+    if !tensor.defined() {
+        return Err(Error::argument("an operator was given an undefined tensor"));
+    }
+    let mut handle = null_mut();
+    // SAFETY: a tch tensor is the at::Tensor* that the C interface calls a handle.
+    let code = unsafe { aoti_torch_new_tensor_handle(tensor.as_ptr().cast(), &mut handle) };
+    status("aoti_torch_new_tensor_handle", code)?;
+    Ok(handle)
 }
 
 fn tensor_list(tensors: &[&Tensor]) -> Result<u64> {
@@ -55,13 +71,7 @@ fn tensor_list(tensors: &[&Tensor]) -> Result<u64> {
     // SAFETY: writes a new list to `list`.
     status("torch_new_list_reserve_size", unsafe { torch_new_list_reserve_size(tensors.len(), &mut list) })?;
     for tensor in tensors {
-        if !tensor.defined() {
-            return Err(Error::argument("an operator was given an undefined tensor"));
-        }
-        let mut handle = null_mut();
-        // SAFETY: a tch tensor is the at::Tensor* that the C interface calls a handle; this makes a second owner.
-        let code = unsafe { aoti_torch_new_tensor_handle(tensor.as_ptr().cast(), &mut handle) };
-        status("aoti_torch_new_tensor_handle", code)?;
+        let handle = handle(tensor)?;
         // SAFETY: `list` and `handle` were made above; the list takes the handle over.
         status("torch_list_push_back", unsafe { torch_list_push_back(list, handle as u64) })?;
     }
@@ -75,13 +85,13 @@ mod tests {
     #[test]
     fn an_operator_changes_its_tensors() {
         let (a, b) = (Tensor::from_slice(&[1f32, 2.0]), Tensor::from_slice(&[3f32]));
-        call(c"aten::_foreach_zero_", &[Argument::Tensors(&[&a, &b])]).unwrap();
+        call(c"aten::_foreach_zero_", c"", &[Argument::Tensors(&[&a, &b])]).unwrap();
         assert_eq!(Vec::<f32>::try_from(&a).unwrap(), [0.0, 0.0]);
         assert_eq!(Vec::<f32>::try_from(&b).unwrap(), [0.0]);
     }
 
     #[test]
     fn an_unknown_operator_is_an_error() {
-        assert!(matches!(call(c"aten::no_such_operator", &[]), Err(Error::Shim { .. })));
+        assert!(matches!(call(c"aten::no_such_operator", c"", &[]), Err(Error::Shim { .. })));
     }
 }

@@ -40,8 +40,8 @@ const LARGEST_SIZE: i64 = 1 << 20;
 
 const LARGEST_PADDING: i64 = 1 << 10;
 
-/// The most weights of one layer: 16 GiB of float32.
-const MOST_WEIGHTS: i128 = 1 << 32;
+/// The most weights of one layer: 4 GiB of float32.
+const MOST_WEIGHTS: i128 = 1 << 30;
 
 /// Follows `input` through the network: one row per layer, in forward order.
 pub fn describe(network: &Network, input: &Shape) -> Result<Vec<Row>> {
@@ -261,7 +261,7 @@ pub fn check(layer: &Layer) -> Result<()> {
         Layer::MaxPool2d(p) | Layer::AvgPool2d(p) => {
             positive("kernel_size", &p.kernel_size)?;
             positive("stride", &p.stride)?;
-            if (0..2).any(|axis| p.padding[axis] < 0 || 2 * p.padding[axis] > p.kernel_size[axis]) {
+            if (0..2).any(|axis| p.padding[axis] < 0 || p.padding[axis] > p.kernel_size[axis] / 2) {
                 return wrong(format!(
                     "padding is {:?}, and must lie between 0 and half of kernel_size {:?}",
                     p.padding, p.kernel_size
@@ -282,10 +282,8 @@ pub fn check(layer: &Layer) -> Result<()> {
             positive("out_features", &[l.out_features])?;
             affordable(&[l.in_features, l.out_features])?;
         }
-        Layer::Dropout(d) | Layer::Dropout2d(d) => {
-            if !(0.0..1.0).contains(&d.p) {
-                return wrong(format!("p is {}, and must lie in [0, 1)", d.p));
-            }
+        Layer::Dropout(d) | Layer::Dropout2d(d) if !(0.0..1.0).contains(&d.p) => {
+            return wrong(format!("p is {}, and must lie in [0, 1)", d.p));
         }
         Layer::Residual(r) => {
             if r.body.is_empty() {

@@ -22,7 +22,12 @@ pub fn initial_tensor(spec: &TensorSpec, seed: u64, index: u64) -> Result<Tensor
             })?;
             let mut generator = ChaCha8Rng::seed_from_u64(seed);
             generator.set_stream(index);
-            let values: Vec<f32> = uniform.sample_iter(&mut generator).take(spec.numel() as usize).collect();
+            let count = spec.numel() as usize;
+            let mut values: Vec<f32> = Vec::new();
+            values
+                .try_reserve_exact(count)
+                .map_err(|e| Error::Argument(format!("{}: no memory for {count} weights: {e}", spec.name)))?;
+            values.extend(uniform.sample_iter(&mut generator).take(count));
             Tensor::f_from_slice(&values)?.f_view(spec.shape.as_slice())?
         }
     })

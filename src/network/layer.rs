@@ -224,6 +224,9 @@ impl fmt::Display for Layer {
                     write!(f, ", shortcut=[{}]", joined(&r.shortcut))?;
                 }
                 match r.activation {
+                    Some(a @ Activation::LeakyRelu { .. }) => {
+                        write!(f, ", activation={})", Layer::Activation(a))
+                    }
                     Some(a) => write!(f, ", activation='{}')", a.name()),
                     None => write!(f, ")"),
                 }

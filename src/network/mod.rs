@@ -23,6 +23,9 @@ pub use tensors::{tensor_specs, Init, TensorSpec};
 
 use crate::error::{Error, Result};
 
+/// Predicted classes are kept as uint8.
+const MOST_CLASSES: i64 = 256;
+
 /// Residual blocks may lie in one another this deep; the readers recurse.
 const DEEPEST: usize = 32;
 
@@ -83,7 +86,11 @@ impl Network {
         let rows = self.rows()?;
         let last = rows.iter().rev().find(|row| row.depth == 0);
         match last.map(|row| (row, row.output.0.as_slice())) {
-            Some((_, [classes])) if *classes >= 2 => Ok(*classes),
+            Some((_, [classes])) if (2..=MOST_CLASSES).contains(classes) => Ok(*classes),
+            Some((_, [classes])) if *classes > MOST_CLASSES => Err(Error::Argument(format!(
+                "network {:?} gives {classes} logits: at most {MOST_CLASSES} classes are possible",
+                self.name
+            ))),
             Some((row, _)) => Err(Error::Shape(format!(
                 "network {:?} ends in layer {} ({}) with an output of shape {}: it must end in a vector of at least \
                  two logits, one per class. End it with Flatten or global pooling and Linear(..., classes).",
@@ -100,6 +107,14 @@ impl Network {
 
     pub fn summary(&self) -> Result<String> {
         Ok(summary::table(self, &self.rows()?))
+    }
+}
+
+/// Refuses blocks that lie in one another too deep.
+pub fn check_depth(layers: &[Layer]) -> Result<()> {
+    match depth(layers) {
+        0..=DEEPEST => Ok(()),
+        _ => Err(Error::Argument(format!("residual blocks lie in one another more than {DEEPEST} deep"))),
     }
 }
 

@@ -35,17 +35,15 @@ impl Normalization {
         Normalization { mean: vec![0.0; channels as usize], std: vec![1.0; channels as usize] }
     }
 
-    /// Float32 `(x/255 - mean) / std` of uint8 images (N, C, H, W).
+    /// Float32 `(x/255 - mean) / std` of uint8 images (N, C, H, W), rounded as torchvision's ToTensor and Normalize
+    /// round: what follows must start from the very same numbers to end at the same losses.
     pub fn apply(&self, images: &Tensor) -> Result<Tensor> {
-        let per_channel = |values: Vec<f64>| -> Result<Tensor> {
-            Ok(Tensor::f_from_slice(&values)?
-                .f_to_kind(Kind::Float)?
-                .f_to_device(images.device())?
-                .f_view([1, -1, 1, 1])?)
+        let per_channel = |values: &[f64]| -> Result<Tensor> {
+            let values = Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?;
+            Ok(values.f_to_device(images.device())?.f_view([1, -1, 1, 1])?)
         };
-        let scale = per_channel(self.std.iter().map(|std| 1.0 / (255.0 * std)).collect())?;
-        let shift = per_channel(self.mean.iter().zip(&self.std).map(|(mean, std)| -mean / std).collect())?;
-        Ok(images.f_to_kind(Kind::Float)?.f_mul_(&scale)?.f_add_(&shift)?)
+        let pixels = images.f_to_kind(Kind::Float)?.f_div_scalar_(255.0)?;
+        Ok(pixels.f_sub(&per_channel(&self.mean)?)?.f_div_(&per_channel(&self.std)?)?)
     }
 }
 
@@ -182,11 +180,25 @@ impl Model {
                 )));
             }
         }
+        // Everything is brought into the model's form before anything is changed.
+        let values = self.specs.iter().zip(&self.tensors).map(|(spec, tensor)| {
+            let given = state.iter().find(|(name, _)| *name == spec.name).map(|(_, value)| value);
+            let value = given.unwrap_or(tensor).f_detach()?;
+            if value.is_sparse() {
+                return Err(Error::Argument(format!(
+                    "state dict: {} is sparse: pass it through to_dense()",
+                    spec.name
+                )));
+            }
+            if matches!(value.f_kind()?, Kind::ComplexHalf | Kind::ComplexFloat | Kind::ComplexDouble) {
+                return Err(Error::Argument(format!("state dict: {} holds complex numbers", spec.name)));
+            }
+            Ok(value.f_to_device_(tensor.device(), tensor.f_kind()?, false, true)?)
+        });
+        let values = values.collect::<Result<Vec<_>>>()?;
         tch::no_grad(|| {
-            for (spec, tensor) in self.specs.iter().zip(&mut self.tensors) {
-                if let Some((_, value)) = state.iter().find(|(name, _)| *name == spec.name) {
-                    tensor.f_copy_(value)?;
-                }
+            for (tensor, value) in self.tensors.iter_mut().zip(&values) {
+                tensor.f_copy_(value)?;
             }
             Ok(())
         })

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{serialize, SafeTensors, TensorView};
 use safetensors::Dtype;
 use tch::{Device, Kind, Tensor};
 
-use super::{Model, Network, Normalization};
+use super::{tensor_specs, Model, Network, Normalization, TensorSpec};
 use crate::error::{Error, Result};
 
 const NETWORK: &str = "everybatch.network";
@@ -68,9 +68,17 @@ impl Model {
 
     /// Reads what `save` wrote, onto the CPU.
     pub fn load(path: &Path) -> Result<Model> {
-        let format = |message: String| Error::Format { path: path.to_path_buf(), message };
         let bytes = fs::read(path).map_err(|source| Error::File { path: path.to_path_buf(), source })?;
-        let (_, header) = SafeTensors::read_metadata(&bytes)
+        Model::from_safetensors(&bytes).map_err(|error| match error {
+            Error::Format { message, .. } => Error::Format { path: path.to_path_buf(), message },
+            // What is wrong here is the file, whatever the layers or tensors in it complain of.
+            other => Error::Format { path: path.to_path_buf(), message: other.to_string() },
+        })
+    }
+
+    fn from_safetensors(bytes: &[u8]) -> Result<Model> {
+        let format = |message: String| Error::Format { path: PathBuf::new(), message };
+        let (_, header) = SafeTensors::read_metadata(bytes)
             .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let network = metadata.get(NETWORK).ok_or_else(|| {
@@ -79,13 +87,19 @@ impl Model {
                  written by Model.save. Build the network and use load_state_dict instead."
             ))
         })?;
-        let mut model = Model::initialize(Network::from_json(network)?, 0)?;
+        let network = Network::from_json(network)?;
+        let values: i64 = tensor_specs(&network.layers).iter().map(TensorSpec::numel).sum();
+        if values * 4 > bytes.len() as i64 {
+            return Err(format(format!("its layers need {values} values, more than the file holds")));
+        }
+        let mut model = Model::initialize(network, 0)?;
         if let Some(text) = metadata.get(NORMALIZATION) {
             let read: Normalization = serde_json::from_str(text)
                 .map_err(|e| format(format!("its normalisation is unreadable: {e}")))?;
             model.set_normalization(Some(Normalization::new(read.mean, read.std)?))?;
         }
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?;
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
         let state = file
             .iter()
             .map(|(name, view)| {

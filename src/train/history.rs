@@ -109,7 +109,7 @@ impl History {
 }
 
 fn rows<T: Clone>(flat: &[T], columns: usize) -> Array2<T> {
-    let rows = if columns == 0 { 0 } else { flat.len() / columns };
+    let rows = flat.len().checked_div(columns).unwrap_or_default();
     Array2::from_shape_fn((rows, columns), |(row, column)| flat[row * columns + column].clone())
 }
 

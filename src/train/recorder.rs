@@ -29,9 +29,10 @@ pub struct Recorder {
     train_used: i64,
     /// (rows, 1 + classes) float64: sum of the losses, then right predictions of each class (exact below 2^53).
     test: Tensor,
-    /// (rows, images) uint8, when predictions are kept.
+    /// (rows, images) uint8
     predictions: Tensor,
     test_steps: Vec<i64>,
+    /// Those of the last pass whose step did not diverge, or is where it did.
     last_predictions: Option<Tensor>,
 }
 
@@ -39,7 +40,6 @@ impl Recorder {
     pub fn new(labels: &Tensor, classes: i64, keep_predictions: bool) -> Result<Self> {
         let device = labels.device();
         let rows = block_size(device);
-        let kept = if keep_predictions { labels.size()[0] } else { 0 };
         let totals = Tensor::f_zeros([classes], (Kind::Int64, device))?;
         let totals = totals.f_index_add(0, labels, &labels.f_ones_like()?)?;
         Ok(Recorder {
@@ -50,7 +50,7 @@ impl Recorder {
             train: Tensor::f_zeros([rows, 2], (Kind::Double, device))?,
             train_used: 0,
             test: Tensor::f_zeros([rows, 1 + classes], (Kind::Double, device))?,
-            predictions: Tensor::f_zeros([rows, kept], (Kind::Uint8, device))?,
+            predictions: Tensor::f_zeros([rows, labels.size()[0]], (Kind::Uint8, device))?,
             test_steps: Vec::new(),
             last_predictions: None,
         })
@@ -75,11 +75,7 @@ impl Recorder {
         let loss = metrics.loss.f_view([1])?;
         let row = Tensor::f_cat(&[loss, metrics.class_correct.f_to_kind(Kind::Double)?], 0)?;
         self.test.f_get(slot)?.f_copy_(&row)?;
-        let predictions = Tensor::f_cat(&metrics.predictions, 0)?;
-        if self.keep_predictions {
-            self.predictions.f_get(slot)?.f_copy_(&predictions)?;
-        }
-        self.last_predictions = Some(predictions);
+        self.predictions.f_get(slot)?.f_copy_(&Tensor::f_cat(&metrics.predictions, 0)?)?;
         self.test_steps.push(step as i64);
         if slot + 1 == self.rows {
             self.flush()?;
@@ -110,6 +106,12 @@ impl Recorder {
         if self.keep_predictions && evaluations > 0 {
             let kept = self.predictions.f_narrow(0, 0, evaluations)?.f_flatten(0, -1)?;
             self.history.push_predictions(&Vec::<u8>::try_from(kept)?);
+        }
+        let diverged_at = self.history.diverged_at.map_or(i64::MAX, |step| step as i64);
+        let sound = self.test_steps.iter().filter(|step| **step <= diverged_at).count();
+        if sound > 0 {
+            let last = self.predictions.f_get(sound as i64 - 1)?;
+            self.last_predictions = Some(last.f_to_device_(last.device(), Kind::Uint8, false, true)?);
         }
         self.test_steps.clear();
         Ok(())

@@ -55,7 +55,8 @@ pub enum End {
     Finished,
     Interrupted,
     Stopped,
-    /// The loss of the weights after so many steps was NaN or infinite.
+    /// The loss of the weights after so many steps was NaN or infinite. On a GPU, whose history is read in blocks, the
+    /// model may have gone on for the rest of the block.
     Diverged(usize),
     /// libtorch failed on the way, by lack of memory for example.
     Failed(Error),
@@ -121,6 +122,9 @@ fn run(
     let total = per_epoch * config.epochs;
     let mut taken = 0;
     evaluate(model, evaluator, recorder, taken)?;
+    if let Some(step) = recorder.history.diverged_at {
+        return Ok(End::Diverged(step));
+    }
 
     for epoch in 0..config.epochs {
         let indices = Tensor::f_from_slice(&order.epoch(epoch))?.f_to_device(model.device())?;
@@ -141,6 +145,9 @@ fn run(
             let measured = config.evaluation_is_due(taken, total, per_epoch);
             if measured {
                 evaluate(model, evaluator, recorder, taken)?;
+                if let Some(step) = recorder.history.diverged_at {
+                    return Ok(End::Diverged(step));
+                }
             }
             match observer.after_step(&mut Step { taken, total, epoch, model, recorder })? {
                 Next::Continue => {}

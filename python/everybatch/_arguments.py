@@ -1,0 +1,119 @@
+"""Checks of single arguments: each returns the value in its plain type, or raises with the argument's name."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._draw import draw
+from everybatch.errors import ArgumentError, suggest
+
+__all__ = ["choice", "choices", "flag", "functions", "numbers", "real", "test_images", "whole"]
+
+_LARGEST = 2**63 - 1
+
+
+def whole(value: object, name: str, least: int = 1) -> int:
+    """Check a whole number from `least` on."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if number < least:
+        raise ArgumentError(f"{name} is {number}: it must be at least {least}")
+    if number > _LARGEST:
+        raise ArgumentError(f"{name} is {number}: it must be less than 2**63")
+    return number
+
+
+def real(value: object, name: str) -> float:
+    """Check a number; the core decides whether its size makes sense."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ArgumentError(f"{name} is too large a number") from None
+
+
+def numbers(value: object, name: str, count: int) -> tuple[float, ...]:
+    """Check a sequence of so many numbers."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be {count} numbers, not {value!r}")
+    values = tuple(real(entry, f"{name}[{index}]") for index, entry in enumerate(value))
+    if len(values) != count:
+        raise ArgumentError(f"{name} has {len(values)} numbers: it must have {count}")
+    return values
+
+
+def flag(value: object, name: str) -> bool:
+    """Check a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
+
+
+def choice(value: object, name: str, known: Sequence[str]) -> str:
+    """Check a name among `known`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name, not {value!r}: one of {', '.join(map(repr, known))}")
+    if value not in known:
+        raise ArgumentError(f"{name} is {value!r}: choose one of {', '.join(map(repr, known))}.{suggest(value, known)}")
+    return value
+
+
+def choices(values: object, name: str, known: Sequence[str]) -> list[str]:
+    """Check one name, or several, among `known`."""
+    if isinstance(values, str):
+        values = (values,)
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list of names, not {values!r}")
+    return [choice(value, name, known) for value in values]
+
+
+def functions(value: object, name: str) -> list[Callable[[Any], object]]:
+    """Check one function, or several."""
+    if callable(value):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a function or a list of functions, not {value!r}")
+    given = list(value)
+    for entry in given:
+        if not callable(entry):
+            raise TypeError(f"{name} must hold functions, and {entry!r} is not one")
+    return given
+
+
+def test_images(given: object, labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """Turn ``evaluate_on`` into ascending or given indices (n,) of test images; `labels` are those of all of them."""
+    everything = np.arange(len(labels), dtype=np.int64)
+    if given is None:
+        return everything
+    if isinstance(given, (float, np.floating)):
+        if not 0 < given < 1:
+            raise ArgumentError(f"evaluate_on is {given}: a share must lie between 0 and 1")
+        given = max(1, round(float(given) * len(labels)))
+    if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
+        drawn: npt.NDArray[np.int64] = everything[draw(labels, int(given), (seed, 1), "evaluate_on")]
+        return drawn
+    wanted = "evaluate_on must be a number of test images, a share of them, or a list of their indices"
+    try:
+        named = np.asarray(given)
+    except ValueError as error:
+        raise TypeError(f"{wanted} ({error})") from error
+    if named.size == 0:
+        raise ArgumentError("evaluate_on names no test image")
+    if named.ndim != 1 or named.dtype.kind not in "iu":
+        raise TypeError(f"{wanted}, not {given!r}")
+    wrong = (named < 0) | (named >= len(labels))
+    if wrong.any():
+        raise ArgumentError(f"evaluate_on names test image {named[wrong][0]}, and there are {len(labels)}")
+    if len(np.unique(named)) < len(named):
+        raise ArgumentError("evaluate_on names a test image more than once")
+    return named.astype(np.int64)

@@ -1,0 +1,112 @@
+"""The command line: `everybatch demo`, `train`, `evaluate`, `predict` and `plot`.
+
+Each command is a file here with two functions: `add` describes its arguments, `run` does the work and returns the
+exit code. Errors are raised as anywhere else in the package; only `main` turns them into a line on stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from everybatch._core import __version__
+from everybatch.cli import demo, evaluate, plot, predict, train
+from everybatch.cli._parser import Parser, add_debug
+from everybatch.errors import EverybatchError
+
+__all__ = ["main"]
+
+FAILED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two as a shell counts them: 128 plus the signal
+
+_DESCRIPTION = "Train small image classifiers, and see what every mini-batch does to the whole test set."
+_EPILOG = """\
+start here:
+  everybatch demo
+  everybatch train --network lenet5 --data mnist --out runs/lenet
+  everybatch plot runs/lenet --out pictures
+  everybatch evaluate runs/lenet --data mnist
+  everybatch predict runs/lenet seven.png
+
+exit codes: 0 all went well, 1 the loss diverged, 2 an error, 130 interrupted with Ctrl-C.
+The same from Python: import everybatch as eb; help(eb.train)"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    argv
+        The arguments after the program's name; those of this process unless given.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    notes = _Notes()
+    logger = logging.getLogger("everybatch")
+    logger.addHandler(notes)
+    try:
+        return _run(arguments)
+    except SystemExit as leave:  # --help and --version
+        return leave.code if isinstance(leave.code, int) else 0
+    except BrokenPipeError:
+        _forget_stdout()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("everybatch: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (EverybatchError, OSError, ValueError, TypeError, ImportError) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        print(f"everybatch: error: {_sentence(error)}", file=sys.stderr)
+        return FAILED
+    finally:
+        logger.removeHandler(notes)
+
+
+def _run(arguments: list[str]) -> int:
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.command is None:
+        parser.print_help()
+        return 0
+    code: int = chosen.run(chosen)
+    sys.stdout.flush()  # here, where a closed pipe is still caught
+    return code
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="everybatch", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"everybatch {__version__}")
+    add_debug(parser)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
+    for module in (demo, train, evaluate, predict, plot):
+        module.add(commands)
+    return parser
+
+
+def _sentence(error: BaseException) -> str:
+    """Return the message in one line, without the number that OSError puts before it."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _forget_stdout() -> None:
+    """Send what is still to be written to nowhere, or Python would complain when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    except (OSError, ValueError):  # stdout is not a file, as in a notebook
+        pass
+    finally:
+        os.close(nowhere)
+
+
+class _Notes(logging.Handler):
+    """Shows what the package logs, such as that the glyphs take MNIST's place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"everybatch: note: {record.getMessage()}", file=sys.stderr)

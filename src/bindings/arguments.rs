@@ -1,0 +1,86 @@
+//! Numbers from Python, with messages that a user understands.
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+
+use super::errors::ours;
+
+/// A whole number; one that is too large is a wrong argument, not an overflow.
+#[derive(Clone, Copy)]
+pub struct Whole(pub i64);
+
+impl<'py> FromPyObject<'py> for Whole {
+    fn extract_bound(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        match given.extract::<i64>() {
+            Ok(number) => Ok(Whole(number)),
+            Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => {
+                Err(ours("ArgumentError", format!("{} is too large a number", given.str()?)))
+            }
+            Err(_) => Err(PyTypeError::new_err(format!("must be a whole number, not {}", given.repr()?))),
+        }
+    }
+}
+
+/// `3` or `(3, 5)`: height and width.
+#[derive(Clone, Copy)]
+pub struct Pair(pub [i64; 2]);
+
+impl<'py> FromPyObject<'py> for Pair {
+    fn extract_bound(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let numbers = one_or_many(given, "a whole number or a pair of them")?;
+        match numbers.as_slice() {
+            [both] => Ok(Pair([*both; 2])),
+            [height, width] => Ok(Pair([*height, *width])),
+            more => {
+                Err(ours("ArgumentError", format!("{more:?} has {} numbers: give one or two", more.len())))
+            }
+        }
+    }
+}
+
+/// One number, or a list of them.
+pub struct Numbers(pub Vec<i64>);
+
+impl<'py> FromPyObject<'py> for Numbers {
+    fn extract_bound(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Ok(Numbers(one_or_many(given, "a whole number or a list of them")?))
+    }
+}
+
+fn one_or_many(given: &Bound<PyAny>, what: &str) -> PyResult<Vec<i64>> {
+    let numbers = given.extract::<Whole>().map(|number| vec![number.0]);
+    let numbers = numbers.or_else(|error| match given.extract::<Vec<Whole>>() {
+        Ok(many) => Ok(many.into_iter().map(|number| number.0).collect()),
+        Err(other) if other.is_instance_of::<PyTypeError>(given.py()) => Err(error),
+        Err(other) => Err(other),
+    });
+    match numbers {
+        Err(error) if error.is_instance_of::<PyTypeError>(given.py()) => {
+            Err(PyTypeError::new_err(format!("must be {what}, not {}", given.repr()?)))
+        }
+        other => other,
+    }
+}
+
+/// (channels, height, width)
+pub struct ImageShape(pub [i64; 3]);
+
+impl<'py> FromPyObject<'py> for ImageShape {
+    fn extract_bound(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        match one_or_many(given, "(channels, height, width)")?.as_slice() {
+            [channels, height, width] => Ok(ImageShape([*channels, *height, *width])),
+            _ => Err(ours("ArgumentError", format!("{} is not (channels, height, width)", given.repr()?))),
+        }
+    }
+}
+
+/// A seed: 0 or above.
+pub struct Seed(pub u64);
+
+impl<'py> FromPyObject<'py> for Seed {
+    fn extract_bound(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let Whole(number) = given.extract()?;
+        let seed = u64::try_from(number);
+        seed.map(Seed).map_err(|_| ours("ArgumentError", format!("seed is {number}: it must be 0 or above")))
+    }
+}

@@ -1,0 +1,79 @@
+"""What several test files share: small data, a small network, a run in a second, and real MNIST where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # before anything imports pyplot: a test machine has no screen
+# Waiting threads sleep: on a busy machine, tests with two threads would otherwise mostly wait for each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+sys.path.insert(0, str(Path(__file__).parent))  # for `import reference`
+
+import numpy as np
+import pytest
+import torch
+
+import everybatch as eb
+
+REAL_MNIST = Path(__file__).resolve().parents[2] / "shared" / "mnist"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+
+
+@pytest.fixture(scope="session")
+def glyphs() -> eb.Dataset:
+    """130 training images, so that batches of 32 end with one of two, and 60 test images; ten classes."""
+    return eb.datasets.glyphs(train=130, test=60, seed=3)
+
+
+@pytest.fixture(scope="session")
+def colour() -> eb.Dataset:
+    """The glyphs in three channels that differ."""
+    grey = eb.datasets.glyphs(train=96, test=40, seed=4)
+
+    def coloured(images: np.ndarray) -> np.ndarray:
+        return np.stack([images, 255 - images, images // 2], axis=-1)
+
+    return eb.Dataset(coloured(grey.train_images), grey.train_labels, coloured(grey.test_images), grey.test_labels)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> eb.Network:
+    """A convolutional network that trains for a step in about a millisecond."""
+    return eb.Network(
+        [
+            eb.Conv2d(1, 8, 5, stride=2, bias=False),
+            eb.BatchNorm2d(8),
+            eb.Activation("relu"),
+            eb.MaxPool2d(2),
+            eb.Flatten(),
+            eb.Linear(8 * 6 * 6, 10),
+        ],
+        name="tiny",
+    )
+
+
+@pytest.fixture
+def quick(tiny: eb.Network, glyphs: eb.Dataset) -> Callable[..., eb.Run]:
+    """`train` on the small network and data unless told otherwise: five steps an epoch, the last on two images."""
+
+    def quick(network: Any = tiny, dataset: Any = glyphs, **arguments: Any) -> eb.Run:
+        return eb.train(network, dataset, **{"batch_size": 32, "progress": False, "device": "cpu"} | arguments)
+
+    return quick
+
+
+@pytest.fixture(scope="session")
+def mnist() -> eb.Dataset:
+    if not REAL_MNIST.is_dir():
+        pytest.skip(f"real MNIST is not at hand in {REAL_MNIST}")
+    return eb.datasets.mnist(REAL_MNIST, download=False)

@@ -1,0 +1,217 @@
+"""On an NVIDIA GPU: the CPU's results within rounding, repeatable runs, whole histories, ends before the end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import everybatch as eb
+from test_parity import ADAM, both
+from test_train import assert_identical
+
+pytestmark = pytest.mark.cuda
+
+OnGpu = Callable[..., eb.Run]
+
+
+@pytest.fixture
+def gpu(tiny: eb.Network, glyphs: eb.Dataset) -> OnGpu:
+    return partial(eb.train, tiny, glyphs, batch_size=32, progress=False, device="cuda", record=("predictions",))
+
+
+@pytest.fixture(autouse=True)
+def whole_float32() -> Any:
+    """Convolutions and matrix products without TF32, which keeps only 10 bits of each factor."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_auto_takes_the_gpu(tiny: eb.Network, glyphs: eb.Dataset) -> None:
+    run = eb.train(tiny, glyphs, progress=False)
+    assert run.config["training"]["device"] == "cuda:0"
+    assert run.config["hardware"]["name"] == torch.cuda.get_device_name(0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"optimizer": "sgd", "lr": 0.02},
+        {"optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "nesterov": True},
+        {"optimizer": "adam"},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+    ],
+)
+def test_losses_are_the_cpus(gpu: OnGpu, arguments: dict[str, Any]) -> None:
+    there, here = gpu(**arguments), gpu(**arguments, device="cpu")
+    np.testing.assert_allclose(there.train_loss, here.train_loss, rtol=1e-3)
+    np.testing.assert_allclose(there.test_loss, here.test_loss, rtol=1e-3)
+    np.testing.assert_array_equal(there.eval_step, here.eval_step)
+    np.testing.assert_array_equal(there.batch_indices(3), here.batch_indices(3))
+
+
+def test_the_reference_resnet_starts_as_on_the_cpu() -> None:
+    # Only the start: what differs in the last bits differs by percents some steps later.
+    data = eb.datasets.glyphs(train=120, test=300)
+    arguments = {"batch_size": 60, "progress": False}
+    there, here = (eb.train(eb.networks.resnet(), data, device=d, **arguments) for d in ("cuda", "cpu"))
+    np.testing.assert_allclose(there.train_loss[:2], here.train_loss[:2], rtol=1e-3)
+    np.testing.assert_allclose(there.test_loss[:2], here.test_loss[:2], rtol=1e-3)
+
+
+def test_two_runs_with_one_seed_are_identical(gpu: OnGpu) -> None:
+    assert_identical(gpu(epochs=3, seed=4), gpu(epochs=3, seed=4))
+    assert not np.array_equal(gpu(seed=4).train_loss, gpu(seed=5).train_loss)
+
+
+def test_dropout_is_repeatable_and_torchs_generators_are_left_alone(gpu: OnGpu, glyphs: eb.Dataset) -> None:
+    network = eb.Network([eb.Flatten(), eb.Dropout(0.5), eb.Linear(784, 10)])
+    train = partial(eb.train, network, glyphs, batch_size=32, progress=False, device="cuda", record="predictions")
+    before = torch.get_rng_state(), torch.cuda.get_rng_state()
+    assert_identical(train(seed=1), train(seed=1))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(torch.cuda.get_rng_state(), before[1])
+
+
+@pytest.mark.parametrize("epochs", [12, 13, 26])  # 60, 65, 130 steps: within, beyond and twice beyond a block of 64
+def test_the_history_is_complete_across_blocks(gpu: OnGpu, glyphs: eb.Dataset, epochs: int) -> None:
+    run = gpu(epochs=epochs)
+    steps = 5 * epochs
+    assert run.steps == steps
+    assert run.eval_step.tolist() == list(range(steps + 1))
+    for name in (
+        "train_loss",
+        "train_accuracy",
+        "test_loss",
+        "test_accuracy",
+        "train_seconds",
+        "eval_seconds",
+    ):
+        assert np.isfinite(getattr(run, name)).all(), name
+    right = run.predictions == glyphs.test_labels
+    np.testing.assert_array_equal(run.test_accuracy, right.mean(axis=1).astype(np.float32))
+    by_class = [right[:, glyphs.test_labels == c].mean(axis=1) for c in range(10)]
+    np.testing.assert_array_equal(run.class_accuracy, np.stack(by_class, axis=1).astype(np.float32))
+    np.testing.assert_array_equal(run.confusion.sum(axis=1), np.bincount(glyphs.test_labels, minlength=10))
+    assert run.confusion.diagonal().sum() == right[-1].sum()
+    sparse = gpu(epochs=epochs, evaluate_every=7)
+    np.testing.assert_array_equal(sparse.train_loss, run.train_loss)
+    np.testing.assert_array_equal(sparse.test_loss, run.test_loss[sparse.eval_step])
+
+
+def test_the_model_comes_back_to_the_cpu(gpu: OnGpu, glyphs: eb.Dataset) -> None:
+    run = gpu(epochs=4)
+    assert {tensor.device.type for tensor in run.model.state_dict().values()} == {"cpu"}
+    measured = run.model.evaluate(glyphs)
+    assert measured.loss == pytest.approx(run.test_loss[-1], rel=1e-3)
+    assert measured.accuracy == pytest.approx(run.final_accuracy, abs=2 / 60)  # an image or two on the border
+
+
+def test_callbacks_see_every_step_and_may_take_the_weights(gpu: OnGpu) -> None:
+    seen: list[tuple[int, float, float]] = []
+    models: list[eb.Model] = []
+
+    def look(step: eb.Step) -> None:
+        seen.append((step.step, step.train_loss, step.test_loss))
+        if step.step in (1, 70):
+            models.append(step.model())
+
+    run, alone = gpu(epochs=14, callbacks=look), gpu(epochs=14)
+    assert [step for step, *_ in seen] == list(range(1, 71))
+    np.testing.assert_array_equal([loss for _, loss, _ in seen], run.train_loss)
+    np.testing.assert_array_equal([loss for *_, loss in seen], run.test_loss[1:])
+    assert_identical(run, alone)
+    last, end = models[1].state_dict(), run.model.state_dict()
+    assert all(torch.equal(last[name], end[name]) for name in end)
+    assert not torch.equal(models[0].state_dict()["0.weight"], end["0.weight"])
+
+
+def test_a_callback_may_stop_or_fail(gpu: OnGpu) -> None:
+    def at_70(error: Exception) -> Callable[[eb.Step], None]:
+        def end(step: eb.Step) -> None:
+            if step.step == 70:
+                raise error
+
+        return end
+
+    run = gpu(epochs=20, callbacks=at_70(eb.StopTraining()), evaluate_every="epoch")
+    assert (run.state, run.steps, run.eval_step[-1]) == ("stopped", 70, 70)
+    with pytest.raises(KeyError) as caught:
+        gpu(epochs=20, callbacks=at_70(KeyError("mine")))
+    assert caught.value.run.steps == 70  # type: ignore[attr-defined]
+    assert len(caught.value.run.eval_step) == 71  # type: ignore[attr-defined]
+
+
+def test_divergence_ends_the_history_where_it_happened(gpu: OnGpu) -> None:
+    # The device is ahead of the host: what it did after the loss broke must not be seen.
+    with pytest.warns(RuntimeWarning, match="NaN or infinite"):
+        run = gpu(optimizer="sgd", lr=1e30, epochs=30)
+    step = run.diverged_at
+    assert step is not None
+    assert run.steps in (step, step + 1)
+    assert np.isfinite(run.train_loss[:step]).all()
+    assert run.eval_step[-1] <= step
+    right = run.confusion.diagonal() / run.confusion.sum(axis=1)
+    np.testing.assert_array_equal(run.class_accuracy[-1], right.astype(np.float32))
+    assert run.predictions.shape == (len(run.eval_step), 60)
+    assert len(run.train_seconds) == run.steps
+
+
+def test_ctrl_c_returns_the_run_so_far() -> None:
+    code = """
+        import everybatch as eb
+        data = eb.datasets.glyphs(train=6000, test=1000)
+        network = eb.Network([eb.Conv2d(1, 8, 5, stride=2), eb.Flatten(), eb.Linear(1152, 10)])
+        eb.train(network, data, epochs=1, progress=False, device="cuda")
+        print("ready", flush=True)
+        run = eb.train(network, data, epochs=10**6, batch_size=20, progress=False, device="cuda")
+        assert run.interrupted
+        assert len(run.eval_step) in (run.steps, run.steps + 1) and len(run.train_seconds) == run.steps
+        print(run)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1)  # past the start of the second run
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "interrupted" in output
+
+
+def test_bfloat16(gpu: OnGpu) -> None:
+    run, exact = gpu(precision="bfloat16"), gpu()
+    np.testing.assert_allclose(run.train_loss, exact.train_loss, rtol=0.05)
+    np.testing.assert_allclose(run.test_loss, exact.test_loss, rtol=0.05)
+    assert not np.array_equal(run.train_loss, exact.train_loss)
+
+
+def test_lenet5_starts_as_plain_pytorch_on_the_cpu() -> None:
+    import reference
+
+    data = eb.datasets.glyphs(train=180, test=100)
+    model = eb.networks.lenet5().initialize(seed=1)
+    run = eb.train(model, data, seed=7, batch_size=60, progress=False, device="cuda")
+    _, plain = both(eb.networks.lenet5(), reference.lenet5(), data, ADAM, batch_size=60)
+    np.testing.assert_allclose(run.train_loss, plain.train, rtol=1e-3)
+
+
+def test_a_device_that_is_not_there(gpu: OnGpu) -> None:
+    with pytest.raises(eb.errors.DeviceError, match="99"):
+        gpu(device="cuda:99")

@@ -1,0 +1,290 @@
+"""Models: predictions, the state dict that shares memory, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import everybatch as eb
+import reference
+from everybatch.errors import ArgumentError, DataError, FileFormatError, ShapeError
+
+
+@pytest.fixture
+def model(tiny: eb.Network, glyphs: eb.Dataset) -> eb.Model:
+    return tiny.initialize(seed=2, mean=glyphs.mean, std=glyphs.std)
+
+
+# ---- predictions ---------------------------------------------------------------------------------
+
+
+def test_types_and_shapes(model: eb.Model, glyphs: eb.Dataset) -> None:
+    images = glyphs.test_images
+    logits, shares, classes = model.logits(images), model.predict_proba(images), model.predict(images)
+    assert (logits.shape, logits.dtype) == ((60, 10), np.float32)
+    assert (shares.shape, shares.dtype) == ((60, 10), np.float32)
+    assert (classes.shape, classes.dtype) == ((60,), np.int64)
+    np.testing.assert_array_equal(classes, logits.argmax(axis=1))
+    exponentials = np.exp(logits.astype(np.float64))
+    np.testing.assert_allclose(shares, exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_images_may_be_tensors_lists_and_floats(model: eb.Model, glyphs: eb.Dataset) -> None:
+    images = glyphs.test_images[:5]
+    expected = model.logits(images)
+    for same in (
+        torch.tensor(images),
+        images[..., np.newaxis],
+        images.tolist(),
+        images.astype(np.int64),
+        images / 255.0,  # floats are in [0, 1]
+        np.asfortranarray(images),
+    ):
+        np.testing.assert_array_equal(model.logits(same), expected)
+
+
+def test_any_number_of_images(model: eb.Model) -> None:
+    images = eb.datasets.glyphs(train=1, test=600, seed=9).test_images
+    whole = model.logits(images)
+    for count in (1, 2, 249, 250, 251, 500):
+        np.testing.assert_allclose(model.logits(images[:count]), whole[:count], rtol=1e-4, atol=1e-5)
+
+
+def test_evaluate_agrees_with_numpy(model: eb.Model, glyphs: eb.Dataset) -> None:
+    images, labels = glyphs.test_images, glyphs.test_labels
+    measured = model.evaluate(glyphs)
+    logits, classes = model.logits(images).astype(np.float64), model.predict(images)
+    # Mean cross-entropy: log of the sum of exponentials, less the label's logit.
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    assert measured.loss == pytest.approx(losses.mean(), rel=1e-6)
+    assert measured.accuracy == np.mean(classes == labels)
+    confusion = np.zeros((10, 10), np.int64)
+    np.add.at(confusion, (labels, classes), 1)
+    np.testing.assert_array_equal(measured.confusion, confusion)
+    np.testing.assert_array_equal(
+        measured.class_accuracy, (confusion.diagonal() / confusion.sum(axis=1)).astype(np.float32)
+    )
+    same = model.evaluate(images, labels)
+    assert (same.loss, same.accuracy) == (measured.loss, measured.accuracy)
+    assert "accuracy" in repr(measured)
+
+
+def test_a_class_without_images_has_no_accuracy(model: eb.Model, glyphs: eb.Dataset) -> None:
+    ones = glyphs.test_labels == 1
+    measured = model.evaluate(glyphs.test_images[ones], glyphs.test_labels[ones])
+    assert np.isnan(measured.class_accuracy).tolist() == [label != 1 for label in range(10)]
+    assert measured.class_accuracy[1] == pytest.approx(measured.accuracy)
+
+
+def test_without_normalisation_pixels_are_in_0_to_1(tiny: eb.Network, glyphs: eb.Dataset) -> None:
+    plain, told = tiny.initialize(0), tiny.initialize(0, mean=[0.0], std=[1.0])
+    assert (plain.mean, plain.std) == (None, None)
+    assert (told.mean, told.std) == ([0.0], [1.0])
+    np.testing.assert_array_equal(plain.logits(glyphs.test_images), told.logits(glyphs.test_images))
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "match"),
+    [
+        (np.zeros((2, 28, 28, 3), np.uint8), ShapeError, r"0 \(Conv2d\).*\(3, 28, 28\)"),
+        (np.zeros((2, 4, 28), np.uint8), ShapeError, r"0 \(Conv2d\).*5 pixels in height"),
+        (np.zeros((28, 28), np.uint8), ShapeError, r"\(28, 28\)"),
+        (np.zeros((0, 28, 28), np.uint8), DataError, "empty"),
+        (np.full((2, 28, 28), np.nan), DataError, "NaN"),
+        (np.full((2, 28, 28), 300), DataError, "300"),
+        (np.full((2, 28, 28), "a"), TypeError, "numbers"),
+        (None, TypeError, "numbers"),
+    ],
+)
+def test_images_that_do_not_fit(model: eb.Model, images: Any, error: type[Exception], match: str) -> None:
+    for method in (model.predict, model.predict_proba, model.logits):
+        with pytest.raises(error, match=match):
+            method(images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "match"),
+    [
+        ([0], DataError, "2 images and 1 label"),
+        ([0, 10], DataError, "label 10 of image 1"),
+        ([0, -1], DataError, "-1"),
+        (None, TypeError, "labels"),
+        (["a", "b"], TypeError, "numbers"),
+    ],
+)
+def test_labels_that_do_not_fit(model: eb.Model, labels: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        model.evaluate(np.zeros((2, 28, 28), np.uint8), labels)
+
+
+# ---- the state dict ------------------------------------------------------------------------------
+
+
+def test_names_and_types_are_pytorchs() -> None:
+    for network, module in (
+        (eb.networks.lenet5(), reference.lenet5()),
+        (eb.networks.resnet(stages=(4, 8)), reference.resnet((4, 8))),
+    ):
+        state, expected = network.initialize(0).state_dict(), module.state_dict()
+        assert list(state) == list(expected)
+        for name, tensor in state.items():
+            assert tensor.shape == expected[name].shape, name
+            assert tensor.dtype == expected[name].dtype, name
+            assert not tensor.requires_grad, name
+        module.load_state_dict(state)
+
+
+def test_it_shares_memory_with_the_model(model: eb.Model, glyphs: eb.Dataset) -> None:
+    before = model.logits(glyphs.test_images)
+    model.state_dict()["5.bias"][3] += 100.0
+    after = model.logits(glyphs.test_images)
+    np.testing.assert_allclose(after[:, 3], before[:, 3] + 100, rtol=1e-5)
+    np.testing.assert_array_equal(np.delete(after, 3, axis=1), np.delete(before, 3, axis=1))
+    assert (model.predict(glyphs.test_images) == 3).all()
+
+
+def test_tensors_outlive_the_model(tiny: eb.Network) -> None:
+    state = tiny.initialize(0).state_dict()
+    assert torch.equal(state["0.weight"], tiny.initialize(0).state_dict()["0.weight"])
+
+
+def test_a_copy_has_weights_of_its_own(model: eb.Model) -> None:
+    copied = model.copy()
+    model.state_dict()["5.bias"].zero_()
+    assert copied.state_dict()["5.bias"].abs().max() > 0
+    assert (copied.network, copied.mean, copied.std) == (model.network, model.mean, model.std)
+
+
+def test_load_state_dict_copies_values(model: eb.Model, tiny: eb.Network, glyphs: eb.Dataset) -> None:
+    other = tiny.initialize(seed=3, mean=glyphs.mean, std=glyphs.std)
+    model.load_state_dict(other.state_dict())
+    np.testing.assert_array_equal(model.logits(glyphs.test_images), other.logits(glyphs.test_images))
+    other.state_dict()["5.bias"].fill_(7)
+    assert not (model.state_dict()["5.bias"] == 7).any()
+
+
+def test_pytorchs_own_state_dict_fits(glyphs: eb.Dataset) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        module = reference.lenet5().eval()
+    model = eb.networks.lenet5().initialize(0, mean=glyphs.mean, std=glyphs.std)
+    model.load_state_dict(module.state_dict())
+    with torch.no_grad():
+        expected = module(reference.pixels(glyphs.test_images, glyphs.mean, glyphs.std)).numpy()
+    np.testing.assert_allclose(model.logits(glyphs.test_images), expected, rtol=1e-4, atol=1e-5)
+    for name, parameter in model.state_dict().items():
+        assert torch.equal(parameter, module.state_dict()[name]), name
+    model.load_state_dict(dict(module.named_parameters()) | dict(module.named_buffers()))  # that need gradients, too
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        (lambda state: state.pop("5.bias"), ArgumentError, r"tiny.*Missing: 5\.bias"),
+        (lambda state: state.update(extra=torch.zeros(1)), ArgumentError, "Unexpected: extra"),
+        (lambda state: state.update({"5.bias": torch.zeros(11)}), ShapeError, r"5\.bias.*\(11,\).*\(10,\)"),
+        (lambda state: state.update({"5.bias": torch.zeros(10, 1)}), ShapeError, r"\(10, 1\)"),
+        (lambda state: state.update({"5.bias": np.zeros(10)}), TypeError, r"5\.bias.*ndarray"),
+        (lambda state: state.update({3: torch.zeros(1)}), TypeError, "state dict"),
+        (lambda state: state.clear(), ArgumentError, "Missing"),
+        (lambda state: state.update({"5.bias": torch.zeros(10, device="meta")}), Exception, "meta"),
+    ],
+)
+def test_a_state_dict_that_does_not_fit_changes_nothing(
+    model: eb.Model, change: Any, error: type[Exception], match: str
+) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    given = {name: torch.ones_like(tensor) for name, tensor in before.items()}
+    change(given)
+    with pytest.raises(error, match=match):
+        model.load_state_dict(given)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.parametrize("given", [3, None, [("5.bias", torch.zeros(10))], "weights.pt"])
+def test_a_state_dict_is_a_dict(model: eb.Model, given: Any) -> None:
+    with pytest.raises(TypeError, match=r"state.dict"):
+        model.load_state_dict(given)
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def test_a_file_brings_everything_back(tmp_path: Path, quick: Any, glyphs: eb.Dataset) -> None:
+    model = quick().model  # trained: batch norm's statistics and counters have moved
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    model.save(str(path))  # again, over itself
+    back = eb.Model.load(str(path))
+    assert (back.network, back.mean, back.std) == (model.network, model.mean, model.std)
+    for name, tensor in model.state_dict().items():
+        other = back.state_dict()[name]
+        assert (other.dtype, other.shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(other, tensor), name
+    assert back.state_dict()["1.num_batches_tracked"].item() == 5
+    np.testing.assert_array_equal(back.logits(glyphs.test_images), model.logits(glyphs.test_images))
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_untrained_model_comes_back_without_normalisation(tmp_path: Path, tiny: eb.Network) -> None:
+    tiny.initialize(1).save(tmp_path / "model")
+    assert eb.Model.load(tmp_path / "model").mean is None
+
+
+@pytest.mark.parametrize("keep", [0, 7, 8, 200, -1])
+def test_a_truncated_file_is_refused(tmp_path: Path, model: eb.Model, keep: int) -> None:
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(FileFormatError, match=r"model\.safetensors"):
+        eb.Model.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'everybatch.network"', b'everybatch.netwerk"'),  # a safetensors file of somebody else
+        (b'out_features\\":10', b'out_features\\":12'),  # a network that its tensors do not fit
+        (b'out_features\\":10', b'out_features\\":-1'),  # one that cannot be
+        (b'"5.bias"', b'"6.bias"'),
+    ],
+)
+def test_a_file_at_odds_with_itself_is_refused(tmp_path: Path, model: eb.Model, old: bytes, new: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    content = path.read_bytes()
+    assert old in content
+    assert len(old) == len(new)
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(FileFormatError, match=r"model\.safetensors"):
+        eb.Model.load(path)
+
+
+def test_files_that_are_not_there_or_cannot_be(tmp_path: Path, model: eb.Model) -> None:
+    with pytest.raises(FileNotFoundError, match="missing"):
+        eb.Model.load(tmp_path / "missing")
+    with pytest.raises(IsADirectoryError):
+        eb.Model.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        model.save(tmp_path / "missing" / "model")
+    with pytest.raises(IsADirectoryError):
+        model.save(tmp_path)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(NotADirectoryError):
+        model.save(tmp_path / "file" / "model")
+    with pytest.raises(OSError, match="file name"):
+        model.save("")
+    with pytest.raises(TypeError):
+        model.save(None)  # type: ignore[arg-type]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_model_is_made_by_a_network(model: eb.Model) -> None:
+    with pytest.raises(TypeError):
+        eb.Model()
+    assert "tiny" in repr(model)
