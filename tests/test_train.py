@@ -591,7 +591,7 @@ def test_divergence_is_reported_where_it_happened(quick: Quick, every: int | str
 def test_divergence_before_the_first_step(quick: Quick, tiny: eb.Network) -> None:
     model = tiny.initialize(0)
     model.state_dict()["5.bias"].fill_(float("nan"))
-    with pytest.warns(RuntimeWarning, match="after 0 steps"):
+    with pytest.warns(RuntimeWarning, match="after 0 of 5 steps"):
         run = quick(model)
     assert run.diverged_at == 0
     assert run.eval_step.tolist() == [0]

@@ -321,7 +321,7 @@ def Residual(body: Sequence[Layer], shortcut: Sequence[Layer] = (), activation: 
 
 def resnet(
     *,
-    stages: list[int],
+    stages: int | Sequence[int],
     blocks: int | Sequence[int],
     stem_channels: int | None,
     stem_kernel_size: int,

@@ -12,7 +12,7 @@ __all__ = ["lenet5", "resnet"]
 
 def resnet(
     *,
-    stages: Sequence[int] = (64, 128, 256),
+    stages: int | Sequence[int] = (64, 128, 256),
     blocks: int | Sequence[int] = 2,
     stem_channels: int | None = None,
     stem_kernel_size: int = 7,
@@ -35,7 +35,7 @@ def resnet(
     Parameters
     ----------
     stages
-        Channels of each stage. A stage that is wider than the one before it starts with stride 2.
+        Channels of each stage (a list), or of the only one. A stage that is wider than the one before it starts with stride 2.
     blocks
         Blocks of each stage, or one number for all. A block is two convolutions with batch norm.
     stem_channels
@@ -69,7 +69,7 @@ def resnet(
         The images are too small; the message names the layer.
     """
     return _core.resnet(
-        stages=list(stages),
+        stages=stages,
         blocks=blocks,
         stem_channels=stem_channels,
         stem_kernel_size=stem_kernel_size,

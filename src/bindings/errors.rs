@@ -1,8 +1,6 @@
 //! The one place where the core's errors become Python exceptions.
 
-use std::io::ErrorKind;
-
-use pyo3::exceptions::{PyFileNotFoundError, PyIsADirectoryError, PyOSError, PyPermissionError};
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
 use crate::error::Error;
@@ -17,11 +15,14 @@ impl From<Error> for PyErr {
             Error::Format { .. } => ours("FileFormatError", text),
             Error::Device(_) => ours("DeviceError", text),
             Error::Torch(_) | Error::Shim { .. } => ours("InternalError", text),
-            Error::File { source, .. } => match source.kind() {
-                ErrorKind::NotFound => PyFileNotFoundError::new_err(text),
-                ErrorKind::PermissionDenied => PyPermissionError::new_err(text),
-                ErrorKind::IsADirectory => PyIsADirectoryError::new_err(text),
-                _ => PyOSError::new_err(text),
+            // With a number, a text and a path Python itself picks FileNotFoundError, PermissionError and their kin.
+            Error::File { path, source } => match source.raw_os_error() {
+                Some(number) => {
+                    let text = source.to_string();
+                    let text = text.split(" (os error").next().unwrap_or(&text).to_string();
+                    PyOSError::new_err((number, text, path.clone().into_os_string()))
+                }
+                None => PyOSError::new_err(text),
             },
         }
     }

@@ -140,11 +140,16 @@ impl PyModel {
         let items = state_dict.call_method0("items").map_err(|_| {
             let kind = state_dict.get_type().name().map(|name| name.to_string()).unwrap_or_default();
             pyo3::exceptions::PyTypeError::new_err(format!(
-                "a state dict maps names to tensors, and this is a {kind}"
+                "state_dict must map names to tensors, and is a {kind}"
             ))
         })?;
         for item in items.try_iter()? {
-            let (name, value): (String, Bound<PyAny>) = item?.extract()?;
+            let (name, value): (Bound<PyAny>, Bound<PyAny>) = item?.extract()?;
+            let name: String = name.extract().map_err(|_| {
+                pyo3::exceptions::PyTypeError::new_err(format!(
+                    "state dict: names must be text, and {name} is not"
+                ))
+            })?;
             let tensor: PyTensor = value.extract().map_err(|_| {
                 let kind = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
                 pyo3::exceptions::PyTypeError::new_err(format!(

@@ -14,7 +14,7 @@ use crate::network::Model;
 use crate::train::{Next, Observer, Step};
 
 /// How often at most the Python lock is taken to look for Ctrl-C and to move the progress bar.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(10);
 
 pub struct PyObserver {
     /// Called now and then with (steps taken, train_loss, test_loss, test_accuracy).

@@ -11,7 +11,7 @@ use crate::network::{
     Residual,
 };
 
-/// A network frozen for inference. It holds copies of the weights: training on does not change it.
+/// A network compiled for inference with its weights of the moment; good until they change, for linear layers share them.
 pub struct Plan {
     ops: Vec<Op>,
     kind: Kind,
@@ -200,7 +200,7 @@ impl Op {
             }
             Op::Affine { scale, shift } => x.f_mul(scale)?.f_add(shift)?,
             Op::Activation(function) => function.forward(x)?,
-            Op::MaxPool(pool) => max_pool(x, pool)?,
+            Op::MaxPool(pool) => pooled_maximum(x, pool)?,
             Op::AvgPool(pool) => avg_pool(x, pool)?,
             Op::GlobalAvgPool => global_avg_pool(x)?,
             Op::GlobalMaxPool => x.f_amax([2i64, 3].as_slice(), false)?,
@@ -242,9 +242,124 @@ fn convolve(
     apply(remaining, convolution(x, weight, bias, conv, epilogue)?)
 }
 
+/// Max pooling. libtorch's kernel also finds where each maximum was, which inference has no use for: small windows that
+/// do not overlap are faster as maxima of shifted views (2×2 on 6×28×28: 0.33 instead of 3.1 ms for 250 images).
+fn pooled_maximum(x: &Tensor, pool: &Pool2d) -> Result<Tensor> {
+    let small = pool.kernel_size.iter().all(|size| *size <= 2);
+    if x.device() != Device::Cpu || !small || pool.stride != pool.kernel_size || pool.padding != [0, 0] {
+        return max_pool(x, pool);
+    }
+    let mut x = x.shallow_clone();
+    for (axis, size) in [(2, pool.kernel_size[0]), (3, pool.kernel_size[1])] {
+        if size == 2 {
+            let end = x.size()[axis as usize] / 2 * 2; // a last odd line has no partner
+            x = x.f_slice(axis, 0, end, 2)?.f_maximum(&x.f_slice(axis, 1, end, 2)?)?;
+        }
+    }
+    Ok(x)
+}
+
 fn apply(activation: Option<Activation>, x: Tensor) -> Result<Tensor> {
     match activation {
         Some(function) => function.forward(&x),
         None => Ok(x),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{builders, forward, Dropout, Linear, Network};
+
+    /// The network in evaluation mode, layer by layer and with no fusing.
+    fn unfused(layers: &[Layer], tensors: &mut std::slice::Iter<Tensor>, x: &Tensor) -> Tensor {
+        layers.iter().fold(x.shallow_clone(), |x, layer| match layer {
+            Layer::BatchNorm2d(norm) => {
+                let [weight, bias, mean, var] = std::array::from_fn(|_| tensors.next().unwrap());
+                let _ = tensors.next();
+                let (w, b, m, v) = (Some(weight), Some(bias), Some(mean), Some(var));
+                x.batch_norm(w, b, m, v, false, norm.momentum, norm.eps, false)
+            }
+            Layer::Residual(block) => {
+                let sum = unfused(&block.body, tensors, &x) + unfused(&block.shortcut, tensors, &x);
+                block.activation.map_or(sum.shallow_clone(), |activation| activation.forward(&sum).unwrap())
+            }
+            Layer::Dropout(_) | Layer::Dropout2d(_) => x,
+            simple => {
+                let own = crate::network::tensor_specs(std::slice::from_ref(simple)).len();
+                let own: Vec<Tensor> = tensors.by_ref().take(own).map(Tensor::shallow_clone).collect();
+                forward(std::slice::from_ref(simple), &own, &x, Precision::Float32).unwrap()
+            }
+        })
+    }
+
+    fn trained(network: Network) -> Model {
+        let model = Model::initialize(network, 5).unwrap();
+        tch::no_grad(|| {
+            for (spec, tensor) in model.specs.iter().zip(&model.tensors) {
+                // Statistics and scales as they may be after training, none of them 0 or 1.
+                if spec.name.ends_with("running_var")
+                    || (spec.name.ends_with("weight") && spec.shape.len() == 1)
+                {
+                    let _ = tensor.shallow_clone().uniform_(0.5, 2.0);
+                } else if spec.shape.len() == 1 {
+                    let _ = tensor.shallow_clone().uniform_(-0.5, 0.5);
+                }
+            }
+        });
+        model
+    }
+
+    fn assert_equal_to_unfused(network: Network) {
+        let [channels, height, width] = network.input_shape;
+        let model = trained(network);
+        let x = Tensor::randn([7, channels, height, width], (Kind::Float, Device::Cpu));
+        let expected = tch::no_grad(|| unfused(&model.network.layers, &mut model.tensors.iter(), &x));
+        let plan = Plan::compile(&model, Precision::Float32, [7, channels, height, width]).unwrap();
+        let logits = plan.run(&channels_last(&x).unwrap()).unwrap();
+        let gap =
+            (&logits - &expected).abs().max().double_value(&[]) / expected.abs().max().double_value(&[]);
+        assert!(gap < 1e-5, "{}: {gap}", model.network.name);
+    }
+
+    #[test]
+    fn the_plan_equals_the_unfused_network() {
+        assert_equal_to_unfused(builders::lenet5(&builders::Lenet5::default()).unwrap());
+        assert_equal_to_unfused(builders::resnet(&builders::Resnet::default()).unwrap());
+        let mixed = builders::Resnet {
+            activation: vec![
+                Activation::Softplus,
+                Activation::LeakyRelu { negative_slope: 0.2 },
+                Activation::Gelu,
+            ],
+            shortcut: builders::Shortcut::ProjectionBatchNorm,
+            last_pool: builders::Pool::Avg,
+            dropout: 0.3,
+            ..builders::Resnet::default()
+        };
+        assert_equal_to_unfused(builders::resnet(&mixed).unwrap());
+    }
+
+    #[test]
+    fn layers_without_a_fused_form_run_too() {
+        let block = Residual {
+            body: vec![Layer::Activation(Activation::Silu), Layer::BatchNorm2d(BatchNorm2d::new(6))],
+            shortcut: vec![],
+            activation: None,
+        };
+        let layers = vec![
+            Layer::BatchNorm2d(BatchNorm2d::new(3)),
+            Layer::Conv2d(Conv2d { groups: 3, dilation: [2, 1], ..Conv2d::new(3, 6, 3).bias(true) }),
+            Layer::Activation(Activation::Tanh),
+            Layer::BatchNorm2d(BatchNorm2d::new(6)),
+            Layer::Residual(block),
+            Layer::MaxPool2d(Pool2d { kernel_size: [2, 1], stride: [2, 1], padding: [0, 0] }),
+            Layer::AvgPool2d(Pool2d::new(3, 2, 1)),
+            Layer::Dropout2d(Dropout { p: 0.5 }),
+            Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
+            Layer::Flatten,
+            Layer::Linear(Linear { bias: false, ..Linear::new(6 * 2 * 4, 5) }),
+        ];
+        assert_equal_to_unfused(Network::new("mixed", [3, 21, 19], layers).unwrap());
     }
 }

@@ -13,9 +13,10 @@ import traceback
 from collections.abc import Sequence
 
 from everybatch._core import __version__
-from everybatch.cli import demo, evaluate, plot, predict, train
 from everybatch.cli._parser import Parser, add_debug
 from everybatch.errors import EverybatchError
+
+from . import demo, evaluate, plot, predict, train
 
 __all__ = ["main"]
 
@@ -48,8 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger.addHandler(notes)
     try:
         return _run(arguments)
-    except SystemExit as leave:  # --help and --version
-        return leave.code if isinstance(leave.code, int) else 0
     except BrokenPipeError:
         _forget_stdout()
         return BROKEN_PIPE
@@ -67,11 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     parser = _parser()
-    chosen = parser.parse_args(arguments)
-    if chosen.command is None:
-        parser.print_help()
-        return 0
-    code: int = chosen.run(chosen)
+    code = 0
+    try:
+        chosen = parser.parse_args(arguments)
+        if chosen.command is None:
+            parser.print_help()
+        else:
+            code = chosen.run(chosen)
+    except SystemExit as leave:  # --help and --version
+        code = leave.code if isinstance(leave.code, int) else 0
     sys.stdout.flush()  # here, where a closed pipe is still caught
     return code
 

@@ -54,7 +54,14 @@ def add_limits(parser: Parser, *, train: bool = True) -> None:
     )
 
 
-def open_data(args: Namespace, name: str, input_shape: tuple[int, int, int] | None = None, seed: int = 0) -> Dataset:
+def open_data(
+    args: Namespace,
+    name: str,
+    input_shape: tuple[int, int, int] | None = None,
+    *,
+    seed: int = 0,
+    test_only: bool = False,
+) -> Dataset:
     """Open the data set that `name` stands for, cut down as `args` say.
 
     Parameters
@@ -67,9 +74,13 @@ def open_data(args: Namespace, name: str, input_shape: tuple[int, int, int] | No
         (channels, height, width) that the pictures of a folder are brought to; --image-size goes before it.
     seed
         Of the images that are drawn.
+    test_only
+        Whether the training images do not matter.
     """
-    train, test = getattr(args, "train_images", None), args.test_images
+    train, test = getattr(args, "train_images", None), getattr(args, "test_images", None)
     if name == "glyphs":  # drawn to measure
+        if test_only:
+            train = 100
         return datasets.glyphs(60_000 if train is None else train, 10_000 if test is None else test)
     if name in NAMES:
         data: Dataset = getattr(datasets, name)(download=not args.no_download)
@@ -78,11 +89,12 @@ def open_data(args: Namespace, name: str, input_shape: tuple[int, int, int] | No
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
 
 
-def describe(data: Dataset) -> str:
+def describe(data: Dataset, *, test_only: bool = False) -> str:
     """Return one line that tells what the data are and where they came from."""
     shape = "x".join(str(n) for n in data.image_shape)
+    train = "" if test_only else f"{len(data.train_labels):,} training and "
     return (
-        f"{data.name}, {len(data.train_labels):,} training and {len(data.test_labels):,} test images of {shape}, "
+        f"{data.name}, {train}{len(data.test_labels):,} test images of {shape}, "
         f"{data.num_classes} classes ({data.source})"
     )
 

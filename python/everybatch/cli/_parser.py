@@ -30,8 +30,9 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         chosen, rest = self.parse_known_args(args, namespace)
         if rest:
-            known = getattr(chosen, "options", ())
-            self.error(f"unknown argument {rest[0]!r}.{suggest(rest[0].partition('=')[0], known)}")
+            parser: Parser = getattr(chosen, "parser", self)  # the command's own
+            hint = suggest(rest[0].partition("=")[0], parser._option_string_actions)
+            parser.error(f"unknown argument {rest[0]!r}.{hint}")
         return chosen
 
     # argparse's own message lists the choices and no more.
@@ -57,7 +58,7 @@ def command(commands: Commands, name: str, run: Any, *, short: str, long: str, e
         name, help=short, description=f"{short[0].upper()}{short[1:]}.\n{long}", epilog=f"examples:\n{example}"
     )
     add_debug(parser)
-    parser.set_defaults(run=run, options=parser._option_string_actions)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

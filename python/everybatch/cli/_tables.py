@@ -28,7 +28,7 @@ def class_table(names: Sequence[str], confusion: npt.NDArray[np.int64]) -> str:
         wrong = confusion[index].copy()
         wrong[index] = 0
         worst = int(wrong.argmax())
-        mistake = f"{names[worst]} ({wrong[worst]:,} times)" if wrong[worst] else "-"
+        mistake = f"{names[worst]} ({_count(int(wrong[worst]), 'time')})" if wrong[worst] else "-"
         lines.append((name, f"{images:,}", f"{right:,}", percent(right / images if images else np.nan), mistake))
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     return "\n".join(
@@ -52,8 +52,7 @@ def summary(run: Run) -> str:
         f"{_count(len(run.test_indices), 'test image')} {_count(times, 'time')}."
     )
     if run.state != "finished":
-        message = run.config["status"]["message"]
-        lines.append(f"The run did not finish: {run.state}" + (f" ({message})." if message else "."))
+        lines.append(f"The run was not finished: {run.state} in epoch {int(run.epochs) + 1}.")
     return "\n".join(lines)
 
 

@@ -1,0 +1,7 @@
+"""`python -m everybatch` is the command line."""
+
+import sys
+
+from everybatch.cli import main
+
+sys.exit(main())

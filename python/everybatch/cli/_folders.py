@@ -1,0 +1,51 @@
+"""Checks of where a run shall be saved, made before the training instead of after it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from everybatch._run_files import CONFIG, HISTORY, MODEL
+
+__all__ = ["check_writable", "refuse_existing"]
+
+
+def refuse_existing(folder: Path, *, overwrite: bool) -> None:
+    """Raise what `Run.save` would raise at the end.
+
+    Raises
+    ------
+    FileExistsError
+        There is something that may not be replaced.
+    """
+    if not os.path.lexists(folder):
+        return
+    if folder.is_symlink() or not folder.is_dir():
+        raise FileExistsError(f"{folder} exists and is not a plain folder: choose another one for the run")
+    if not overwrite:
+        raise FileExistsError(
+            f"{folder} exists already: choose another folder, or pass --overwrite to replace the run in it"
+        )
+    others = sorted({path.name for path in folder.iterdir()} - {CONFIG, HISTORY, MODEL})
+    if others:
+        raise FileExistsError(
+            f"{folder} holds more than a saved run ({others[0]!r}), so it is not replaced: choose another folder"
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that `folder` can be made, or written to if it is there.
+
+    Raises
+    ------
+    NotADirectoryError, PermissionError
+        It cannot.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "may not be written to", str(there))

@@ -1,0 +1,72 @@
+"""`everybatch evaluate`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+import numpy as np
+
+from everybatch._core import Evaluation
+from everybatch.cli._data import NAMES, add_data, add_limits, describe, open_data
+from everybatch.cli._models import MODEL_HELP, Loaded, load_model
+from everybatch.cli._parser import Commands, UsageError, command
+from everybatch.cli._tables import class_table, percent
+from everybatch.dataset import Dataset
+
+__all__ = ["add", "run"]
+
+_LONG = "Prints the mean cross-entropy, the accuracy, and the accuracy of each class."
+_EXAMPLE = """\
+  everybatch evaluate runs/lenet --data mnist
+  everybatch evaluate lenet.safetensors --data pictures/ --json"""
+
+
+def add(commands: Commands) -> None:
+    """Describe the arguments of `evaluate`."""
+    parser = command(
+        commands,
+        "evaluate",
+        run,
+        short="measure a trained network on the test images of a data set",
+        long=_LONG,
+        example=_EXAMPLE,
+    )
+    parser.add_argument("model", metavar="MODEL_OR_RUN", help=MODEL_HELP)
+    add_data(parser, None, ". Unless given, what the run was trained on, if that has a name")
+    add_limits(parser, train=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead; shares are in [0, 1]")
+
+
+def run(args: Namespace) -> int:
+    """Print what the model does on the test images."""
+    loaded = load_model(args.model)
+    name = args.data
+    if name is None:
+        if loaded.data not in NAMES:
+            raise UsageError("say with --data what to measure on (see everybatch evaluate --help)")
+        name = loaded.data
+    data = open_data(args, name, loaded.model.network.input_shape, test_only=True)
+    result = loaded.model.evaluate(data)
+    if args.json:
+        print(json.dumps(_plain(loaded, data, result)))
+        return 0
+    right, images = int(result.confusion.trace()), int(result.confusion.sum())
+    print(f"Model: {loaded.describe()}")
+    print(f"Data: {describe(data, test_only=True)}\n")
+    print(f"Test loss:     {result.loss:.4f}")
+    print(f"Test accuracy: {percent(result.accuracy)} ({right:,} of {images:,})\n")
+    print(class_table(data.classes, result.confusion))
+    return 0
+
+
+def _plain(loaded: Loaded, data: Dataset, result: Evaluation) -> dict[str, object]:
+    shares = [None if np.isnan(share) else round(float(share), 6) for share in result.class_accuracy]
+    return {
+        "model": str(loaded.path),
+        "data": {"name": data.name, "source": data.source, "test_images": len(data.test_labels)},
+        "loss": result.loss,
+        "accuracy": result.accuracy,
+        "class_accuracy": dict(zip(data.classes, shares, strict=True)),
+        "confusion": result.confusion.tolist(),
+    }

@@ -1,0 +1,126 @@
+"""`everybatch predict`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch.cli._data import add_data, open_data
+from everybatch.cli._images import read_images
+from everybatch.cli._models import MODEL_HELP, load_model
+from everybatch.cli._parser import Commands, Parser, UsageError, command, whole
+from everybatch.errors import ArgumentError
+
+__all__ = ["add", "run"]
+
+_LONG = """\
+Pictures (PNG, JPEG and what else Pillow reads) are turned to grey, or to colour if the network wants it, and
+brought to its size. Arrays (.npy) hold uint8 pixels, (H, W), (N, H, W) or (N, H, W, C)."""
+_EXAMPLE = """\
+  everybatch predict runs/lenet seven.png nine.jpg
+  everybatch predict runs/lenet scanned.png --invert
+  everybatch predict runs/lenet --data mnist --index 0 947 --json"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Images (N, H, W) or (N, H, W, C), what to call each, and its true class where that is known."""
+
+    images: npt.NDArray[np.uint8]
+    names: list[str]
+    truth: list[int | None]
+    classes: tuple[str, ...] | None
+
+
+def add(commands: Commands) -> None:
+    """Describe the arguments of `predict`."""
+    parser: Parser = command(
+        commands,
+        "predict",
+        run,
+        short="tell the class of pictures, with probabilities",
+        long=_LONG,
+        example=_EXAMPLE,
+    )
+    parser.add_argument("model", metavar="MODEL_OR_RUN", help=MODEL_HELP)
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="a picture, or a .npy array of one or several")
+    parser.add_argument(
+        "--invert", action="store_true", help="swap dark and light: for black on white, as MNIST is white on black"
+    )
+    add_data(parser, None, ". Its test images are used instead of files, see --index")
+    parser.add_argument(
+        "--index", metavar="I", nargs="+", type=whole, help="numbers of the test images of --data, from 0"
+    )
+    parser.add_argument("--top", metavar="K", type=whole, default=3, help="print the K most likely classes")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON list instead, with all probabilities in [0, 1]"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Print the likely classes of each image."""
+    if bool(args.images) == (args.data is not None):
+        raise UsageError("give either pictures or --data with --index (see everybatch predict --help)")
+    if (args.data is None) != (args.index is None):
+        raise UsageError("--data and --index belong together: the test images to look at")
+    if args.top < 1:
+        raise ArgumentError("--top is 0: at least one class is printed")
+    loaded = load_model(args.model)
+    shape = loaded.model.network.input_shape
+    asked = _files(args, shape) if args.data is None else _members(args, shape)
+    classes = loaded.classes() if loaded.run is not None or asked.classes is None else asked.classes
+    probabilities = loaded.model.predict_proba(asked.images)
+    if len(classes) != probabilities.shape[1]:  # a bare model and data that do not belong together
+        classes = loaded.classes()
+    truth = [None if t is None or t >= len(classes) else classes[t] for t in asked.truth]
+    if args.json:
+        print(json.dumps(_plain(asked.names, truth, probabilities, classes)))
+        return 0
+    for name, true, row in zip(asked.names, truth, probabilities, strict=True):
+        order = np.argsort(-row, kind="stable")[: args.top]
+        likely = ", ".join(f"{classes[i]} ({100 * row[i]:.2f} %)" for i in order)
+        print(f"{name}: {likely}" + ("" if true is None else f"; labelled {true}"))
+    return 0
+
+
+def _plain(
+    names: list[str],
+    truth: list[str | None],
+    probabilities: npt.NDArray[np.float32],
+    classes: tuple[str, ...],
+) -> list[dict[str, object]]:
+    return [
+        {
+            "image": name,
+            "class": classes[int(row.argmax())],
+            **({} if true is None else {"labelled": true}),
+            "probabilities": {key: round(float(value), 6) for key, value in zip(classes, row, strict=True)},
+        }
+        for name, true, row in zip(names, truth, probabilities, strict=True)
+    ]
+
+
+def _files(args: Namespace, shape: tuple[int, int, int]) -> Asked:
+    images, names, notes = read_images(args.images, shape, invert=args.invert)
+    for note in notes:
+        print(f"everybatch: note: {note}", file=sys.stderr)
+    return Asked(images, names, [None] * len(names), None)
+
+
+def _members(args: Namespace, shape: tuple[int, int, int]) -> Asked:
+    data = open_data(args, args.data, shape, test_only=True)
+    beyond = [index for index in args.index if index >= len(data.test_labels)]
+    if beyond:
+        raise ArgumentError(
+            f"--index {beyond[0]}: the test images of {data.name} go from 0 to {len(data.test_labels) - 1}"
+        )
+    images = data.test_images[args.index]
+    if args.invert:
+        images = 255 - images
+    names = [f"{data.name} test image {index}" for index in args.index]
+    return Asked(images, names, [int(data.test_labels[index]) for index in args.index], data.classes)

@@ -1,0 +1,198 @@
+"""`everybatch train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from argparse import Namespace
+from pathlib import Path
+
+import everybatch
+from everybatch import networks
+from everybatch._core import Model, Network
+from everybatch.cli._data import add_data, add_limits, describe, open_data
+from everybatch.cli._folders import check_writable, refuse_existing
+from everybatch.cli._models import MODEL_HELP, load_model
+from everybatch.cli._networks import build, is_builder, read_network
+from everybatch.cli._parser import Commands, command, whole
+from everybatch.cli._tables import class_table, summary
+from everybatch.dataset import Dataset
+from everybatch.errors import ArgumentError
+
+__all__ = ["add", "run"]
+
+DIVERGED, INTERRUPTED = 1, 130
+
+_LONG = """\
+By default every image of the test set is measured after every batch. Ctrl-C ends the training; what was
+recorded until then is saved all the same."""
+_EXAMPLE = """\
+  everybatch train --network lenet5 --data mnist --epochs 1 --out runs/lenet
+  everybatch train --network resnet --option stages=16,32,64 --option dropout=0.3 --data glyphs --out runs/small
+  everybatch train --init runs/small --data glyphs --lr 0.0001 --evaluate-every epoch --out runs/longer"""
+
+
+def add(commands: Commands) -> None:
+    """Describe the arguments of `train`."""
+    parser = command(
+        commands,
+        "train",
+        run,
+        short="train a network, measure every batch, and save the run",
+        long=_LONG,
+        example=_EXAMPLE,
+    )
+    start = parser.add_argument_group("what to train")
+    start.add_argument(
+        "--network",
+        metavar="NAME|FILE.json",
+        help=f"a builder ({', '.join(networks.__all__)}), or a file of Network.to_json (default: resnet)",
+    )
+    start.add_argument(
+        "--option",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an option of the builder, as often as needed; VALUE is JSON, or a word, or a list with commas. "
+        "Channels, classes and image size come from the data",
+    )
+    start.add_argument(
+        "--init", metavar="MODEL_OR_RUN", help=f"go on from these weights instead of fresh ones: {MODEL_HELP}"
+    )
+    add_data(parser, "mnist")
+    add_limits(parser)
+
+    how = parser.add_argument_group("how to train")
+    how.add_argument("--epochs", metavar="N", type=whole, default=1, help="passes over the training images")
+    how.add_argument("--batch-size", metavar="N", type=whole, default=64, help="images of a batch")
+    how.add_argument("--optimizer", choices=("sgd", "adam", "adamw"), default="adam", help="as in torch.optim")
+    how.add_argument("--lr", metavar="RATE", type=float, default=1e-3, help="learning rate")
+    how.add_argument(
+        "--weight-decay", metavar="X", type=float, help="PyTorch's default unless given: 0, for adamw 0.01"
+    )
+    how.add_argument("--momentum", metavar="X", type=float, default=0.0, help="of sgd, from 0 to below 1")
+    how.add_argument("--nesterov", action="store_true", help="Nesterov's momentum, of sgd")
+    how.add_argument(
+        "--seed", metavar="N", type=whole, default=0, help="of weights, batch order, dropout and drawn images"
+    )
+    how.add_argument("--device", default="auto", help="auto (the GPU if there is one), cpu, cuda or cuda:1")
+    how.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="of convolutions and products"
+    )
+
+    measure = parser.add_argument_group("what to measure")
+    measure.add_argument(
+        "--evaluate-every",
+        metavar="N|epoch",
+        type=_every,
+        default=1,
+        help="measure the test set after every N-th batch, or after every epoch",
+    )
+    measure.add_argument(
+        "--evaluate-on",
+        metavar="N|SHARE",
+        type=_part,
+        help="measure only so many test images, or this share of them, from 0 to 1; all unless given",
+    )
+    measure.add_argument(
+        "--record",
+        choices=("predictions",),
+        action="append",
+        default=[],
+        help="also keep the predicted class of every test image at every measurement",
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="FOLDER", type=Path, help="save the run there; not saved unless given")
+    output.add_argument("--overwrite", action="store_true", help="replace a run that is in FOLDER already")
+    output.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+
+
+def run(args: Namespace) -> int:
+    """Check where to save, train, print, save."""
+    if args.out is not None:  # now, not after an hour of training
+        refuse_existing(args.out, overwrite=args.overwrite)
+        check_writable(args.out.parent)
+    elif args.overwrite:
+        raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")
+    given = _given(args)
+    shape = None if given is None else _network(given).input_shape
+    data = open_data(args, args.data, shape, seed=args.seed)
+    start = build(args.network or "resnet", args.option, data) if given is None else given
+    network = _network(start)
+    if not args.quiet:
+        print(f"Data: {describe(data)}")
+        print(f"Network: {network.name}, {network.num_parameters:,} parameters", flush=True)
+
+    result = _train(args, start, data)
+
+    if not args.quiet:
+        print(f"\n{class_table(result.classes, result.confusion)}\n\n{summary(result)}")
+    if args.out is not None:
+        result.save(args.out, overwrite=args.overwrite)
+    if not args.quiet:
+        print(f"Saved in {args.out}." if args.out is not None else "Not saved: --out FOLDER was not given.")
+    if result.interrupted:
+        print(f"everybatch: interrupted after {result.steps:,} batches", file=sys.stderr)
+        return INTERRUPTED
+    return DIVERGED if result.diverged_at is not None else 0
+
+
+def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch.Run:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)  # that the loss diverged
+        result = everybatch.train(
+            start,
+            data,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            optimizer=args.optimizer,
+            lr=args.lr,
+            weight_decay=args.weight_decay,
+            momentum=args.momentum,
+            nesterov=args.nesterov,
+            evaluate_every=args.evaluate_every,
+            evaluate_on=args.evaluate_on,
+            record=args.record,
+            seed=args.seed,
+            device=args.device,
+            precision=args.precision,
+            progress=not args.quiet and sys.stderr.isatty(),  # in a log file a bar is a mess
+        )
+    for warning in caught:
+        print(f"everybatch: warning: {warning.message}", file=sys.stderr)
+    return result
+
+
+def _given(args: Namespace) -> Network | Model | None:
+    """Return what is trained, or None if it is to be built for the data."""
+    if args.init is not None:
+        if args.network is not None or args.option:
+            raise ArgumentError("--init brings its own network: leave out --network and --option")
+        return load_model(args.init).model
+    if args.network is None or is_builder(args.network):
+        return None
+    network = read_network(args.network)
+    if args.option:
+        raise ArgumentError("--option is for builders: a network from a file is what it is")
+    return network
+
+
+def _network(start: Network | Model) -> Network:
+    return start.network if isinstance(start, Model) else start
+
+
+def _every(text: str) -> int | str:
+    return "epoch" if text == "epoch" else whole(text)
+
+
+def _part(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of images nor a share") from None
