@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import matplotlib as mpl
 mpl.use("Agg")  # before anything imports pyplot: a test machine has no screen
 # Waiting threads sleep: on a busy machine, tests with two threads would otherwise mostly wait for each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-sys.path.insert(0, str(Path(__file__).parent))  # for `import reference`
 
 import numpy as np
 import pytest

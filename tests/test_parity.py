@@ -74,9 +74,9 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], Optimizer]] = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_and_their_defaults(name: str, tiny: eb.Network) -> None:
-    module = nn.Sequential(
+def plain_tiny() -> nn.Sequential:
+    """The fixture `tiny` by PyTorch."""
+    return nn.Sequential(
         nn.Conv2d(1, 8, 5, stride=2, bias=False),
         nn.BatchNorm2d(8),
         nn.ReLU(),
@@ -84,10 +84,21 @@ def test_optimizers_and_their_defaults(name: str, tiny: eb.Network) -> None:
         nn.Flatten(),
         nn.Linear(288, 10),
     )
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_and_their_defaults(name: str, tiny: eb.Network) -> None:
     arguments, optimizer = OPTIMIZERS[name]
     data = eb.datasets.glyphs(train=16 * STEPS - 5, test=100)
-    run, plain = both(tiny, module, data, optimizer, batch_size=16, **arguments)
+    run, plain = both(tiny, plain_tiny(), data, optimizer, batch_size=16, **arguments)
     assert run.steps == STEPS
+    assert_same(run, plain)
+
+
+def test_hundreds_of_steps(tiny: eb.Network) -> None:
+    data = eb.datasets.glyphs(train=6000, test=100)
+    run, plain = both(tiny, plain_tiny(), data, ADAM, batch_size=20, lr=1e-3)
+    assert run.steps == 300
     assert_same(run, plain)
 
 

@@ -35,7 +35,7 @@ def resnet(
     Parameters
     ----------
     stages
-        Channels of each stage (a list), or of the only one. A stage that is wider than the one before it starts with stride 2.
+        Channels of each stage, or of the only one. A stage that is wider than the one before it starts with stride 2.
     blocks
         Blocks of each stage, or one number for all. A block is two convolutions with batch norm.
     stem_channels
