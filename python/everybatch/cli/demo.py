@@ -14,7 +14,7 @@ from typing import Any
 import everybatch
 from everybatch import _core, datasets
 from everybatch._core import Step
-from everybatch.cli._data import add_limits, describe
+from everybatch.cli._data import add_limits
 from everybatch.cli._folders import check_writable, refuse_existing
 from everybatch.cli._parser import Commands, command, whole
 from everybatch.cli._pictures import KINDS, picture
@@ -80,7 +80,6 @@ def run(args: Namespace) -> int:
     refuse_existing(saved, overwrite=True)
     check_writable(saved)
     data = _data(args)
-    print(f"Data: {describe(data)}")
     result = _train(data, args.seed, began)
 
     result.save(saved, overwrite=True)
@@ -105,13 +104,15 @@ def _data(args: Namespace) -> Dataset:
         raise FileNotFoundError(f"--data {args.data} is not a folder; give the one that holds MNIST's files")
     logger = logging.getLogger("everybatch")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # the source, printed next, says that the glyphs take MNIST's place
+    logger.setLevel(logging.ERROR)  # the source, printed below, says that the glyphs take MNIST's place
     try:
         data = datasets.default(args.data)
     finally:
         logger.setLevel(level)
     train = min(_IMAGES, len(data.train_labels)) if args.train_images is None else args.train_images
-    return data.subset(train=train, test=args.test_images, seed=args.seed)
+    part = data.subset(train=train, test=args.test_images, seed=args.seed)
+    print(f"Data: {len(part.train_labels):,} training and {len(part.test_labels):,} test images of {data.source}")
+    return part
 
 
 def _train(data: Dataset, seed: int, began: float) -> everybatch.Run:
