@@ -62,7 +62,7 @@ def end_labels(
     )
     ends_in_axes = (where - limits[0]) / (limits[1] - limits[0])
     heights = spread(ends_in_axes, 1.1 * text_height(ax, size))
-    for text, end, height, (colour, dashes) in zip(texts, ends, heights, styles, strict=True):
+    for text, end, height, (colour, _) in zip(texts, ends, heights, styles, strict=True):
         ax.annotate(
             text,
             xy=(1, end),
@@ -76,8 +76,8 @@ def end_labels(
             arrowprops={
                 "arrowstyle": "-",
                 "color": colour,
-                "linestyle": dashes,
-                "linewidth": 1.4,
+                "linewidth": 0.6,  # a leader, not data: thinner than any line
+                "alpha": 0.6,
                 "shrinkA": 1,
                 "shrinkB": 0,
                 "relpos": (0, 0.5),
