@@ -65,7 +65,7 @@ impl PyNetwork {
     }
 
     /// A model with fresh weights, drawn as PyTorch draws them.
-    #[pyo3(signature = (seed=Seed(0), *, mean=None, std=None), text_signature = "(seed=0, *, mean=None, std=None)")]
+    #[pyo3(signature = (seed=Seed(0), *, mean=None, std=None), text_signature = "($self, seed=0, *, mean=None, std=None)")]
     fn initialize(
         &self,
         py: Python,
