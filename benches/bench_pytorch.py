@@ -137,20 +137,21 @@ def main() -> None:
     )
     print("|---|---|---|---|---|")
     for name, network, batch_size, steps in cases:
+        work = f"{name}, {steps} steps of {batch_size}, {steps + 1} test passes"
         for precision in ("float32", "bfloat16"):
             plain = Plain(network, data, batch_size)
             try:
                 fast = ours(network, data, batch_size, precision)
                 fast(1)
             except eb.errors.DeviceError as reason:
-                print(f"| {name}, {batch_size} | {precision} | | | not possible: {reason} |")
+                print(f"| {work} | {precision} | | | not possible: {reason} |")
                 continue
             plain.run(1)
             pairs = [(seconds(plain.run, steps), seconds(fast, steps)) for _ in range(options.rounds)]
             ratios = [theirs / mine for theirs, mine in pairs]
-            theirs, mine = (statistics.median(side) / steps for side in zip(*pairs, strict=True))
+            theirs, mine = (statistics.median(side) for side in zip(*pairs, strict=True))
             print(
-                f"| {name}, {batch_size} | {precision} | {theirs:.3f} | {mine:.3f} | "
+                f"| {work} | {precision} | {theirs:.2f} | {mine:.2f} | "
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
                 flush=True,
             )

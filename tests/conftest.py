@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import matplotlib as mpl
 mpl.use("Agg")  # before anything imports pyplot: a test machine has no screen
 # Waiting threads sleep: on a busy machine, tests with two threads would otherwise mostly wait for each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A shell gives its background jobs an ignored SIGINT, which Python then leaves so: the tests of Ctrl-C need the default.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest
