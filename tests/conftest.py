@@ -14,14 +14,14 @@ mpl.use("Agg")  # before anything imports pyplot: a test machine has no screen
 # Waiting threads sleep: on a busy machine, tests with two threads would otherwise mostly wait for each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# A shell gives its background jobs an ignored SIGINT, which Python then leaves so: the tests of Ctrl-C need the default.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import numpy as np
 import pytest
 import torch
 
 import everybatch as eb
+
+# A shell's background jobs start with SIGINT ignored, and Python leaves it so: the tests of Ctrl-C need the default.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_MNIST = Path(__file__).resolve().parents[2] / "shared" / "mnist"
 
