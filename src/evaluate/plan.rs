@@ -54,7 +54,6 @@ impl Plan {
         tch::no_grad(|| {
             let mut compiler = Compiler { tensors: model.tensors.iter() };
             let mut plan = Plan { ops: compiler.layers(&model.network.layers)?, kind: precision.kind() };
-            plan.kind = precision.kind();
             let float = (plan.kind, model.device());
             let mut example = channels_last(&Tensor::f_zeros([1, chunk[1], chunk[2], chunk[3]], float)?)?;
             prepare(&mut plan.ops, &mut example, plan.kind, chunk[0])?;
