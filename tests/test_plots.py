@@ -25,7 +25,7 @@ from everybatch.run import Run
 from test_run import EVAL_STEP, example_arrays, example_config, example_run
 
 OKABE_ITO = {"#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#000000"}
-ALL = [getattr(plots, name) for name in plots.__all__]
+ALL = [getattr(plots, name) for name in plots.__all__ if name != "lr_finder"]  # that one draws no runs
 OVER_TIME = [plots.losses, plots.accuracy, plots.class_accuracy, plots.compare]
 
 

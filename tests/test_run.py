@@ -186,6 +186,7 @@ def test_history_has_a_row_for_every_step() -> None:
     names = [
         "step",
         "epoch",
+        "lr",
         "train_loss",
         "train_accuracy",
         "test_loss",
@@ -214,7 +215,7 @@ def test_history_keeps_class_names_apart() -> None:
     config = example_config()
     config["dataset"]["classes"] = ["seconds", "cat", "cat"]
     columns = list(Run(example_arrays(), config).history().columns)
-    assert columns[6:] == ["seconds (class 0)", "cat (class 1)", "cat (class 2)", "seconds"]
+    assert columns[7:] == ["seconds (class 0)", "cat (class 1)", "cat (class 2)", "seconds"]
 
 
 def test_class_accuracy_table() -> None:

@@ -316,7 +316,7 @@ def repeat(run: eb.Run, dataset: eb.Dataset) -> eb.Run:
     config = run.config
     assert config["dataset"]["fingerprint"] == dataset.fingerprint
     training = config["training"]
-    taken = set(eb.train.__kwdefaults__) - {"progress", "callbacks"}
+    taken = set(eb.train.__kwdefaults__) - {"progress", "callbacks", "checkpoints"}
     return eb.train(
         eb.Network.from_json(json.dumps(config["network"])),
         dataset,
@@ -334,6 +334,9 @@ def repeat(run: eb.Run, dataset: eb.Dataset) -> eb.Run:
         {"evaluate_every": "epoch", "evaluate_on": 20, "epochs": 2},
         {"evaluate_on": 0.25, "evaluate_every": 3},
         {"evaluate_on": [4, 2, 30]},
+        {"validation": 0.2, "select": "best", "patience": 3, "monitor": "validation_accuracy", "epochs": 3},
+        {"steps": 7, "schedule": eb.schedules.warmup(3, "one_cycle"), "ema": 0.8, "label_smoothing": 0.1},
+        {"augment": eb.Augment(shift=2, rotate=9, elastic=0.5, erase=0.4), "validation": [3, 1, 60]},
     ],
 )
 def test_the_config_is_enough_to_repeat_a_run(quick: Quick, glyphs: eb.Dataset, arguments: dict[str, Any]) -> None:
@@ -345,14 +348,14 @@ def test_the_config_tells_what_was_used(recorded: eb.Run, glyphs: eb.Dataset) ->
     config = recorded.config
     training = config["training"]
     assert {"epochs", "batch_size", "optimizer", "lr", "weight_decay", "seed", "precision"} <= set(training)
-    assert (training["steps"], training["steps_per_epoch"]) == (10, 5)
+    assert (training["total_steps"], training["steps_per_epoch"]) == (10, 5)
     assert training["device"] == "cpu"
     assert config["dataset"]["train"] == 130
     assert config["dataset"]["mean"] == list(glyphs.mean)
     assert {"everybatch", "torch", "numpy", "python"} <= set(config["versions"])
     assert config["versions"]["torch"].startswith("2.11.0")
     assert config["hardware"]["threads"] == torch.get_num_threads()
-    assert config["status"] == {"state": "finished", "message": "", "diverged_at": None}
+    assert config["status"] == {"state": "finished", "message": "", "diverged_at": None, "model_step": 10}
 
 
 def test_training_goes_on_from_a_model(quick: Quick, glyphs: eb.Dataset) -> None:

@@ -14,10 +14,12 @@ from everybatch._torch_check import require_torch
 
 require_torch()  # before the extension, which needs that very version and finds its libraries through it
 
-from everybatch import datasets, networks, plots  # noqa: E402
+from everybatch import datasets, networks, plots, schedules  # noqa: E402
 from everybatch._core import Evaluation, Layer, Model, Network, Step, __version__  # noqa: E402
+from everybatch.augment import Augment  # noqa: E402
+from everybatch.checkpoints import evaluate_checkpoints  # noqa: E402
 from everybatch.dataset import Dataset  # noqa: E402
-from everybatch.errors import EverybatchError, StopTraining  # noqa: E402
+from everybatch.errors import EverybatchError, SelectionWarning, StopTraining  # noqa: E402
 from everybatch.layers import (  # noqa: E402
     Activation,
     AvgPool2d,
@@ -32,11 +34,13 @@ from everybatch.layers import (  # noqa: E402
     MaxPool2d,
     Residual,
 )
+from everybatch.lr_finder import LrFinder, find_lr  # noqa: E402
 from everybatch.run import Run, load_run  # noqa: E402
 from everybatch.training import train  # noqa: E402
 
 __all__ = [
     "Activation",
+    "Augment",
     "AvgPool2d",
     "BatchNorm2d",
     "Conv2d",
@@ -50,17 +54,22 @@ __all__ = [
     "GlobalMaxPool",
     "Layer",
     "Linear",
+    "LrFinder",
     "MaxPool2d",
     "Model",
     "Network",
     "Residual",
     "Run",
+    "SelectionWarning",
     "Step",
     "StopTraining",
     "__version__",
     "datasets",
+    "evaluate_checkpoints",
+    "find_lr",
     "load_run",
     "networks",
     "plots",
+    "schedules",
     "train",
 ]

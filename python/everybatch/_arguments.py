@@ -12,7 +12,18 @@ import numpy.typing as npt
 from everybatch._draw import draw
 from everybatch.errors import ArgumentError, suggest
 
-__all__ = ["choice", "choices", "flag", "functions", "numbers", "real", "test_images", "whole"]
+__all__ = [
+    "choice",
+    "choices",
+    "flag",
+    "functions",
+    "numbers",
+    "optional_whole",
+    "part_of",
+    "real",
+    "steps_or_epoch",
+    "whole",
+]
 
 _LARGEST = 2**63 - 1
 
@@ -90,30 +101,54 @@ def functions(value: object, name: str) -> list[Callable[[Any], object]]:
     return given
 
 
-def test_images(given: object, labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """Turn ``evaluate_on`` into ascending or given indices (n,) of test images; `labels` are those of all of them."""
-    everything = np.arange(len(labels), dtype=np.int64)
-    if given is None:
-        return everything
+def optional_whole(value: object, name: str, least: int = 1) -> int | None:
+    """Check a whole number, or None."""
+    return None if value is None else whole(value, name, least)
+
+
+def steps_or_epoch(value: object, name: str) -> int | None:
+    """Check a number of steps; None stands for ``"epoch"``."""
+    if isinstance(value, str):
+        choice(value, name, ("epoch",))
+        return None
+    return whole(value, name)
+
+
+def part_of(
+    given: object, labels: npt.NDArray[np.int64], seed: tuple[int, int], name: str, noun: str
+) -> npt.NDArray[np.int64]:
+    """Turn a number of images, a share of them or their indices into indices (n,), ascending or as given.
+
+    Parameters
+    ----------
+    given
+        What the user passed as the argument `name`.
+    labels
+        Of all images; a number or share is drawn from all classes alike.
+    seed
+        Of the draw.
+    noun
+        What one of the images is called: "test image".
+    """
     if isinstance(given, (float, np.floating)):
         if not 0 < given < 1:
-            raise ArgumentError(f"evaluate_on is {given}: a share must lie between 0 and 1")
+            raise ArgumentError(f"{name} is {given}: a share must lie between 0 and 1")
         given = max(1, round(float(given) * len(labels)))
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
-        drawn: npt.NDArray[np.int64] = everything[draw(labels, int(given), (seed, 1), "evaluate_on")]
+        drawn: npt.NDArray[np.int64] = np.arange(len(labels), dtype=np.int64)[draw(labels, int(given), seed, name)]
         return drawn
-    wanted = "evaluate_on must be a number of test images, a share of them, or a list of their indices"
+    wanted = f"{name} must be a number of {noun}s, a share of them, or a list of their indices"
     try:
         named = np.asarray(given)
     except ValueError as error:
         raise TypeError(f"{wanted} ({error})") from error
     if named.size == 0:
-        raise ArgumentError("evaluate_on names no test image")
+        raise ArgumentError(f"{name} names no {noun}")
     if named.ndim != 1 or named.dtype.kind not in "iu":
         raise TypeError(f"{wanted}, not {given!r}")
     wrong = (named < 0) | (named >= len(labels))
     if wrong.any():
-        raise ArgumentError(f"evaluate_on names test image {named[wrong][0]}, and there are {len(labels)}")
+        raise ArgumentError(f"{name} names {noun} {named[wrong][0]}, and there are {len(labels)}")
     if len(np.unique(named)) < len(named):
-        raise ArgumentError("evaluate_on names a test image more than once")
+        raise ArgumentError(f"{name} names a {noun} more than once")
     return named.astype(np.int64)

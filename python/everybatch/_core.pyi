@@ -29,8 +29,11 @@ __all__ = [
     "Residual",
     "Step",
     "__version__",
+    "augment",
     "batch_indices",
+    "check_augment",
     "glyphs",
+    "learning_rates",
     "lenet5",
     "read_idx",
     "resnet",
@@ -172,7 +175,13 @@ class Model:
     def logits(self, images: _Images) -> npt.NDArray[np.float32]:
         """Logits (N, classes) float32."""
 
-    def evaluate(self, data: Dataset | _Images, labels: npt.ArrayLike | torch.Tensor | None = None) -> Evaluation:
+    def evaluate(
+        self,
+        data: Dataset | _Images,
+        labels: npt.ArrayLike | torch.Tensor | None = None,
+        *,
+        precision: str = "float32",
+    ) -> Evaluation:
         """Loss, accuracy, accuracy of each class and confusion.
 
         Parameters
@@ -181,6 +190,8 @@ class Model:
             A data set, whose test images are measured, or images.
         labels
             With images: the class (N,) of each.
+        precision
+            "float32" or "bfloat16", as in `train`.
         """
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -252,8 +263,24 @@ class Step:
         """The epoch that the step belongs to, from 0."""
 
     @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+
+    @property
+    def examples(self) -> int:
+        """Training images of an epoch."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch; the last one of an epoch may have fewer."""
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the step."""
+
+    @property
     def train_loss(self) -> float:
-        """Mean cross-entropy of the step's batch."""
+        """Loss of the step's batch."""
 
     @property
     def train_accuracy(self) -> float:
@@ -271,8 +298,16 @@ class Step:
     def eval_step(self) -> int:
         """Optimizer steps taken before the test images were measured last."""
 
+    @property
+    def validation_loss(self) -> float | None:
+        """Mean cross-entropy of the validation images at that time; None without any."""
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Share of the validation images predicted right at that time, in [0, 1]; None without any."""
+
     def model(self) -> Model:
-        """A copy of the run's weights as they are now: ask for it within the callback."""
+        """A copy of the weights that are measured, as they are now: ask for it within the callback."""
 
 def Conv2d(
     in_channels: int,
@@ -358,31 +393,25 @@ def batch_indices(examples: int, batch_size: int, seed: int, shuffle: bool, step
 def resolve_device(name: str) -> str:
     """The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words."""
 
+def learning_rates(schedule: str, lr: float, steps: int, steps_per_epoch: int) -> npt.NDArray[np.float64]:
+    """The learning rate (steps,) float64 of each step of a run, as far as it does not depend on measurements."""
+
+def check_augment(augment: str) -> None:
+    """Refuse an augmentation (JSON) whose numbers cannot work."""
+
+def augment(given: _Images, augment: str, seed: int, step: int) -> npt.NDArray[np.uint8]:
+    """Images (N, H, W, C) uint8 as a training step would see them."""
+
 def train(
     model: Model,
     dataset: Dataset,
-    *,
-    epochs: int,
-    batch_size: int,
-    optimizer: str,
-    lr: float,
-    weight_decay: float,
-    momentum: float,
-    nesterov: bool,
-    betas: tuple[float, float],
-    eps: float,
-    evaluate_every: int | None,
-    evaluate_on: list[int] | None,
-    record_predictions: bool,
-    seed: int,
-    shuffle: bool,
-    device: str,
-    precision: str,
+    settings: dict[str, Any],
     progress: Callable[[int, float | None, float | None, float | None], object] | None,
-    callbacks: list[Callable[[Step], object]],
+    callbacks: Sequence[tuple[Callable[[Step], object], int]],
 ) -> tuple[
     dict[str, npt.NDArray[Any]],
     Model,
+    int,
     Literal["finished", "interrupted", "stopped", "diverged", "failed"],
     str,
     int | None,
@@ -390,6 +419,7 @@ def train(
 ]:
     """Train a copy of `model`.
 
-    Gives arrays by name, the trained model, how it ended, its message, the step at which it diverged, and the exception
-    that ended it.
+    Gives arrays by name, the trained model, the step of its weights, how the run ended, its message, the step at which
+    it diverged, and the exception that ended it. The settings are those of `everybatch.train`, checked and in plain
+    types.
     """

@@ -32,8 +32,14 @@ ARRAYS: dict[str, tuple[type[np.generic], tuple[str, ...]]] = {
     "confusion": (np.int64, ("classes", "classes")),
     "test_indices": (np.int64, ("measured test images",)),
     "predictions": (np.uint8, ("evaluations", "measured test images")),
+    "lr": (np.float64, ("steps",)),
+    "validation_loss": (np.float32, ("evaluations",)),
+    "validation_accuracy": (np.float32, ("evaluations",)),
+    "validation_class_accuracy": (np.float32, ("evaluations", "classes")),
+    "validation_indices": (np.int64, ("validation images",)),
 }
-OPTIONAL = frozenset({"predictions"})
+VALIDATION = frozenset(name for name in ARRAYS if name.startswith("validation_"))
+OPTIONAL = frozenset({"predictions", "lr"}) | VALIDATION
 STATES = ("finished", "interrupted", "stopped", "diverged", "failed")
 
 
@@ -89,7 +95,8 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
     for name in arrays:
         if name not in ARRAYS:
             raise ArgumentError(f"a run has no array named {name!r}.{suggest(str(name), ARRAYS)}")
-    missing = [name for name in ARRAYS if name not in arrays and name not in OPTIONAL]
+    optional = OPTIONAL - VALIDATION if VALIDATION & arrays.keys() else OPTIONAL  # all four, or none
+    missing = [name for name in ARRAYS if name not in arrays and name not in optional]
     if missing:
         raise ArgumentError(f"the array {missing[0]!r} is missing")
 
@@ -124,11 +131,14 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
     steps, eval_step = len(arrays["train_loss"]), arrays["eval_step"]
     if eval_step.size and (eval_step[0] < 0 or eval_step[-1] > steps or np.any(np.diff(eval_step) <= 0)):
         raise ArgumentError(f"the array 'eval_step' must rise from evaluation to evaluation, within 0 to {steps} steps")
-    test = config["dataset"]["test"]
-    indices = arrays["test_indices"]
-    if indices.size and (indices.min() < 0 or indices.max() >= test):
-        raise ArgumentError(f"the array 'test_indices' must index the test set of {test} images")
-    for name in ("train_accuracy", "test_accuracy", "class_accuracy"):
+    for part, name in (("test", "test_indices"), ("train", "validation_indices")):
+        count = config["dataset"][part]
+        indices = arrays.get(name, np.empty(0))
+        if indices.size and (indices.min() < 0 or indices.max() >= count):
+            raise ArgumentError(f"the array {name!r} must index the {part} set of {count} images")
+    for name in arrays:
+        if not name.endswith("accuracy"):
+            continue
         values = arrays[name][np.isfinite(arrays[name])]
         if values.size and (values.min() < 0 or values.max() > 1):
             raise ArgumentError(f"the array {name!r} must hold fractions between 0 and 1")

@@ -41,6 +41,8 @@ def html(run: Run) -> str:
         ),
         ("state", _state(run)),
     ]
+    if run.model_step != run.steps:
+        rows.append(("weights", f"of step {run.model_step:,}, test accuracy {run.model_accuracy:.2%}"))
     if len(run.test_indices) < dataset["test"]:
         rows.append(("measured on", _count(len(run.test_indices), "test image")))
     if run.best_step is not None:

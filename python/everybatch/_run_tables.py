@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["class_accuracy_table", "history"]
 
-_COLUMNS = ("step", "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
+_COLUMNS = (
+    *("step", "epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    *("test_loss", "test_accuracy", "seconds"),
+)
 
 
 def history(run: Run) -> pd.DataFrame:
@@ -36,8 +39,14 @@ def history(run: Run) -> pd.DataFrame:
     columns = {
         "step": step,
         "epoch": step / run._steps_per_epoch,
+        "lr": spread(run.lr, taken),
         "train_loss": spread(run.train_loss, taken),
         "train_accuracy": spread(run.train_accuracy, taken),
+    }
+    if run._has_validation:
+        columns["validation_loss"] = spread(run.validation_loss, measured)
+        columns["validation_accuracy"] = spread(run.validation_accuracy, measured)
+    columns |= {
         "test_loss": spread(run.test_loss, measured),
         "test_accuracy": spread(run.test_accuracy, measured),
     }

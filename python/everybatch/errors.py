@@ -17,6 +17,7 @@ __all__ = [
     "EverybatchError",
     "FileFormatError",
     "InternalError",
+    "SelectionWarning",
     "ShapeError",
     "StopTraining",
 ]
@@ -52,6 +53,10 @@ class DownloadError(EverybatchError, OSError):
 
 class InternalError(EverybatchError, RuntimeError):
     """libtorch failed, or everybatch has a bug: the message holds what is needed to report it."""
+
+
+class SelectionWarning(UserWarning):
+    """Weights, length or learning rate of a run are chosen by its test images: their accuracy then flatters."""
 
 
 class StopTraining(Exception):  # noqa: N818 - a signal, like StopIteration, not an error

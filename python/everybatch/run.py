@@ -6,13 +6,15 @@ import copy
 import operator
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from everybatch import _run_read, _run_repr, _run_tables, _run_write
-from everybatch._run_arrays import check_arrays, check_config
+from everybatch._run_arrays import VALIDATION, check_arrays, check_config
+from everybatch.checkpoints import list_checkpoints
 from everybatch.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -39,12 +41,12 @@ class Run:
     ----------
     arrays
         The recorded arrays by name; the properties below give each one's type and shape. All but
-        ``predictions`` are required.
+        ``predictions``, ``lr`` and those of the validation images are required.
     config
         What is needed to repeat the run, JSON only: sections ``network``, ``dataset``, ``training``,
         ``status``, and as a rule ``versions``, ``hardware`` and ``started``.
     model
-        The network with its weights after the last step, or None.
+        The network with its weights after the last step (or the best), or None.
 
     Raises
     ------
@@ -123,6 +125,39 @@ class Run:
         """(measured test images,) int64: which test images were measured, in the order of `predictions`."""
         return self._arrays["test_indices"]
 
+    @property
+    def validation_loss(self) -> Floats:
+        """(evaluations,) float32: mean cross-entropy over the validation images.
+
+        Raises
+        ------
+        AttributeError
+            The run was trained without ``validation=``. So with the other three.
+        """
+        return self._validation("loss")
+
+    @property
+    def validation_accuracy(self) -> Floats:
+        """(evaluations,) float32 in [0, 1], of the validation images."""
+        return self._validation("accuracy")
+
+    @property
+    def validation_class_accuracy(self) -> Floats:
+        """(evaluations, classes) float32 in [0, 1], of the validation images."""
+        return self._validation("class_accuracy")
+
+    @property
+    def validation_indices(self) -> Integers:
+        """(validation images,) int64: which training images were held out."""
+        return self._validation("indices")
+
+    @property
+    def lr(self) -> Doubles:
+        """(steps,) float64: learning rate of each step."""
+        if "lr" in self._arrays:
+            return self._arrays["lr"]
+        return np.full(self.steps, self._config["training"].get("lr", np.nan), np.float64)
+
     # ---- time and extent -------------------------------------------------------------------------------
 
     @property
@@ -132,7 +167,7 @@ class Run:
 
     @property
     def eval_seconds(self) -> Doubles:
-        """(evaluations,) float64: seconds that each evaluation took."""
+        """(evaluations,) float64: seconds that each evaluation took, of test and validation images together."""
         return self._arrays["eval_seconds"]
 
     @property
@@ -166,7 +201,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """``"finished"``, ``"interrupted"``, ``"stopped"`` (by a callback), ``"diverged"``, ``"failed"``."""
+        """``"finished"``, ``"interrupted"``, ``"stopped"`` (by callback or patience), ``"diverged"``, ``"failed"``."""
         return str(self._config["status"]["state"])
 
     @property
@@ -182,7 +217,7 @@ class Run:
 
     @property
     def final_accuracy(self) -> float:
-        """Test accuracy at the last evaluation: the one that `model` has. NaN if nothing was measured."""
+        """Test accuracy at the last evaluation. NaN if nothing was measured."""
         return float(self.test_accuracy[-1]) if len(self.test_accuracy) else float("nan")
 
     @property
@@ -199,6 +234,18 @@ class Run:
         """`eval_step` of the (first) evaluation with `best_accuracy`; None if nothing was measured."""
         best = self._best
         return None if best is None else int(self.eval_step[best])
+
+    @property
+    def model_step(self) -> int:
+        """Optimizer steps taken before `model` had its weights: all, or with ``select="best"`` those to the best."""
+        step = self._config["status"].get("model_step")
+        return self.steps if step is None else int(step)
+
+    @property
+    def model_accuracy(self) -> float:
+        """Test accuracy of `model`: at the evaluation after `model_step` steps. NaN if there was none."""
+        at = np.flatnonzero(self.eval_step == self.model_step)
+        return float(self.test_accuracy[at[0]]) if len(at) else float("nan")
 
     def mean_accuracy(self, last: int | None = None) -> float:
         """Return the mean test accuracy over the last evaluations, which a lucky last batch does not move.
@@ -238,7 +285,7 @@ class Run:
 
     @property
     def model(self) -> Model:
-        """The network with its weights after the last step; a loaded run reads them at first use.
+        """The network with its weights after `model_step` steps; a loaded run reads them at first use.
 
         Raises
         ------
@@ -278,23 +325,34 @@ class Run:
             valid = f"valid steps are 0 to {self.steps - 1}" if self.steps else "it took none"
             raise IndexError(f"step {number} is not one of the {self.steps} steps of this run: {valid}")
         training = self._config["training"]
-        indices: Integers = _core.batch_indices(
-            self._config["dataset"]["train"],
+        trained = np.arange(self._config["dataset"]["train"])
+        if "validation_indices" in self._arrays:
+            trained = np.delete(trained, self.validation_indices)
+        positions = _core.batch_indices(
+            len(trained),
             training["batch_size"],
             training["seed"],
             training["shuffle"],
             number,
         )
+        indices: Integers = trained[positions]
         return indices
+
+    @property
+    def checkpoints(self) -> dict[int, Path]:
+        """The files of kept weights that are (still) there, by the number of optimizer steps taken before."""
+        folder = self._config["training"].get("checkpoints")
+        return list_checkpoints(folder) if folder is not None and Path(folder).is_dir() else {}
 
     # ---- tables and files ------------------------------------------------------------------------------
 
     def history(self) -> pd.DataFrame:
         """Return a pandas DataFrame with one row per number of optimizer steps taken, 0 to `steps`.
 
-        Columns: ``step``, ``epoch``, ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``,
-        one per class (its accuracy, under its name) and ``seconds`` (training plus evaluation). NaN where
-        nothing was measured; row 0 is the untrained network and only has the test columns.
+        Columns: ``step``, ``epoch``, ``lr``, ``train_loss``, ``train_accuracy``, ``validation_loss`` and
+        ``validation_accuracy`` (if there are validation images), ``test_loss``, ``test_accuracy``, one per class (its
+        test accuracy, under its name) and ``seconds`` (training plus evaluation). NaN where nothing was measured; row
+        0 is the untrained network and only has what evaluations measure.
 
         Raises
         ------
@@ -352,6 +410,16 @@ class Run:
     @property
     def _steps_per_epoch(self) -> int:
         return int(self._config["training"]["steps_per_epoch"])
+
+    def _validation(self, what: str) -> npt.NDArray[Any]:
+        name = f"validation_{what}"
+        if name not in self._arrays:
+            raise AttributeError("this run has no validation images: train with validation=0.1 to hold out a tenth")
+        return self._arrays[name]
+
+    @property
+    def _has_validation(self) -> bool:
+        return bool(VALIDATION & self._arrays.keys())
 
     @property
     def _best(self) -> int | None:

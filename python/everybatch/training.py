@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -15,19 +15,22 @@ import numpy.typing as npt
 import torch
 
 from everybatch import _core
-from everybatch._arguments import choice, choices, flag, functions, numbers, real, test_images, whole
+from everybatch._arguments import functions
 from everybatch._core import Model, Network, Step
+from everybatch._log import log_step
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
+from everybatch._settings import Settings
+from everybatch.augment import Augment
+from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
-from everybatch.errors import ArgumentError
+from everybatch.errors import SelectionWarning
 from everybatch.run import Run
+from everybatch.schedules import Schedule
 
 __all__ = ["train"]
 
-_RECORDABLE = ("predictions",)
-_OPTIMIZERS = ("sgd", "adam", "adamw")
-_PRECISIONS = ("float32", "bfloat16")
+Part = int | float | Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 def train(
@@ -35,17 +38,30 @@ def train(
     dataset: Dataset,
     *,
     epochs: int = 1,
+    steps: int | None = None,
     batch_size: int = 64,
     optimizer: str = "adam",
     lr: float = 1e-3,
+    schedule: Schedule | str | None = None,
     weight_decay: float | None = None,
     momentum: float = 0.0,
     nesterov: bool = False,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
+    label_smoothing: float = 0.0,
+    ema: float | None = None,
+    augment: Augment | None = None,
+    validation: Part | None = None,
     evaluate_every: int | str = 1,
-    evaluate_on: int | float | Sequence[int] | npt.NDArray[np.integer[Any]] | None = None,
+    evaluate_on: Part | None = None,
     record: Sequence[str] = (),
+    monitor: str | None = None,
+    select: str = "last",
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    checkpoints: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | str = "epoch",
+    log_every: int | None = None,
     seed: int = 0,
     shuffle: bool = True,
     device: str = "auto",
@@ -67,27 +83,62 @@ def train(
         Training and test images.
     epochs
         Passes over the training images.
+    steps
+        Optimizer steps, instead of epochs; the last epoch may then be begun and not ended.
     batch_size
         Images of a batch. The last batch of an epoch may be smaller.
     optimizer
         "sgd", "adam" or "adamw", with the formulas and defaults of `torch.optim`.
     lr
-        Learning rate.
+        Learning rate; the highest one if a schedule moves it.
+    schedule
+        How the learning rate moves from step to step: one of `everybatch.schedules`, or "cosine", "one_cycle",
+        "plateau" or "step" with their defaults.
     weight_decay
         PyTorch's default unless given: 0, and 0.01 for "adamw".
     momentum, nesterov
         Of "sgd".
     betas, eps
         Of "adam" and "adamw".
+    label_smoothing
+        Share of the target that goes to all classes alike, in [0, 1) (Szegedy et al. 2015). It is part of the training
+        loss, not of test and validation losses.
+    ema
+        Decay of an exponential moving average of the weights, in [0, 1), such as 0.999. The averaged weights (and
+        batch-norm statistics) are then the ones that are measured, kept as checkpoints and returned.
+    augment
+        Changes to the training images: an `Augment`.
+    validation
+        Training images to hold out and measure beside the test images: a number of them or a share in (0, 1), drawn
+        with `seed` from all classes alike, or their indices.
     evaluate_every
-        Measure the test set after every n-th step, or "epoch". Before the first step and after the last it always is.
+        Measure the test set (and the validation set) after every n-th step, or "epoch". Before the first step and
+        after the last they always are.
     evaluate_on
         Measure a part of the test set: a number of images or a share in (0, 1), drawn with `seed` from all classes
         alike, or the indices of the images.
     record
-        ``("predictions",)`` keeps the predicted class of every measured image at every evaluation.
+        ``("predictions",)`` keeps the predicted class of every measured test image at every evaluation.
+    monitor
+        The curve that `select`, `patience` and a plateau schedule follow: "validation_loss" (the default with
+        `validation`), "validation_accuracy", "test_loss" or "test_accuracy".
+    select
+        Which weights `run.model` has: those after the "last" step, or those of the "best" evaluation after the first
+        step (the first of several equals).
+    patience
+        End the run after so many evaluations in a row that brought nothing better.
+    min_delta
+        An improvement by no more than this is none, for `select` and `patience`.
+    checkpoints
+        A folder to keep weights in on the way, one file each (``step_000938.safetensors``); made if needed. Read them
+        with `Model.load`, measure them all with `evaluate_checkpoints`.
+    checkpoint_every
+        Keep them after every n-th step, or every "epoch".
+    log_every
+        Log a line after every n-th step, at level INFO of the logger "everybatch.train" (to see them:
+        ``logging.basicConfig(level=logging.INFO)``).
     seed
-        Of the fresh weights, the batch order and dropout.
+        Of the fresh weights, the batch order, dropout, augmentation and the images that are drawn.
     shuffle
         Whether each epoch has a new order; otherwise it is the data set's own.
     device
@@ -110,86 +161,94 @@ def train(
     Raises
     ------
     ArgumentError
-        An argument has a value that cannot work.
+        An argument has a value that cannot work, alone or with another one.
     ShapeError
         The network cannot take images of this shape; the message names the layer.
     DeviceError
         The device is not there, or lacks the precision.
     TypeError
         An argument is of the wrong type.
+    OSError
+        The folder for checkpoints cannot be used, or holds other ones. If a file cannot be written on the way, the
+        error carries what was recorded as its attribute ``run``.
+
+    Warns
+    -----
+    SelectionWarning
+        The test images choose weights, length or learning rate: their accuracy then flatters.
+    RuntimeWarning
+        The loss became NaN or infinite.
     """
     if not isinstance(network, (Network, Model)):
         hint = ": wrap the layers in eb.Network([...])" if isinstance(network, (list, tuple)) else ""
         raise TypeError(f"network must be a Network or a Model, not {type(network).__name__}{hint}")
     if not isinstance(dataset, Dataset):
         raise TypeError(f"dataset must be an everybatch Dataset, not {type(dataset).__name__}: see eb.Dataset")
-    choice(optimizer, "optimizer", _OPTIMIZERS)
-    recorded = choices(record, "record", _RECORDABLE)
-    called = functions(callbacks, "callbacks")
-    settings: dict[str, Any] = {
-        "epochs": whole(epochs, "epochs"),
-        "batch_size": whole(batch_size, "batch_size"),
-        "optimizer": optimizer,
-        "lr": real(lr, "lr"),
-        "weight_decay": _weight_decay(weight_decay, optimizer),
-        "momentum": real(momentum, "momentum"),
-        "nesterov": flag(nesterov, "nesterov"),
-        "betas": numbers(betas, "betas", 2),
-        "eps": real(eps, "eps"),
-        "seed": whole(seed, "seed", least=0),
-        "shuffle": flag(shuffle, "shuffle"),
-        "device": _core.resolve_device(str(device)),
-        "precision": choice(precision, "precision", _PRECISIONS),
-    }
-    if optimizer != "sgd" and (momentum or nesterov):
-        raise ArgumentError(f"momentum and nesterov belong to optimizer='sgd'; {optimizer!r} has betas")
-    every = choice(evaluate_every, "evaluate_every", ("epoch",)) if isinstance(evaluate_every, str) else None
-    every_steps = whole(evaluate_every, "evaluate_every") if every is None else None
-    measured = test_images(evaluate_on, dataset.test_labels, settings["seed"])
-    if settings["batch_size"] > len(dataset.train_labels):
-        raise ArgumentError(
-            f"batch_size is {batch_size}, and the data set has {len(dataset.train_labels)} training images: "
-            "choose a smaller one"
-        )
-    steps_per_epoch = math.ceil(len(dataset.train_labels) / settings["batch_size"])
-    steps = steps_per_epoch * settings["epochs"]
-    model = network if isinstance(network, Model) else network.initialize(settings["seed"])
+    settings = Settings.check(
+        dataset,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        schedule=schedule,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        nesterov=nesterov,
+        betas=betas,
+        eps=eps,
+        label_smoothing=label_smoothing,
+        ema=ema,
+        augment=augment,
+        validation=validation,
+        evaluate_every=evaluate_every,
+        evaluate_on=evaluate_on,
+        record=record,
+        monitor=monitor,
+        select=select,
+        patience=patience,
+        min_delta=min_delta,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+        seed=seed,
+        shuffle=shuffle,
+        device=device,
+        precision=precision,
+    )
+    called = [(function, 1) for function in functions(callbacks, "callbacks")]
+    if settings.log_every is not None:
+        called.append((log_step, settings.log_every))
+    if settings.selects_on_test:
+        warnings.warn(_selection(settings.monitor), SelectionWarning, stacklevel=2)
+    model = network if isinstance(network, Model) else network.initialize(settings.seed)
+    folder = None if checkpoints is None else prepare_folder(checkpoints)
     started = datetime.now(UTC)
 
     with contextlib.ExitStack() as stack:
         # Dropout draws from torch's global generator: give it back to the caller as it was.
-        cuda = settings["device"].startswith("cuda")
-        stack.enter_context(torch.random.fork_rng(devices=[settings["device"]] if cuda else []))
+        cuda = settings.device.startswith("cuda")
+        stack.enter_context(torch.random.fork_rng(devices=[settings.device] if cuda else []))
         if cuda and precision == "float32":  # cuDNN would otherwise round to TensorFloat-32
             stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-        bar = stack.enter_context(ProgressBar(model.network.name, steps)) if progress else None
-        arrays, trained, state, message, diverged_at, raised = _core.train(
-            model,
-            dataset,
-            **settings,
-            evaluate_every=every_steps,
-            evaluate_on=None if evaluate_on is None else measured.tolist(),
-            record_predictions="predictions" in recorded,
-            progress=bar,
-            callbacks=called,
+        bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
+        arrays, trained, model_step, state, message, diverged_at, raised = _core.train(
+            model, dataset, settings.for_core(folder), bar, called
         )
 
-    arrays["test_indices"] = measured
+    arrays["test_indices"] = settings.test_indices
+    if settings.validation_indices is not None:
+        arrays["validation_indices"] = settings.validation_indices
     config = {
         "network": json.loads(trained.network.to_json()),
         "dataset": describe_dataset(dataset),
         "training": {
-            **settings,
-            "steps": steps,
-            "steps_per_epoch": steps_per_epoch,
-            "evaluate_every": every or every_steps,
-            "evaluate_on": _as_given(evaluate_on, measured),
-            "record": recorded,
+            **settings.for_config(),
+            "checkpoints": None if folder is None else str(folder),
             "from_model": isinstance(network, Model),
         },
         "versions": versions(),
-        "hardware": hardware(settings["device"]),
-        "status": {"state": state, "message": message, "diverged_at": diverged_at},
+        "hardware": hardware(settings.device),
+        "status": {"state": state, "message": message, "diverged_at": diverged_at, "model_step": model_step},
         "started": started.isoformat(timespec="seconds"),
     }
     run = Run(arrays, config, trained)
@@ -203,19 +262,13 @@ def train(
 
 def _divergence(run: Run, step: int) -> str:
     return (
-        f"the loss became NaN or infinite with the weights after {step} of {run.config['training']['steps']} steps, "
-        f"and the run ended there. A smaller lr than {run.config['training']['lr']:g} may help."
+        f"the loss became NaN or infinite with the weights after {step} of {run.config['training']['total_steps']} "
+        f"steps, and the run ended there. A smaller lr than {run.config['training']['lr']:g} may help."
     )
 
 
-def _as_given(evaluate_on: object, measured: npt.NDArray[np.int64]) -> object:
-    """What to pass as `evaluate_on` to measure the same images again, in JSON's types."""
-    if evaluate_on is None or isinstance(evaluate_on, (int, float)):
-        return evaluate_on
-    return measured.tolist()
-
-
-def _weight_decay(given: float | None, optimizer: str) -> float:
-    if given is None:
-        return 0.01 if optimizer == "adamw" else 0.0
-    return real(given, "weight_decay")
+def _selection(monitor: str) -> str:
+    return (
+        f"{monitor} decides about this run, so that its accuracy on these test images is no estimate for new ones. "
+        "Give validation=0.1 to decide by images held out of the training set."
+    )

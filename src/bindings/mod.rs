@@ -30,6 +30,9 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         wrap_pyfunction!(data::batch_indices, module)?,
         wrap_pyfunction!(train::train, module)?,
         wrap_pyfunction!(train::resolve_device, module)?,
+        wrap_pyfunction!(train::learning_rates, module)?,
+        wrap_pyfunction!(train::check_augment, module)?,
+        wrap_pyfunction!(train::augment, module)?,
     ] {
         module.add_function(function)?;
     }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use ndarray::{Array1, Array2};
+use ndarray::Array1;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,7 +13,8 @@ use super::network::PyNetwork;
 use super::run::{computing, lock};
 use crate::data::{self, Split};
 use crate::error::Result;
-use crate::evaluate::{logits, summarize};
+use crate::evaluate::{logits, Evaluator, Summary};
+use crate::libtorch::{matrix, precision as find_precision};
 use crate::network::{Model, Precision};
 
 /// A network with its weights.
@@ -79,24 +80,26 @@ impl PyModel {
         images: &Bound<PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let logits = self.logits_of(py, images)?;
-        let rows = computing(py, move || floats(&logits.f_softmax(1, Kind::Float)?))?;
+        let rows = computing(py, move || matrix(&logits.f_softmax(1, Kind::Float)?))?;
         Ok(rows.into_pyarray(py))
     }
 
     /// Logits (N, classes) float32.
     fn logits<'py>(&self, py: Python<'py>, images: &Bound<PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let logits = self.logits_of(py, images)?;
-        Ok(computing(py, move || floats(&logits))?.into_pyarray(py))
+        Ok(computing(py, move || matrix(&logits))?.into_pyarray(py))
     }
 
     /// Loss, accuracy, accuracy of each class and confusion on a data set's test images, or on images with labels.
-    #[pyo3(signature = (data, labels=None))]
+    #[pyo3(signature = (data, labels=None, *, precision="float32"))]
     fn evaluate(
         &self,
         py: Python,
         data: &Bound<PyAny>,
         labels: Option<Bound<PyAny>>,
+        precision: &str,
     ) -> PyResult<PyEvaluation> {
+        let precision = find_precision(precision, Device::Cpu)?;
         let (given, truth) = match labels {
             Some(labels) => (data.clone(), labels),
             None if data.hasattr("test_images")? => {
@@ -112,9 +115,12 @@ impl PyModel {
         let Images { pixels, shape } = images(&given, "images")?;
         let truth = self::labels(&truth, "labels")?;
         let summary = computing(py, || {
-            let classes = lock(&self.inner).network.num_classes()?;
+            let model = lock(&self.inner);
+            let classes = model.network.num_classes()?;
             let split = Split::new(&pixels, shape, &truth, classes)?;
-            summarize(&self.measured(&pixels, shape)?, &split.labels, classes)
+            model.network.for_input(split.image_shape())?;
+            let evaluator = Evaluator::new(&split, &model.normalization(), classes, precision)?;
+            Summary::new(&evaluator.measure(&model)?, &split.labels)
         })?;
         Ok(PyEvaluation {
             loss: summary.loss,
@@ -201,13 +207,4 @@ impl PyEvaluation {
     fn __repr__(&self) -> String {
         format!("<Evaluation: loss {:.4}, accuracy {:.2} %>", self.loss, 100.0 * self.accuracy)
     }
-}
-
-/// A float32 matrix on the host.
-fn floats(matrix: &Tensor) -> Result<Array2<f32>> {
-    let columns = matrix.size()[1] as usize;
-    let flat = Vec::<f32>::try_from(matrix.f_flatten(0, -1)?)?;
-    Ok(Array2::from_shape_fn((flat.len() / columns.max(1), columns), |(row, column)| {
-        flat[row * columns + column]
-    }))
 }

@@ -19,21 +19,25 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct PyObserver {
     /// Called now and then with (steps taken, train_loss, test_loss, test_accuracy).
     pub progress: Option<PyObject>,
-    /// Called after every step with a [`PyStep`].
-    pub callbacks: Vec<PyObject>,
+    /// Called with a [`PyStep`] after every so many steps.
+    pub callbacks: Vec<(PyObject, usize)>,
     /// The exception that ended the run.
     pub raised: Option<PyErr>,
+    /// What `StopTraining` said.
+    pub reason: String,
     last_look: Instant,
 }
 
 impl PyObserver {
-    pub fn new(progress: Option<PyObject>, callbacks: Vec<PyObject>) -> Self {
-        PyObserver { progress, callbacks, raised: None, last_look: Instant::now() }
+    pub fn new(progress: Option<PyObject>, callbacks: Vec<(PyObject, usize)>) -> Self {
+        PyObserver { progress, callbacks, raised: None, reason: String::new(), last_look: Instant::now() }
     }
 
     fn look(&mut self, step: &mut Step) -> PyResult<()> {
         let due = self.last_look.elapsed() >= PAUSE || step.taken == step.total;
-        if !due && self.callbacks.is_empty() {
+        let called = self.callbacks.iter().filter(|(_, every)| step.taken % every == 0);
+        let called: Vec<_> = called.map(|(callback, _)| callback).collect();
+        if !due && called.is_empty() {
             return Ok(());
         }
         Python::with_gil(|py| {
@@ -43,13 +47,13 @@ impl PyObserver {
                 if let Some(progress) = &self.progress {
                     let history = step.history();
                     let latest =
-                        (history.train_loss.last(), history.test_loss.last(), history.test_accuracy.last());
+                        (history.train_loss.last(), history.test.loss.last(), history.test.accuracy.last());
                     progress.call1(py, (step.taken, latest.0, latest.1, latest.2))?;
                 }
             }
-            if !self.callbacks.is_empty() {
+            if !called.is_empty() {
                 let seen = Bound::new(py, PyStep::new(step)?)?;
-                for callback in &self.callbacks {
+                for callback in called {
                     callback.call1(py, (&seen,))?;
                 }
             }
@@ -67,6 +71,7 @@ impl Observer for PyObserver {
                 return Next::Interrupt;
             }
             if stop.is_ok_and(|class| error.matches(py, class).unwrap_or(false)) {
+                self.reason = error.value(py).to_string();
                 return Next::Stop;
             }
             self.raised = Some(error);
@@ -87,7 +92,19 @@ pub struct PyStep {
     /// The epoch that the step belongs to, from 0.
     #[pyo3(get)]
     epoch: usize,
-    /// Mean cross-entropy of the step's batch.
+    /// Optimizer steps of an epoch.
+    #[pyo3(get)]
+    steps_per_epoch: usize,
+    /// Training images of an epoch.
+    #[pyo3(get)]
+    examples: usize,
+    /// Images of a batch; the last one of an epoch may have fewer.
+    #[pyo3(get)]
+    batch_size: usize,
+    /// Learning rate of the step.
+    #[pyo3(get)]
+    lr: f64,
+    /// Loss of the step's batch.
     #[pyo3(get)]
     train_loss: f32,
     /// Share of the step's batch predicted right, in [0, 1].
@@ -102,6 +119,12 @@ pub struct PyStep {
     /// Optimizer steps taken before the test images were measured last.
     #[pyo3(get)]
     eval_step: i64,
+    /// Mean cross-entropy of the validation images at that time; None without any.
+    #[pyo3(get)]
+    validation_loss: Option<f32>,
+    /// Share of the validation images predicted right at that time, in [0, 1]; None without any.
+    #[pyo3(get)]
+    validation_accuracy: Option<f32>,
     /// The run's own weights, which move on after the callback.
     weights: Mutex<Model>,
 }
@@ -109,18 +132,25 @@ pub struct PyStep {
 impl PyStep {
     fn new(step: &mut Step) -> Result<Self> {
         let weights = Mutex::new(step.model.shared());
-        let (taken, steps, epoch) = (step.taken, step.total, step.epoch);
+        let Step { taken, total, epoch, steps_per_epoch, examples, batch_size, .. } = *step;
         let history = step.complete_history()?;
         let last = |values: &[f32]| values.last().copied().unwrap_or(f32::NAN);
+        let validation = history.validation.as_ref();
         Ok(PyStep {
             step: taken,
-            steps,
+            steps: total,
             epoch,
+            steps_per_epoch,
+            examples,
+            batch_size,
+            lr: history.lr.last().copied().unwrap_or(f64::NAN),
             train_loss: last(&history.train_loss),
             train_accuracy: last(&history.train_accuracy),
-            test_loss: last(&history.test_loss),
-            test_accuracy: last(&history.test_accuracy),
+            test_loss: last(&history.test.loss),
+            test_accuracy: last(&history.test.accuracy),
             eval_step: history.eval_step.last().copied().unwrap_or_default(),
+            validation_loss: validation.map(|part| last(&part.loss)),
+            validation_accuracy: validation.map(|part| last(&part.accuracy)),
             weights,
         })
     }

@@ -1,9 +1,11 @@
-//! Images and labels: reading them, drawing the built-in ones, and the order in which training sees them.
+//! Images and labels: reading them, drawing the built-in ones, the order in which training sees them, and how it changes them.
 
+mod augment;
 mod dataset;
 pub mod glyphs;
 pub mod idx;
 mod order;
 
+pub use augment::{Augment, Augmenter};
 pub use dataset::{images, Dataset, Split};
 pub use order::BatchOrder;

@@ -18,7 +18,9 @@ fn chunk_size(device: Device) -> i64 {
 
 /// The images, normalised and in the plan's layout once and for all.
 pub struct Evaluator {
-    chunks: Vec<(Tensor, Tensor)>,
+    chunks: Vec<Tensor>,
+    /// (N,) int64
+    pub labels: Tensor,
     classes: i64,
     precision: Precision,
 }
@@ -30,50 +32,51 @@ impl Evaluator {
         classes: i64,
         precision: Precision,
     ) -> Result<Self> {
-        let size = chunk_size(split.images.device());
-        let chunks = (0..split.len()).step_by(size as usize).map(|start| {
-            let length = size.min(split.len() - start);
-            let images = normalization.apply(&split.images.f_narrow(0, start, length)?)?;
-            let images = channels_last(&images.f_to_kind(precision.kind())?)?;
-            Ok((images, split.labels.f_narrow(0, start, length)?))
-        });
-        Ok(Evaluator { chunks: chunks.collect::<Result<_>>()?, classes, precision })
+        let chunks = chunks(&split.images, normalization, precision).collect::<Result<_>>()?;
+        Ok(Evaluator { chunks, labels: split.labels.shallow_clone(), classes, precision })
     }
 
     /// Compiles today's weights and measures every image with them.
     pub fn measure(&self, model: &Model) -> Result<Metrics> {
         let mut metrics = Metrics::new(self.classes, model.device())?;
-        let Some(plan) = self.plan(model)? else { return Ok(metrics) };
+        let Some(first) = self.chunks.first() else { return Ok(metrics) };
+        let plan = Plan::compile(model, self.precision, shape4(first))?;
         tch::no_grad(|| {
-            for (images, labels) in &self.chunks {
-                metrics.add(&plan.run(images)?, labels)?;
+            let mut start = 0;
+            for images in &self.chunks {
+                let length = images.size()[0];
+                metrics.add(&plan.run(images)?, &self.labels.f_narrow(0, start, length)?)?;
+                start += length;
             }
             Ok(metrics)
         })
-    }
-
-    fn plan(&self, model: &Model) -> Result<Option<Plan>> {
-        let first = self.chunks.first();
-        first.map(|(images, _)| Plan::compile(model, self.precision, shape4(images))).transpose()
     }
 }
 
 /// Float32 logits (N, classes) of uint8 images (N, C, H, W), chunk by chunk as the evaluator does it.
 pub fn logits(model: &Model, images: &Tensor, precision: Precision) -> Result<Tensor> {
+    let normalization = model.normalization();
+    let mut chunks = chunks(images, &normalization, precision);
+    let Some(first) = chunks.next().transpose()? else {
+        return Ok(Tensor::f_zeros([0, model.network.num_classes()?], (Kind::Float, images.device()))?);
+    };
+    let plan = Plan::compile(model, precision, shape4(&first))?;
+    let logits = std::iter::once(Ok(first)).chain(chunks).map(|chunk| plan.run(&chunk?));
+    Ok(Tensor::f_cat(&logits.collect::<Result<Vec<_>>>()?, 0)?)
+}
+
+/// Normalised images in the plan's layout and number format, of uint8 images (N, C, H, W).
+fn chunks<'a>(
+    images: &'a Tensor,
+    normalization: &'a Normalization,
+    precision: Precision,
+) -> impl Iterator<Item = Result<Tensor>> + 'a {
     let count = images.size()[0];
     let size = chunk_size(images.device());
-    if count == 0 {
-        return Ok(Tensor::f_zeros([0, model.network.num_classes()?], (Kind::Float, images.device()))?);
-    }
-    let normalization = model.normalization();
-    let mut shape = shape4(images);
-    shape[0] = size.min(count);
-    let plan = Plan::compile(model, precision, shape)?;
-    let chunks = (0..count).step_by(size as usize).map(|start| {
-        let chunk = normalization.apply(&images.f_narrow(0, start, size.min(count - start))?)?;
-        plan.run(&channels_last(&chunk)?)
-    });
-    Ok(Tensor::f_cat(&chunks.collect::<Result<Vec<_>>>()?, 0)?)
+    (0..count).step_by(size as usize).map(move |start| {
+        let pixels = images.f_narrow(0, start, size.min(count - start))?;
+        channels_last(&normalization.apply(&pixels)?.f_to_kind(precision.kind())?)
+    })
 }
 
 fn shape4(images: &Tensor) -> [i64; 4] {

@@ -4,6 +4,7 @@ use ndarray::{Array1, Array2, Axis};
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::error::Result;
+use crate::libtorch::matrix;
 
 /// Sums over the examples measured so far.
 pub struct Metrics {
@@ -56,27 +57,22 @@ pub struct Summary {
     pub confusion: Array2<i64>,
 }
 
-/// Reduces float32 logits (N, classes) and int64 labels (N,) to figures on the host.
-pub fn summarize(logits: &Tensor, labels: &Tensor, classes: i64) -> Result<Summary> {
-    let mut metrics = Metrics::new(classes, logits.device())?;
-    metrics.add(logits, labels)?;
-    let counts = to_array(&confusion(labels, &metrics.predictions[0], classes)?)?;
-    let totals = counts.sum_axis(Axis(1));
-    let right = counts.diag();
-    let total = counts.sum() as f64;
-    Ok(Summary {
-        loss: metrics.loss.f_double_value(&[])? / total,
-        accuracy: right.sum() as f64 / total,
-        class_accuracy: right.iter().zip(&totals).map(|(r, n)| (*r as f64 / *n as f64) as f32).collect(),
-        confusion: counts,
-    })
-}
-
-/// A square matrix of counts on the host.
-pub fn to_array(counts: &Tensor) -> Result<Array2<i64>> {
-    let side = counts.size()[0] as usize;
-    let flat = Vec::<i64>::try_from(counts.f_flatten(0, -1)?)?;
-    Ok(Array2::from_shape_fn((side, side), |(row, column)| flat[row * side + column]))
+impl Summary {
+    /// Reads the sums; `labels` (N,) are those of the measured examples.
+    pub fn new(metrics: &Metrics, labels: &Tensor) -> Result<Self> {
+        let classes = metrics.class_correct.size()[0];
+        let predictions = Tensor::f_cat(&metrics.predictions, 0)?;
+        let counts = matrix(&confusion(labels, &predictions, classes)?)?;
+        let totals = counts.sum_axis(Axis(1));
+        let right = counts.diag();
+        let total = counts.sum() as f64;
+        Ok(Summary {
+            loss: metrics.loss.f_double_value(&[])? / total,
+            accuracy: right.sum() as f64 / total,
+            class_accuracy: right.iter().zip(&totals).map(|(r, n)| (*r as f64 / *n as f64) as f32).collect(),
+            confusion: counts,
+        })
+    }
 }
 
 #[cfg(test)]

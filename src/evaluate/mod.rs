@@ -5,5 +5,5 @@ mod metrics;
 mod plan;
 
 pub use evaluator::{logits, Evaluator};
-pub use metrics::{confusion, summarize, to_array, Metrics, Summary};
+pub use metrics::{confusion, Metrics, Summary};
 pub use plan::Plan;

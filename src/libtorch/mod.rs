@@ -1,10 +1,12 @@
 //! Safe wrappers over the parts of libtorch that tch lacks, through libtorch's C interface: plain functions that the
 //! torch library exports (headers `torch/csrc/stable/c/shim.h` and `torch/csrc/inductor/aoti_torch/c/`).
 
+mod arrays;
 mod device;
 mod dispatcher;
 mod mkldnn;
 
+pub use arrays::{matrix, rows};
 pub use device::{device, device_name, precision};
 pub use dispatcher::{call, Argument};
 pub use mkldnn::{convolution, pack_convolution, Epilogue};

@@ -1,29 +1,113 @@
 //! What a run is asked to do.
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
 use super::optimizer::Method;
+use super::schedule::Schedule;
+use super::watch::WatchConfig;
+use crate::data::Augment;
 use crate::error::{Error, Result};
 use crate::network::Precision;
 
-/// When the test set is measured. Before the first step and after the last it always is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvaluateEvery {
+/// A distance between things that happen again and again; in JSON a number, or `"epoch"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Every {
     /// After every n-th optimizer step.
     Steps(usize),
     /// At the end of each epoch.
+    Epoch(EpochEnd),
+}
+
+/// The word `"epoch"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochEnd {
     Epoch,
+}
+
+impl Every {
+    pub const EPOCH: Every = Every::Epoch(EpochEnd::Epoch);
+
+    /// `name` is what the user calls it.
+    pub fn check(self, name: &str) -> Result<()> {
+        match self {
+            Every::Steps(0) => {
+                Err(Error::Argument(format!("{name} is 0: give a number of steps above 0, or \"epoch\"")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn in_steps(self, steps_per_epoch: usize) -> usize {
+        match self {
+            Every::Steps(steps) => steps,
+            Every::Epoch(_) => steps_per_epoch,
+        }
+    }
+
+    pub fn is_due(self, taken: usize, steps_per_epoch: usize) -> bool {
+        taken % self.in_steps(steps_per_epoch) == 0
+    }
+}
+
+/// How long to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Epochs(usize),
+    /// Optimizer steps; the last epoch may be begun and not ended.
+    Steps(usize),
+}
+
+impl Length {
+    pub fn in_steps(self, steps_per_epoch: usize) -> usize {
+        match self {
+            Length::Epochs(epochs) => epochs * steps_per_epoch,
+            Length::Steps(steps) => steps,
+        }
+    }
+}
+
+/// Where the weights are kept on the way, and how often.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    /// An existing folder; the files in it are named by [`checkpoint_name`].
+    pub folder: PathBuf,
+    pub every: Every,
+}
+
+/// `step_000938.safetensors`
+pub fn checkpoint_name(taken: usize) -> String {
+    format!("step_{taken:06}.safetensors")
 }
 
 #[derive(Clone, Debug)]
 pub struct TrainConfig {
-    pub epochs: usize,
+    pub length: Length,
     pub batch_size: usize,
     pub method: Method,
+    /// The highest learning rate; the schedule says what becomes of it.
     pub lr: f64,
-    pub evaluate_every: EvaluateEvery,
+    pub schedule: Schedule,
+    /// Share of the probability that the target gives to all classes alike, in [0, 1).
+    pub label_smoothing: f64,
+    /// Decay of the averaged weights, which are then the ones that are measured, kept and returned.
+    pub ema: Option<f64>,
+    /// Changes to the training images.
+    pub augment: Option<Augment>,
+    /// Training images that are measured instead of trained on.
+    pub validation: Vec<i64>,
+    /// When the test set (and the validation set) is measured. Before the first step and after the last it always is.
+    pub evaluate_every: Every,
     /// Test images to measure; all of them when not given.
     pub evaluate_on: Option<Vec<i64>>,
     pub record_predictions: bool,
-    /// Of the batch order and of dropout.
+    /// What the measurements decide.
+    pub watch: WatchConfig,
+    pub checkpoints: Option<Checkpoints>,
+    /// Of the batch order, of dropout and of augmentation.
     pub seed: u64,
     pub shuffle: bool,
     pub precision: Precision,
@@ -31,11 +115,14 @@ pub struct TrainConfig {
 
 impl TrainConfig {
     pub fn check(&self) -> Result<()> {
-        if self.epochs == 0 {
-            return Err(Error::argument("epochs is 0: train for at least one"));
+        match self.length {
+            Length::Epochs(0) => return Err(Error::argument("epochs is 0: train for at least one")),
+            Length::Steps(0) => return Err(Error::argument("steps is 0: train for at least one")),
+            _ => {}
         }
-        if self.evaluate_every == EvaluateEvery::Steps(0) {
-            return Err(Error::argument("evaluate_every is 0: give a number of steps above 0, or \"epoch\""));
+        self.evaluate_every.check("evaluate_every")?;
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.every.check("checkpoint_every")?;
         }
         if !(self.lr.is_finite() && self.lr >= 0.0) {
             return Err(Error::Argument(format!(
@@ -43,15 +130,36 @@ impl TrainConfig {
                 self.lr
             )));
         }
-        self.method.check()
+        for (name, value) in
+            [("label_smoothing", self.label_smoothing), ("ema", self.ema.unwrap_or_default())]
+        {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::Argument(format!("{name} is {value}: it must lie in [0, 1)")));
+            }
+        }
+        self.method.check()?;
+        self.schedule.check(self.lr, &self.method)?;
+        if let Some(augment) = &self.augment {
+            augment.check()?;
+        }
+        self.watch.check(!self.validation.is_empty())
     }
 
     /// Whether the test set is due once `taken` steps out of `total` have been taken.
     pub fn evaluation_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
-        let every = match self.evaluate_every {
-            EvaluateEvery::Steps(steps) => steps,
-            EvaluateEvery::Epoch => steps_per_epoch,
-        };
-        taken == 0 || taken == total || taken % every == 0
+        taken == 0 || taken == total || self.evaluate_every.is_due(taken, steps_per_epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distance_is_a_number_or_a_word() {
+        assert_eq!(serde_json::from_str::<Every>("12").unwrap(), Every::Steps(12));
+        assert_eq!(serde_json::from_str::<Every>("\"epoch\"").unwrap(), Every::EPOCH);
+        assert_eq!(serde_json::to_string(&Every::EPOCH).unwrap(), "\"epoch\"");
+        assert!(serde_json::from_str::<Every>("\"week\"").is_err());
     }
 }

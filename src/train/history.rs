@@ -2,50 +2,89 @@
 
 use ndarray::{Array1, Array2};
 
-/// Rows of `steps` are optimizer steps, rows of `evaluations` passes over the test images.
+use crate::libtorch::rows;
+
+/// One set of images, measured again and again. Rows are measurements.
+#[derive(Clone, Debug)]
+pub struct Curves {
+    /// (evaluations,) mean cross-entropy.
+    pub loss: Vec<f32>,
+    /// (evaluations,) share predicted right, in [0, 1].
+    pub accuracy: Vec<f32>,
+    /// (evaluations · classes,) share of each class predicted right; NaN for a class with no image.
+    class_accuracy: Vec<f32>,
+    /// (classes,) images of each class.
+    pub class_totals: Array1<i64>,
+}
+
+impl Curves {
+    pub fn new(class_totals: Array1<i64>) -> Self {
+        Curves { loss: Vec::new(), accuracy: Vec::new(), class_accuracy: Vec::new(), class_totals }
+    }
+
+    pub fn images(&self) -> usize {
+        self.class_totals.sum() as usize
+    }
+
+    /// (evaluations, classes)
+    pub fn class_accuracy(&self) -> Array2<f32> {
+        rows(&self.class_accuracy, self.class_totals.len())
+    }
+
+    fn push(&mut self, loss_sum: f64, class_correct: &[i64]) {
+        let total = self.images() as f64;
+        self.loss.push((loss_sum / total) as f32);
+        self.accuracy.push((class_correct.iter().sum::<i64>() as f64 / total) as f32);
+        let shares = class_correct.iter().zip(&self.class_totals);
+        self.class_accuracy.extend(shares.map(|(correct, total)| (*correct as f64 / *total as f64) as f32));
+    }
+
+    fn truncate(&mut self, evaluations: usize) {
+        self.loss.truncate(evaluations);
+        self.accuracy.truncate(evaluations);
+        self.class_accuracy.truncate(evaluations * self.class_totals.len());
+    }
+}
+
+/// Rows of `steps` are optimizer steps, rows of `evaluations` passes over the measured images.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// (steps,) mean cross-entropy of the batch that the step was taken on, before the step.
+    /// (steps,) loss of the batch that the step was taken on, before the step.
     pub train_loss: Vec<f32>,
     /// (steps,) share of that batch predicted right, in [0, 1].
     pub train_accuracy: Vec<f32>,
     /// (steps,) seconds of gathering the batch, forward, backward and the optimizer.
     pub train_seconds: Vec<f64>,
+    /// (steps,) learning rate of the step.
+    pub lr: Vec<f64>,
     /// (evaluations,) optimizer steps taken before the pass.
     pub eval_step: Vec<i64>,
-    /// (evaluations,) mean cross-entropy.
-    pub test_loss: Vec<f32>,
-    /// (evaluations,) share predicted right, in [0, 1].
-    pub test_accuracy: Vec<f32>,
     /// (evaluations,) seconds.
     pub eval_seconds: Vec<f64>,
-    /// (evaluations · classes,) share of each class predicted right; NaN for a class with no test image.
-    class_accuracy: Vec<f32>,
-    /// (evaluations · images,) predicted classes; empty unless asked for.
+    pub test: Curves,
+    pub validation: Option<Curves>,
+    /// (evaluations · images,) predicted classes of the test images; empty unless asked for.
     predictions: Vec<u8>,
-    /// (classes, classes) of the last pass; rows are true classes.
+    /// (classes, classes) of the test images at the last pass; rows are true classes.
     pub confusion: Array2<i64>,
-    /// (classes,) measured test images of each class.
-    pub class_totals: Array1<i64>,
     /// Steps taken before the first loss that is not finite was computed. A test loss counts at its own step.
     pub diverged_at: Option<usize>,
 }
 
 impl History {
-    pub fn new(class_totals: Array1<i64>) -> Self {
-        let classes = class_totals.len();
+    pub fn new(test: Curves, validation: Option<Curves>) -> Self {
+        let classes = test.class_totals.len();
         History {
             train_loss: Vec::new(),
             train_accuracy: Vec::new(),
             train_seconds: Vec::new(),
+            lr: Vec::new(),
             eval_step: Vec::new(),
-            test_loss: Vec::new(),
-            test_accuracy: Vec::new(),
             eval_seconds: Vec::new(),
-            class_accuracy: Vec::new(),
+            test,
+            validation,
             predictions: Vec::new(),
             confusion: Array2::zeros((classes, classes)),
-            class_totals,
             diverged_at: None,
         }
     }
@@ -63,30 +102,27 @@ impl History {
         }
     }
 
-    /// Adds one pass over the test images from its sums.
-    pub fn push_evaluation(&mut self, step: i64, loss_sum: f64, class_correct: &[i64]) {
-        let total = self.class_totals.sum() as f64;
+    /// Adds one pass from its sums: of the losses, and of right predictions of each class; test first, then validation.
+    pub fn push_evaluation(&mut self, step: i64, sums: &[(f64, Vec<i64>)]) {
         self.eval_step.push(step);
-        let loss = (loss_sum / total) as f32;
-        self.watch(loss, step as usize);
-        self.test_loss.push(loss);
-        self.test_accuracy.push((class_correct.iter().sum::<i64>() as f64 / total) as f32);
-        let shares = class_correct.iter().zip(&self.class_totals);
-        self.class_accuracy.extend(shares.map(|(correct, total)| (*correct as f64 / *total as f64) as f32));
+        for (part, (loss_sum, class_correct)) in
+            std::iter::once(&mut self.test).chain(&mut self.validation).zip(sums)
+        {
+            part.push(*loss_sum, class_correct);
+        }
+        let validation = self.validation.as_ref().and_then(|part| part.loss.last());
+        for loss in [self.test.loss.last().copied(), validation.copied()].into_iter().flatten() {
+            self.watch(loss, step as usize);
+        }
     }
 
     pub fn push_predictions(&mut self, predictions: &[u8]) {
         self.predictions.extend_from_slice(predictions);
     }
 
-    /// (evaluations, classes)
-    pub fn class_accuracy(&self) -> Array2<f32> {
-        rows(&self.class_accuracy, self.class_totals.len())
-    }
-
-    /// (evaluations, images), or None when predictions were not recorded.
+    /// (evaluations, test images), or None when predictions were not recorded.
     pub fn predictions(&self) -> Option<Array2<u8>> {
-        (!self.predictions.is_empty()).then(|| rows(&self.predictions, self.class_totals.sum() as usize))
+        (!self.predictions.is_empty()).then(|| rows(&self.predictions, self.test.images()))
     }
 
     /// Forgets what was recorded after the loss stopped being finite at `step`: a device runs ahead of the host.
@@ -97,20 +133,15 @@ impl History {
         self.train_loss.truncate(steps);
         self.train_accuracy.truncate(steps);
         self.train_seconds.truncate(steps);
+        self.lr.truncate(steps);
         let evaluations = self.eval_step.iter().filter(|taken| **taken as usize <= step).count();
-        let images = self.class_totals.sum() as usize;
         self.eval_step.truncate(evaluations);
-        self.test_loss.truncate(evaluations);
-        self.test_accuracy.truncate(evaluations);
         self.eval_seconds.truncate(evaluations);
-        self.class_accuracy.truncate(evaluations * self.class_totals.len());
-        self.predictions.truncate(evaluations * images);
+        std::iter::once(&mut self.test)
+            .chain(&mut self.validation)
+            .for_each(|part| part.truncate(evaluations));
+        self.predictions.truncate(evaluations * self.test.images());
     }
-}
-
-fn rows<T: Clone>(flat: &[T], columns: usize) -> Array2<T> {
-    let rows = flat.len().checked_div(columns).unwrap_or_default();
-    Array2::from_shape_fn((rows, columns), |(row, column)| flat[row * columns + column].clone())
 }
 
 #[cfg(test)]
@@ -118,13 +149,14 @@ mod tests {
     use super::*;
 
     fn history(train: &[f32], test: &[(i64, f64)]) -> History {
-        let mut history = History::new(Array1::from(vec![3, 1]));
+        let mut history = History::new(Curves::new(Array1::from(vec![3, 1])), None);
         for loss in train {
             history.push_step(*loss, 0.5);
             history.train_seconds.push(0.1);
+            history.lr.push(0.1);
         }
         for (step, loss) in test {
-            history.push_evaluation(*step, *loss, &[2, 1]);
+            history.push_evaluation(*step, &[(*loss, vec![2, 1])]);
             history.eval_seconds.push(0.1);
             history.push_predictions(&[0, 0, 1, 1]);
         }
@@ -134,9 +166,18 @@ mod tests {
     #[test]
     fn sums_become_means() {
         let history = history(&[], &[(0, 6.0)]);
-        assert_eq!((history.test_loss[0], history.test_accuracy[0]), (1.5, 0.75));
-        assert_eq!(history.class_accuracy(), ndarray::array![[2.0 / 3.0, 1.0]]);
+        assert_eq!((history.test.loss[0], history.test.accuracy[0]), (1.5, 0.75));
+        assert_eq!(history.test.class_accuracy(), ndarray::array![[2.0 / 3.0, 1.0]]);
         assert_eq!(history.predictions().unwrap(), ndarray::array![[0, 0, 1, 1]]);
+    }
+
+    #[test]
+    fn validation_has_curves_of_its_own() {
+        let part = |totals| Curves::new(Array1::from(totals));
+        let mut history = History::new(part(vec![3, 1]), Some(part(vec![1, 1])));
+        history.push_evaluation(0, &[(4.0, vec![3, 1]), (1.0, vec![1, 0])]);
+        let validation = history.validation.unwrap();
+        assert_eq!((history.test.accuracy[0], validation.accuracy[0], validation.loss[0]), (1.0, 0.5, 0.5));
     }
 
     #[test]

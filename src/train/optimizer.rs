@@ -60,7 +60,7 @@ impl Method {
 
 pub struct Optimizer {
     method: Method,
-    pub lr: f64,
+    lr: f64,
     /// Momentum, or the mean of the gradients.
     first: Vec<Tensor>,
     /// Mean of the squared gradients; Adam only.
@@ -92,6 +92,16 @@ impl Optimizer {
             taken: 0,
             taken_on_device: on_gpu.map(counter).transpose()?,
         })
+    }
+
+    /// Learning rate of the next steps, and momentum (Adam's first beta) if that is to change.
+    pub fn set(&mut self, lr: f64, momentum: Option<f64>) {
+        self.lr = lr;
+        let Some(wanted) = momentum else { return };
+        match &mut self.method {
+            Method::Sgd { momentum, .. } => *momentum = wanted,
+            Method::Adam { betas, .. } | Method::AdamW { betas, .. } => betas.0 = wanted,
+        }
     }
 
     /// Changes `parameters` in place by one step along `gradients`.

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use ndarray::{Array1, Array2};
+use ndarray::Array1;
 use tch::{Device, Kind, Tensor};
 
-use super::History;
+use super::history::{Curves, History};
 use crate::error::Result;
-use crate::evaluate::{confusion, to_array, Metrics};
+use crate::evaluate::{confusion, Evaluator, Metrics};
+use crate::libtorch::matrix;
 
 /// Rows that a block holds. The CPU has nothing to wait for, so there each row is read at once.
 fn block_size(device: Device) -> i64 {
@@ -27,32 +28,56 @@ pub struct Recorder {
     /// (rows, 2) float64: loss and accuracy of a batch.
     train: Tensor,
     train_used: i64,
-    /// (rows, 1 + classes) float64: sum of the losses, then right predictions of each class (exact below 2^53).
-    test: Tensor,
-    /// (rows, images) uint8
+    /// (rows, 1 + classes) float64 each: sum of the losses, then right predictions of each class (exact below 2^53);
+    /// of the test images, and of the validation images if there are any.
+    parts: Vec<Tensor>,
+    /// (rows, test images) uint8
     predictions: Tensor,
-    test_steps: Vec<i64>,
+    eval_steps: Vec<i64>,
     /// Those of the last pass whose step did not diverge, or is where it did.
     last_predictions: Option<Tensor>,
 }
 
 impl Recorder {
-    pub fn new(labels: &Tensor, classes: i64, keep_predictions: bool) -> Result<Self> {
+    pub fn new(
+        test: &Evaluator,
+        validation: Option<&Evaluator>,
+        classes: i64,
+        keep_predictions: bool,
+    ) -> Result<Self> {
+        let device = test.labels.device();
+        Recorder::with_rows(test, validation, classes, keep_predictions, block_size(device))
+    }
+
+    fn with_rows(
+        test: &Evaluator,
+        validation: Option<&Evaluator>,
+        classes: i64,
+        keep_predictions: bool,
+        rows: i64,
+    ) -> Result<Self> {
+        let labels = test.labels.shallow_clone();
         let device = labels.device();
-        let rows = block_size(device);
-        let totals = Tensor::f_zeros([classes], (Kind::Int64, device))?;
-        let totals = totals.f_index_add(0, labels, &labels.f_ones_like()?)?;
+        let curves = |labels: &Tensor| -> Result<Curves> {
+            let totals = Tensor::f_zeros([classes], (Kind::Int64, device))?;
+            let totals = totals.f_index_add(0, labels, &labels.f_ones_like()?)?;
+            Ok(Curves::new(Array1::from(Vec::<i64>::try_from(totals)?)))
+        };
+        let history =
+            History::new(curves(&labels)?, validation.map(|part| curves(&part.labels)).transpose()?);
+        let block = |columns: i64, kind| Tensor::f_zeros([rows, columns], (kind, device));
+        let parts = (0..1 + validation.iter().len()).map(|_| block(1 + classes, Kind::Double));
         Ok(Recorder {
-            history: History::new(Array1::from(Vec::<i64>::try_from(totals)?)),
-            labels: labels.shallow_clone(),
+            history,
             keep_predictions,
             rows,
-            train: Tensor::f_zeros([rows, 2], (Kind::Double, device))?,
+            train: block(2, Kind::Double)?,
             train_used: 0,
-            test: Tensor::f_zeros([rows, 1 + classes], (Kind::Double, device))?,
-            predictions: Tensor::f_zeros([rows, labels.size()[0]], (Kind::Uint8, device))?,
-            test_steps: Vec::new(),
+            parts: parts.collect::<Result<_, _>>()?,
+            predictions: block(labels.size()[0], Kind::Uint8)?,
+            eval_steps: Vec::new(),
             last_predictions: None,
+            labels,
         })
     }
 
@@ -69,14 +94,16 @@ impl Recorder {
         Ok(())
     }
 
-    /// All test images were measured after `step` optimizer steps.
-    pub fn record_evaluation(&mut self, step: usize, metrics: &Metrics) -> Result<()> {
-        let slot = self.test_steps.len() as i64;
-        let loss = metrics.loss.f_view([1])?;
-        let row = Tensor::f_cat(&[loss, metrics.class_correct.f_to_kind(Kind::Double)?], 0)?;
-        self.test.f_get(slot)?.f_copy_(&row)?;
-        self.predictions.f_get(slot)?.f_copy_(&Tensor::f_cat(&metrics.predictions, 0)?)?;
-        self.test_steps.push(step as i64);
+    /// All test images, and then all validation images if there are any, were measured after `step` optimizer steps.
+    pub fn record_evaluation(&mut self, step: usize, parts: &[Metrics]) -> Result<()> {
+        let slot = self.eval_steps.len() as i64;
+        for (block, metrics) in self.parts.iter().zip(parts) {
+            let loss = metrics.loss.f_view([1])?;
+            let row = Tensor::f_cat(&[loss, metrics.class_correct.f_to_kind(Kind::Double)?], 0)?;
+            block.f_get(slot)?.f_copy_(&row)?;
+        }
+        self.predictions.f_get(slot)?.f_copy_(&Tensor::f_cat(&parts[0].predictions, 0)?)?;
+        self.eval_steps.push(step as i64);
         if slot + 1 == self.rows {
             self.flush()?;
         }
@@ -84,8 +111,9 @@ impl Recorder {
     }
 
     /// Host time. On a GPU, where the host runs ahead, only sums over many steps mean something.
-    pub fn record_step_time(&mut self, time: Duration) {
+    pub fn record_step_time(&mut self, time: Duration, lr: f64) {
         self.history.train_seconds.push(time.as_secs_f64());
+        self.history.lr.push(lr);
     }
 
     pub fn record_evaluation_time(&mut self, time: Duration) {
@@ -94,26 +122,37 @@ impl Recorder {
 
     /// Reads what the blocks hold; waits for the device.
     pub fn flush(&mut self) -> Result<()> {
-        for row in read_rows(&self.train, self.train_used)?.rows() {
+        for row in matrix::<f64>(&self.train.f_narrow(0, 0, self.train_used)?)?.rows() {
             self.history.push_step(row[0] as f32, row[1] as f32);
         }
         self.train_used = 0;
-        let evaluations = self.test_steps.len() as i64;
-        for (row, step) in read_rows(&self.test, evaluations)?.rows().into_iter().zip(&self.test_steps) {
-            let correct: Vec<i64> = row.iter().skip(1).map(|count| *count as i64).collect();
-            self.history.push_evaluation(*step, row[0], &correct);
+        let evaluations = self.eval_steps.len();
+        if evaluations == 0 {
+            return Ok(());
         }
-        if self.keep_predictions && evaluations > 0 {
-            let kept = self.predictions.f_narrow(0, 0, evaluations)?.f_flatten(0, -1)?;
+        let used = |block: &Tensor| block.f_narrow(0, 0, evaluations as i64);
+        let parts = self.parts.iter().map(|block| matrix::<f64>(&used(block)?));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        for (index, step) in self.eval_steps.iter().enumerate() {
+            let sums = parts.iter().map(|part| {
+                let row = part.row(index);
+                (row[0], row.iter().skip(1).map(|count| *count as i64).collect())
+            });
+            self.history.push_evaluation(*step, &sums.collect::<Vec<_>>());
+        }
+        if self.keep_predictions {
+            let kept = used(&self.predictions)?.f_flatten(0, -1)?;
             self.history.push_predictions(&Vec::<u8>::try_from(kept)?);
         }
         let diverged_at = self.history.diverged_at.map_or(i64::MAX, |step| step as i64);
-        let sound = self.test_steps.iter().filter(|step| **step <= diverged_at).count();
+        let sound = self.eval_steps.iter().filter(|step| **step <= diverged_at).count();
         if sound > 0 {
-            let last = self.predictions.f_get(sound as i64 - 1)?;
-            self.last_predictions = Some(last.f_to_device_(last.device(), Kind::Uint8, false, true)?);
+            self.last_predictions = {
+                let last = self.predictions.f_get(sound as i64 - 1)?;
+                Some(last.f_to_device_(last.device(), Kind::Uint8, false, true)?)
+            };
         }
-        self.test_steps.clear();
+        self.eval_steps.clear();
         Ok(())
     }
 
@@ -121,41 +160,41 @@ impl Recorder {
     pub fn finish(&mut self) -> Result<()> {
         self.flush()?;
         if let Some(predictions) = &self.last_predictions {
-            let classes = self.history.class_totals.len() as i64;
-            self.history.confusion = to_array(&confusion(&self.labels, predictions, classes)?)?;
+            let classes = self.history.test.class_totals.len() as i64;
+            self.history.confusion = matrix(&confusion(&self.labels, predictions, classes)?)?;
         }
         Ok(())
     }
 }
 
-fn read_rows(block: &Tensor, used: i64) -> Result<Array2<f64>> {
-    let size = [used as usize, block.size()[1] as usize];
-    let flat = Vec::<f64>::try_from(block.f_narrow(0, 0, used)?.f_flatten(0, -1)?)?;
-    Ok(Array2::from_shape_fn(size, |(row, column)| flat[row * size[1] + column]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Split;
+    use crate::network::{Normalization, Precision};
 
-    fn evaluated(logits: &[f32], labels: &Tensor) -> Metrics {
+    fn evaluator(labels: &[i64]) -> Evaluator {
+        let split = Split::new(&vec![0; labels.len()], [labels.len(), 1, 1, 1], labels, 2).unwrap();
+        Evaluator::new(&split, &Normalization::identity(1), 2, Precision::Float32).unwrap()
+    }
+
+    fn evaluated(logits: &[f32], labels: &[i64]) -> Metrics {
         let mut metrics = Metrics::new(2, Device::Cpu).unwrap();
-        metrics.add(&Tensor::from_slice(logits).view([-1, 2]), labels).unwrap();
+        metrics.add(&Tensor::from_slice(logits).view([-1, 2]), &Tensor::from_slice(labels)).unwrap();
         metrics
     }
 
     #[test]
     fn blocks_larger_than_one_row_lose_nothing() {
-        let labels = Tensor::from_slice(&[0i64, 1, 1]);
+        let (test, validation) = (evaluator(&[0, 1, 1]), evaluator(&[1, 0]));
         for rows in [1, 2, 5] {
-            let mut recorder = Recorder::new(&labels, 2, true).unwrap();
-            recorder.rows = rows;
-            recorder.train = Tensor::zeros([rows, 2], (Kind::Double, Device::Cpu));
-            recorder.test = Tensor::zeros([rows, 3], (Kind::Double, Device::Cpu));
-            recorder.predictions = Tensor::zeros([rows, 3], (Kind::Uint8, Device::Cpu));
+            let mut recorder = Recorder::with_rows(&test, Some(&validation), 2, true, rows).unwrap();
             for step in 0..4 {
-                let metrics = evaluated(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], &labels);
-                recorder.record_evaluation(step, &metrics).unwrap();
+                let parts = [
+                    evaluated(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], &[0, 1, 1]),
+                    evaluated(&[0.0, 1.0, 0.0, 1.0], &[1, 0]),
+                ];
+                recorder.record_evaluation(step, &parts).unwrap();
                 let logits = Tensor::from_slice(&[0f32, 1.0, 0.0, 1.0]).view([2, 2]);
                 let batch = Tensor::from_slice(&[1i64, 0]);
                 recorder.record_step(&Tensor::from(step as f32), &logits, &batch).unwrap();
@@ -165,7 +204,8 @@ mod tests {
             assert_eq!(history.train_loss, [0.0, 1.0, 2.0, 3.0]);
             assert_eq!(history.train_accuracy, [0.5; 4]);
             assert_eq!(history.eval_step, [0, 1, 2, 3]);
-            assert_eq!(history.class_accuracy().row(3).to_vec(), [1.0, 0.5]);
+            assert_eq!(history.test.class_accuracy().row(3).to_vec(), [1.0, 0.5]);
+            assert_eq!(history.validation.as_ref().unwrap().accuracy, [0.5; 4]);
             assert_eq!(history.predictions().unwrap().row(2).to_vec(), [0, 0, 1]);
             assert_eq!(history.confusion, ndarray::array![[1, 0], [1, 1]]);
         }

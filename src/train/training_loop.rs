@@ -4,8 +4,12 @@ use std::time::Instant;
 
 use tch::{Device, Reduction, Tensor};
 
+use super::average::Average;
+use super::config::checkpoint_name;
+use super::schedule::LearningRate;
+use super::watch::Watch;
 use super::{History, Optimizer, Recorder, TrainConfig};
-use crate::data::{BatchOrder, Dataset, Split};
+use crate::data::{Augmenter, BatchOrder, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::network::{Model, Network};
@@ -17,7 +21,11 @@ pub struct Step<'a> {
     pub total: usize,
     /// The epoch that the step belongs to, from 0.
     pub epoch: usize,
-    /// The weights after the step.
+    pub steps_per_epoch: usize,
+    /// Training images of an epoch, and of a batch.
+    pub examples: usize,
+    pub batch_size: usize,
+    /// The weights that are measured: those after the step, or their average.
     pub model: &'a Model,
     recorder: &'a mut Recorder,
 }
@@ -54,17 +62,23 @@ pub trait Observer {
 pub enum End {
     Finished,
     Interrupted,
+    /// By the observer.
     Stopped,
+    /// The monitored curve did not improve for as many measurements as patience allows.
+    RanOutOfPatience,
     /// The loss of the weights after so many steps was NaN or infinite. On a GPU, whose history is read in blocks, the
     /// model may have gone on for the rest of the block.
     Diverged(usize),
-    /// libtorch failed on the way, by lack of memory for example.
+    /// libtorch failed on the way, by lack of memory for example, or a checkpoint could not be written.
     Failed(Error),
 }
 
 pub struct Outcome {
     pub history: History,
+    /// The weights after the last step, their average, or those of the best measurement: as the config says.
     pub model: Model,
+    /// Steps that were taken before `model` had these weights.
+    pub model_step: usize,
     pub end: End,
 }
 
@@ -78,8 +92,9 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     config.check()?;
-    let order = BatchOrder::new(data.train.len() as usize, config.batch_size, config.seed, config.shuffle)?;
     let network = model.network.for_input(data.train.image_shape())?;
+    let kept = complement(data.train.len(), &config.validation)?;
+    let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
     check_fit(&network, data, &order)?;
     let mut model = model.to_device(device)?;
     model.network = network;
@@ -87,12 +102,27 @@ pub fn train(
         model.set_normalization(Some(data.normalization.clone()))?;
     }
     let data = data.to_device(device)?;
-    let test = measured_images(&data.test, config.evaluate_on.as_deref())?;
-    let evaluator = Evaluator::new(&test, &model.normalization(), data.classes, config.precision)?;
-    let mut recorder = Recorder::new(&test.labels, data.classes, config.record_predictions)?;
+    let normalization = model.normalization();
+    let evaluator = |split: &Split| Evaluator::new(split, &normalization, data.classes, config.precision);
+    let mut evaluators = vec![match &config.evaluate_on {
+        Some(indices) => evaluator(&part(&data.test, indices, "evaluate_on names test")?)?,
+        None => evaluator(&data.test)?,
+    }];
+    let mut train = data.train.to_device(device)?;
+    if !config.validation.is_empty() {
+        evaluators.push(evaluator(&part(&train, &config.validation, "validation names training")?)?);
+        train = part(&train, &kept, "validation leaves training")?;
+    }
+    let mut recorder =
+        Recorder::new(&evaluators[0], evaluators.get(1), data.classes, config.record_predictions)?;
     tch::manual_seed(config.seed as i64); // dropout's masks
 
-    let mut end = match run(&model, &data.train, &order, config, &evaluator, &mut recorder, observer) {
+    let mut weights = Weights {
+        average: config.ema.map(|decay| Average::new(&model, decay)).transpose()?,
+        watch: Watch::new(&config.watch),
+        model,
+    };
+    let mut end = match run(&mut weights, &train, &order, config, &evaluators, &mut recorder, observer) {
         Ok(end) => end,
         Err(error) => End::Failed(error),
     };
@@ -103,87 +133,180 @@ pub fn train(
         recorder.history.truncate(step);
         end = End::Diverged(step);
     }
-    Ok(Outcome { history: recorder.history, model: model.to_device(Device::Cpu)?, end })
+    let history = recorder.history;
+    let (model_step, model) = match &weights.watch.kept {
+        Some((step, best)) => (*step, best),
+        None => (history.train_loss.len(), weights.measured()),
+    };
+    Ok(Outcome { model: model.to_device(Device::Cpu)?, model_step, history, end })
+}
+
+/// The weights of a run in all their forms.
+struct Weights {
+    /// Those that the optimizer changes.
+    model: Model,
+    average: Option<Average>,
+    /// Keeps the best.
+    watch: Watch,
+}
+
+impl Weights {
+    /// Those that are measured, kept and returned.
+    fn measured(&self) -> &Model {
+        self.average.as_ref().map_or(&self.model, |average| &average.model)
+    }
 }
 
 fn run(
-    model: &Model,
+    weights: &mut Weights,
     train: &Split,
     order: &BatchOrder,
     config: &TrainConfig,
-    evaluator: &Evaluator,
+    evaluators: &[Evaluator],
     recorder: &mut Recorder,
     observer: &mut dyn Observer,
 ) -> Result<End> {
-    let parameters = model.parameters();
-    let mut optimizer = Optimizer::new(config.method, config.lr, &parameters)?;
-    let normalization = model.normalization();
+    let device = weights.model.device();
+    let normalization = weights.model.normalization();
+    let [_, height, width] = train.image_shape();
+    let augmenter = config.augment.as_ref();
+    let augmenter = augmenter.map(|augment| Augmenter::new(augment, [height, width], config.seed, device));
+    let augmenter = augmenter.transpose()?;
     let per_epoch = order.steps_per_epoch();
-    let total = per_epoch * config.epochs;
+    let total = config.length.in_steps(per_epoch);
+    let mut rate = LearningRate::new(&config.schedule, config.lr, total, per_epoch);
+    let mut optimizer = Optimizer::new(config.method, config.lr, &weights.model.parameters())?;
     let mut taken = 0;
-    evaluate(model, evaluator, recorder, taken)?;
+    evaluate(weights.measured(), evaluators, recorder, taken)?;
     if let Some(step) = recorder.history.diverged_at {
         return Ok(End::Diverged(step));
     }
 
-    for epoch in 0..config.epochs {
-        let indices = Tensor::f_from_slice(&order.epoch(epoch))?.f_to_device(model.device())?;
+    for epoch in 0.. {
+        let indices = Tensor::f_from_slice(&order.epoch(epoch))?.f_to_device(device)?;
         for batch in indices.f_split(config.batch_size as i64, 0)? {
             let start = Instant::now();
-            let Split { images, labels } = train.select(&batch)?;
-            let logits = model.forward_train(&normalization.apply(&images)?, config.precision)?;
-            let loss = logits.f_cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)?;
+            let Split { mut images, labels } = train.select(&batch)?;
+            if let Some(augmenter) = &augmenter {
+                images = augmenter.apply(&images, taken)?;
+            }
+            let logits = weights.model.forward_train(&normalization.apply(&images)?, config.precision)?;
+            let smoothing = config.label_smoothing;
+            let loss =
+                logits.f_cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)?;
+            let parameters = weights.model.parameters();
             let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
+            let lr = rate.at(taken);
+            optimizer.set(lr, rate.momentum_at(taken));
             optimizer.step(&parameters, &gradients)?;
+            if let Some(average) = &mut weights.average {
+                average.update(&weights.model)?;
+            }
             recorder.record_step(&loss, &logits, &labels)?;
-            recorder.record_step_time(start.elapsed());
+            recorder.record_step_time(start.elapsed(), lr);
             taken += 1;
 
             if let Some(step) = recorder.history.diverged_at {
                 return Ok(End::Diverged(step));
             }
             let measured = config.evaluation_is_due(taken, total, per_epoch);
+            let mut out_of_patience = false;
             if measured {
-                evaluate(model, evaluator, recorder, taken)?;
+                evaluate(weights.measured(), evaluators, recorder, taken)?;
+                out_of_patience = decide(weights, recorder, config, &mut rate, taken)?;
                 if let Some(step) = recorder.history.diverged_at {
                     return Ok(End::Diverged(step));
                 }
             }
-            match observer.after_step(&mut Step { taken, total, epoch, model, recorder })? {
-                Next::Continue => {}
+            if let Some(checkpoints) = &config.checkpoints {
+                if checkpoints.every.is_due(taken, per_epoch) {
+                    weights.measured().save(&checkpoints.folder.join(checkpoint_name(taken)))?;
+                }
+            }
+            let mut step = Step {
+                taken,
+                total,
+                epoch,
+                steps_per_epoch: per_epoch,
+                examples: train.len() as usize,
+                batch_size: config.batch_size,
+                model: weights.measured(),
+                recorder,
+            };
+            match observer.after_step(&mut step)? {
                 Next::Interrupt => return Ok(End::Interrupted),
-                Next::Stop if taken == total => return Ok(End::Finished),
+                _ if taken == total => return Ok(End::Finished),
                 Next::Stop => {
                     if !measured {
-                        evaluate(model, evaluator, recorder, taken)?;
+                        evaluate(weights.measured(), evaluators, recorder, taken)?;
+                        decide(weights, recorder, config, &mut rate, taken)?;
                     }
                     return Ok(End::Stopped);
                 }
+                Next::Continue if out_of_patience => return Ok(End::RanOutOfPatience),
+                Next::Continue => {}
             }
         }
     }
     Ok(End::Finished)
 }
 
-fn evaluate(model: &Model, evaluator: &Evaluator, recorder: &mut Recorder, taken: usize) -> Result<()> {
+/// Measures the test images, and the validation images if there are any.
+fn evaluate(model: &Model, evaluators: &[Evaluator], recorder: &mut Recorder, taken: usize) -> Result<()> {
     let start = Instant::now();
-    recorder.record_evaluation(taken, &evaluator.measure(model)?)?;
+    let parts = evaluators.iter().map(|part| part.measure(model)).collect::<Result<Vec<_>>>()?;
+    recorder.record_evaluation(taken, &parts)?;
     recorder.record_evaluation_time(start.elapsed());
     Ok(())
 }
 
-fn measured_images(test: &Split, indices: Option<&[i64]>) -> Result<Split> {
-    let Some(indices) = indices else { return test.to_device(test.images.device()) };
+/// Lets the newest measurement have its consequences; gives whether patience is at its end.
+fn decide(
+    weights: &mut Weights,
+    recorder: &mut Recorder,
+    config: &TrainConfig,
+    rate: &mut LearningRate,
+    taken: usize,
+) -> Result<bool> {
+    if !config.schedule.listens() && !weights.watch.is_needed() {
+        return Ok(false);
+    }
+    recorder.flush()?; // the values are needed now
+    if recorder.history.diverged_at.is_some() {
+        return Ok(false);
+    }
+    let Weights { model, average, watch } = weights;
+    let measured = average.as_ref().map_or(&*model, |average| &average.model);
+    let (value, out_of_patience) = watch.look(&recorder.history, measured, taken)?;
+    rate.measured(value, config.watch.monitor.smaller_is_better());
+    Ok(out_of_patience)
+}
+
+/// The examples at `indices`; `names` begins the sentence about one that is not there.
+fn part(split: &Split, indices: &[i64], names: &str) -> Result<Split> {
     if indices.is_empty() {
-        return Err(Error::argument("evaluate_on names no test image"));
+        return Err(Error::Argument(format!("{names} no image")));
     }
-    if let Some(wrong) = indices.iter().find(|index| !(0..test.len()).contains(*index)) {
-        return Err(Error::Argument(format!(
-            "evaluate_on names test image {wrong}, and there are {}",
-            test.len()
-        )));
+    if let Some(wrong) = indices.iter().find(|index| !(0..split.len()).contains(*index)) {
+        return Err(Error::Argument(format!("{names} image {wrong}, and there are {}", split.len())));
     }
-    test.select(&Tensor::f_from_slice(indices)?.f_to_device(test.images.device())?)
+    split.select(&Tensor::f_from_slice(indices)?.f_to_device(split.images.device())?)
+}
+
+/// The numbers from 0 to `count` that are not among `left_out`, in ascending order.
+pub fn complement(count: i64, left_out: &[i64]) -> Result<Vec<i64>> {
+    let mut kept = vec![true; count as usize];
+    for index in left_out {
+        match kept.get_mut(*index as usize) {
+            Some(place) => *place = false,
+            None => {
+                return Err(Error::Argument(format!(
+                    "validation names training image {index}, and there are {count}"
+                )))
+            }
+        }
+    }
+    Ok((0..count).filter(|index| kept[*index as usize]).collect())
 }
 
 /// Whether network, data and batches belong together, asked before anything is computed.
@@ -215,8 +338,9 @@ fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Augment;
     use crate::network::{builders, Normalization, Precision};
-    use crate::train::{EvaluateEvery, Method};
+    use crate::train::{Checkpoints, Every, Length, Method, Monitor, Schedule, WatchConfig};
 
     struct Until(usize, Next);
 
@@ -241,13 +365,20 @@ mod tests {
 
     fn config() -> TrainConfig {
         TrainConfig {
-            epochs: 2,
+            length: Length::Epochs(2),
             batch_size: 20,
             method: Method::Adam { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0 },
             lr: 1e-3,
-            evaluate_every: EvaluateEvery::Steps(1),
+            schedule: Schedule::Constant,
+            label_smoothing: 0.0,
+            ema: None,
+            augment: None,
+            validation: vec![],
+            evaluate_every: Every::Steps(1),
             evaluate_on: None,
             record_predictions: false,
+            watch: WatchConfig::NONE,
+            checkpoints: None,
             seed: 1,
             shuffle: true,
             precision: Precision::Float32,
@@ -277,20 +408,20 @@ mod tests {
     fn first_and_last_are_measured_whatever_is_asked() {
         let steps =
             |every| run(&TrainConfig { evaluate_every: every, ..config() }, &mut { NEVER }).history.eval_step;
-        assert_eq!(steps(EvaluateEvery::Steps(4)), [0, 4, 6]);
-        assert_eq!(steps(EvaluateEvery::Epoch), [0, 3, 6]);
+        assert_eq!(steps(Every::Steps(4)), [0, 4, 6]);
+        assert_eq!(steps(Every::EPOCH), [0, 3, 6]);
     }
 
     #[test]
     fn one_seed_gives_one_run() {
-        let loss = |seed| run(&TrainConfig { seed, ..config() }, &mut { NEVER }).history.test_loss;
+        let loss = |seed| run(&TrainConfig { seed, ..config() }, &mut { NEVER }).history.test.loss;
         assert_eq!(loss(1), loss(1));
         assert_ne!(loss(1), loss(2));
     }
 
     #[test]
     fn an_interrupt_ends_at_once_and_a_stop_measures_first() {
-        let every = TrainConfig { evaluate_every: EvaluateEvery::Epoch, ..config() };
+        let every = TrainConfig { evaluate_every: Every::EPOCH, ..config() };
         let outcome = run(&every, &mut Until(2, Next::Interrupt));
         assert!(matches!(outcome.end, End::Interrupted));
         assert_eq!((outcome.history.train_loss.len(), outcome.history.eval_step), (2, vec![0]));
@@ -307,7 +438,7 @@ mod tests {
         let history = outcome.history;
         assert!(history.train_loss.len() <= step + 1 && history.eval_step.iter().all(|s| *s <= step as i64));
         assert!(history.train_loss[..step].iter().all(|loss| loss.is_finite()), "{history:?}");
-        let earlier = history.eval_step.iter().zip(&history.test_loss).filter(|(s, _)| **s < step as i64);
+        let earlier = history.eval_step.iter().zip(&history.test.loss).filter(|(s, _)| **s < step as i64);
         assert!(earlier.into_iter().all(|(_, loss)| loss.is_finite()), "{history:?}");
     }
 
@@ -325,5 +456,106 @@ mod tests {
         let error =
             train(&lenet(), &dataset(), &batches_of_seven, Device::Cpu, &mut { NEVER }).err().unwrap();
         assert!(error.to_string().contains("9 (BatchNorm2d)"), "{error}");
+    }
+
+    #[test]
+    fn a_run_may_end_within_an_epoch() {
+        let outcome = run(&TrainConfig { length: Length::Steps(4), ..config() }, &mut { NEVER });
+        assert_eq!((outcome.history.train_loss.len(), outcome.model_step), (4, 4));
+        assert!(matches!(outcome.end, End::Finished));
+    }
+
+    #[test]
+    fn validation_images_are_measured_and_not_trained_on() {
+        let validation: Vec<i64> = (0..10).map(|i| i * 4).collect();
+        let outcome = run(&TrainConfig { validation, ..config() }, &mut { NEVER });
+        let history = outcome.history;
+        assert_eq!(history.train_loss.len(), 4); // two batches of 20 in each epoch
+        assert_eq!(history.validation.as_ref().unwrap().images(), 10);
+        assert_eq!(history.validation.unwrap().loss.len(), history.eval_step.len());
+        assert_eq!(complement(5, &[1, 3]).unwrap(), [0, 2, 4]);
+        assert!(complement(5, &[5]).is_err() && complement(5, &[-1]).is_err());
+    }
+
+    /// At this rate the losses jump, so that the best measurement is not the last.
+    fn jumping() -> TrainConfig {
+        TrainConfig { lr: 0.3, length: Length::Epochs(4), ..config() }
+    }
+
+    #[test]
+    fn the_best_weights_are_those_of_the_best_measurement() {
+        let watch = WatchConfig { keep_best: true, ..WatchConfig::NONE };
+        let outcome = run(&TrainConfig { watch, ..jumping() }, &mut { NEVER });
+        let losses = &outcome.history.test.loss[1..];
+        let best = (0..losses.len()).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).unwrap();
+        assert_eq!(outcome.model_step, best + 1);
+        let up_to_best = TrainConfig { length: Length::Steps(best + 1), ..jumping() };
+        assert_eq!(run(&up_to_best, &mut { NEVER }).model.tensors, outcome.model.tensors);
+    }
+
+    #[test]
+    fn patience_ends_a_run() {
+        let watch =
+            WatchConfig { patience: Some(2), min_delta: 100.0, monitor: Monitor::TestLoss, keep_best: false };
+        let outcome = run(&TrainConfig { watch, ..config() }, &mut { NEVER });
+        assert!(matches!(outcome.end, End::RanOutOfPatience));
+        assert_eq!(outcome.history.train_loss.len(), 3); // the first measurement is the best, then two that are not
+    }
+
+    #[test]
+    fn averaged_weights_are_measured_and_returned() {
+        let plain = run(&config(), &mut { NEVER });
+        let none = run(&TrainConfig { ema: Some(0.0), ..config() }, &mut { NEVER });
+        assert_eq!(none.model.tensors, plain.model.tensors); // a decay of 0 keeps nothing of the past
+        let slow = run(&TrainConfig { ema: Some(0.9), ..config() }, &mut { NEVER });
+        assert_eq!(slow.history.train_loss, plain.history.train_loss);
+        assert_ne!(slow.history.test.loss[6], plain.history.test.loss[6]);
+    }
+
+    #[test]
+    fn checkpoints_are_what_was_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Some(Checkpoints { folder: folder.path().to_path_buf(), every: Every::Steps(4) });
+        let outcome = run(&TrainConfig { checkpoints, ema: Some(0.5), ..config() }, &mut { NEVER });
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["step_000004.safetensors"]);
+        let kept = Model::load(&folder.path().join(&names[0])).unwrap();
+        let data = dataset();
+        let test = Evaluator::new(&data.test, &kept.normalization(), 10, Precision::Float32).unwrap();
+        let metrics = test.measure(&kept).unwrap();
+        let loss = (metrics.loss.double_value(&[]) / 30.0) as f32;
+        assert_eq!(loss, outcome.history.test.loss[4]);
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_written_loses_nothing() {
+        let checkpoints = Some(Checkpoints { folder: "/nonexistent/folder".into(), every: Every::Steps(4) });
+        let outcome = run(&TrainConfig { checkpoints, ..config() }, &mut { NEVER });
+        assert!(matches!(outcome.end, End::Failed(Error::File { .. })), "{:?}", outcome.end);
+        assert_eq!(outcome.history.test.loss.len(), 5);
+    }
+
+    #[test]
+    fn augmentation_is_seeded_and_leaves_the_test_set_alone() {
+        let text = r#"{"shift": 2, "rotate": 5, "scale": 0, "shear": 0, "elastic": 0, "elastic_sigma": 4, "erase": 0,
+            "erase_area": [0.02, 0.2]}"#;
+        let augmented = TrainConfig { augment: Some(Augment::from_json(text).unwrap()), ..config() };
+        let (first, second, plain) = (
+            run(&augmented, &mut { NEVER }),
+            run(&augmented, &mut { NEVER }),
+            run(&config(), &mut { NEVER }),
+        );
+        assert_eq!(first.history.train_loss, second.history.train_loss);
+        assert_ne!(first.history.train_loss[0], plain.history.train_loss[0]);
+        assert_eq!(first.history.test.loss[0], plain.history.test.loss[0]);
+    }
+
+    #[test]
+    fn the_schedule_is_followed_and_recorded() {
+        let schedule = Schedule::Step { every: Every::EPOCH, gamma: 0.5 };
+        let outcome = run(&TrainConfig { schedule, ..config() }, &mut { NEVER });
+        assert_eq!(outcome.history.lr, [1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4]);
     }
 }

@@ -90,7 +90,7 @@ def run(args: Namespace) -> int:
         picture(kind, [result], args.out / f"{kind}.png")
     print(f"\n{class_table(result.classes, result.confusion)}\n\n{summary(result)}")
     if result.state == "stopped":
-        asked = result.config["training"]["steps"]
+        asked = result.config["training"]["total_steps"]
         print(
             f"This machine is busy: the demo ended after {result.steps} of {asked} batches to keep within two minutes."
         )

@@ -11,5 +11,6 @@ from ._class_bars import class_bars
 from ._compare import compare
 from ._confusion import confusion
 from ._losses import losses
+from ._lr_finder import lr_finder
 
-__all__ = ["accuracy", "class_accuracy", "class_bars", "compare", "confusion", "losses"]
+__all__ = ["accuracy", "class_accuracy", "class_bars", "compare", "confusion", "losses", "lr_finder"]

@@ -38,6 +38,8 @@ METRICS = {
     "test_loss": "test loss",
     "train_accuracy": "training accuracy",
     "train_loss": "training loss",
+    "validation_accuracy": "validation accuracy",
+    "validation_loss": "validation loss",
 }
 _LOG_FROM = 15.0  # as in `losses`
 _FEW = 30  # points that are so few that each gets a marker
@@ -63,7 +65,8 @@ def compare(
         Runs, folders of saved runs, or lists of numbers (then of `metric`), in a list or a dict from label to
         run.
     metric
-        ``"test_accuracy"``, ``"test_error"``, ``"test_loss"``, ``"train_accuracy"`` or ``"train_loss"``.
+        ``"test_accuracy"``, ``"test_error"``, ``"test_loss"``, ``"train_accuracy"``, ``"train_loss"``,
+        ``"validation_accuracy"`` or ``"validation_loss"``.
     labels
         Names for the runs. By default what differs between their settings.
     x

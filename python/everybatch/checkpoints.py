@@ -1,0 +1,86 @@
+"""Weights that a run kept on its way: `train(checkpoints=...)` writes them, `evaluate_checkpoints` measures them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._core import Evaluation, Model
+from everybatch.dataset import Dataset
+
+__all__ = ["evaluate_checkpoints", "list_checkpoints", "prepare_folder"]
+
+_NAME = re.compile(r"step_(\d{6,})\.safetensors")
+
+
+def list_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    """Return the files of kept weights by the number of optimizer steps taken before, in that order.
+
+    Parameters
+    ----------
+    folder
+        That of ``train(checkpoints=folder)``.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        There is no such folder.
+    """
+    found = {int(match[1]): path for path in Path(folder).iterdir() if (match := _NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def evaluate_checkpoints(
+    folder: str | os.PathLike[str],
+    dataset: Dataset,
+    *,
+    indices: npt.NDArray[np.int64] | None = None,
+    precision: str = "float32",
+) -> dict[int, Evaluation]:
+    """Measure all kept weights of a run; on the run's own test images the figures are those of its history.
+
+    Parameters
+    ----------
+    folder
+        That of ``train(checkpoints=folder)``.
+    dataset
+        Whose test images are measured.
+    indices
+        Of the test images to measure, such as ``run.test_indices``; all unless given.
+    precision
+        "float32" or "bfloat16", as in `train`.
+
+    Returns
+    -------
+    dict
+        By the number of optimizer steps taken before, in ascending order.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder is missing, or holds no kept weights.
+    FileFormatError
+        One of the files is damaged.
+    """
+    kept = list_checkpoints(folder)
+    if not kept:
+        raise FileNotFoundError(f"{folder} holds no kept weights (step_*.safetensors): see train(checkpoints=...)")
+    images, labels = dataset.test_images, dataset.test_labels
+    if indices is not None:
+        images, labels = images[indices], labels[indices]
+    return {step: Model.load(path).evaluate(images, labels, precision=precision) for step, path in kept.items()}
+
+
+def prepare_folder(given: str | os.PathLike[str]) -> Path:
+    """Make the folder, and refuse one that holds the weights of another run."""
+    folder = Path(given).expanduser().absolute()
+    if folder.is_dir() and list_checkpoints(folder):
+        raise FileExistsError(f"checkpoints: {folder} holds kept weights already: choose another folder, or empty it")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"checkpoints: {folder} may not be written to")
+    return folder

@@ -1,0 +1,149 @@
+"""`find_lr`: the learning-rate range test."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch import schedules
+from everybatch._arguments import real, whole
+from everybatch._core import Model, Network, Step
+from everybatch.dataset import Dataset
+from everybatch.errors import ArgumentError, StopTraining
+from everybatch.training import train
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["LrFinder", "find_lr"]
+
+_SMOOTHING = 0.9  # weight of the past in the running mean of the losses: it lags by about ten steps
+_GIVE_UP = 4.0  # times the lowest loss
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LrFinder:
+    """What `find_lr` measured.
+
+    Attributes
+    ----------
+    lr : (steps,) float64
+        Rising learning rates.
+    loss : (steps,) float32
+        Loss of the batch before the step with that rate.
+    smooth_loss : (steps,) float64
+        Running mean of the losses, without the bias of its start.
+    """
+
+    lr: npt.NDArray[np.float64]
+    loss: npt.NDArray[np.float32]
+    smooth_loss: npt.NDArray[np.float64]
+
+    @property
+    def suggestion(self) -> float:
+        """Rate at which the smoothed loss falls fastest per factor of the rate; a good ``lr`` to begin with."""
+        until = max(int(np.argmin(self.smooth_loss)) + 1, 2)
+        slope = np.gradient(self.smooth_loss[:until], np.log(self.lr[:until]))
+        return float(self.lr[int(np.argmin(slope))])
+
+    @property
+    def steepest_tenth(self) -> float:
+        """A tenth of the rate with the lowest smoothed loss: the cautious rule of thumb."""
+        return float(self.lr[int(np.argmin(self.smooth_loss))]) / 10
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the losses over the rates, and mark the suggestion.
+
+        Parameters
+        ----------
+        ax
+            Where to draw; a new figure unless given.
+        """
+        from everybatch.plots import lr_finder
+
+        return lr_finder(self, ax=ax)
+
+    def __repr__(self) -> str:
+        return f"<LrFinder: {len(self.lr)} steps from {self.lr[0]:.1e} to {self.lr[-1]:.1e}, try {self.suggestion:.1e}>"
+
+
+def find_lr(
+    network: Network | Model,
+    dataset: Dataset,
+    *,
+    start: float = 1e-6,
+    end: float = 10.0,
+    steps: int = 100,
+    **settings: Any,
+) -> LrFinder:
+    """Train a copy for some steps while the learning rate rises, and watch the loss (Smith 2015, arXiv 1506.01186).
+
+    The test ends early when the smoothed loss is four times its lowest value. Neither the network nor the model is
+    changed, and the test images have no part in it.
+
+    Parameters
+    ----------
+    network, dataset
+        As in `train`.
+    start, end
+        First and last learning rate; start lies above 0 and below end.
+    steps
+        Optimizer steps, at least 10.
+    **settings
+        Anything else that `train` takes, such as batch_size and optimizer; not lr, schedule, epochs, and what belongs
+        to evaluations.
+
+    Raises
+    ------
+    ArgumentError
+        The rates are no range, the steps too few, or the very first losses are not finite.
+    """
+    first, last = real(start, "start"), real(end, "end")
+    if not (0 < first < last < math.inf):
+        raise ArgumentError(f"start is {first} and end is {last}: give 0 < start < end")
+    if whole(steps, "steps") < 10:
+        raise ArgumentError(f"steps is {steps}: the range test needs at least 10")
+    own = {"lr", "schedule", "epochs", "evaluate_every", "evaluate_on", "select", "patience", "monitor", "validation"}
+    for name in sorted(own & settings.keys()):
+        raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
+    smooth = _Smooth()
+    given = settings.pop("callbacks", ())
+    callbacks = [given] if callable(given) else list(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that the loss diverges is what the test provokes
+        run = train(
+            network,
+            dataset,
+            **{"progress": False, **settings},
+            lr=first,
+            schedule=schedules.exponential(last),
+            steps=steps,
+            evaluate_every=steps,
+            evaluate_on=dataset.num_classes,  # the fewest: the test set has no part in this
+            callbacks=[*callbacks, smooth],
+        )
+    count = min(len(smooth.values), run.steps)
+    if count < 5:
+        raise ArgumentError(
+            f"the loss is not finite after {count} steps with lr from {first:g}: choose a smaller start"
+        )
+    return LrFinder(run.lr[:count].copy(), run.train_loss[:count].copy(), np.array(smooth.values[:count]))
+
+
+class _Smooth:
+    """Keeps the running mean of the losses, and ends the run when it has risen far."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self._mean = 0.0
+
+    def __call__(self, step: Step) -> None:
+        self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * step.train_loss
+        self.values.append(self._mean / (1 - _SMOOTHING ** (len(self.values) + 1)))
+        if self.values[-1] > _GIVE_UP * min(self.values):
+            raise StopTraining("the loss has risen to four times its lowest value")

@@ -1,0 +1,233 @@
+"""Learning-rate schedules, with the formulas and defaults of `torch.optim.lr_scheduler`.
+
+A schedule is plain data for ``train(schedule=...)``. It starts from the run's ``lr`` (which is the highest rate that it
+reaches) and moves after every optimizer step; wherever a schedule counts, it counts steps, and ``"epoch"`` stands for
+the steps of an epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch import _core
+from everybatch._arguments import choice, flag, real, whole
+from everybatch.errors import ArgumentError
+
+__all__ = [
+    "Schedule",
+    "constant",
+    "cosine",
+    "exponential",
+    "multistep",
+    "one_cycle",
+    "plateau",
+    "step",
+    "warmup",
+]
+
+
+class Schedule:
+    """How the learning rate moves: made by the functions of `everybatch.schedules`.
+
+    Attributes
+    ----------
+    data : dict
+        The schedule as JSON holds it: its ``"type"`` and its numbers.
+    """
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    def rates(self, steps: int, lr: float = 1e-3, steps_per_epoch: int = 1) -> npt.NDArray[np.float64]:
+        """Return the learning rate (steps,) float64 of each step of a run of so many steps.
+
+        A plateau is never reached here, for nothing is measured.
+
+        Parameters
+        ----------
+        steps
+            Of the whole run.
+        lr
+            The run's learning rate.
+        steps_per_epoch
+            What ``"epoch"`` stands for.
+        """
+        return _core.learning_rates(
+            self.to_json(), real(lr, "lr"), whole(steps, "steps"), whole(steps_per_epoch, "steps_per_epoch")
+        )
+
+    def to_json(self) -> str:
+        """Return the schedule as a JSON object."""
+        return json.dumps(self.data)
+
+    @property
+    def listens(self) -> bool:
+        """Whether it moves by what is measured."""
+        return bool("plateau" in (self.data["type"], self.data.get("then", {}).get("type")))
+
+    def __eq__(self, other: object) -> bool:
+        return self.data == other.data if isinstance(other, Schedule) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name}={value!r}" for name, value in self.data.items() if name not in ("type", "then"))
+        then = f", then={Schedule(self.data['then'])!r}" if "then" in self.data else ""
+        return f"schedules.{self.data['type']}({numbers}{then})"
+
+
+def constant() -> Schedule:
+    """Keep the rate: what `train` does unless told otherwise."""
+    return Schedule({"type": "constant"})
+
+
+def step(every: int | str = "epoch", gamma: float = 0.1) -> Schedule:
+    """Multiply the rate by `gamma` after every so many steps (StepLR).
+
+    Parameters
+    ----------
+    every
+        A number of steps, or "epoch".
+    gamma
+        Above 0.
+    """
+    return Schedule({"type": "step", "every": _every(every), "gamma": _finite(gamma, "gamma")})
+
+
+def multistep(milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
+    """Multiply the rate by `gamma` after each of these numbers of steps (MultiStepLR)."""
+    numbers = [whole(number, f"milestones[{index}]") for index, number in enumerate(milestones)]
+    return Schedule({"type": "multistep", "milestones": numbers, "gamma": _finite(gamma, "gamma")})
+
+
+def exponential(final_lr: float) -> Schedule:
+    """Move the rate to `final_lr` at the last step, by the same factor at each step (ExponentialLR)."""
+    return Schedule({"type": "exponential", "final_lr": _finite(final_lr, "final_lr")})
+
+
+def cosine(min_lr: float = 0.0) -> Schedule:
+    """Lower the rate to `min_lr` along half a cosine over the whole run (Loshchilov & Hutter 2016)."""
+    return Schedule({"type": "cosine", "min_lr": _finite(min_lr, "min_lr")})
+
+
+def one_cycle(
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    *,
+    cycle_momentum: bool = True,
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+) -> Schedule:
+    """Raise the rate to ``lr`` and lower it again, along two half cosines (Smith & Topin 2017; OneCycleLR).
+
+    Parameters
+    ----------
+    pct_start
+        Share of the steps that go up, between 0 and 1.
+    div_factor
+        The first rate is ``lr / div_factor``.
+    final_div_factor
+        The last rate is the first divided by this.
+    cycle_momentum
+        Whether the momentum of "sgd", or the first beta of "adam" and "adamw", moves the other way.
+    base_momentum, max_momentum
+        Between which it moves.
+    """
+    return Schedule(
+        {
+            "type": "one_cycle",
+            "pct_start": _finite(pct_start, "pct_start"),
+            "div_factor": _finite(div_factor, "div_factor"),
+            "final_div_factor": _finite(final_div_factor, "final_div_factor"),
+            "cycle_momentum": flag(cycle_momentum, "cycle_momentum"),
+            "base_momentum": _finite(base_momentum, "base_momentum"),
+            "max_momentum": _finite(max_momentum, "max_momentum"),
+        }
+    )
+
+
+def plateau(
+    factor: float = 0.1, patience: int = 10, threshold: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0
+) -> Schedule:
+    """Multiply the rate by `factor` when the measurements stop improving (ReduceLROnPlateau).
+
+    It follows the curve that ``train(monitor=...)`` names, at each evaluation after the first step.
+
+    Parameters
+    ----------
+    factor
+        Between 0 and 1.
+    patience
+        So many evaluations in a row may bring nothing better; the next one that does not lowers the rate.
+    threshold
+        An improvement by a smaller share of the best value is none.
+    cooldown
+        Evaluations after a reduction that do not count.
+    min_lr
+        The rate does not fall below.
+    """
+    return Schedule(
+        {
+            "type": "plateau",
+            "factor": _finite(factor, "factor"),
+            "patience": whole(patience, "patience", least=0),
+            "threshold": _finite(threshold, "threshold"),
+            "cooldown": whole(cooldown, "cooldown", least=0),
+            "min_lr": _finite(min_lr, "min_lr"),
+        }
+    )
+
+
+def warmup(steps: int, then: Schedule | str = "constant", start_factor: float = 1 / 3) -> Schedule:
+    """Raise the rate in a straight line, then follow another schedule (LinearLR within SequentialLR).
+
+    Parameters
+    ----------
+    steps
+        Of the straight line.
+    then
+        What follows, over the remaining steps.
+    start_factor
+        The first rate is ``start_factor * lr``, in (0, 1].
+    """
+    return Schedule(
+        {
+            "type": "warmup",
+            "steps": whole(steps, "steps"),
+            "start_factor": _finite(start_factor, "start_factor"),
+            "then": as_schedule(then, "then").data,
+        }
+    )
+
+
+def as_schedule(given: object, name: str = "schedule") -> Schedule:
+    """Take a schedule, its data, the name of one that needs no numbers, or None for a constant rate."""
+    if given is None:
+        return constant()
+    if isinstance(given, Schedule):
+        return given
+    if isinstance(given, dict):  # as a run's config keeps it
+        return Schedule(given)
+    if not isinstance(given, str):
+        raise TypeError(f"{name} must be a schedule of eb.schedules or its name, not {given!r}")
+    by_name = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau, "step": step}
+    return by_name[choice(given, name, tuple(by_name))]()
+
+
+def _every(value: int | str) -> int | str:
+    return choice(value, "every", ("epoch",)) if isinstance(value, str) else whole(value, "every")
+
+
+def _finite(value: float, name: str) -> float:
+    number = real(value, name)
+    if not math.isfinite(number):
+        raise ArgumentError(f"{name} is {number}: it must be a finite number")
+    return number

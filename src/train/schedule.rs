@@ -1,0 +1,308 @@
+//! Learning-rate schedules, with the formulas and defaults of torch.optim.lr_scheduler. All count optimizer steps.
+
+use std::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Every, Method};
+use crate::error::{Error, Result};
+
+/// How the learning rate moves. Plain data; [`LearningRate`] follows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    #[default]
+    Constant,
+    /// Times `gamma` after every so many steps (StepLR).
+    Step { every: Every, gamma: f64 },
+    /// Times `gamma` after each of these numbers of steps (MultiStepLR).
+    Multistep { milestones: Vec<usize>, gamma: f64 },
+    /// Down to `final_lr` at the last step, by the same factor each step (ExponentialLR).
+    Exponential { final_lr: f64 },
+    /// Half a cosine down to `min_lr` (Loshchilov & Hutter 2016; CosineAnnealingLR).
+    Cosine { min_lr: f64 },
+    /// Up from `lr / div_factor` to `lr` and down to `lr / div_factor / final_div_factor`, in two half cosines (Smith &
+    /// Topin 2017; OneCycleLR). Momentum, or Adam's first beta, moves the other way unless it is not to.
+    OneCycle {
+        /// Share of the steps that go up.
+        pct_start: f64,
+        div_factor: f64,
+        final_div_factor: f64,
+        cycle_momentum: bool,
+        base_momentum: f64,
+        max_momentum: f64,
+    },
+    /// Times `factor` once more than `patience` measurements in a row brought nothing better (ReduceLROnPlateau).
+    Plateau { factor: f64, patience: usize, threshold: f64, cooldown: usize, min_lr: f64 },
+    /// In a straight line from `start_factor · lr` to `lr`, then another schedule (LinearLR in a SequentialLR).
+    Warmup { steps: usize, start_factor: f64, then: Box<Schedule> },
+}
+
+impl Schedule {
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| Error::Argument(format!("this is not a schedule: {e}")))
+    }
+
+    /// Whether it moves by what is measured.
+    pub fn listens(&self) -> bool {
+        match self {
+            Schedule::Plateau { .. } => true,
+            Schedule::Warmup { then, .. } => then.listens(),
+            _ => false,
+        }
+    }
+
+    pub fn check(&self, lr: f64, method: &Method) -> Result<()> {
+        let wrong = |name: &str, value: f64, must: &str| {
+            Err(Error::Argument(format!("schedule: {name} is {value}, and must {must}")))
+        };
+        let positive = |name: &str, value: f64| match value.is_finite() && value > 0.0 {
+            true => Ok(()),
+            false => wrong(name, value, "be a finite number above 0"),
+        };
+        let not_negative = |name: &str, value: f64| match value.is_finite() && value >= 0.0 {
+            true => Ok(()),
+            false => wrong(name, value, "be a finite number, 0 or above"),
+        };
+        match self {
+            Schedule::Constant => {}
+            Schedule::Step { every, gamma } => {
+                every.check("schedule: every")?;
+                positive("gamma", *gamma)?;
+            }
+            Schedule::Multistep { milestones, gamma } => {
+                positive("gamma", *gamma)?;
+                if milestones.is_empty() || milestones.windows(2).any(|pair| pair[0] >= pair[1]) {
+                    return Err(Error::argument("schedule: milestones must be numbers of steps that rise"));
+                }
+            }
+            Schedule::Exponential { final_lr } => {
+                positive("final_lr", *final_lr)?;
+                positive("lr", lr)?;
+            }
+            Schedule::Cosine { min_lr } => not_negative("min_lr", *min_lr)?,
+            Schedule::OneCycle {
+                pct_start,
+                div_factor,
+                final_div_factor,
+                cycle_momentum,
+                base_momentum,
+                max_momentum,
+            } => {
+                if !(*pct_start > 0.0 && *pct_start < 1.0) {
+                    return wrong("pct_start", *pct_start, "lie between 0 and 1");
+                }
+                positive("div_factor", *div_factor)?;
+                positive("final_div_factor", *final_div_factor)?;
+                for (name, value) in [("base_momentum", *base_momentum), ("max_momentum", *max_momentum)] {
+                    if !(0.0..1.0).contains(&value) {
+                        return wrong(name, value, "lie in [0, 1)");
+                    }
+                }
+                if *cycle_momentum && matches!(method, Method::Sgd { momentum, .. } if *momentum == 0.0) {
+                    return Err(Error::argument(
+                        "schedule: a one-cycle schedule moves the momentum too, and optimizer \"sgd\" has none: give \
+                         momentum, or cycle_momentum=False",
+                    ));
+                }
+            }
+            Schedule::Plateau { factor, threshold, min_lr, .. } => {
+                if !(*factor > 0.0 && *factor < 1.0) {
+                    return wrong("factor", *factor, "lie between 0 and 1");
+                }
+                not_negative("threshold", *threshold)?;
+                not_negative("min_lr", *min_lr)?;
+            }
+            Schedule::Warmup { steps, start_factor, then } => {
+                if *steps == 0 {
+                    return Err(Error::argument("schedule: a warm-up needs at least one step"));
+                }
+                if !(*start_factor > 0.0 && *start_factor <= 1.0) {
+                    return wrong("start_factor", *start_factor, "lie in (0, 1]");
+                }
+                if matches!(**then, Schedule::Warmup { .. }) {
+                    return Err(Error::argument("schedule: a warm-up cannot follow a warm-up"));
+                }
+                then.check(lr, method)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A schedule on its way through a run.
+pub struct LearningRate {
+    schedule: Schedule,
+    lr: f64,
+    total: usize,
+    steps_per_epoch: usize,
+    /// Of a plateau: what the measurements have made of the rate, and their state.
+    scale: f64,
+    best: Option<f64>,
+    bad: usize,
+    cooling: usize,
+}
+
+impl LearningRate {
+    pub fn new(schedule: &Schedule, lr: f64, total: usize, steps_per_epoch: usize) -> Self {
+        let schedule = schedule.clone();
+        LearningRate { schedule, lr, total, steps_per_epoch, scale: 1.0, best: None, bad: 0, cooling: 0 }
+    }
+
+    /// Learning rate of the step before which `taken` others were taken.
+    pub fn at(&self, taken: usize) -> f64 {
+        self.follow(&self.schedule, taken, self.total)
+    }
+
+    fn follow(&self, schedule: &Schedule, taken: usize, total: usize) -> f64 {
+        let lr = self.lr;
+        match schedule {
+            Schedule::Constant => lr,
+            Schedule::Step { every, gamma } => {
+                lr * gamma.powi((taken / every.in_steps(self.steps_per_epoch)) as i32)
+            }
+            Schedule::Multistep { milestones, gamma } => {
+                lr * gamma.powi(milestones.iter().filter(|milestone| **milestone <= taken).count() as i32)
+            }
+            Schedule::Exponential { final_lr } => {
+                let last = total.saturating_sub(1).max(1);
+                lr * (final_lr / lr).powf(taken as f64 / last as f64)
+            }
+            Schedule::Cosine { min_lr } => {
+                min_lr + (lr - min_lr) * (1.0 + (PI * taken as f64 / total as f64).cos()) / 2.0
+            }
+            Schedule::OneCycle { pct_start, div_factor, final_div_factor, .. } => {
+                let low = lr / div_factor;
+                cycle(taken, total, *pct_start, [low, lr, low / final_div_factor])
+            }
+            Schedule::Plateau { .. } => lr * self.scale,
+            Schedule::Warmup { steps, start_factor, .. } if taken < *steps => {
+                lr * (start_factor + (1.0 - start_factor) * taken as f64 / *steps as f64)
+            }
+            Schedule::Warmup { steps, then, .. } => {
+                self.follow(then, taken - steps, total.saturating_sub(*steps).max(1))
+            }
+        }
+    }
+
+    /// Momentum (or first beta) of that step, where the schedule moves it.
+    pub fn momentum_at(&self, taken: usize) -> Option<f64> {
+        let (schedule, taken, total) = match &self.schedule {
+            Schedule::Warmup { steps, then, .. } => {
+                (&**then, taken.checked_sub(*steps)?, self.total.saturating_sub(*steps).max(1))
+            }
+            other => (other, taken, self.total),
+        };
+        match schedule {
+            Schedule::OneCycle { pct_start, cycle_momentum: true, base_momentum, max_momentum, .. } => {
+                Some(cycle(taken, total, *pct_start, [*max_momentum, *base_momentum, *max_momentum]))
+            }
+            _ => None,
+        }
+    }
+
+    /// A measurement was made; the smaller `value`, the better if `smaller_is_better`.
+    pub fn measured(&mut self, value: f64, smaller_is_better: bool) {
+        let plateau = match &self.schedule {
+            Schedule::Warmup { then, .. } => &**then,
+            other => other,
+        };
+        let Schedule::Plateau { factor, patience, threshold, cooldown, min_lr } = *plateau else { return };
+        let better = |best: f64| match smaller_is_better {
+            true => value < best * (1.0 - threshold),
+            false => value > best * (1.0 + threshold),
+        };
+        if self.best.is_none_or(better) {
+            self.best = Some(value);
+            self.bad = 0;
+        } else {
+            self.bad += 1;
+        }
+        if self.cooling > 0 {
+            self.cooling -= 1;
+            self.bad = 0;
+        }
+        if self.bad > patience {
+            let old = self.lr * self.scale;
+            let new = (old * factor).max(min_lr);
+            if old - new > 1e-8 {
+                self.scale = new / self.lr;
+            }
+            self.cooling = cooldown;
+            self.bad = 0;
+        }
+    }
+}
+
+/// OneCycleLR's two phases between three values.
+fn cycle(taken: usize, total: usize, pct_start: f64, [start, peak, end]: [f64; 3]) -> f64 {
+    let (taken, last) = (taken as f64, total as f64 - 1.0);
+    let top = pct_start * total as f64 - 1.0;
+    let half_cosine = |from: f64, to: f64, share: f64| to + (from - to) / 2.0 * (1.0 + (PI * share).cos());
+    match taken <= top {
+        true => half_cosine(start, peak, if top > 0.0 { taken / top } else { 1.0 }),
+        false => {
+            half_cosine(peak, end, if last > top { ((taken - top) / (last - top)).min(1.0) } else { 1.0 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADAM: Method = Method::Adam { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0 };
+
+    fn rates(schedule: &Schedule, total: usize, steps: &[usize]) -> Vec<f64> {
+        schedule.check(0.1, &ADAM).unwrap();
+        let rate = LearningRate::new(schedule, 0.1, total, 10);
+        steps.iter().map(|step| rate.at(*step)).collect()
+    }
+
+    fn assert_close(values: &[f64], expected: &[f64]) {
+        for (value, expected) in values.iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-12, "{values:?} instead of {expected:?}");
+        }
+    }
+
+    // By hand from the formulas; tests/test_schedules.py follows PyTorch's own over 1,000 steps.
+    #[test]
+    fn rates_follow_the_formulas() {
+        let step = Schedule::Step { every: Every::EPOCH, gamma: 0.5 };
+        assert_close(&rates(&step, 100, &[0, 9, 10, 29]), &[0.1, 0.1, 0.05, 0.025]);
+        let multistep = Schedule::Multistep { milestones: vec![3, 5], gamma: 0.1 };
+        assert_close(&rates(&multistep, 100, &[2, 3, 4, 5]), &[0.1, 0.01, 0.01, 0.001]);
+        let cosine = Schedule::Cosine { min_lr: 0.02 };
+        assert_close(&rates(&cosine, 100, &[0, 50, 100]), &[0.1, 0.06, 0.02]);
+        let warmup = Schedule::Warmup { steps: 4, start_factor: 0.5, then: Box::new(cosine) };
+        assert_close(&rates(&warmup, 104, &[0, 2, 4, 54]), &[0.05, 0.075, 0.1, 0.06]);
+        let rise = Schedule::Exponential { final_lr: 10.0 };
+        assert_close(&rates(&rise, 3, &[0, 1, 2]), &[0.1, 1.0, 10.0]);
+    }
+
+    #[test]
+    fn a_plateau_waits_longer_than_its_patience() {
+        let schedule =
+            Schedule::Plateau { factor: 0.1, patience: 1, threshold: 0.0, cooldown: 0, min_lr: 0.005 };
+        let mut rate = LearningRate::new(&schedule, 0.1, 100, 10);
+        let mut after = |value: f64| {
+            rate.measured(value, true);
+            rate.at(0)
+        };
+        assert_close(&[after(1.0), after(1.0), after(1.0), after(0.5)], &[0.1, 0.1, 0.01, 0.01]);
+        assert_close(&[after(0.6), after(0.6)], &[0.01, 0.005]);
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused() {
+        for json in [
+            r#"{"type": "step", "every": 0, "gamma": 0.1}"#,
+            r#"{"type": "multistep", "milestones": [5, 5], "gamma": 0.1}"#,
+            r#"{"type": "cosine", "min_lr": -1.0}"#,
+            r#"{"type": "warmup", "steps": 0, "start_factor": 0.1, "then": {"type": "constant"}}"#,
+        ] {
+            assert!(Schedule::from_json(json).unwrap().check(0.1, &ADAM).is_err(), "{json}");
+        }
+        assert!(Schedule::from_json(r#"{"type": "cosine", "min_lr": 0, "lr_min": 0}"#).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! What the measurements decide: which weights are returned, when to stop early, when a plateau is reached.
+
+use super::History;
+use crate::error::{unknown, Error, Result};
+use crate::network::Model;
+
+/// The curve that decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Monitor {
+    ValidationLoss,
+    ValidationAccuracy,
+    TestLoss,
+    TestAccuracy,
+}
+
+impl Monitor {
+    pub const NAMES: [&'static str; 4] =
+        ["validation_loss", "validation_accuracy", "test_loss", "test_accuracy"];
+
+    pub fn from_name(name: &str) -> Result<Self> {
+        Ok(match name {
+            "validation_loss" => Monitor::ValidationLoss,
+            "validation_accuracy" => Monitor::ValidationAccuracy,
+            "test_loss" => Monitor::TestLoss,
+            "test_accuracy" => Monitor::TestAccuracy,
+            _ => return Err(unknown("monitor", name, &Monitor::NAMES)),
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        Monitor::NAMES[self as usize]
+    }
+
+    pub fn smaller_is_better(self) -> bool {
+        matches!(self, Monitor::ValidationLoss | Monitor::TestLoss)
+    }
+
+    /// The newest value.
+    fn read(self, history: &History) -> Option<f32> {
+        let validation = history.validation.as_ref();
+        match self {
+            Monitor::ValidationLoss => validation?.loss.last(),
+            Monitor::ValidationAccuracy => validation?.accuracy.last(),
+            Monitor::TestLoss => history.test.loss.last(),
+            Monitor::TestAccuracy => history.test.accuracy.last(),
+        }
+        .copied()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct WatchConfig {
+    pub monitor: Monitor,
+    /// Return the weights of the best measurement instead of the last.
+    pub keep_best: bool,
+    /// End after so many measurements in a row without a better one.
+    pub patience: Option<usize>,
+    /// A smaller improvement is none.
+    pub min_delta: f64,
+}
+
+impl WatchConfig {
+    /// Decides nothing.
+    pub const NONE: WatchConfig =
+        WatchConfig { monitor: Monitor::TestLoss, keep_best: false, patience: None, min_delta: 0.0 };
+
+    pub fn check(&self, has_validation: bool) -> Result<()> {
+        if matches!(self.monitor, Monitor::ValidationLoss | Monitor::ValidationAccuracy) && !has_validation {
+            return Err(Error::Argument(format!(
+                "monitor is {:?}, and there is no validation set: give validation=0.1, for example",
+                self.monitor.name()
+            )));
+        }
+        if self.patience == Some(0) {
+            return Err(Error::argument("patience is 0: give at least one measurement"));
+        }
+        if !(self.min_delta.is_finite() && self.min_delta >= 0.0) {
+            return Err(Error::Argument(format!(
+                "min_delta is {}: it must be a finite number, 0 or above",
+                self.min_delta
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Follows the monitored curve from measurement to measurement.
+pub struct Watch {
+    config: WatchConfig,
+    best: Option<f64>,
+    /// Measurements since the best.
+    stale: usize,
+    /// Steps before the best measurement, and the weights then.
+    pub kept: Option<(usize, Model)>,
+}
+
+impl Watch {
+    pub fn new(config: &WatchConfig) -> Self {
+        Watch { config: config.clone(), best: None, stale: 0, kept: None }
+    }
+
+    /// Whether the newest values matter, or may be read later.
+    pub fn is_needed(&self) -> bool {
+        self.config.keep_best || self.config.patience.is_some()
+    }
+
+    /// Looks at the newest measurement, made of `model` after `taken` steps. Gives its value, and whether patience is
+    /// at its end.
+    pub fn look(&mut self, history: &History, model: &Model, taken: usize) -> Result<(f64, bool)> {
+        let monitor = self.config.monitor;
+        let value = f64::from(monitor.read(history).unwrap_or(f32::NAN));
+        let better = |best: f64| match monitor.smaller_is_better() {
+            true => value < best - self.config.min_delta,
+            false => value > best + self.config.min_delta,
+        };
+        if self.best.is_none_or(better) {
+            self.best = Some(value);
+            self.stale = 0;
+            if self.config.keep_best {
+                self.kept = Some((taken, model.to_device(model.device())?));
+            }
+        } else {
+            self.stale += 1;
+        }
+        Ok((value, self.config.patience.is_some_and(|patience| self.stale >= patience)))
+    }
+}
