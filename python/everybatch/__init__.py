@@ -21,6 +21,7 @@ from everybatch.errors import EverybatchError, StopTraining  # noqa: E402
 from everybatch.layers import (  # noqa: E402
     Activation,
     AvgPool2d,
+    BatchNorm1d,
     BatchNorm2d,
     Conv2d,
     Dropout,
@@ -38,6 +39,7 @@ from everybatch.training import train  # noqa: E402
 __all__ = [
     "Activation",
     "AvgPool2d",
+    "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
     "Dataset",

@@ -159,6 +159,19 @@ fn output_shape(layer: &Layer, input: &Shape) -> Result<Shape, Problem> {
                 slide([height, width], pool.kernel_size, pool.stride, pool.padding, [1, 1])?;
             Shape(vec![channels, height, width])
         }
+        Layer::BatchNorm1d(norm) => {
+            let (needed, fits) = (norm.num_features, format!("({},)", norm.num_features));
+            match input.0[..] {
+                [features] if features == needed => input.clone(),
+                [features] => return needs(fits, format!("Set num_features={features}.")),
+                _ => {
+                    return needs(
+                        fits,
+                        "Place it after Flatten or global pooling, or use BatchNorm2d for images.",
+                    )
+                }
+            }
+        }
         Layer::BatchNorm2d(norm) => {
             let (channels, ..) = image(input)?;
             if channels != norm.num_features {
@@ -268,7 +281,7 @@ pub fn check(layer: &Layer) -> Result<()> {
                 ));
             }
         }
-        Layer::BatchNorm2d(b) => {
+        Layer::BatchNorm1d(b) | Layer::BatchNorm2d(b) => {
             positive("num_features", &[b.num_features])?;
             if !(b.eps > 0.0 && b.eps.is_finite()) {
                 return wrong(format!("eps is {}, and must be a number above 0", b.eps));

@@ -201,12 +201,17 @@ fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Result<()
         )));
     }
     let rows = network.rows()?;
-    let single = rows.iter().find(|row| row.layer.starts_with("BatchNorm2d") && row.output.0[1..] == [1, 1]);
+    // A row of layer "BatchNorm1d(8)" with output (8,), or "BatchNorm2d(8)" with output (8, 1, 1).
+    let single = rows
+        .iter()
+        .find(|row| row.layer.starts_with("BatchNorm") && row.output.0[1..].iter().all(|size| *size == 1));
     match single {
         Some(row) if order.last_batch_size() == 1 => Err(Error::Argument(format!(
-            "the last batch of an epoch holds one image, and layer {} (BatchNorm2d) of network {:?} sees one pixel of \
-             it: there is no variance to normalise by. Choose another batch_size.",
-            row.path, network.name
+            "the last batch of an epoch holds one image, and layer {} ({}) of network {:?} sees one number of it in \
+             each channel: there is no variance to normalise by. Choose another batch_size.",
+            row.path,
+            row.layer.split('(').next().unwrap_or_default(),
+            network.name
         ))),
         _ => Ok(()),
     }
