@@ -350,6 +350,89 @@ mod tests {
     }
 
     #[test]
+    fn so_do_the_networks_of_the_studies() {
+        let (widths, hidden) = (|| vec![8], || vec![8]);
+        let activation = || vec![Activation::Gelu, Activation::Relu];
+        for batch_norm in [false, true] {
+            let networks = [
+                builders::alexnet(&builders::Alexnet {
+                    widths: widths(),
+                    hidden: hidden(),
+                    activation: activation(),
+                    batch_norm,
+                    ..Default::default()
+                }),
+                builders::vgg(&builders::Vgg {
+                    widths: widths(),
+                    hidden: hidden(),
+                    activation: activation(),
+                    batch_norm,
+                    ..Default::default()
+                }),
+                builders::convnet(&builders::Convnet {
+                    widths: widths(),
+                    hidden: hidden(),
+                    activation: activation(),
+                    batch_norm,
+                    ..Default::default()
+                }),
+                builders::kernel_net(&builders::KernelNet {
+                    widths: widths(),
+                    hidden: 8,
+                    activation: activation(),
+                    batch_norm,
+                    ..Default::default()
+                }),
+                builders::resnet(&builders::Resnet {
+                    stages: vec![8, 16],
+                    activation: activation(),
+                    batch_norm,
+                    block_norm: true,
+                    block_dropout: 0.5,
+                    ..Default::default()
+                }),
+            ];
+            let wide = [false, true].map(|pre_activation| {
+                builders::wide_resnet(&builders::WideResnet {
+                    width: 1,
+                    stem_channels: 8,
+                    pre_activation,
+                    activation: activation(),
+                    batch_norm,
+                    dropout: 0.5,
+                    ..Default::default()
+                })
+            });
+            for network in networks.into_iter().chain(wide) {
+                assert_equal_to_unfused(network.unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn batch_norm_of_vectors_is_folded_without_touching_the_model() {
+        let layers = vec![
+            Layer::Flatten,
+            Layer::BatchNorm1d(BatchNorm::new(12)),
+            Layer::Linear(Linear::new(12, 8)),
+            Layer::BatchNorm1d(BatchNorm::new(8)),
+            Layer::BatchNorm1d(BatchNorm::new(8)),
+            Layer::Activation(Activation::Tanh),
+            Layer::BatchNorm1d(BatchNorm::new(8)),
+            Layer::Linear(Linear { bias: false, ..Linear::new(8, 5) }),
+            Layer::BatchNorm1d(BatchNorm::new(5)),
+        ];
+        let network = Network::new("vectors", [1, 3, 4], layers).unwrap();
+        assert_equal_to_unfused(network.clone());
+        let model = trained(network);
+        let before: Vec<Tensor> = model.tensors.iter().map(Tensor::copy).collect();
+        let plan = Plan::compile(&model, Precision::Float32, [7, 1, 3, 4]).unwrap();
+        // Of the four batch norms after the first, three lie right after a linear layer.
+        assert_eq!(plan.ops.iter().filter(|op| matches!(op, Op::Affine { .. })).count(), 2);
+        assert!(model.tensors.iter().zip(&before).all(|(now, then)| now == then));
+    }
+
+    #[test]
     fn layers_without_a_fused_form_run_too() {
         let block = Residual {
             body: vec![Layer::Activation(Activation::Silu), Layer::BatchNorm2d(BatchNorm::new(6))],

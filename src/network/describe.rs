@@ -311,7 +311,7 @@ pub fn check(layer: &Layer) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Linear, Pool2d};
+    use super::super::{BatchNorm, Linear, Pool2d};
     use super::*;
 
     fn shapes(layers: Vec<Layer>, input: [i64; 3]) -> Result<Vec<String>> {
@@ -340,6 +340,16 @@ mod tests {
         for part in ["2 (Linear)", "(196,)", "(400,)", "in_features=196"] {
             assert!(error.contains(part), "{part} is missing: {error}");
         }
+    }
+
+    #[test]
+    fn batch_norm_of_vectors_wants_a_vector_of_its_size() {
+        let norm = || Layer::BatchNorm1d(BatchNorm::new(4));
+        assert_eq!(shapes(vec![Layer::GlobalAvgPool, norm()], [4, 5, 5]).unwrap()[1], "(4,)");
+        let of_image = shapes(vec![norm()], [4, 5, 5]).unwrap_err().to_string();
+        assert!(of_image.contains("(4, 5, 5)") && of_image.contains("BatchNorm2d"), "{of_image}");
+        let of_five = shapes(vec![Layer::GlobalAvgPool, norm()], [5, 5, 5]).unwrap_err().to_string();
+        assert!(of_five.contains("(5,)") && of_five.contains("num_features=5"), "{of_five}");
     }
 
     #[test]

@@ -278,5 +278,7 @@ mod tests {
         let conv = Layer::Conv2d(Conv2d { kernel_size: [3, 5], ..Conv2d::new(1, 8, 3).stride(2) });
         assert_eq!(conv.to_string(), "Conv2d(1, 8, (3, 5), stride=2, bias=False)");
         assert_eq!(Layer::MaxPool2d(Pool2d::new(3, 2, 1)).to_string(), "MaxPool2d(3, stride=2, padding=1)");
+        let norm = BatchNorm { momentum: 0.5, ..BatchNorm::new(8) };
+        assert_eq!(Layer::BatchNorm1d(norm).to_string(), "BatchNorm1d(8, momentum=0.5)");
     }
 }

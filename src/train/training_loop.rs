@@ -330,5 +330,9 @@ mod tests {
         let error =
             train(&lenet(), &dataset(), &batches_of_seven, Device::Cpu, &mut { NEVER }).err().unwrap();
         assert!(error.to_string().contains("9 (BatchNorm2d)"), "{error}");
+        let small = builders::KernelNet { widths: vec![2], hidden: 4, ..builders::KernelNet::default() };
+        let model = Model::initialize(builders::kernel_net(&small).unwrap(), 0).unwrap();
+        let error = train(&model, &dataset(), &batches_of_seven, Device::Cpu, &mut { NEVER }).err().unwrap();
+        assert!(error.to_string().contains("11 (BatchNorm1d)"), "{error}");
     }
 }
