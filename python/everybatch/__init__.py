@@ -23,6 +23,7 @@ from everybatch.errors import EverybatchError, SelectionWarning, StopTraining  #
 from everybatch.layers import (  # noqa: E402
     Activation,
     AvgPool2d,
+    BatchNorm1d,
     BatchNorm2d,
     Conv2d,
     Dropout,
@@ -42,6 +43,7 @@ __all__ = [
     "Activation",
     "Augment",
     "AvgPool2d",
+    "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
     "Dataset",

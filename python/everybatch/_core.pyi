@@ -13,6 +13,7 @@ from everybatch.dataset import Dataset
 __all__ = [
     "Activation",
     "AvgPool2d",
+    "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
     "Dropout",
@@ -29,16 +30,22 @@ __all__ = [
     "Residual",
     "Step",
     "__version__",
+    "alexnet",
     "augment",
+    "basic_resnet",
     "batch_indices",
     "check_augment",
+    "convnet",
     "glyphs",
+    "kernel_net",
     "learning_rates",
     "lenet5",
     "read_idx",
     "resnet",
     "resolve_device",
     "train",
+    "vgg",
+    "wide_resnet",
 ]
 
 __version__: str
@@ -321,6 +328,9 @@ def Conv2d(
 ) -> Layer:
     """2-d convolution, with PyTorch's arguments and initial weights. (C_in, H, W) -> (C_out, H', W')."""
 
+def BatchNorm1d(num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> Layer:
+    """Batch normalisation of vectors, with PyTorch's running statistics. (C,) -> (C,)."""
+
 def BatchNorm2d(num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> Layer:
     """Batch normalisation of images, with PyTorch's running statistics. (C, H, W) -> (C, H, W)."""
 
@@ -364,9 +374,43 @@ def resnet(
     stem_pool: bool,
     kernel_size: int,
     activation: str | Sequence[str],
+    batch_norm: bool,
+    block_norm: bool,
     shortcut: str,
+    block_dropout: float,
     dropout: float,
     last_pool: str,
+    in_channels: int,
+    num_classes: int,
+    input_size: int | Sequence[int],
+) -> Network: ...
+def basic_resnet(
+    *,
+    name: str,
+    widths: int | Sequence[int],
+    blocks: int | Sequence[int],
+    stem_kernel_size: int,
+    stem_stride: int,
+    stem_pool: bool,
+    kernel_size: int,
+    activation: str | Sequence[str],
+    batch_norm: bool,
+    block_norm: bool,
+    dropout: float,
+    in_channels: int,
+    num_classes: int,
+    input_size: int | Sequence[int],
+) -> Network: ...
+def wide_resnet(
+    *,
+    depth: int,
+    width: int,
+    stem_channels: int,
+    kernel_size: int,
+    pre_activation: bool,
+    activation: str | Sequence[str],
+    batch_norm: bool,
+    dropout: float,
     in_channels: int,
     num_classes: int,
     input_size: int | Sequence[int],
@@ -376,6 +420,59 @@ def lenet5(
     activation: str | Sequence[str],
     batch_norm: bool,
     pool: str,
+    dropout: float,
+    in_channels: int,
+    num_classes: int,
+    input_size: int | Sequence[int],
+) -> Network: ...
+def alexnet(
+    *,
+    widths: int | Sequence[int],
+    stem_kernel_size: int,
+    stem_stride: int,
+    kernel_size: int,
+    hidden: int | Sequence[int],
+    activation: str | Sequence[str],
+    batch_norm: bool,
+    dropout: float,
+    in_channels: int,
+    num_classes: int,
+    input_size: int | Sequence[int],
+) -> Network: ...
+def vgg(
+    *,
+    name: str,
+    convolutions: Sequence[int],
+    widths: int | Sequence[int],
+    pools: int,
+    kernel_size: int,
+    hidden: int | Sequence[int],
+    activation: str | Sequence[str],
+    batch_norm: bool,
+    dropout: float,
+    in_channels: int,
+    num_classes: int,
+    input_size: int | Sequence[int],
+) -> Network: ...
+def convnet(
+    *,
+    widths: int | Sequence[int],
+    kernel_size: int,
+    hidden: int | Sequence[int],
+    activation: str | Sequence[str],
+    batch_norm: bool,
+    dropout: float,
+    in_channels: int,
+    num_classes: int,
+    input_size: int | Sequence[int],
+) -> Network: ...
+def kernel_net(
+    *,
+    kernel_size: int,
+    widths: int | Sequence[int],
+    hidden: int,
+    activation: str | Sequence[str],
+    batch_norm: bool,
     dropout: float,
     in_channels: int,
     num_classes: int,

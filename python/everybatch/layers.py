@@ -6,6 +6,7 @@ Shapes are those of one example, (channels, height, width) or (features,).
 from everybatch._core import (
     Activation,
     AvgPool2d,
+    BatchNorm1d,
     BatchNorm2d,
     Conv2d,
     Dropout,
@@ -21,6 +22,7 @@ from everybatch._core import (
 __all__ = [
     "Activation",
     "AvgPool2d",
+    "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
     "Dropout",

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::arguments::{Pair, Whole};
 use super::errors::ours;
 use crate::network::{
-    check, check_depth, Activation, BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
+    check, check_depth, Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
 };
 
 /// One layer of a network: plain data, made by `Conv2d(...)`, `Linear(...)` and the other layer functions.
@@ -77,11 +77,18 @@ fn conv2d(
     }))
 }
 
+/// Batch normalisation of vectors, with PyTorch's running statistics. (C,) -> (C,).
+#[pyfunction]
+#[pyo3(name = "BatchNorm1d", signature = (num_features, eps=1e-5, momentum=0.1))]
+fn batch_norm1d(num_features: Whole, eps: f64, momentum: f64) -> PyResult<PyLayer> {
+    checked(Layer::BatchNorm1d(BatchNorm { num_features: num_features.0, eps, momentum }))
+}
+
 /// Batch normalisation of images, with PyTorch's running statistics. (C, H, W) -> (C, H, W).
 #[pyfunction]
 #[pyo3(name = "BatchNorm2d", signature = (num_features, eps=1e-5, momentum=0.1))]
 fn batch_norm2d(num_features: Whole, eps: f64, momentum: f64) -> PyResult<PyLayer> {
-    checked(Layer::BatchNorm2d(BatchNorm2d { num_features: num_features.0, eps, momentum }))
+    checked(Layer::BatchNorm2d(BatchNorm { num_features: num_features.0, eps, momentum }))
 }
 
 /// An activation function by name: relu, leaky_relu, softplus, gelu, silu, tanh or sigmoid. Any shape.
@@ -197,6 +204,7 @@ fn activation_of(given: &Bound<PyAny>) -> PyResult<Activation> {
 pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     for function in [
         wrap_pyfunction!(conv2d, module)?,
+        wrap_pyfunction!(batch_norm1d, module)?,
         wrap_pyfunction!(batch_norm2d, module)?,
         wrap_pyfunction!(activation, module)?,
         wrap_pyfunction!(max_pool2d, module)?,

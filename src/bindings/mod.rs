@@ -22,9 +22,8 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_class::<model::PyEvaluation>()?;
     module.add_class::<observer::PyStep>()?;
     layers::register(module)?;
+    builders::register(module)?;
     for function in [
-        wrap_pyfunction!(builders::resnet, module)?,
-        wrap_pyfunction!(builders::lenet5, module)?,
         wrap_pyfunction!(data::read_idx, module)?,
         wrap_pyfunction!(data::glyphs, module)?,
         wrap_pyfunction!(data::batch_indices, module)?,

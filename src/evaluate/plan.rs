@@ -1,5 +1,5 @@
 //! The reader that infers: compiles the layer tree and today's weights into a flat list of fused operations. Dropout
-//! vanishes, batch norm is folded into the convolution before it, the activation runs in the same call, and so does
+//! vanishes, batch norm is folded into the convolution or linear layer before it, the activation runs in the same call, and so does
 //! the sum at the end of a residual block.
 
 use tch::{Device, Kind, Tensor};
@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::libtorch::{convolution, pack_convolution, Epilogue};
 use crate::network::{
-    avg_pool, global_avg_pool, max_pool, Activation, BatchNorm2d, Conv2d, Layer, Model, Pool2d, Precision,
+    avg_pool, global_avg_pool, max_pool, Activation, BatchNorm, Conv2d, Layer, Model, Pool2d, Precision,
     Residual,
 };
 
@@ -29,7 +29,7 @@ enum Op {
         bias: Option<Tensor>,
         activation: Option<Activation>,
     },
-    /// A batch norm with no convolution before it.
+    /// A batch norm with no convolution or linear layer right before it, of images or vectors.
     Affine {
         scale: Tensor,
         shift: Tensor,
@@ -107,12 +107,20 @@ impl Compiler<'_> {
                 let bias = linear.bias.then(|| self.next()).transpose()?;
                 ops.push(Op::Linear { weight, bias, activation: None });
             }
-            Layer::BatchNorm2d(norm) => {
+            Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => {
                 let (scale, shift) = self.batch_norm(norm)?;
                 match ops.last_mut() {
                     Some(Op::Conv { weight, bias, activation: None, .. }) => {
                         *weight = weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
                         *bias = bias.f_mul(&scale)?.f_add(&shift)?;
+                    }
+                    // New tensors, so that the model's own weights, which the plan otherwise shares, stay as they are.
+                    Some(Op::Linear { weight, bias, activation: None }) => {
+                        *weight = weight.f_mul(&scale.f_view([-1, 1])?)?;
+                        *bias = Some(match bias {
+                            Some(bias) => bias.f_mul(&scale)?.f_add(&shift)?,
+                            None => shift,
+                        });
                     }
                     _ => ops.push(Op::Affine { scale, shift }),
                 }
@@ -140,7 +148,7 @@ impl Compiler<'_> {
     }
 
     /// Batch norm with running statistics is `scale · x + shift` per channel.
-    fn batch_norm(&mut self, norm: &BatchNorm2d) -> Result<(Tensor, Tensor)> {
+    fn batch_norm(&mut self, norm: &BatchNorm) -> Result<(Tensor, Tensor)> {
         let [weight, bias, mean, var] = [self.next()?, self.next()?, self.next()?, self.next()?];
         let _ = self.next()?; // num_batches_tracked
         let scale = weight.f_div(&var.f_add_scalar(norm.eps)?.f_sqrt()?)?;
@@ -170,8 +178,10 @@ fn prepare(ops: &mut [Op], x: &mut Tensor, kind: Kind, batch: i64) -> Result<()>
                 *bias = bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
             }
             Op::Affine { scale, shift } => {
-                *scale = scale.f_view([1, -1, 1, 1])?.f_to_kind(kind)?;
-                *shift = shift.f_view([1, -1, 1, 1])?.f_to_kind(kind)?;
+                let mut per_channel = vec![1; input.dim()];
+                per_channel[1] = -1;
+                *scale = scale.f_view(per_channel.as_slice())?.f_to_kind(kind)?;
+                *shift = shift.f_view(per_channel.as_slice())?.f_to_kind(kind)?;
             }
             Op::Residual { body, shortcut, .. } => {
                 prepare(body, &mut input.shallow_clone(), kind, batch)?;
@@ -273,7 +283,7 @@ mod tests {
     /// The network in evaluation mode, layer by layer and with no fusing.
     fn unfused(layers: &[Layer], tensors: &mut std::slice::Iter<Tensor>, x: &Tensor) -> Tensor {
         layers.iter().fold(x.shallow_clone(), |x, layer| match layer {
-            Layer::BatchNorm2d(norm) => {
+            Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => {
                 let [weight, bias, mean, var] = std::array::from_fn(|_| tensors.next().unwrap());
                 let _ = tensors.next();
                 let (w, b, m, v) = (Some(weight), Some(bias), Some(mean), Some(var));
@@ -340,17 +350,100 @@ mod tests {
     }
 
     #[test]
+    fn so_do_the_networks_of_the_studies() {
+        let (widths, hidden) = (|| vec![8], || vec![8]);
+        let activation = || vec![Activation::Gelu, Activation::Relu];
+        for batch_norm in [false, true] {
+            let networks = [
+                builders::alexnet(&builders::Alexnet {
+                    widths: widths(),
+                    hidden: hidden(),
+                    activation: activation(),
+                    batch_norm,
+                    ..Default::default()
+                }),
+                builders::vgg(&builders::Vgg {
+                    widths: widths(),
+                    hidden: hidden(),
+                    activation: activation(),
+                    batch_norm,
+                    ..Default::default()
+                }),
+                builders::convnet(&builders::Convnet {
+                    widths: widths(),
+                    hidden: hidden(),
+                    activation: activation(),
+                    batch_norm,
+                    ..Default::default()
+                }),
+                builders::kernel_net(&builders::KernelNet {
+                    widths: widths(),
+                    hidden: 8,
+                    activation: activation(),
+                    batch_norm,
+                    ..Default::default()
+                }),
+                builders::resnet(&builders::Resnet {
+                    stages: vec![8, 16],
+                    activation: activation(),
+                    batch_norm,
+                    block_norm: true,
+                    block_dropout: 0.5,
+                    ..Default::default()
+                }),
+            ];
+            let wide = [false, true].map(|pre_activation| {
+                builders::wide_resnet(&builders::WideResnet {
+                    width: 1,
+                    stem_channels: 8,
+                    pre_activation,
+                    activation: activation(),
+                    batch_norm,
+                    dropout: 0.5,
+                    ..Default::default()
+                })
+            });
+            for network in networks.into_iter().chain(wide) {
+                assert_equal_to_unfused(network.unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn batch_norm_of_vectors_is_folded_without_touching_the_model() {
+        let layers = vec![
+            Layer::Flatten,
+            Layer::BatchNorm1d(BatchNorm::new(12)),
+            Layer::Linear(Linear::new(12, 8)),
+            Layer::BatchNorm1d(BatchNorm::new(8)),
+            Layer::BatchNorm1d(BatchNorm::new(8)),
+            Layer::Activation(Activation::Tanh),
+            Layer::BatchNorm1d(BatchNorm::new(8)),
+            Layer::Linear(Linear { bias: false, ..Linear::new(8, 5) }),
+            Layer::BatchNorm1d(BatchNorm::new(5)),
+        ];
+        let network = Network::new("vectors", [1, 3, 4], layers).unwrap();
+        assert_equal_to_unfused(network.clone());
+        let model = trained(network);
+        let before: Vec<Tensor> = model.tensors.iter().map(Tensor::copy).collect();
+        let plan = Plan::compile(&model, Precision::Float32, [7, 1, 3, 4]).unwrap();
+        // Of the four batch norms after the first, three lie right after a linear layer.
+        assert_eq!(plan.ops.iter().filter(|op| matches!(op, Op::Affine { .. })).count(), 2);
+        assert!(model.tensors.iter().zip(&before).all(|(now, then)| now == then));
+    }
+
+    #[test]
     fn layers_without_a_fused_form_run_too() {
         let block = Residual {
-            body: vec![Layer::Activation(Activation::Silu), Layer::BatchNorm2d(BatchNorm2d::new(6))],
+            body: vec![Layer::Activation(Activation::Silu), Layer::BatchNorm2d(BatchNorm::new(6))],
             shortcut: vec![],
             activation: None,
         };
         let layers = vec![
-            Layer::BatchNorm2d(BatchNorm2d::new(3)),
+            Layer::BatchNorm2d(BatchNorm::new(3)),
             Layer::Conv2d(Conv2d { groups: 3, dilation: [2, 1], ..Conv2d::new(3, 6, 3).bias(true) }),
             Layer::Activation(Activation::Tanh),
-            Layer::BatchNorm2d(BatchNorm2d::new(6)),
+            Layer::BatchNorm2d(BatchNorm::new(6)),
             Layer::Residual(block),
             Layer::MaxPool2d(Pool2d { kernel_size: [2, 1], stride: [2, 1], padding: [0, 0] }),
             Layer::AvgPool2d(Pool2d::new(3, 2, 1)),

@@ -159,6 +159,19 @@ fn output_shape(layer: &Layer, input: &Shape) -> Result<Shape, Problem> {
                 slide([height, width], pool.kernel_size, pool.stride, pool.padding, [1, 1])?;
             Shape(vec![channels, height, width])
         }
+        Layer::BatchNorm1d(norm) => {
+            let (needed, fits) = (norm.num_features, format!("({},)", norm.num_features));
+            match input.0[..] {
+                [features] if features == needed => input.clone(),
+                [features] => return needs(fits, format!("Set num_features={features}.")),
+                _ => {
+                    return needs(
+                        fits,
+                        "Place it after Flatten or global pooling, or use BatchNorm2d for images.",
+                    )
+                }
+            }
+        }
         Layer::BatchNorm2d(norm) => {
             let (channels, ..) = image(input)?;
             if channels != norm.num_features {
@@ -268,7 +281,7 @@ pub fn check(layer: &Layer) -> Result<()> {
                 ));
             }
         }
-        Layer::BatchNorm2d(b) => {
+        Layer::BatchNorm1d(b) | Layer::BatchNorm2d(b) => {
             positive("num_features", &[b.num_features])?;
             if !(b.eps > 0.0 && b.eps.is_finite()) {
                 return wrong(format!("eps is {}, and must be a number above 0", b.eps));
@@ -298,7 +311,7 @@ pub fn check(layer: &Layer) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Linear, Pool2d};
+    use super::super::{BatchNorm, Linear, Pool2d};
     use super::*;
 
     fn shapes(layers: Vec<Layer>, input: [i64; 3]) -> Result<Vec<String>> {
@@ -327,6 +340,16 @@ mod tests {
         for part in ["2 (Linear)", "(196,)", "(400,)", "in_features=196"] {
             assert!(error.contains(part), "{part} is missing: {error}");
         }
+    }
+
+    #[test]
+    fn batch_norm_of_vectors_wants_a_vector_of_its_size() {
+        let norm = || Layer::BatchNorm1d(BatchNorm::new(4));
+        assert_eq!(shapes(vec![Layer::GlobalAvgPool, norm()], [4, 5, 5]).unwrap()[1], "(4,)");
+        let of_image = shapes(vec![norm()], [4, 5, 5]).unwrap_err().to_string();
+        assert!(of_image.contains("(4, 5, 5)") && of_image.contains("BatchNorm2d"), "{of_image}");
+        let of_five = shapes(vec![Layer::GlobalAvgPool, norm()], [5, 5, 5]).unwrap_err().to_string();
+        assert!(of_five.contains("(5,)") && of_five.contains("num_features=5"), "{of_five}");
     }
 
     #[test]

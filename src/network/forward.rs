@@ -76,7 +76,7 @@ impl<'a> Pass<'a> {
                 let bias = l.bias.then(|| self.cast()).transpose()?;
                 x.f_to_kind(self.kind)?.f_linear(&weight, bias.as_ref())?
             }
-            Layer::BatchNorm2d(b) => {
+            Layer::BatchNorm1d(b) | Layer::BatchNorm2d(b) => {
                 let [weight, bias, mean, var] = [self.next()?, self.next()?, self.next()?, self.next()?];
                 let _ = self.next()?.shallow_clone().f_add_scalar_(1)?; // num_batches_tracked
                 x.f_batch_norm(

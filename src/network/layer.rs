@@ -11,7 +11,10 @@ use super::Activation;
 #[serde(tag = "type")]
 pub enum Layer {
     Conv2d(Conv2d),
-    BatchNorm2d(BatchNorm2d),
+    /// Of vectors (C,), over the batch.
+    BatchNorm1d(BatchNorm),
+    /// Of images, over the batch and all pixels.
+    BatchNorm2d(BatchNorm),
     Activation(Activation),
     MaxPool2d(Pool2d),
     AvgPool2d(Pool2d),
@@ -70,19 +73,19 @@ impl Conv2d {
     }
 }
 
-/// Batch normalisation over (N, H, W), with PyTorch's running statistics.
+/// Batch normalisation of each channel, with PyTorch's running statistics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BatchNorm2d {
+pub struct BatchNorm {
     pub num_features: i64,
     pub eps: f64,
     /// Weight of the newest batch in the running statistics.
     pub momentum: f64,
 }
 
-impl BatchNorm2d {
+impl BatchNorm {
     pub fn new(num_features: i64) -> Self {
-        BatchNorm2d { num_features, eps: 1e-5, momentum: 0.1 }
+        BatchNorm { num_features, eps: 1e-5, momentum: 0.1 }
     }
 }
 
@@ -137,6 +140,7 @@ impl Layer {
     pub fn kind(&self) -> &'static str {
         match self {
             Layer::Conv2d(_) => "Conv2d",
+            Layer::BatchNorm1d(_) => "BatchNorm1d",
             Layer::BatchNorm2d(_) => "BatchNorm2d",
             Layer::Activation(_) => "Activation",
             Layer::MaxPool2d(_) => "MaxPool2d",
@@ -188,8 +192,8 @@ impl fmt::Display for Layer {
                 }
                 write!(f, "{})", if c.bias { "" } else { ", bias=False" })
             }
-            Layer::BatchNorm2d(b) => {
-                write!(f, "BatchNorm2d({}", b.num_features)?;
+            Layer::BatchNorm1d(b) | Layer::BatchNorm2d(b) => {
+                write!(f, "{}({}", self.kind(), b.num_features)?;
                 if b.eps != 1e-5 {
                     write!(f, ", eps={}", b.eps)?;
                 }
@@ -245,12 +249,13 @@ mod tests {
             Layer::Conv2d(Conv2d::new(1, 8, 3).padding(1)),
             Layer::Activation(Activation::LeakyRelu { negative_slope: 0.2 }),
             Layer::Residual(Residual {
-                body: vec![Layer::BatchNorm2d(BatchNorm2d::new(8))],
+                body: vec![Layer::BatchNorm2d(BatchNorm::new(8))],
                 shortcut: vec![],
                 activation: Some(Activation::Relu),
             }),
             Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
             Layer::GlobalAvgPool,
+            Layer::BatchNorm1d(BatchNorm::new(8)),
             Layer::Dropout(Dropout { p: 0.5 }),
             Layer::Linear(Linear::new(8, 10)),
         ];
@@ -273,5 +278,7 @@ mod tests {
         let conv = Layer::Conv2d(Conv2d { kernel_size: [3, 5], ..Conv2d::new(1, 8, 3).stride(2) });
         assert_eq!(conv.to_string(), "Conv2d(1, 8, (3, 5), stride=2, bias=False)");
         assert_eq!(Layer::MaxPool2d(Pool2d::new(3, 2, 1)).to_string(), "MaxPool2d(3, stride=2, padding=1)");
+        let norm = BatchNorm { momentum: 0.5, ..BatchNorm::new(8) };
+        assert_eq!(Layer::BatchNorm1d(norm).to_string(), "BatchNorm1d(8, momentum=0.5)");
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use activation::Activation;
 pub use describe::{check, describe, Row, Shape};
 pub use forward::{avg_pool, forward, global_avg_pool, max_pool, Precision};
-pub use layer::{BatchNorm2d, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use model::{Model, Normalization};
 pub use tensors::{tensor_specs, Init, TensorSpec};
 
@@ -42,7 +42,15 @@ impl Network {
     /// Checks every layer's values and follows `input_shape` through to a vector of at least two logits.
     pub fn new(name: impl Into<String>, input_shape: [i64; 3], layers: Vec<Layer>) -> Result<Self> {
         let network = Network { name: name.into(), input_shape, layers };
-        if network.layers.is_empty() {
+        network.output()?;
+        network.num_classes()?;
+        Ok(network)
+    }
+
+    /// The shape that the last layer gives, which need not be logits yet. Checks everything on the way there.
+    fn output(&self) -> Result<Shape> {
+        let Network { layers, input_shape, .. } = self;
+        if layers.is_empty() {
             return Err(Error::argument("a network needs at least one layer"));
         }
         if input_shape.iter().any(|size| !(1..=1 << 14).contains(size)) {
@@ -51,14 +59,11 @@ impl Network {
                 Shape(input_shape.to_vec())
             )));
         }
-        if depth(&network.layers) > DEEPEST {
-            return Err(Error::Argument(format!(
-                "residual blocks lie in one another more than {DEEPEST} deep"
-            )));
-        }
-        network.layers.iter().try_for_each(check)?;
-        network.num_classes()?;
-        Ok(network)
+        check_depth(layers)?;
+        layers.iter().try_for_each(check)?;
+        let rows = self.rows()?;
+        let last = rows.into_iter().rev().find(|row| row.depth == 0);
+        Ok(last.map_or(Shape(vec![]), |row| row.output))
     }
 
     pub fn from_json(text: &str) -> Result<Self> {

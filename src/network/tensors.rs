@@ -79,7 +79,7 @@ pub fn own_tensors(layer: &Layer, path: &str) -> Vec<TensorSpec> {
             }
             own
         }
-        Layer::BatchNorm2d(b) => vec![
+        Layer::BatchNorm1d(b) | Layer::BatchNorm2d(b) => vec![
             tensor("weight", vec![b.num_features], Init::Ones, true),
             tensor("bias", vec![b.num_features], Init::Zeros, true),
             tensor("running_mean", vec![b.num_features], Init::Zeros, false),
@@ -92,13 +92,13 @@ pub fn own_tensors(layer: &Layer, path: &str) -> Vec<TensorSpec> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchNorm2d, Conv2d};
+    use super::super::{BatchNorm, Conv2d};
     use super::*;
 
     #[test]
     fn names_are_those_of_nested_sequentials() {
         let layers = [Layer::Residual(Residual {
-            body: vec![Layer::Flatten, Layer::BatchNorm2d(BatchNorm2d::new(4))],
+            body: vec![Layer::Flatten, Layer::BatchNorm2d(BatchNorm::new(4))],
             shortcut: vec![Layer::Conv2d(Conv2d::new(4, 4, 1).bias(true))],
             activation: None,
         })];

@@ -324,12 +324,17 @@ fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Result<()
         )));
     }
     let rows = network.rows()?;
-    let single = rows.iter().find(|row| row.layer.starts_with("BatchNorm2d") && row.output.0[1..] == [1, 1]);
+    // A row of layer "BatchNorm1d(8)" with output (8,), or "BatchNorm2d(8)" with output (8, 1, 1).
+    let single = rows
+        .iter()
+        .find(|row| row.layer.starts_with("BatchNorm") && row.output.0[1..].iter().all(|size| *size == 1));
     match single {
         Some(row) if order.last_batch_size() == 1 => Err(Error::Argument(format!(
-            "the last batch of an epoch holds one image, and layer {} (BatchNorm2d) of network {:?} sees one pixel of \
-             it: there is no variance to normalise by. Choose another batch_size.",
-            row.path, network.name
+            "the last batch of an epoch holds one image, and layer {} ({}) of network {:?} sees one number of it in \
+             each channel: there is no variance to normalise by. Choose another batch_size.",
+            row.path,
+            row.layer.split('(').next().unwrap_or_default(),
+            network.name
         ))),
         _ => Ok(()),
     }
@@ -456,6 +461,10 @@ mod tests {
         let error =
             train(&lenet(), &dataset(), &batches_of_seven, Device::Cpu, &mut { NEVER }).err().unwrap();
         assert!(error.to_string().contains("9 (BatchNorm2d)"), "{error}");
+        let small = builders::KernelNet { widths: vec![2], hidden: 4, ..builders::KernelNet::default() };
+        let model = Model::initialize(builders::kernel_net(&small).unwrap(), 0).unwrap();
+        let error = train(&model, &dataset(), &batches_of_seven, Device::Cpu, &mut { NEVER }).err().unwrap();
+        assert!(error.to_string().contains("11 (BatchNorm1d)"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use super::{dropout, Activations, Pool};
 use crate::error::Result;
-use crate::network::{Activation, BatchNorm2d, Conv2d, Layer, Linear, Network};
+use crate::network::{Activation, BatchNorm, Conv2d, Layer, Linear, Network};
 
 /// LeNet-5 (LeCun et al. 1998) for 28×28 images: convolutions of 6, 16 and 120 channels with 5×5 kernels, the first
 /// padded by 2 so that C5 sees 5×5 maps, then 84 and the logits.
@@ -39,7 +39,7 @@ pub fn lenet5(options: &Lenet5) -> Result<Network> {
     for (index, (inputs, outputs, padding)) in convolutions.into_iter().enumerate() {
         layers.push(Layer::Conv2d(Conv2d::new(inputs, outputs, 5).padding(padding).bias(true)));
         if options.batch_norm {
-            layers.push(Layer::BatchNorm2d(BatchNorm2d::new(outputs)));
+            layers.push(Layer::BatchNorm2d(BatchNorm::new(outputs)));
         }
         layers.push(activations.layer());
         if index < 2 {

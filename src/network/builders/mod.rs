@@ -1,10 +1,21 @@
 //! Builders: functions that return layer trees. A new architecture is a new builder and nothing else.
 
+mod alexnet;
+mod convnet;
+mod kernel_net;
 mod lenet;
 mod resnet;
+mod stack;
+mod vgg;
+mod wide_resnet;
 
+pub use alexnet::{alexnet, Alexnet};
+pub use convnet::{convnet, Convnet};
+pub use kernel_net::{kernel_net, KernelNet};
 pub use lenet::{lenet5, Lenet5};
 pub use resnet::{resnet, Resnet, Shortcut};
+pub use vgg::{vgg, Vgg};
+pub use wide_resnet::{wide_resnet, WideResnet};
 
 use super::{Activation, Dropout, Layer, Pool2d};
 use crate::error::{unknown, Error, Result};
@@ -68,4 +79,25 @@ impl<'a> Activations<'a> {
 /// A dropout layer, or nothing for a probability of 0.
 fn dropout(p: f64) -> Option<Layer> {
     (p != 0.0).then_some(Layer::Dropout(Dropout { p }))
+}
+
+/// The options that a user gives once for all, or once for each of `count` places.
+pub fn each_of(name: &str, given: &[i64], count: usize) -> Result<Vec<i64>> {
+    match given {
+        [all] => Ok(vec![*all; count]),
+        each if each.len() == count => Ok(each.to_vec()),
+        each => Err(Error::Argument(format!(
+            "{name} has {} entries, and the network has a place for {count}: give {count}, or one number for all",
+            each.len()
+        ))),
+    }
+}
+
+fn odd(name: &str, kernel_size: i64) -> Result<()> {
+    match kernel_size < 1 || kernel_size % 2 == 0 {
+        true => Err(Error::Argument(format!(
+            "{name} is {kernel_size}: it must be odd, so that padding keeps the size"
+        ))),
+        false => Ok(()),
+    }
 }

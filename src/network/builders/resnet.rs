@@ -1,6 +1,7 @@
-use super::{dropout, Activations, Pool};
+use super::stack::{norm, Stack};
+use super::{dropout, odd, Pool};
 use crate::error::{unknown, Error, Result};
-use crate::network::{Activation, BatchNorm2d, Conv2d, Layer, Linear, Network, Residual};
+use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
 /// What a residual block's shortcut is where the shape changes. Elsewhere it is the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,7 @@ impl Shortcut {
 /// 2,778,314 parameters.
 #[derive(Clone, Debug)]
 pub struct Resnet {
+    pub name: String,
     /// Channels of each stage. A stage that is wider than the one before it starts with stride 2.
     pub stages: Vec<i64>,
     /// Blocks of each stage; one number serves for all.
@@ -39,7 +41,13 @@ pub struct Resnet {
     pub kernel_size: i64,
     /// By position in forward order: the stem's, then each block's inner and outer one. The list repeats.
     pub activation: Vec<Activation>,
+    /// After each convolution; without it, convolutions have a bias.
+    pub batch_norm: bool,
+    /// One more batch norm after every block.
+    pub block_norm: bool,
     pub shortcut: Shortcut,
+    /// Between the two convolutions of each block.
+    pub block_dropout: f64,
     /// Before the last layer.
     pub dropout: f64,
     pub last_pool: Pool,
@@ -52,6 +60,7 @@ pub struct Resnet {
 impl Default for Resnet {
     fn default() -> Self {
         Resnet {
+            name: "resnet".to_string(),
             stages: vec![64, 128, 256],
             blocks: vec![2],
             stem_channels: None,
@@ -60,7 +69,10 @@ impl Default for Resnet {
             stem_pool: true,
             kernel_size: 3,
             activation: vec![Activation::Relu],
+            batch_norm: true,
+            block_norm: false,
             shortcut: Shortcut::Projection,
+            block_dropout: 0.0,
             dropout: 0.0,
             last_pool: Pool::Max,
             in_channels: 1,
@@ -72,29 +84,24 @@ impl Default for Resnet {
 
 pub fn resnet(options: &Resnet) -> Result<Network> {
     let blocks = check(options)?;
-    let mut activations = Activations::new(&options.activation)?;
-    let mut channels = options.stem_channels.unwrap_or(options.stages[0]);
-    let mut layers = vec![
-        conv(options.in_channels, channels, options.stem_kernel_size, options.stem_stride),
-        norm(channels),
-        activations.layer(),
-    ];
+    let stages = &options.stages;
+    let stem_channels = options.stem_channels.unwrap_or(stages[0]);
+    let mut stack = Stack::new(&options.name, options.in_channels, options.input_size, &options.activation)?;
+    stack.conv(stem_channels, options.stem_kernel_size, options.stem_stride, !options.batch_norm);
+    stack.norm(options.batch_norm).activate();
     if options.stem_pool {
-        layers.push(Pool::Max.layer(3, 2, 1));
+        stack.push(Pool::Max.layer(3, 2, 1));
     }
-    for (stage, (&width, &count)) in options.stages.iter().zip(&blocks).enumerate() {
+    for (stage, (&width, &count)) in stages.iter().zip(&blocks).enumerate() {
         for index in 0..count {
-            let downsamples = index == 0 && stage > 0 && width > options.stages[stage - 1];
+            let downsamples = index == 0 && stage > 0 && width > stages[stage - 1];
             let stride = if downsamples { 2 } else { 1 };
-            layers.push(block(options, channels, width, stride, &mut activations));
-            channels = width;
+            block(options, &mut stack, width, stride);
+            stack.norm(options.block_norm);
         }
     }
-    layers.push(options.last_pool.global());
-    layers.extend(dropout(options.dropout));
-    layers.push(Layer::Linear(Linear::new(channels, options.num_classes)));
-    let [height, width] = options.input_size;
-    Network::new("resnet", [options.in_channels, height, width], layers)
+    stack.push(options.last_pool.global()).dropout(options.dropout).linear(options.num_classes);
+    stack.finish()
 }
 
 /// Checks what the layers cannot check for themselves; gives the number of blocks of each stage.
@@ -116,42 +123,37 @@ fn check(options: &Resnet) -> Result<Vec<i64>> {
     if let Some(count) = per_stage.iter().find(|count| !(1..=1000).contains(*count)) {
         return Err(Error::Argument(format!("blocks holds {count}: a stage has 1 to 1000 blocks")));
     }
-    for (name, kernel) in
-        [("kernel_size", options.kernel_size), ("stem_kernel_size", options.stem_kernel_size)]
-    {
-        if kernel < 1 || kernel % 2 == 0 {
-            return Err(Error::Argument(format!(
-                "{name} is {kernel}: it must be odd, so that padding keeps the size"
-            )));
-        }
-    }
+    odd("kernel_size", options.kernel_size)?;
+    odd("stem_kernel_size", options.stem_kernel_size)?;
     Ok(per_stage)
 }
 
-fn block(options: &Resnet, inputs: i64, outputs: i64, stride: i64, activations: &mut Activations) -> Layer {
-    let body = vec![
-        conv(inputs, outputs, options.kernel_size, stride),
-        norm(outputs),
-        activations.layer(),
-        conv(outputs, outputs, options.kernel_size, 1),
-        norm(outputs),
-    ];
-    let mut shortcut = Vec::new();
-    if stride != 1 || inputs != outputs {
-        shortcut.push(conv(inputs, outputs, 1, stride));
-        if options.shortcut == Shortcut::ProjectionBatchNorm {
-            shortcut.push(norm(outputs));
-        }
+fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64) {
+    let inputs = stack.width;
+    let conv = |inputs, stride| {
+        let conv = Conv2d::new(inputs, width, options.kernel_size).stride(stride);
+        Layer::Conv2d(conv.padding(options.kernel_size / 2).bias(!options.batch_norm))
+    };
+    let mut body = vec![conv(inputs, stride)];
+    body.extend(norm(width, options.batch_norm));
+    body.push(stack.activations.layer());
+    body.extend(dropout(options.block_dropout));
+    body.push(conv(width, 1));
+    body.extend(norm(width, options.batch_norm));
+    let mut shortcut: Vec<Layer> =
+        projection(inputs, width, stride, options.batch_norm).into_iter().collect();
+    if !shortcut.is_empty() && options.shortcut == Shortcut::ProjectionBatchNorm {
+        shortcut.extend(norm(width, options.batch_norm));
     }
-    Layer::Residual(Residual { body, shortcut, activation: Some(activations.next()) })
+    let activation = Some(stack.activations.next());
+    stack.width = width;
+    stack.push(Layer::Residual(Residual { body, shortcut, activation }));
 }
 
-fn conv(inputs: i64, outputs: i64, kernel_size: i64, stride: i64) -> Layer {
-    Layer::Conv2d(Conv2d::new(inputs, outputs, kernel_size).stride(stride).padding(kernel_size / 2))
-}
-
-fn norm(channels: i64) -> Layer {
-    Layer::BatchNorm2d(BatchNorm2d::new(channels))
+/// The 1×1 convolution of a shortcut, where a block changes the shape; a bias makes up for missing batch norm.
+pub(super) fn projection(inputs: i64, outputs: i64, stride: i64, batch_norm: bool) -> Option<Layer> {
+    let conv = Conv2d::new(inputs, outputs, 1).stride(stride).bias(!batch_norm);
+    (stride != 1 || inputs != outputs).then_some(Layer::Conv2d(conv))
 }
 
 #[cfg(test)]
@@ -163,7 +165,7 @@ mod tests {
         resnet(&options).unwrap().num_parameters()
     }
 
-    // 2,778,314: study A. 11,172,810: study D's ResNet-18 with a 3×3 first convolution.
+    // 2,778,314: study A. 11,172,810: study D's ResNet-18 with a 3×3 first convolution. 21,280,970: study B.
     #[test]
     fn parameters_are_those_published() {
         assert_eq!(parameters(Resnet::default()), 2_778_314);
@@ -176,7 +178,11 @@ mod tests {
             last_pool: Pool::Avg,
             ..Resnet::default()
         };
-        assert_eq!(parameters(resnet18), 11_172_810);
+        assert_eq!(parameters(resnet18.clone()), 11_172_810);
+        let deep = Resnet { blocks: vec![3, 4, 6, 3], stem_pool: true, ..resnet18 };
+        assert_eq!(parameters(deep.clone()), 21_280_970);
+        // Two for each channel of each block: 3·64 + 4·128 + 6·256 + 3·512.
+        assert_eq!(parameters(Resnet { block_norm: true, ..deep }), 21_280_970 + 2 * 3776);
     }
 
     fn outputs(network: &Network) -> Vec<String> {
@@ -209,6 +215,15 @@ mod tests {
     }
 
     #[test]
+    fn without_batch_norm_convolutions_have_biases() {
+        let with = parameters(Resnet::default());
+        let without = parameters(Resnet { batch_norm: false, ..Resnet::default() });
+        // One bias instead of a scale and a shift for each channel but those of the two projections, which had neither.
+        let channels = 64 + 4 * (64 + 128 + 256);
+        assert_eq!(without, with - channels + 128 + 256);
+    }
+
+    #[test]
     fn wrong_options_are_refused() {
         for options in [
             Resnet { stages: vec![], ..Resnet::default() },
@@ -217,6 +232,7 @@ mod tests {
             Resnet { kernel_size: 4, ..Resnet::default() },
             Resnet { activation: vec![], ..Resnet::default() },
             Resnet { dropout: 1.5, ..Resnet::default() },
+            Resnet { block_dropout: f64::NAN, ..Resnet::default() },
         ] {
             assert!(resnet(&options).is_err(), "{options:?}");
         }

@@ -1,4 +1,4 @@
-"""Builders: functions that return a `Network`, a tree of layers. Every option is a keyword."""
+"""The reference residual network and every other of its kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from everybatch import _core
 from everybatch._core import Network
 
-__all__ = ["lenet5", "resnet"]
+__all__ = ["resnet"]
 
 
 def resnet(
@@ -20,7 +20,10 @@ def resnet(
     stem_pool: bool = True,
     kernel_size: int = 3,
     activation: str | Sequence[str] = "relu",
+    batch_norm: bool = True,
+    block_norm: bool = False,
     shortcut: str = "projection",
+    block_dropout: float = 0.0,
     dropout: float = 0.0,
     last_pool: str = "max",
     in_channels: int = 1,
@@ -49,9 +52,15 @@ def resnet(
     activation
         "relu", "leaky_relu", "softplus", "gelu", "silu", "tanh" or "sigmoid". A list mixes them by position in
         forward order (the first convolution's, then each block's inner and outer one), and repeats when it ends.
+    batch_norm
+        After each convolution. Without it, the convolutions have biases.
+    block_norm
+        One more batch norm after every block.
     shortcut
         Where a block changes the shape: "projection" is a 1x1 convolution, "projection_bn" adds batch norm to it.
         Elsewhere the shortcut is the identity.
+    block_dropout
+        Probability between the two convolutions of each block, in [0, 1); 0 is none.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     last_pool
@@ -77,56 +86,12 @@ def resnet(
         stem_pool=stem_pool,
         kernel_size=kernel_size,
         activation=activation,
+        batch_norm=batch_norm,
+        block_norm=block_norm,
         shortcut=shortcut,
+        block_dropout=block_dropout,
         dropout=dropout,
         last_pool=last_pool,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
-
-
-def lenet5(
-    *,
-    activation: str | Sequence[str] = "relu",
-    batch_norm: bool = True,
-    pool: str = "max",
-    dropout: float = 0.0,
-    in_channels: int = 1,
-    num_classes: int = 10,
-    input_size: int | Sequence[int] = 28,
-) -> Network:
-    """Build LeNet-5 (LeCun et al. 1998) for 28x28 images, 61,990 parameters.
-
-    Convolutions of 6, 16 and 120 channels with 5x5 kernels, the first padded by 2, then 84 units and the logits.
-
-    Parameters
-    ----------
-    activation
-        A name as in `resnet`, or a list that goes by position and repeats.
-    batch_norm
-        After each convolution. Without it there are 61,706 parameters.
-    pool
-        "max" or "avg" (the original's).
-    dropout
-        Probability before the last layer, in [0, 1); 0 is none.
-    in_channels, num_classes
-        Channels of the images, and number of logits.
-    input_size
-        (height, width) of the images, or one number for both; 28 to 31 fit.
-
-    Raises
-    ------
-    ArgumentError
-        A name is unknown, or a number cannot work.
-    ShapeError
-        The images do not fit; the message names the layer.
-    """
-    return _core.lenet5(
-        activation=activation,
-        batch_norm=batch_norm,
-        pool=pool,
-        dropout=dropout,
         in_channels=in_channels,
         num_classes=num_classes,
         input_size=input_size,
