@@ -74,11 +74,11 @@ def test_module_shows_help() -> None:
     )
     assert done.returncode == 0
     assert done.stderr == ""
-    for word in ("demo", "train", "evaluate", "predict", "plot", "start here:"):
+    for word in ("demo", "train", "evaluate", "predict", "plot", "export", "start here:"):
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "plot"])
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "plot", "export"])
 def test_every_command_explains_itself(call: Call, command: str) -> None:
     code, out, err = call(command, "--help")
     assert (code, err) == (0, "")

@@ -14,7 +14,7 @@ from everybatch._torch_check import require_torch
 
 require_torch()  # before the extension, which needs that very version and finds its libraries through it
 
-from everybatch import datasets, networks, plots  # noqa: E402
+from everybatch import datasets, export, networks, plots  # noqa: E402
 from everybatch._core import Evaluation, Layer, Model, Network, Step, __version__  # noqa: E402
 from everybatch.dataset import Dataset  # noqa: E402
 from everybatch.errors import EverybatchError, StopTraining  # noqa: E402
@@ -59,6 +59,7 @@ __all__ = [
     "StopTraining",
     "__version__",
     "datasets",
+    "export",
     "load_run",
     "networks",
     "plots",
