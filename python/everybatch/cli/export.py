@@ -73,18 +73,27 @@ def run(args: Namespace) -> int:
         if path is not None and os.path.lexists(path) and not args.overwrite:
             raise FileExistsError(f"{path} exists already: choose another name, or pass --overwrite to replace it")
 
+    if Path(args.source).expanduser().is_file() and (ending not in _MODELS or args.tensorboard is not None):
+        raise UsageError(
+            f"{args.source} is a network without a history, which goes into {' and '.join(_MODELS)} files: "
+            "give the folder of a saved run"
+        )
+    if ending is not None:
+        _write(args, ending)
+        print(args.to)
+    if args.tensorboard is not None:
+        export.tensorboard(_run(args), args.tensorboard, overwrite=args.overwrite)
+        print(args.tensorboard)
+    return 0
+
+
+def _write(args: Namespace, ending: str) -> None:
     if ending in _MODELS:
         model = load_model(args.source).model
         _MODELS[ending](model, args.to, normalize=not args.no_normalize, overwrite=args.overwrite)
-        print(args.to)
-    elif ending is not None:
+    else:
         write = export.class_accuracy_csv if args.what == "class-accuracy" else _RUNS[ending]
-        write(_run(args.source, args.to), args.to, overwrite=args.overwrite)
-        print(args.to)
-    if args.tensorboard is not None:
-        export.tensorboard(_run(args.source, args.tensorboard), args.tensorboard, overwrite=args.overwrite)
-        print(args.tensorboard)
-    return 0
+        write(_run(args), args.to, overwrite=args.overwrite)
 
 
 def _ending(path: Path) -> str:
@@ -95,7 +104,5 @@ def _ending(path: Path) -> str:
     return ending
 
 
-def _run(source: str, target: Path) -> Run:
-    if Path(source).expanduser().is_file():
-        raise UsageError(f"{target} is written from a run, and {source} is a model: give the folder of a saved run")
-    return load_run(run_folder(source))
+def _run(args: Namespace) -> Run:
+    return load_run(run_folder(args.source))
