@@ -95,7 +95,7 @@ def explained(what: str, target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"{what} could not be saved to {target}: {error.strerror or error}. Nothing was left there"
+        message = f"{what} could not be saved to {target}: {error.strerror or error}. Nothing there was changed"
         if error.errno is None:
             raise OSError(message) from error
         raise OSError(error.errno, message) from error  # OSError picks PermissionError and so on by the number
