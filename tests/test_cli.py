@@ -74,11 +74,11 @@ def test_module_shows_help() -> None:
     )
     assert done.returncode == 0
     assert done.stderr == ""
-    for word in ("demo", "train", "evaluate", "predict", "plot", "start here:"):
+    for word in ("demo", "train", "evaluate", "predict", "plot", "export", "start here:"):
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "plot"])
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "plot", "export"])
 def test_every_command_explains_itself(call: Call, command: str) -> None:
     code, out, err = call(command, "--help")
     assert (code, err) == (0, "")
@@ -377,6 +377,63 @@ def test_plot_one_kind_of_several_runs(call: Call, run_folder: Path, tmp_path: P
     assert call(*two, "--out", tmp_path)[1] == f"{tmp_path / 'compare.png'}\n"
     assert "2 labels for 1 runs" in one_error(call, *two[:1], *two[2:])
     assert "not supported" in one_error(call, *two, "--out", tmp_path / "two.abc")
+
+
+# ---- export ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["history.csv", "history.parquet", "classes.txt", "net.onnx", "net.pt", "NET.ONNX"])
+def test_export_writes_what_the_ending_says(call: Call, run_folder: Path, tmp_path: Path, name: str) -> None:
+    assert call("export", run_folder, "--to", tmp_path / name) == (0, f"{tmp_path / name}\n", "")
+    starts = {".csv": b"step,epoch,", ".parquet": b"PAR1", ".txt": b"[", ".onnx": b"\x08\x08", ".pt": b"PK"}
+    assert (tmp_path / name).read_bytes().startswith(starts[Path(name.lower()).suffix])
+    assert "pass --overwrite" in one_error(call, "export", run_folder, "--to", tmp_path / name)
+    assert call("export", run_folder, "--to", tmp_path / name, "--overwrite")[0] == 0
+
+
+def test_export_of_class_accuracies_and_events(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    table, folder = tmp_path / "classes.csv", tmp_path / "events"
+    code, out, err = call("export", run_folder, "--to", table, "--what", "class-accuracy", "--tensorboard", folder)
+    assert (code, out, err) == (0, f"{table}\n{folder}\n", "")
+    lines = table.read_text().splitlines()
+    assert lines[0] == "step," + ",".join(eb.load_run(run_folder).classes)
+    assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(13))
+    (events,) = folder.iterdir()
+    assert events.name.startswith("events.out.tfevents.")
+    assert "pass --overwrite" in one_error(call, "export", run_folder, "--tensorboard", folder)
+    assert call("export", run_folder, "--tensorboard", folder, "--overwrite")[0] == 0
+
+
+def test_export_of_a_model_file(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    model = eb.load_run(run_folder).model
+    images = eb.datasets.glyphs(1, 4).test_images
+    pixels = images[:, None].astype(np.float32) / 255
+    mean, std = np.float32(model.mean[0]), np.float32(model.std[0])
+    for name, given, options in (("net", pixels, []), ("plain", (pixels - mean) / std, ["--no-normalize"])):
+        path = tmp_path / f"{name}.onnx"
+        assert call("export", run_folder / "model.safetensors", "--to", path, *options)[0] == 0
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        np.testing.assert_allclose(session.run(None, {"images": given})[0], model.logits(images), rtol=1e-5, atol=1e-5)
+
+
+def test_export_says_what_is_wrong(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    model = run_folder / "model.safetensors"
+
+    def refused(*words: object) -> str:
+        return one_error(call, "export", *words)
+
+    assert "--to FILE, or --tensorboard FOLDER" in refused(run_folder)
+    assert "Did you mean '.onnx'?" in refused(run_folder, "--to", tmp_path / "net.onx")
+    assert "must be one of .csv, .parquet, .txt, .onnx, .pt" in refused(run_folder, "--to", tmp_path / "net")
+    assert "network without a history" in refused(model, "--to", tmp_path / "history.csv")
+    assert "network without a history" in refused(model, "--to", tmp_path / "n.pt", "--tensorboard", tmp_path / "e")
+    assert "--what is for .csv files" in refused(run_folder, "--to", tmp_path / "net.pt", "--what", "history")
+    assert "--no-normalize is for networks" in refused(run_folder, "--to", tmp_path / "h.csv", "--no-normalize")
+    assert "there is no folder" in refused(run_folder, "--to", tmp_path / "new" / "net.pt")
+    assert "no_such" in refused(tmp_path / "no_such", "--to", tmp_path / "net.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- nonsense --------------------------------------------------------------------------------------------------------

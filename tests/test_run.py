@@ -186,9 +186,9 @@ def test_history_has_a_row_for_every_step() -> None:
     names = [
         "step",
         "epoch",
-        "lr",
         "train_loss",
         "train_accuracy",
+        "lr",
         "test_loss",
         "test_accuracy",
         "c0",

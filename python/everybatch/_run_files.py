@@ -8,13 +8,10 @@ that a truncated file or one of another run is noticed.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
-from everybatch.errors import ArgumentError
-
-__all__ = ["CONFIG", "FORMAT", "HISTORY", "MODEL", "as_path", "fingerprint"]
+__all__ = ["CONFIG", "FORMAT", "HISTORY", "MODEL", "fingerprint"]
 
 FORMAT = 1
 CONFIG, HISTORY, MODEL = "config.json", "history.npz", "model.safetensors"
@@ -24,14 +21,3 @@ def fingerprint(path: Path) -> dict[str, Any]:
     """Return what ``config.json`` says of a file."""
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def as_path(folder: str | os.PathLike[str]) -> Path:
-    """Return an absolute path; refuse what is none."""
-    try:
-        name = os.fspath(folder)
-    except TypeError:
-        raise TypeError(f"folder must be a path, not {type(folder).__name__}") from None
-    if not isinstance(name, str) or not name:
-        raise ArgumentError(f"folder must name a folder, not {name!r}")
-    return Path(name).expanduser().absolute()

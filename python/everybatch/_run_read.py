@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._disk import as_path
 from everybatch._run_arrays import ARRAYS, OPTIONAL, check_arrays, check_config
-from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, as_path, fingerprint
+from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint
 from everybatch.errors import ArgumentError, FileFormatError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Stored:
 
 def read(folder: str | os.PathLike[str]) -> Stored:
     """Read and check a run as `load_run` describes."""
-    source = as_path(folder)
+    source = as_path(folder, "folder")
     if not source.exists():
         raise FileNotFoundError(f"there is no saved run at {source}: the folder does not exist")
     if not source.is_dir():

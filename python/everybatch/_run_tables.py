@@ -1,9 +1,9 @@
-"""A run as pandas tables. pandas is imported only here and only when a table is asked for."""
+"""A run as tables: plain columns, and pandas tables. pandas is imported only here, when such a table is asked for."""
 
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,48 +12,69 @@ if TYPE_CHECKING:
 
     from everybatch.run import Run
 
-__all__ = ["class_accuracy_table", "history"]
+__all__ = ["Column", "class_accuracy_table", "class_columns", "columns", "history"]
+
+Column = np.ma.MaskedArray[Any, Any]
 
 _COLUMNS = (
-    *("step", "epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
-    *("test_loss", "test_accuracy", "seconds"),
+    "step",
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "lr",
+    "validation_loss",
+    "validation_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "seconds",
 )
 
 
 def history(run: Run) -> pd.DataFrame:
     """See `Run.history`."""
     pandas = _pandas("run.history()")
+    table: pd.DataFrame = pandas.DataFrame(
+        {
+            name: column.filled(np.nan) if np.ma.is_masked(column) else column.data
+            for name, column in columns(run).items()
+        }
+    )
+    return table
+
+
+def columns(run: Run) -> dict[str, Column]:
+    """Return the columns of `Run.history` by name, masked where nothing was measured.
+
+    Each is (steps + 1,), one row per number of optimizer steps taken. A NaN that is not masked was measured.
+    """
     rows = run.steps + 1
     step = np.arange(rows)
     taken, measured = step[1:], run.eval_step
 
-    def spread(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Put values into their rows, NaN elsewhere."""
-        column = np.full((rows, *values.shape[1:]), np.nan, values.dtype)
+    def spread(values: np.ndarray, at: np.ndarray) -> Column:
+        """Put values into their rows, masked elsewhere."""
+        column: Column = np.ma.array(np.zeros(rows, values.dtype), mask=True)
         column[at] = values
         return column
 
     seconds = np.zeros(rows)
     seconds[1:] = run.train_seconds
     seconds[measured] += run.eval_seconds
-    columns = {
-        "step": step,
-        "epoch": step / run._steps_per_epoch,
-        "lr": spread(run.lr, taken),
+    table = {
+        "step": np.ma.array(step),
+        "epoch": np.ma.array(step / run._steps_per_epoch),
         "train_loss": spread(run.train_loss, taken),
         "train_accuracy": spread(run.train_accuracy, taken),
     }
-    if run._has_validation:
-        columns["validation_loss"] = spread(run.validation_loss, measured)
-        columns["validation_accuracy"] = spread(run.validation_accuracy, measured)
-    columns |= {
-        "test_loss": spread(run.test_loss, measured),
-        "test_accuracy": spread(run.test_accuracy, measured),
-    }
-    by_class = spread(run.class_accuracy, measured)
-    columns.update({name: by_class[:, index] for index, name in enumerate(_class_columns(run.classes))})
-    columns["seconds"] = seconds
-    table: pd.DataFrame = pandas.DataFrame(columns)
+    for name, at in (("lr", taken), ("validation_loss", measured), ("validation_accuracy", measured)):
+        values = getattr(run, name, None)  # only a run with a schedule or a validation split has them
+        if values is not None:
+            table[name] = spread(values, at)
+    table["test_loss"] = spread(run.test_loss, measured)
+    table["test_accuracy"] = spread(run.test_accuracy, measured)
+    for name, accuracy in zip(class_columns(run.classes), run.class_accuracy.T, strict=True):
+        table[name] = spread(accuracy, measured)
+    table["seconds"] = np.ma.array(seconds)
     return table
 
 
@@ -88,7 +109,7 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
     return table
 
 
-def _class_columns(classes: tuple[str, ...]) -> list[str]:
+def class_columns(classes: tuple[str, ...]) -> list[str]:
     """Return the class names as column names; one that is taken already has its number added."""
     names: list[str] = []
     for index, name in enumerate(classes):

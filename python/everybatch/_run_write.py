@@ -1,4 +1,4 @@
-"""Writing a run: beside its place under a temporary name, flushed to the disk, then renamed."""
+"""Writing a run: its files, the parent folders, and what may be replaced."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, as_path, fingerprint
+from everybatch._disk import as_path, explained, put_in_place, sibling, to_disk
+from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint
 
 if TYPE_CHECKING:
     from everybatch._core import Model
@@ -32,14 +32,14 @@ def write(
     overwrite: bool,
 ) -> None:
     """Write a run as `Run.save` describes."""
-    target = as_path(folder)
+    target = as_path(folder, "folder")
     _refuse_existing(target, overwrite)
-    with _explained(target), _parents(target.parent):
-        temporary = _sibling(target, "tmp")
+    with explained("the run", target), _parents(target.parent):
+        temporary = sibling(target, "tmp")
         temporary.mkdir()
         try:
             _write_files(temporary, config, arrays, model)
-            _put_in_place(temporary, target)
+            put_in_place(temporary, target)
         except BaseException:  # Ctrl-C too must leave nothing behind
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -56,25 +56,7 @@ def _write_files(
     files = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
     content = {"format": FORMAT, "files": files, "config": config}
     (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for path in folder.iterdir():
-        _to_disk(path)
-    _names_to_disk(folder)
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    if not target.exists():
-        temporary.rename(target)
-    else:
-        old = _sibling(target, "old")
-        target.rename(old)
-        try:
-            temporary.rename(target)
-        except BaseException:
-            old.rename(target)
-            raise
-        # The new run is safe: a remainder of the old one is no reason to fail.
-        shutil.rmtree(old, ignore_errors=True)
-    _names_to_disk(target.parent)
+    to_disk(folder)
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:
@@ -84,7 +66,7 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{target} exists and is not a plain folder: choose another name for the run")
     if not overwrite:
         raise FileExistsError(f"{target} exists already: choose another folder, or pass overwrite=True to replace it")
-    with _explained(target):
+    with explained("the run", target):
         names = {path.name for path in target.iterdir()}
     others = sorted(names - {CONFIG, HISTORY, MODEL})
     if others:
@@ -93,18 +75,6 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
             "overwrite=True would delete it, so it is refused. "
             "Choose another folder for the run"
         )
-
-
-@contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    """Say in an `OSError` that it was about saving a run, and where; its kind and number stay."""
-    try:
-        yield
-    except OSError as error:
-        message = f"the run could not be saved to {target}: {error.strerror or error}. Nothing was left there"
-        if error.errno is None:
-            raise OSError(message) from error
-        raise OSError(error.errno, message) from error  # OSError picks PermissionError and so on by the number
 
 
 @contextlib.contextmanager
@@ -124,22 +94,3 @@ def _parents(folder: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
-
-
-def _sibling(target: Path, kind: str) -> Path:
-    # Beside the target, because a rename is atomic only within one file system.
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _names_to_disk(folder: Path) -> None:
-    # Not every file system can flush a folder. The files are whole, so that is no reason to fail.
-    with contextlib.suppress(OSError):
-        _to_disk(folder)

@@ -349,7 +349,7 @@ class Run:
     def history(self) -> pd.DataFrame:
         """Return a pandas DataFrame with one row per number of optimizer steps taken, 0 to `steps`.
 
-        Columns: ``step``, ``epoch``, ``lr``, ``train_loss``, ``train_accuracy``, ``validation_loss`` and
+        Columns: ``step``, ``epoch``, ``train_loss``, ``train_accuracy``, ``lr``, ``validation_loss`` and
         ``validation_accuracy`` (if there are validation images), ``test_loss``, ``test_accuracy``, one per class (its
         test accuracy, under its name) and ``seconds`` (training plus evaluation). NaN where nothing was measured; row
         0 is the untrained network and only has what evaluations measure.

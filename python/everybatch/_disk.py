@@ -1,0 +1,144 @@
+"""Files and folders that are there whole or not at all: written beside their place, flushed, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from everybatch.errors import ArgumentError
+
+__all__ = ["as_path", "explained", "put_in_place", "require_folder", "sibling", "to_disk", "whole_file"]
+
+
+def as_path(given: str | os.PathLike[str], what: str) -> Path:
+    """Return an absolute path; refuse what is none. `what` names the argument: ``"folder"`` or ``"file"``."""
+    try:
+        name = os.fspath(given)
+    except TypeError:
+        raise TypeError(f"{what} must be a path, not {type(given).__name__}") from None
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"{what} must name a {what}, not {name!r}")
+    return Path(name).expanduser().absolute()
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """Open a file for writing that takes its name only when everything is in it.
+
+    Parameters
+    ----------
+    path
+        Its place; the folder must be there.
+    overwrite
+        Replace a file that is there already. Only plain files are ever replaced.
+
+    Raises
+    ------
+    FileExistsError, IsADirectoryError
+        Something is there that may not be replaced.
+    FileNotFoundError, NotADirectoryError
+        The folder is not there, or is none.
+    OSError
+        The file cannot be written; nothing is left behind.
+    """
+    target = as_path(path, "file")
+    _refuse_existing(target, overwrite)
+    require_folder(target)
+    with explained("the file", target):
+        temporary = sibling(target, "tmp")
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:  # Ctrl-C too must leave nothing behind
+            temporary.unlink(missing_ok=True)
+            raise
+        _names_to_disk(target.parent)
+
+
+def _refuse_existing(target: Path, overwrite: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder: give the name of a file in it")
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"{target} exists and is not a plain file: choose another name")
+    if not overwrite:
+        raise FileExistsError(f"{target} exists already: choose another name, or pass overwrite=True to replace it")
+
+
+def require_folder(target: Path) -> None:
+    """Make sure that the folder of `target` is there.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        It is not there, or is no folder.
+    """
+    if target.parent.is_dir():
+        return
+    if target.parent.exists():
+        raise NotADirectoryError(f"{target.parent} is not a folder")
+    raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name!r} into: make it first")
+
+
+@contextlib.contextmanager
+def explained(what: str, target: Path) -> Iterator[None]:
+    """Say in an `OSError` that it was about saving `what`, and where; its kind and number stay."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{what} could not be saved to {target}: {error.strerror or error}. Nothing there was changed"
+        if error.errno is None:
+            raise OSError(message) from error
+        raise OSError(error.errno, message) from error  # OSError picks PermissionError and so on by the number
+
+
+def sibling(target: Path, kind: str) -> Path:
+    """Return a free name beside `target`, because a rename is atomic only within one file system."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
+
+
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Give a whole folder its name. One that is there already is deleted after that, and comes back if it fails."""
+    if not target.exists():
+        temporary.rename(target)
+    else:
+        old = sibling(target, "old")
+        target.rename(old)
+        try:
+            temporary.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
+        # The new folder is safe: a remainder of the old one is no reason to fail.
+        shutil.rmtree(old, ignore_errors=True)
+    _names_to_disk(target.parent)
+
+
+def to_disk(folder: Path) -> None:
+    """Flush the files of a folder, and their names."""
+    for path in folder.iterdir():
+        _flush(path)
+    _names_to_disk(folder)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _names_to_disk(folder: Path) -> None:
+    # Not every file system can flush a folder. The files are whole, so that is no reason to fail.
+    with contextlib.suppress(OSError):
+        _flush(folder)

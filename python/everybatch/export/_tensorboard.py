@@ -1,0 +1,131 @@
+"""A run as TensorBoard event files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import textwrap
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everybatch._arguments import flag
+from everybatch._disk import as_path, explained, put_in_place, require_folder, sibling, to_disk
+from everybatch._run_tables import Column, class_columns, columns
+from everybatch.export._given import as_run, missing_package
+from everybatch.run import Run
+
+__all__ = ["tensorboard"]
+
+_EVENTS = "events.out.tfevents."  # how TensorBoard knows its files
+
+_TAGS = {
+    "train_loss": "train/loss",
+    "train_accuracy": "train/accuracy",
+    "lr": "train/lr",
+    "validation_loss": "validation/loss",
+    "validation_accuracy": "validation/accuracy",
+    "test_loss": "test/loss",
+    "test_accuracy": "test/accuracy",
+}
+
+
+def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write what was measured as event files, by PyTorch's own writer; ``tensorboard --logdir`` shows them.
+
+    Scalars, at the number of optimizer steps taken: ``train/loss``, ``train/accuracy``, ``test/loss``,
+    ``test/accuracy``, ``class_accuracy/<name>`` for each class, and ``train/lr``, ``validation/loss`` and
+    ``validation/accuracy`` if the run has them. A value of step 0 is of the untrained network. The times are those of
+    the training, so that TensorBoard's relative axis is right. ``Run.config`` is there as the text ``config``.
+
+    Parameters
+    ----------
+    run
+        What `everybatch.train` or `everybatch.load_run` returned.
+    folder
+        A folder of its own, in one that is there: give each run its own folder in the one that TensorBoard is shown.
+    overwrite
+        Replace the event files of a folder that holds nothing else.
+
+    Raises
+    ------
+    ImportError
+        The package tensorboard is not installed.
+    FileExistsError
+        There is such a file or folder already, and `overwrite` does not allow its replacement.
+    FileNotFoundError, NotADirectoryError, OSError
+        `folder` lies in no folder, or cannot be written. Nothing is left behind.
+    """
+    run, overwrite = as_run(run), flag(overwrite, "overwrite")
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise missing_package("tensorboard", "the package tensorboard", "tensorboard") from error
+    target = as_path(folder, "folder")
+    _refuse_existing(target, overwrite)
+    require_folder(target)
+    with explained("the event files", target):
+        temporary = sibling(target, "tmp")
+        temporary.mkdir()
+        try:
+            with SummaryWriter(temporary) as writer:
+                for tag, step, value, at in _scalars(run):
+                    writer.add_scalar(tag, value, step, walltime=at)
+                writer.add_text("config", _code(run.config), 0)
+            to_disk(temporary)
+            put_in_place(temporary, target)
+        except BaseException:  # Ctrl-C too must leave nothing behind
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _scalars(run: Run) -> Iterator[tuple[str, int, float, float]]:
+    """Tag, steps taken, value and time in seconds of every value that was measured."""
+    table = columns(run)
+    times = _started(run) + np.cumsum(table["seconds"].data)
+    tags = dict(_TAGS)
+    for name, accuracy in zip(class_columns(run.classes), run.class_accuracy.T, strict=True):
+        if not np.isnan(accuracy).all():  # NaN throughout: no test image of this class was measured
+            tags[name] = f"class_accuracy/{name}"
+    for name, tag in tags.items():
+        if name in table:
+            for step in _measured(table[name]):
+                yield tag, step, float(table[name].data[step]), float(times[step])
+
+
+def _measured(column: Column) -> list[int]:
+    steps: list[int] = np.flatnonzero(~np.ma.getmaskarray(column)).tolist()
+    return steps
+
+
+def _started(run: Run) -> float:
+    """Seconds since 1970 at which the training began; now, if the run does not tell."""
+    try:
+        return datetime.fromisoformat(run.config["started"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return time.time()
+
+
+def _code(config: dict[str, Any]) -> str:
+    # TensorBoard reads texts as Markdown, where four spaces mark what is shown as it is.
+    return textwrap.indent(json.dumps(config, indent=2, ensure_ascii=False), " " * 4)
+
+
+def _refuse_existing(target: Path, overwrite: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise FileExistsError(f"{target} exists and is not a plain folder: choose another name for the event files")
+    others = sorted(path.name for path in target.iterdir() if not path.name.startswith(_EVENTS))
+    if others:
+        raise FileExistsError(
+            f"{target} holds more than event files ({others[0]!r}): choose a folder for this run alone, "
+            f"such as {target / 'run'}"
+        )
+    if not overwrite:
+        raise FileExistsError(f"{target} exists already: choose another folder, or pass overwrite=True to replace it")

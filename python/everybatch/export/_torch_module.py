@@ -1,0 +1,150 @@
+"""A model as a plain PyTorch module, built from the layer tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from everybatch._arguments import flag
+from everybatch._core import Model
+from everybatch._plain_torch import plain_torch
+from everybatch.export._given import as_model, layers_of, normalization_of, unknown_layer
+
+__all__ = ["torch_module"]
+
+
+class Residual(nn.Module):
+    """activation(body(x) + shortcut(x)); an empty shortcut is the identity."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape that body and shortcut take, to the shape that both give."""
+        result: torch.Tensor = self.activation(self.body(x) + self.shortcut(x))
+        return result
+
+
+class FromPixels(nn.Sequential):
+    """A sequence of layers that takes pixels in [0, 1] and normalises them first.
+
+    Mean and deviation are not in the `state_dict`, whose names are then the same with and without normalisation.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, layers: list[nn.Module], mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__(*layers)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) float32 in [0, 1] to logits (N, classes)."""
+        x = (x - self.mean) / self.std
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+# Their arguments have PyTorch's names in the layer tree too.
+_SAME: dict[str, Callable[..., nn.Module]] = {
+    kind.__name__: kind
+    for kind in (
+        nn.AvgPool2d,
+        nn.BatchNorm1d,
+        nn.BatchNorm2d,
+        nn.Conv2d,
+        nn.Dropout,
+        nn.Dropout2d,
+        nn.Flatten,
+        nn.Linear,
+        nn.MaxPool2d,
+    )
+}
+_ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "softplus": nn.Softplus,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+_GLOBAL_POOLS: dict[str, Callable[..., nn.Module]] = {
+    "GlobalAvgPool": nn.AdaptiveAvgPool2d,
+    "GlobalMaxPool": nn.AdaptiveMaxPool2d,
+}
+
+
+def torch_module(model: Model, *, normalize: bool = False) -> nn.Module:
+    """Return a plain PyTorch module with the weights that the model has now.
+
+    It is an `nn.Sequential` of PyTorch's own layers, in evaluation mode and on the CPU, shares nothing with `model`
+    and does not need everybatch any more. The names in its `state_dict` are those of `Model.state_dict`.
+
+    Parameters
+    ----------
+    model
+        Such as `Run.model`.
+    normalize
+        Take pixels as floats in [0, 1], (N, C, H, W), and normalise them as in training; by default the module takes
+        images that are normalised already. A model that was never trained has no normalisation.
+
+    Returns
+    -------
+    torch.nn.Module
+        From images (N, C, H, W) float32 to logits (N, classes) float32.
+
+    Raises
+    ------
+    ArgumentError
+        The network has a layer that PyTorch has no counterpart for here.
+    """
+    model, normalize = as_model(model), flag(normalize, "normalize")
+    with plain_torch():
+        # On the meta device layers draw no first weights, which would only take time, and random numbers from the user.
+        with torch.device("meta"):
+            layers = _modules(layers_of(model), "")
+            module = nn.Sequential(*layers)
+        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+        module.load_state_dict(weights, assign=True)
+        if normalize:
+            mean, std = normalization_of(model)
+            module = FromPixels(layers, torch.from_numpy(mean), torch.from_numpy(std))
+        return module.eval()
+
+
+def _modules(layers: list[dict[str, Any]], prefix: str) -> list[nn.Module]:
+    return [_module(layer, f"{prefix}{index}") for index, layer in enumerate(layers)]
+
+
+def _module(layer: dict[str, Any], path: str) -> nn.Module:
+    kind = layer["type"]
+    if kind == "Residual":
+        return Residual(
+            nn.Sequential(*_modules(layer["body"], f"{path}.body.")),
+            nn.Sequential(*_modules(layer["shortcut"], f"{path}.shortcut.")),
+            nn.Identity() if layer["activation"] is None else _activation(layer["activation"], path),
+        )
+    if kind == "Activation":
+        return _activation(layer, path)
+    if kind in _GLOBAL_POOLS:
+        return nn.Sequential(_GLOBAL_POOLS[kind](1), nn.Flatten())
+    if kind not in _SAME:
+        raise unknown_layer(kind, path)
+    # PyTorch repeats its arguments in summaries and error messages, where pairs are tuples.
+    return _SAME[kind](**{name: tuple(v) if isinstance(v, list) else v for name, v in layer.items() if name != "type"})
+
+
+def _activation(layer: dict[str, Any], path: str) -> nn.Module:
+    function = layer["function"]
+    if function not in _ACTIVATIONS:
+        raise unknown_layer(function, path)
+    return _ACTIVATIONS[function](**{name: value for name, value in layer.items() if name not in ("type", "function")})
