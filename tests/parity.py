@@ -19,10 +19,16 @@ STEPS = 20
 
 
 def both(
-    network: eb.Network, module: nn.Module, dataset: eb.Dataset, plain: Optimizer, **arguments: Any
+    network: eb.Network, module: nn.Module, dataset: eb.Dataset, plain: Optimizer, gain: float = 1.0, **arguments: Any
 ) -> tuple[eb.Run, reference.Losses]:
-    """Train `network` for one epoch with the arguments, and `module` from the same weights on the same batches."""
+    """Train `network` for one epoch with the arguments, and `module` from the same weights on the same batches.
+
+    `gain` multiplies the initial weights of convolutions and linear layers.
+    """
     model = network.initialize(seed=1)
+    for tensor in model.state_dict().values():
+        if tensor.ndim > 1:
+            tensor.detach().mul_(gain)
     module.load_state_dict(model.state_dict())  # strict: every name and shape
     run = eb.train(model, dataset, seed=7, progress=False, device="cpu", **arguments)
     images = reference.pixels(dataset.train_images, dataset.mean, dataset.std)

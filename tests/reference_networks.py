@@ -39,7 +39,7 @@ def alexnet() -> nn.Sequential:
 
 
 def vgg(layout: Iterable[int | str], batch_norm: bool = False, hidden: int = 4096) -> nn.Sequential:
-    """A network of Simonyan & Zisserman 2014. `layout` is torchvision's: channels of a convolution, "M" for a pooling."""
+    """As Simonyan & Zisserman 2014. `layout` is torchvision's: channels of a convolution, or "M" for a pooling."""
     layers: list[nn.Module] = []
     channels = 1
     for entry in layout:

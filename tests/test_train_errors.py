@@ -218,6 +218,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "half a feature": (lambda: eb.Linear(3.5, 3), TypeError, "in_features"),
     "too many weights": (lambda: eb.Linear(2**20, 2**20), ArgumentError, "Linear.*memory"),
     "eps": (lambda: eb.BatchNorm2d(3, eps=0), ArgumentError, "eps is 0"),
+    "eps of vectors": (lambda: eb.BatchNorm1d(3, eps=0), ArgumentError, "BatchNorm1d: eps is 0"),
     "eps NaN": (lambda: eb.BatchNorm2d(3, eps=NAN), ArgumentError, "(?i)eps is nan"),
     "momentum": (lambda: eb.BatchNorm2d(3, momentum=2), ArgumentError, "momentum is 2"),
     "dropout 1": (lambda: eb.Dropout(1.0), ArgumentError, r"p is 1.*\[0, 1\)"),
