@@ -207,7 +207,7 @@ impl Op {
             Op::Linear { weight, bias, activation } => {
                 apply(*activation, x.f_linear(weight, bias.as_ref())?)?
             }
-            Op::Affine { scale, shift } => x.f_mul(scale)?.f_add(shift)?,
+            Op::Affine { scale, shift } => shift.f_addcmul(x, scale)?,
             Op::Activation(function) => function.forward(x)?,
             Op::MaxPool(pool) => pooled_maximum(x, pool)?,
             Op::AvgPool(pool) => avg_pool(x, pool)?,
