@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 import everybatch as eb
-from test_parity import ADAM, both
+from parity import ADAM, both
 from test_train import assert_identical
 
 pytestmark = pytest.mark.cuda
@@ -51,6 +52,15 @@ def test_auto_takes_the_gpu(tiny: eb.Network, glyphs: eb.Dataset) -> None:
         {"optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "nesterov": True},
         {"optimizer": "adam"},
         {"optimizer": "adamw", "weight_decay": 0.1},
+        {"optimizer": "sgd", "momentum": 0.9, "lr": 0.05, "schedule": "one_cycle"},
+        {"optimizer": "sgd", "lr": 0.02, "ema": 0.8, "label_smoothing": 0.1},
+        {"optimizer": "sgd", "lr": 0.02, "validation": 0.2, "select": "best", "patience": 3},
+        {"optimizer": "sgd", "lr": 0.02, "schedule": eb.schedules.plateau(patience=0), "validation": 30},
+        {
+            "optimizer": "sgd",
+            "lr": 0.02,
+            "augment": eb.Augment(shift=2, rotate=10, scale=0.1, shear=5, elastic=0.5, erase=0.5),
+        },
     ],
 )
 def test_losses_are_the_cpus(gpu: OnGpu, arguments: dict[str, Any]) -> None:
@@ -59,6 +69,10 @@ def test_losses_are_the_cpus(gpu: OnGpu, arguments: dict[str, Any]) -> None:
     np.testing.assert_allclose(there.test_loss, here.test_loss, rtol=1e-3)
     np.testing.assert_array_equal(there.eval_step, here.eval_step)
     np.testing.assert_array_equal(there.batch_indices(3), here.batch_indices(3))
+    np.testing.assert_array_equal(there.lr, here.lr)
+    assert there.model_step == here.model_step
+    if "validation" in arguments:
+        np.testing.assert_allclose(there.validation_loss, here.validation_loss, rtol=1e-3)
 
 
 def test_the_reference_resnet_starts_as_on_the_cpu() -> None:
@@ -215,3 +229,10 @@ def test_lenet5_starts_as_plain_pytorch_on_the_cpu() -> None:
 def test_a_device_that_is_not_there(gpu: OnGpu) -> None:
     with pytest.raises(eb.errors.DeviceError, match="99"):
         gpu(device="cuda:99")
+
+
+def test_kept_weights_are_those_that_were_measured(gpu: OnGpu, glyphs: eb.Dataset, tmp_path: Path) -> None:
+    run = gpu(checkpoints=tmp_path / "kept", checkpoint_every=2, ema=0.5)
+    for step, measured in eb.evaluate_checkpoints(tmp_path / "kept", glyphs).items():
+        at = int(np.flatnonzero(run.eval_step == step)[0])
+        assert measured.loss == pytest.approx(run.test_loss[at], rel=1e-3)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LrFinder", "find_lr"]
 
-_SMOOTHING = 0.9  # weight of the past in the running mean of the losses: it lags by about ten steps
-_GIVE_UP = 4.0  # times the lowest loss
+_MEMORY = 0.9  # weight of the past in the running mean that ends the test
+_GIVE_UP = 4.0  # times its lowest value
+_WIDTH = 1 / 30  # standard deviation of the smoothing window, as a share of the steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class LrFinder:
     loss : (steps,) float32
         Loss of the batch before the step with that rate.
     smooth_loss : (steps,) float64
-        Running mean of the losses, without the bias of its start.
+        The losses, each averaged with its neighbours in a Gaussian window.
     """
 
     lr: npt.NDArray[np.float64]
@@ -47,12 +48,14 @@ class LrFinder:
     @property
     def suggestion(self) -> float:
         """Rate at which the smoothed loss falls fastest per factor of the rate; a good ``lr`` to begin with."""
-        until = max(int(np.argmin(self.smooth_loss)) + 1, 2)
-        slope = np.gradient(self.smooth_loss[:until], np.log(self.lr[:until]))
-        return float(self.lr[int(np.argmin(slope))])
+        slope = np.gradient(self.smooth_loss, np.log(self.lr))
+        # Where the window has neighbours on one side only, a single batch would decide.
+        first = math.ceil(2 * _WIDTH * len(self.lr))
+        lowest = max(int(np.argmin(self.smooth_loss)), first + 1)
+        return float(self.lr[first + int(np.argmin(slope[first:lowest]))])
 
     @property
-    def steepest_tenth(self) -> float:
+    def tenth_of_lowest(self) -> float:
         """A tenth of the rate with the lowest smoothed loss: the cautious rule of thumb."""
         return float(self.lr[int(np.argmin(self.smooth_loss))]) / 10
 
@@ -93,7 +96,7 @@ def find_lr(
     start, end
         First and last learning rate; start lies above 0 and below end.
     steps
-        Optimizer steps, at least 10.
+        Optimizer steps, at least 20.
     **settings
         Anything else that `train` takes, such as batch_size and optimizer; not lr, schedule, epochs, and what belongs
         to evaluations.
@@ -106,12 +109,12 @@ def find_lr(
     first, last = real(start, "start"), real(end, "end")
     if not (0 < first < last < math.inf):
         raise ArgumentError(f"start is {first} and end is {last}: give 0 < start < end")
-    if whole(steps, "steps") < 10:
-        raise ArgumentError(f"steps is {steps}: the range test needs at least 10")
+    if whole(steps, "steps") < 20:
+        raise ArgumentError(f"steps is {steps}: the range test needs at least 20")
     own = {"lr", "schedule", "epochs", "evaluate_every", "evaluate_on", "select", "patience", "monitor", "validation"}
     for name in sorted(own & settings.keys()):
         raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
-    smooth = _Smooth()
+    watch = _Watch()
     given = settings.pop("callbacks", ())
     callbacks = [given] if callable(given) else list(given)
     with warnings.catch_warnings():
@@ -125,25 +128,35 @@ def find_lr(
             steps=steps,
             evaluate_every=steps,
             evaluate_on=dataset.num_classes,  # the fewest: the test set has no part in this
-            callbacks=[*callbacks, smooth],
+            callbacks=[*callbacks, watch],
         )
-    count = min(len(smooth.values), run.steps)
-    if count < 5:
+    finite = np.isfinite(run.train_loss)
+    count = run.steps if finite.all() else int(np.argmin(finite))
+    if count < 10:
         raise ArgumentError(
-            f"the loss is not finite after {count} steps with lr from {first:g}: choose a smaller start"
+            f"the loss is not finite after {count} steps from lr {first:g} on: choose a smaller start, or more steps"
         )
-    return LrFinder(run.lr[:count].copy(), run.train_loss[:count].copy(), np.array(smooth.values[:count]))
+    lr, loss = run.lr[:count].copy(), run.train_loss[:count].copy()
+    return LrFinder(lr, loss, _smoothed(loss, _WIDTH * steps))
 
 
-class _Smooth:
-    """Keeps the running mean of the losses, and ends the run when it has risen far."""
+def _smoothed(loss: npt.NDArray[np.float32], width: float) -> npt.NDArray[np.float64]:
+    """Average each loss with its neighbours in a Gaussian window of this standard deviation, in steps."""
+    at = np.arange(len(loss))
+    weights = np.exp(-(((at[:, None] - at) / width) ** 2) / 2)
+    return np.asarray(weights @ loss.astype(np.float64) / weights.sum(axis=1))
+
+
+class _Watch:
+    """Ends the test when the running mean of the losses has risen far."""
 
     def __init__(self) -> None:
-        self.values: list[float] = []
-        self._mean = 0.0
+        self._sum = 0.0
+        self._lowest = math.inf
 
     def __call__(self, step: Step) -> None:
-        self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * step.train_loss
-        self.values.append(self._mean / (1 - _SMOOTHING ** (len(self.values) + 1)))
-        if self.values[-1] > _GIVE_UP * min(self.values):
+        self._sum = _MEMORY * self._sum + (1 - _MEMORY) * step.train_loss
+        mean = self._sum / (1 - _MEMORY**step.step)  # without the bias of its start
+        self._lowest = min(self._lowest, mean)
+        if mean > _GIVE_UP * self._lowest:
             raise StopTraining("the loss has risen to four times its lowest value")

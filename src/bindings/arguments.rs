@@ -84,3 +84,8 @@ impl<'py> FromPyObject<'py> for Seed {
         seed.map(Seed).map_err(|_| ours("ArgumentError", format!("seed is {number}: it must be 0 or above")))
     }
 }
+
+/// What a value of the wrong type is called in a message: `list`, `Dataset`.
+pub fn type_name(given: &Bound<PyAny>) -> String {
+    given.get_type().name().map(|name| name.to_string()).unwrap_or_default()
+}

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use super::arguments::{Pair, Whole};
+use super::arguments::{type_name, Pair, Whole};
 use super::errors::ours;
 use crate::network::{
     check, check_depth, Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
@@ -193,7 +193,7 @@ fn activation_of(given: &Bound<PyAny>) -> PyResult<Activation> {
         };
     }
     let name = given.extract::<String>().map_err(|_| {
-        let kind = given.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+        let kind = type_name(given);
         pyo3::exceptions::PyTypeError::new_err(format!(
             "activation must be a name, a layer or None, not a {kind}"
         ))

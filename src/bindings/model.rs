@@ -8,6 +8,7 @@ use pyo3::types::PyDict;
 use pyo3_tch::PyTensor;
 use tch::{Device, Kind, Tensor};
 
+use super::arguments::type_name;
 use super::images::{images, labels, Images};
 use super::network::PyNetwork;
 use super::run::{computing, lock};
@@ -106,7 +107,7 @@ impl PyModel {
                 (data.getattr("test_images")?, data.getattr("test_labels")?)
             }
             None => {
-                let kind = data.get_type().name()?.to_string();
+                let kind = type_name(data);
                 let text =
                     format!("evaluate needs a Dataset, or images and labels; it was given a {kind} alone");
                 return Err(pyo3::exceptions::PyTypeError::new_err(text));
@@ -144,7 +145,7 @@ impl PyModel {
     fn load_state_dict(&self, py: Python, state_dict: &Bound<PyAny>) -> PyResult<()> {
         let mut state = Vec::new();
         let items = state_dict.call_method0("items").map_err(|_| {
-            let kind = state_dict.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+            let kind = type_name(state_dict);
             pyo3::exceptions::PyTypeError::new_err(format!(
                 "state_dict must map names to tensors, and is a {kind}"
             ))
@@ -157,7 +158,7 @@ impl PyModel {
                 ))
             })?;
             let tensor: PyTensor = value.extract().map_err(|_| {
-                let kind = value.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+                let kind = type_name(&value);
                 pyo3::exceptions::PyTypeError::new_err(format!(
                     "state dict: {name} is a {kind}, not a torch.Tensor"
                 ))
