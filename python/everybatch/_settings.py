@@ -108,7 +108,7 @@ class Settings:
         if select == "last" and patience is None:
             if given["monitor"] is not None and not schedule.listens:
                 raise ArgumentError(
-                    f"monitor is {monitor!r}, and nothing follows it: give select='best', patience or schedule='plateau'"
+                    f"monitor is {monitor!r}, and nothing follows it: give select='best', patience or a plateau"
                 )
             if min_delta:
                 raise ArgumentError(f"min_delta is {min_delta}, and belongs to select='best' or patience: give one")
