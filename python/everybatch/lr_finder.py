@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LrFinder", "find_lr"]
 
-_SMOOTHING = 0.9  # weight of the past in the running mean of the losses: it lags by about ten steps
-_GIVE_UP = 4.0  # times the lowest loss
+_WIDTH = 4.0  # steps: deviation of the Gaussian that smooths the losses
+_PAST = 0.9  # weight of the past in the running mean that ends the test
+_GIVE_UP = 4.0  # times the lowest of these means
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +38,8 @@ class LrFinder:
     loss : (steps,) float32
         Loss of the batch before the step with that rate.
     smooth_loss : (steps,) float64
-        Running mean of the losses, without the bias of its start.
+        Mean of the losses around each step, weighted by a Gaussian. It is centred: a mean of the past alone would lag,
+        and all that is read off it would be too high.
     """
 
     lr: npt.NDArray[np.float64]
@@ -83,8 +85,8 @@ def find_lr(
 ) -> LrFinder:
     """Train a copy for some steps while the learning rate rises, and watch the loss (Smith 2015, arXiv 1506.01186).
 
-    The test ends early when the smoothed loss is four times its lowest value. Neither the network nor the model is
-    changed, and the test images have no part in it.
+    The test ends early when the running mean of the losses is four times its lowest value. Neither the network nor the
+    model is changed, and the test images have no part in it.
 
     Parameters
     ----------
@@ -111,7 +113,6 @@ def find_lr(
     own = {"lr", "schedule", "epochs", "evaluate_every", "evaluate_on", "select", "patience", "monitor", "validation"}
     for name in sorted(own & settings.keys()):
         raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
-    smooth = _Smooth()
     callbacks = functions(settings.pop("callbacks", ()), "callbacks")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that the loss diverges is what the test provokes
@@ -124,25 +125,33 @@ def find_lr(
             steps=steps,
             evaluate_every=steps,
             evaluate_on=1,  # the fewest: the test set has no part in this
-            callbacks=[*callbacks, smooth],
+            callbacks=[*callbacks, _Watch()],
         )
-    count = min(len(smooth.values), run.steps)
+    count = int(np.isfinite(run.train_loss).sum())  # all of them, or all but the last
     if count < 5:
         raise ArgumentError(
             f"the loss is not finite after {count} steps with lr from {first:g}: choose a smaller start"
         )
-    return LrFinder(run.lr[:count].copy(), run.train_loss[:count].copy(), np.array(smooth.values[:count]))
+    loss = run.train_loss[:count].copy()
+    return LrFinder(run.lr[:count].copy(), loss, _smooth(loss))
 
 
-class _Smooth:
-    """Keeps the running mean of the losses, and ends the run when it has risen far."""
+def _smooth(loss: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    step = np.arange(len(loss))
+    weights = np.exp(-(((step[:, None] - step) / _WIDTH) ** 2) / 2)
+    return np.asarray(weights @ loss.astype(np.float64) / weights.sum(axis=1))
+
+
+class _Watch:
+    """Ends the run when the running mean of the losses (without the bias of its start) has risen far."""
 
     def __init__(self) -> None:
-        self.values: list[float] = []
         self._mean = 0.0
+        self._lowest = math.inf
 
     def __call__(self, step: Step) -> None:
-        self._mean = _SMOOTHING * self._mean + (1 - _SMOOTHING) * step.train_loss
-        self.values.append(self._mean / (1 - _SMOOTHING ** (len(self.values) + 1)))
-        if self.values[-1] > _GIVE_UP * min(self.values):
+        self._mean = _PAST * self._mean + (1 - _PAST) * step.train_loss
+        mean = self._mean / (1 - _PAST**step.step)
+        self._lowest = min(self._lowest, mean)
+        if mean > _GIVE_UP * self._lowest:
             raise StopTraining("the loss has risen to four times its lowest value")
