@@ -226,8 +226,11 @@ def as_schedule(given: object, name: str = "schedule") -> Schedule:
         return Schedule(given)
     if not isinstance(given, str):
         raise TypeError(f"{name} must be a schedule of eb.schedules or its name, not {given!r}")
-    by_name = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau, "step": step}
-    return by_name[choice(given, name, tuple(by_name))]()
+    return BY_NAME[choice(given, name, tuple(BY_NAME))]()
+
+
+BY_NAME = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau, "step": step}
+"""The schedules that need no numbers."""
 
 
 def _every(value: int | str) -> int | str:
