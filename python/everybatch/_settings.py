@@ -103,6 +103,15 @@ class Settings:
             )
         steps_per_epoch = math.ceil(left / batch_size)
         monitor = _monitor(given["monitor"], held_out is not None)
+        select = choice(given["select"], "select", ("last", "best"))
+        patience, min_delta = optional_whole(given["patience"], "patience"), real(given["min_delta"], "min_delta")
+        if select == "last" and patience is None:
+            if given["monitor"] is not None and not schedule.listens:
+                raise ArgumentError(
+                    f"monitor is {monitor!r}, and nothing follows it: give select='best', patience or a plateau"
+                )
+            if min_delta:
+                raise ArgumentError(f"min_delta is {min_delta}, and belongs to select='best' or patience: give one")
         return cls(
             epochs=epochs,
             steps=steps,
@@ -121,9 +130,9 @@ class Settings:
             evaluate_every=steps_or_epoch(given["evaluate_every"], "evaluate_every"),
             record=choices(given["record"], "record", _RECORDABLE),
             monitor=monitor,
-            select=choice(given["select"], "select", ("last", "best")),
-            patience=optional_whole(given["patience"], "patience"),
-            min_delta=real(given["min_delta"], "min_delta"),
+            select=select,
+            patience=patience,
+            min_delta=min_delta,
             checkpoint_every=steps_or_epoch(given["checkpoint_every"], "checkpoint_every"),
             log_every=optional_whole(given["log_every"], "log_every"),
             seed=seed,
@@ -167,6 +176,8 @@ class Settings:
         kept = {name: getattr(self, name) for name in names if not name.endswith("_indices")}
         for name in ("evaluate_every", "checkpoint_every"):
             kept[name] = "epoch" if kept[name] is None else kept[name]
+        if self.select == "last" and self.patience is None and not self.schedule.listens:
+            kept["monitor"] = None  # nothing follows it
         kept["schedule"] = self.schedule.data
         kept["augment"] = None if self.augment is None else self.augment.to_dict()
         return kept

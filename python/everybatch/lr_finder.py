@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LrFinder", "find_lr"]
 
-_WIDTH = 4.0  # steps: deviation of the Gaussian that smooths the losses
-_PAST = 0.9  # weight of the past in the running mean that ends the test
-_GIVE_UP = 4.0  # times the lowest of these means
+_MEMORY = 0.9  # weight of the past in the running mean that ends the test
+_GIVE_UP = 4.0  # times its lowest value
+_WIDTH = 1 / 30  # standard deviation of the smoothing window, as a share of the steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,8 +38,7 @@ class LrFinder:
     loss : (steps,) float32
         Loss of the batch before the step with that rate.
     smooth_loss : (steps,) float64
-        Mean of the losses around each step, weighted by a Gaussian. It is centred: a mean of the past alone would lag,
-        and all that is read off it would be too high.
+        The losses, each averaged with its neighbours in a Gaussian window.
     """
 
     lr: npt.NDArray[np.float64]
@@ -49,12 +48,14 @@ class LrFinder:
     @property
     def suggestion(self) -> float:
         """Rate at which the smoothed loss falls fastest per factor of the rate; a good ``lr`` to begin with."""
-        until = max(int(np.argmin(self.smooth_loss)) + 1, 2)
-        slope = np.gradient(self.smooth_loss[:until], np.log(self.lr[:until]))
-        return float(self.lr[int(np.argmin(slope))])
+        slope = np.gradient(self.smooth_loss, np.log(self.lr))
+        # Where the window has neighbours on one side only, a single batch would decide.
+        first = math.ceil(2 * _WIDTH * len(self.lr))
+        lowest = max(int(np.argmin(self.smooth_loss)), first + 1)
+        return float(self.lr[first + int(np.argmin(slope[first:lowest]))])
 
     @property
-    def steepest_tenth(self) -> float:
+    def tenth_of_lowest(self) -> float:
         """A tenth of the rate with the lowest smoothed loss: the cautious rule of thumb."""
         return float(self.lr[int(np.argmin(self.smooth_loss))]) / 10
 
@@ -85,8 +86,8 @@ def find_lr(
 ) -> LrFinder:
     """Train a copy for some steps while the learning rate rises, and watch the loss (Smith 2015, arXiv 1506.01186).
 
-    The test ends early when the running mean of the losses is four times its lowest value. Neither the network nor the
-    model is changed, and the test images have no part in it.
+    The test ends early when the smoothed loss is four times its lowest value. Neither the network nor the model is
+    changed, and the test images have no part in it.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def find_lr(
     start, end
         First and last learning rate; start lies above 0 and below end.
     steps
-        Optimizer steps, at least 10.
+        Optimizer steps, at least 20.
     **settings
         Anything else that `train` takes, such as batch_size and optimizer; not lr, schedule, epochs, and what belongs
         to evaluations.
@@ -108,11 +109,12 @@ def find_lr(
     first, last = real(start, "start"), real(end, "end")
     if not (0 < first < last < math.inf):
         raise ArgumentError(f"start is {first} and end is {last}: give 0 < start < end")
-    if whole(steps, "steps") < 10:
-        raise ArgumentError(f"steps is {steps}: the range test needs at least 10")
+    if whole(steps, "steps") < 20:
+        raise ArgumentError(f"steps is {steps}: the range test needs at least 20")
     own = {"lr", "schedule", "epochs", "evaluate_every", "evaluate_on", "select", "patience", "monitor", "validation"}
     for name in sorted(own & settings.keys()):
         raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
+    watch = _Watch()
     callbacks = functions(settings.pop("callbacks", ()), "callbacks")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that the loss diverges is what the test provokes
@@ -125,33 +127,35 @@ def find_lr(
             steps=steps,
             evaluate_every=steps,
             evaluate_on=1,  # the fewest: the test set has no part in this
-            callbacks=[*callbacks, _Watch()],
+            callbacks=[*callbacks, watch],
         )
-    count = int(np.isfinite(run.train_loss).sum())  # all of them, or all but the last
-    if count < 5:
+    finite = np.isfinite(run.train_loss)
+    count = run.steps if finite.all() else int(np.argmin(finite))
+    if count < 10:
         raise ArgumentError(
-            f"the loss is not finite after {count} steps with lr from {first:g}: choose a smaller start"
+            f"the loss is not finite after {count} steps from lr {first:g} on: choose a smaller start, or more steps"
         )
-    loss = run.train_loss[:count].copy()
-    return LrFinder(run.lr[:count].copy(), loss, _smooth(loss))
+    lr, loss = run.lr[:count].copy(), run.train_loss[:count].copy()
+    return LrFinder(lr, loss, _smoothed(loss, _WIDTH * steps))
 
 
-def _smooth(loss: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    step = np.arange(len(loss))
-    weights = np.exp(-(((step[:, None] - step) / _WIDTH) ** 2) / 2)
+def _smoothed(loss: npt.NDArray[np.float32], width: float) -> npt.NDArray[np.float64]:
+    """Average each loss with its neighbours in a Gaussian window of this standard deviation, in steps."""
+    at = np.arange(len(loss))
+    weights = np.exp(-(((at[:, None] - at) / width) ** 2) / 2)
     return np.asarray(weights @ loss.astype(np.float64) / weights.sum(axis=1))
 
 
 class _Watch:
-    """Ends the run when the running mean of the losses (without the bias of its start) has risen far."""
+    """Ends the test when the running mean of the losses has risen far."""
 
     def __init__(self) -> None:
-        self._mean = 0.0
+        self._sum = 0.0
         self._lowest = math.inf
 
     def __call__(self, step: Step) -> None:
-        self._mean = _PAST * self._mean + (1 - _PAST) * step.train_loss
-        mean = self._mean / (1 - _PAST**step.step)
+        self._sum = _MEMORY * self._sum + (1 - _MEMORY) * step.train_loss
+        mean = self._sum / (1 - _MEMORY**step.step)  # without the bias of its start
         self._lowest = min(self._lowest, mean)
         if mean > _GIVE_UP * self._lowest:
             raise StopTraining("the loss has risen to four times its lowest value")

@@ -24,7 +24,7 @@ from everybatch._settings import Settings
 from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
-from everybatch.errors import SelectionWarning
+from everybatch.errors import ArgumentError, SelectionWarning
 from everybatch.run import Run
 from everybatch.schedules import Schedule
 
@@ -215,6 +215,8 @@ def train(
         device=device,
         precision=precision,
     )
+    if checkpoints is None and checkpoint_every != "epoch":
+        raise ArgumentError(f"checkpoint_every is {checkpoint_every!r}, and there is no folder: give checkpoints=...")
     called = [(function, 1) for function in functions(callbacks, "callbacks")]
     if settings.log_every is not None:
         called.append((log_step, settings.log_every))
