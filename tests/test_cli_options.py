@@ -39,7 +39,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- train ---------------------------------------------------------------------------------------
 
 
-def test_the_options_are_those_of_train(kept: Path) -> None:
+def test_the_options_are_those_of_train(kept: Path, tmp_path: Path) -> None:
     run = eb.load_run(kept / "run")
     same = eb.train(
         eb.networks.lenet5(),
@@ -58,6 +58,7 @@ def test_the_options_are_those_of_train(kept: Path) -> None:
         monitor="validation_accuracy",
         patience=50,
         min_delta=0.001,
+        checkpoints=tmp_path,
         checkpoint_every=4,
         progress=False,
     )
@@ -120,6 +121,8 @@ def test_steps_or_epochs(call: Call) -> None:
         (["--label-smoothing", "x"], "invalid float value: 'x'"),
         (["--patience", "0"], "patience is 0"),
         (["--log-every", "0"], "log_every is 0"),
+        (["--checkpoint-every", "4"], "there is no folder"),
+        (["--monitor", "test_loss"], "nothing follows it"),
         (["--checkpoint-every", "week"], "'week' is not a whole number"),
         (["--augment", "shft=1"], "'shft' is unknown: the keys are shift.*Did you mean 'shift'"),
         (["--augment", "shift"], "write each key once, as shift=NUMBER"),

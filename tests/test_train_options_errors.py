@@ -31,6 +31,11 @@ COMBINATIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
         "one-cycle.*momentum, or cycle_momentum=False",
     ),
     ({"lr": 0, "schedule": schedules.exponential(0.1)}, ArgumentError, "lr is 0"),
+    # What would do nothing is a mistake too.
+    ({"monitor": "test_loss"}, ArgumentError, "monitor is 'test_loss', and nothing follows it: give select='best'"),
+    ({"monitor": "validation_loss", "validation": 9, "schedule": "cosine"}, ArgumentError, "nothing follows it"),
+    ({"min_delta": 0.1}, ArgumentError, r"min_delta is 0\.1, and belongs to select='best' or patience"),
+    ({"checkpoint_every": 4}, ArgumentError, r"checkpoint_every is 4, and there is no folder: give checkpoints=\.\.\."),
 ]
 VALUES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"steps": 0}, ArgumentError, "steps is 0"),
@@ -57,9 +62,9 @@ VALUES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"select": None}, TypeError, "select must be a name"),
     ({"patience": 0}, ArgumentError, "patience is 0"),
     ({"patience": 1.5}, TypeError, "patience must be a whole number"),
-    ({"min_delta": -0.1}, ArgumentError, r"min_delta is -0\.1"),
-    ({"min_delta": NAN}, ArgumentError, "(?i)min_delta is nan"),
-    ({"min_delta": INF}, ArgumentError, "min_delta is inf"),
+    ({"validation": 9, "patience": 1, "min_delta": -0.1}, ArgumentError, r"min_delta is -0\.1: it must"),
+    ({"validation": 9, "patience": 1, "min_delta": NAN}, ArgumentError, "(?i)min_delta is nan: it must"),
+    ({"validation": 9, "patience": 1, "min_delta": INF}, ArgumentError, "min_delta is inf: it must"),
     ({"min_delta": "x"}, TypeError, "min_delta must be a number"),
 ]
 
