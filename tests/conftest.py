@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import everybatch as eb
+from everybatch.cli import main
 
 # A shell's background jobs start with SIGINT ignored, and Python leaves it so: the tests of Ctrl-C need the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -72,6 +73,18 @@ def quick(tiny: eb.Network, glyphs: eb.Dataset) -> Callable[..., eb.Run]:
         return eb.train(network, dataset, **{"batch_size": 32, "progress": False, "device": "cpu"} | arguments)
 
     return quick
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line; return the exit code and what it wrote to stdout and stderr."""
+
+    def run(*argv: object) -> tuple[int, str, str]:
+        code = main([str(part) for part in argv])
+        written = capsys.readouterr()
+        return code, written.out, written.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

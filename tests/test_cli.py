@@ -26,18 +26,6 @@ QUICK = ["train", "--network", "lenet5", *FEW, "--batch-size", "50", "--epochs",
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the command line; return the exit code and what it wrote to stdout and stderr."""
-
-    def run(*argv: object) -> tuple[int, str, str]:
-        code = main([str(part) for part in argv])
-        written = capsys.readouterr()
-        return code, written.out, written.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "runs" / "small"

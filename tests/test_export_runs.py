@@ -22,19 +22,23 @@ import everybatch as eb
 from test_run import EVAL_STEP, PER_EPOCH, STEPS, example_arrays, example_config, example_run
 
 CLASSES = ["c0", "c1", "c2"]
-COLUMNS = ["step", "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", *CLASSES, "seconds"]
+COLUMNS = ["step", "epoch", "train_loss", "train_accuracy", "lr", "test_loss", "test_accuracy", *CLASSES, "seconds"]
 
 
-class Validated(eb.Run):
+def scheduled() -> eb.Run:
+    return eb.Run(example_arrays() | {"lr": np.linspace(0.1, 0.01, STEPS)}, example_config())
+
+
+def validated() -> eb.Run:
     """A run with a schedule and a validation split."""
-
-    lr = np.linspace(0.1, 0.01, STEPS)
-    validation_loss = np.linspace(2, 1, len(EVAL_STEP)).astype(np.float32)
-    validation_accuracy = np.linspace(0.2, 0.8, len(EVAL_STEP)).astype(np.float32)
-
-
-def validated() -> Validated:
-    return Validated(example_arrays(), example_config())
+    arrays = example_arrays() | {
+        "lr": np.linspace(0.1, 0.01, STEPS),
+        "validation_loss": np.linspace(2, 1, len(EVAL_STEP)).astype(np.float32),
+        "validation_accuracy": np.linspace(0.2, 0.8, len(EVAL_STEP)).astype(np.float32),
+        "validation_class_accuracy": example_arrays(seed=1)["class_accuracy"],
+        "validation_indices": np.arange(4),
+    }
+    return eb.Run(arrays, example_config())
 
 
 def history(run: eb.Run) -> dict[str, list[Any]]:
@@ -47,6 +51,7 @@ def history(run: eb.Run) -> dict[str, list[Any]]:
         if row > 0:
             table["train_loss"][row] = run.train_loss[row - 1]
             table["train_accuracy"][row] = run.train_accuracy[row - 1]
+            table["lr"][row] = run.lr[row - 1]
             table["seconds"][row] += run.train_seconds[row - 1]
         if row in EVAL_STEP:
             at = EVAL_STEP.index(row)
@@ -77,7 +82,7 @@ def unmeasured_class() -> eb.Run:
 
 
 def test_csv_has_the_whole_history_exactly(tmp_path: Path) -> None:
-    run = example_run()
+    run = scheduled()
     eb.export.csv(run, tmp_path / "run.csv")
     header, rows = read_csv(tmp_path / "run.csv")
     assert header == COLUMNS
@@ -167,11 +172,11 @@ def test_class_lists_of_a_class_without_images(tmp_path: Path) -> None:
 
 
 def test_parquet_has_the_history_in_its_types_and_the_config(tmp_path: Path) -> None:
-    run = example_run()
+    run = scheduled()
     eb.export.parquet(run, tmp_path / "run.parquet")
     table = pq.read_table(tmp_path / "run.parquet")
     assert table.column_names == COLUMNS
-    doubles = {"epoch": pa.float64(), "seconds": pa.float64(), "step": pa.int64()}
+    doubles = {"epoch": pa.float64(), "seconds": pa.float64(), "lr": pa.float64(), "step": pa.int64()}
     assert [field.type for field in table.schema] == [doubles.get(name, pa.float32()) for name in COLUMNS]
     assert {name: table[name].to_pylist() for name in COLUMNS} == history(run)
     assert json.loads(table.schema.metadata[b"everybatch.config"]) == run.config
@@ -207,11 +212,11 @@ def values(reader: EventAccumulator, tag: str) -> tuple[list[int], list[float]]:
 
 
 def test_tensorboard_reads_every_scalar(tmp_path: Path) -> None:
-    run = example_run()
+    run = scheduled()
     eb.export.tensorboard(run, tmp_path / "events")
     reader = events(tmp_path / "events")
     classes = [f"class_accuracy/{name}" for name in CLASSES]
-    measured = ["train/loss", "train/accuracy", "test/loss", "test/accuracy"]
+    measured = ["train/loss", "train/accuracy", "train/lr", "test/loss", "test/accuracy"]
     assert sorted(reader.Tags()["scalars"]) == sorted([*measured, *classes])
     steps = list(range(1, STEPS + 1))
     assert values(reader, "train/loss") == (steps, run.train_loss.tolist())

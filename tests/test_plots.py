@@ -25,7 +25,8 @@ from everybatch.run import Run
 from test_run import EVAL_STEP, example_arrays, example_config, example_run
 
 OKABE_ITO = {"#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#000000"}
-ALL = [getattr(plots, name) for name in plots.__all__ if name != "lr_finder"]  # that one draws no runs
+OTHERS = ("lr_finder", "grid")  # the one draws no runs, the other many Axes: they have their own files
+ALL = [getattr(plots, name) for name in plots.__all__ if name not in OTHERS]
 OVER_TIME = [plots.losses, plots.accuracy, plots.class_accuracy, plots.compare]
 
 
@@ -40,6 +41,16 @@ def close_figures() -> Iterator[None]:
 def long_run(steps: int = 300, every: int = 1, classes: int = 3, seed: int = 0, **training: Any) -> Run:
     arrays = example_arrays(steps=steps, eval_step=list(range(0, steps + 1, every)), classes=classes, seed=seed)
     return Run(arrays, example_config(classes, **training))
+
+
+def validated_run(steps: int = 300, seed: int = 0) -> Run:
+    """A run with 5 validation images, whose curves are not those of the test set."""
+    arrays = example_arrays(steps=steps, eval_step=list(range(steps + 1)), seed=seed)
+    other = example_arrays(steps=steps, eval_step=list(range(steps + 1)), seed=seed + 100)
+    for name in ("loss", "accuracy"):
+        arrays[f"validation_{name}"] = other[f"test_{name}"]
+    arrays |= {"validation_class_accuracy": other["class_accuracy"], "validation_indices": np.arange(5)}
+    return Run(arrays, example_config())
 
 
 def data_of(ax: Any, label: str) -> tuple[Any, Any]:
@@ -204,6 +215,42 @@ def test_losses_of_one_run() -> None:
     colours = [to_hex(line.get_color()) for line in ax.lines]
     assert set(colours) <= OKABE_ITO
     assert colours[0] == colours[1] != colours[2]
+
+
+def test_validation_has_a_colour_of_its_own() -> None:
+    run = validated_run()
+    ax = plots.losses(run)
+    names = ["training, every batch", "training, median of 7 batches", "validation, 5 images", "test, 50 images"]
+    assert legend_of(ax) == names
+    x, y = data_of(ax, names[2])
+    assert np.array_equal(x, run.eval_step)
+    assert np.array_equal(y, run.validation_loss)
+    assert np.array_equal(data_of(ax, names[3])[1], run.test_loss)
+    colours = [to_hex(line.get_color()) for line in ax.lines]
+    assert set(colours) <= OKABE_ITO
+    assert len(set(colours)) == 3
+
+    ax = plots.accuracy(run)
+    last, best = run.validation_accuracy[-1], run.validation_accuracy.max()
+    label = f"validation, 5 images: final {last:.2%}, best {best:.2%}"
+    assert label in legend_of(ax)
+    assert np.array_equal(data_of(ax, label)[1], run.validation_accuracy)
+
+
+def test_validation_counts_for_the_limits() -> None:
+    arrays = example_arrays()
+    high = np.full(len(EVAL_STEP), 9.0, np.float32)
+    arrays |= {"validation_loss": high, "validation_accuracy": arrays["test_accuracy"]}
+    arrays |= {"validation_class_accuracy": arrays["class_accuracy"], "validation_indices": np.arange(5)}
+    assert plots.losses(Run(arrays, example_config())).get_ylim()[1] > 9
+
+
+def test_validation_curves_can_be_compared() -> None:
+    runs = {"a": validated_run(), "b": validated_run(seed=1)}
+    ax = plots.compare(runs, metric="validation_accuracy", smooth=1)
+    for name, run in runs.items():
+        assert np.array_equal(data_of(ax, name)[1], run.validation_accuracy)
+    assert "validation" not in " ".join(legend_of(plots.losses(runs)))  # several runs would be a thicket
 
 
 def test_losses_of_several_runs() -> None:

@@ -67,7 +67,7 @@ def columns(run: Run) -> dict[str, Column]:
         "train_accuracy": spread(run.train_accuracy, taken),
     }
     for name, at in (("lr", taken), ("validation_loss", measured), ("validation_accuracy", measured)):
-        values = getattr(run, name, None)  # only a run with a schedule or a validation split has them
+        values = getattr(run, name, None)  # only a run with a validation split has its curves
         if values is not None:
             table[name] = spread(values, at)
     table["test_loss"] = spread(run.test_loss, measured)

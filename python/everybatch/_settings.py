@@ -27,12 +27,12 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.schedules import Schedule, as_schedule
 
-__all__ = ["Settings"]
+__all__ = ["MONITORS", "Settings"]
 
 _RECORDABLE = ("predictions",)
 _OPTIMIZERS = ("sgd", "adam", "adamw")
 _PRECISIONS = ("float32", "bfloat16")
-_MONITORS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+MONITORS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,7 +186,7 @@ class Settings:
 def _monitor(given: object, has_validation: bool) -> str:
     if given is None:
         return "validation_loss" if has_validation else "test_loss"
-    monitor = choice(given, "monitor", _MONITORS)
+    monitor = choice(given, "monitor", MONITORS)
     if monitor.startswith("validation") and not has_validation:
         raise ArgumentError(f"monitor is {monitor!r}, and there is no validation set: give validation=0.1, for example")
     return monitor

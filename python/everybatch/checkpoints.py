@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from everybatch._core import Evaluation, Model
 from everybatch.dataset import Dataset
+from everybatch.errors import ArgumentError
 
 __all__ = ["evaluate_checkpoints", "list_checkpoints", "prepare_folder"]
 
@@ -65,7 +66,11 @@ def evaluate_checkpoints(
         The folder is missing, or holds no kept weights.
     FileFormatError
         One of the files is damaged.
+    IndexError
+        The data set has no such test image.
     """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset must be an everybatch Dataset, not {type(dataset).__name__}")
     kept = list_checkpoints(folder)
     if not kept:
         raise FileNotFoundError(f"{folder} holds no kept weights (step_*.safetensors): see train(checkpoints=...)")
@@ -77,7 +82,13 @@ def evaluate_checkpoints(
 
 def prepare_folder(given: str | os.PathLike[str]) -> Path:
     """Make the folder, and refuse one that holds the weights of another run."""
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"checkpoints must be the path of a folder, not {type(given).__name__}")
+    if not os.fspath(given):
+        raise ArgumentError("checkpoints must name a folder, not ''")
     folder = Path(given).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"checkpoints: {folder} is a file, not a folder")
     if folder.is_dir() and list_checkpoints(folder):
         raise FileExistsError(f"checkpoints: {folder} holds kept weights already: choose another folder, or empty it")
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch import schedules
-from everybatch._arguments import real, whole
+from everybatch._arguments import functions, real, whole
 from everybatch._core import Model, Network, Step
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, StopTraining
@@ -115,8 +115,7 @@ def find_lr(
     for name in sorted(own & settings.keys()):
         raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
     watch = _Watch()
-    given = settings.pop("callbacks", ())
-    callbacks = [given] if callable(given) else list(given)
+    callbacks = functions(settings.pop("callbacks", ()), "callbacks")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that the loss diverges is what the test provokes
         run = train(
@@ -127,7 +126,7 @@ def find_lr(
             schedule=schedules.exponential(last),
             steps=steps,
             evaluate_every=steps,
-            evaluate_on=dataset.num_classes,  # the fewest: the test set has no part in this
+            evaluate_on=1,  # the fewest: the test set has no part in this
             callbacks=[*callbacks, watch],
         )
     finite = np.isfinite(run.train_loss)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,10 +39,16 @@ class Schedule:
     ----------
     data : dict
         The schedule as JSON holds it: its ``"type"`` and its numbers.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such schedule, or one of its numbers cannot work.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
+        self.rates(1)  # the core checks every number, here and not in the midst of a program
 
     def rates(self, steps: int, lr: float = 1e-3, steps_per_epoch: int = 1) -> npt.NDArray[np.float64]:
         """Return the learning rate (steps,) float64 of each step of a run of so many steps.
@@ -69,13 +75,13 @@ class Schedule:
     @property
     def listens(self) -> bool:
         """Whether it moves by what is measured."""
-        return bool("plateau" in (self.data["type"], self.data.get("then", {}).get("type")))
+        return "plateau" in (self.data["type"], self.data.get("then", {}).get("type"))
 
     def __eq__(self, other: object) -> bool:
         return self.data == other.data if isinstance(other, Schedule) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self.to_json())
+        return hash(self.data["type"])  # not of the numbers: 1 and 1.0 are equal, and their JSON is not
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{name}={value!r}" for name, value in self.data.items() if name not in ("type", "then"))
@@ -103,6 +109,8 @@ def step(every: int | str = "epoch", gamma: float = 0.1) -> Schedule:
 
 def multistep(milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
     """Multiply the rate by `gamma` after each of these numbers of steps (MultiStepLR)."""
+    if not isinstance(milestones, Iterable):
+        raise TypeError(f"milestones must be numbers of steps that rise, not {milestones!r}")
     numbers = [whole(number, f"milestones[{index}]") for index, number in enumerate(milestones)]
     return Schedule({"type": "multistep", "milestones": numbers, "gamma": _finite(gamma, "gamma")})
 
@@ -218,8 +226,11 @@ def as_schedule(given: object, name: str = "schedule") -> Schedule:
         return Schedule(given)
     if not isinstance(given, str):
         raise TypeError(f"{name} must be a schedule of eb.schedules or its name, not {given!r}")
-    by_name = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau, "step": step}
-    return by_name[choice(given, name, tuple(by_name))]()
+    return BY_NAME[choice(given, name, tuple(BY_NAME))]()
+
+
+BY_NAME = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau, "step": step}
+"""The schedules that need no numbers."""
 
 
 def _every(value: int | str) -> int | str:

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from everybatch._run_files import CONFIG, HISTORY, MODEL
+from everybatch.errors import ArgumentError
 
-__all__ = ["check_writable", "refuse_existing"]
+__all__ = ["check_writable", "refuse_existing", "refuse_inside"]
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:
@@ -31,6 +32,22 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     if others:
         raise FileExistsError(
             f"{folder} holds more than a saved run ({others[0]!r}), so it is not replaced: choose another folder"
+        )
+
+
+def refuse_inside(checkpoints: Path, out: Path) -> None:
+    """Refuse to keep weights within the folder of the run, which is made whole at the end, and must not exist before.
+
+    Raises
+    ------
+    ArgumentError
+        They would be.
+    """
+    inner, outer = checkpoints.expanduser().resolve(), out.expanduser().resolve()
+    if inner.is_relative_to(outer):
+        raise ArgumentError(
+            f"--checkpoints {checkpoints} lies in --out {out}, which holds a saved run and nothing else: "
+            f"choose another folder, such as {outer.with_name(outer.name + '_weights')}"
         )
 
 

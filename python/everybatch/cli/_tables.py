@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._core import Evaluation
 from everybatch.run import Run
 
-__all__ = ["class_table", "duration", "percent", "summary"]
+__all__ = ["checkpoint_table", "class_table", "duration", "percent", "selected", "summary"]
 
 
 def class_table(names: Sequence[str], confusion: npt.NDArray[np.int64]) -> str:
@@ -37,6 +38,26 @@ def class_table(names: Sequence[str], confusion: npt.NDArray[np.int64]) -> str:
     )
 
 
+def checkpoint_table(names: Sequence[str], table: Mapping[int, Evaluation]) -> str:
+    """Return a table with one line for each number of batches taken: loss, accuracy, accuracy of each class.
+
+    Parameters
+    ----------
+    names
+        Of the classes.
+    table
+        What `evaluate_checkpoints` returned.
+    """
+    lines = [("step", "loss", "accuracy", *names)]
+    for step, measured in table.items():
+        shares = ["-" if np.isnan(share) else f"{100 * share:.2f}" for share in measured.class_accuracy]
+        lines.append((f"{step:,}", f"{measured.loss:.4f}", percent(measured.accuracy), *shares))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
+
+
 def summary(run: Run) -> str:
     """Return a few lines: how good the network ended, how good it ever was, and where the time went."""
     lines = []
@@ -46,14 +67,27 @@ def summary(run: Run) -> str:
             f"Best test accuracy:  {percent(run.best_accuracy)} after {_count(run.best_step, 'batch')} "
             "(picked by looking at the test set, so it flatters)."
         )
+    if run.config["training"].get("select") == "best":
+        lines.append(selected(run))
     training, measuring, times = run.train_seconds.sum(), run.eval_seconds.sum(), len(run.eval_seconds)
     lines.append(
         f"Time: {duration(training)} training, {duration(measuring)} measuring "
         f"{_count(len(run.test_indices), 'test image')} {_count(times, 'time')}."
     )
     if run.state != "finished":
-        lines.append(f"The run was not finished: {run.state} in epoch {int(run.epochs) + 1}.")
+        message = run.config["status"].get("message")
+        why = f" ({message})" if message else ""
+        lines.append(f"The run was not finished: {run.state} in epoch {int(run.epochs) + 1}{why}.")
     return "\n".join(lines)
+
+
+def selected(run: Run) -> str:
+    """Return a sentence about the weights that a run with select="best" has."""
+    monitor = str(run.config["training"]["monitor"]).replace("_", " ")
+    return (
+        f"Selected weights:    {percent(run.model_accuracy)} test accuracy, those with the best {monitor}, "
+        f"after {_count(run.model_step, 'batch')}."
+    )
 
 
 def percent(share: float) -> str:

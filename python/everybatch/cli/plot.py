@@ -11,6 +11,7 @@ from everybatch.cli._models import run_folder
 from everybatch.cli._parser import Commands, command
 from everybatch.cli._pictures import KINDS, MOST_RUNS, picture
 from everybatch.errors import ArgumentError
+from everybatch.plots._compare import METRICS
 from everybatch.run import load_run
 
 __all__ = ["add", "run"]
@@ -41,7 +42,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--metric",
-        choices=("test_accuracy", "test_error", "test_loss", "train_accuracy", "train_loss"),
+        choices=tuple(METRICS),
         default="test_accuracy",
         help="of compare",
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from everybatch.cli._data import add_data, open_data
+from everybatch.cli._checkpoints import print_checkpoints
+from everybatch.cli._data import add_data, add_limits, open_data
 from everybatch.cli._images import read_images
 from everybatch.cli._models import MODEL_HELP, load_model
 from everybatch.cli._parser import Commands, Parser, UsageError, command, whole
@@ -20,11 +21,14 @@ __all__ = ["add", "run"]
 
 _LONG = """\
 Pictures (PNG, JPEG and what else Pillow reads) are turned to grey, or to colour if the network wants it, and
-brought to its size. Arrays (.npy) hold uint8 pixels, (H, W), (N, H, W) or (N, H, W, C)."""
+brought to its size. Arrays (.npy) hold uint8 pixels, (H, W), (N, H, W) or (N, H, W, C).
+With --checkpoints, all weights that a run kept on its way are measured instead, in one table."""
 _EXAMPLE = """\
   everybatch predict runs/lenet seven.png nine.jpg
   everybatch predict runs/lenet scanned.png --invert
-  everybatch predict runs/lenet --data mnist --index 0 947 --json"""
+  everybatch predict runs/lenet --data mnist --index 0 947 --json
+  everybatch predict runs/lenet --checkpoints
+  everybatch predict --checkpoints weights/lenet --data mnist"""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,11 @@ def add(commands: Commands) -> None:
         commands,
         "predict",
         run,
-        short="tell the class of pictures, with probabilities",
+        short="tell the class of pictures, with probabilities, or measure all kept weights",
         long=_LONG,
         example=_EXAMPLE,
     )
-    parser.add_argument("model", metavar="MODEL_OR_RUN", help=MODEL_HELP)
+    parser.add_argument("model", metavar="MODEL_OR_RUN", nargs="?", help=MODEL_HELP)
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="a picture, or a .npy array of one or several")
     parser.add_argument(
         "--invert", action="store_true", help="swap dark and light: for black on white, as MNIST is white on black"
@@ -58,12 +62,34 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--top", metavar="K", type=whole, default=3, help="print the K most likely classes")
     parser.add_argument(
+        "--checkpoints",
+        metavar="FOLDER",
+        nargs="?",
+        const="",
+        help="measure the weights kept there on the test images of --data. With a run, its own unless given, on the "
+        "test images that it measured: the figures are then those of its history",
+    )
+    add_limits(parser, train=False)
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of --checkpoints; that of the run, and float32 without one",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print one JSON list instead, with all probabilities in [0, 1]"
     )
 
 
 def run(args: Namespace) -> int:
-    """Print the likely classes of each image."""
+    """Print the likely classes of each image, or the table of kept weights."""
+    if args.checkpoints is not None:
+        if args.images or args.index is not None or args.invert:
+            raise UsageError(
+                "--checkpoints measures the test images of --data: leave out pictures, --index and --invert"
+            )
+        return print_checkpoints(args)
+    if args.model is None:
+        raise UsageError("give MODEL_OR_RUN, or --checkpoints FOLDER (see everybatch predict --help)")
     if bool(args.images) == (args.data is not None):
         raise UsageError("give either pictures or --data with --index (see everybatch predict --help)")
     if (args.data is None) != (args.index is None):

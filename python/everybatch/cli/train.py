@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import warnings
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 import everybatch
 from everybatch import networks
 from everybatch._core import Model, Network
+from everybatch._settings import MONITORS
+from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data
-from everybatch.cli._folders import check_writable, refuse_existing
+from everybatch.cli._folders import check_writable, refuse_existing, refuse_inside
+from everybatch.cli._log_lines import log_lines
 from everybatch.cli._models import MODEL_HELP, load_model
 from everybatch.cli._networks import build, is_builder, read_network
 from everybatch.cli._parser import Commands, command, whole
 from everybatch.cli._tables import class_table, summary
 from everybatch.dataset import Dataset
-from everybatch.errors import ArgumentError
+from everybatch.errors import ArgumentError, SelectionWarning
+from everybatch.schedules import BY_NAME
 
 __all__ = ["add", "run"]
 
@@ -30,7 +36,9 @@ recorded until then is saved all the same."""
 _EXAMPLE = """\
   everybatch train --network lenet5 --data mnist --epochs 1 --out runs/lenet
   everybatch train --network resnet --option stages=16,32,64 --option dropout=0.3 --data glyphs --out runs/small
-  everybatch train --init runs/small --data glyphs --lr 0.0001 --evaluate-every epoch --out runs/longer"""
+  everybatch train --init runs/small --data glyphs --lr 0.0001 --evaluate-every epoch --out runs/longer
+  everybatch train --network lenet5 --epochs 8 --lr 0.003 --schedule one_cycle --augment shift=2,rotate=10 \\
+    --ema 0.99 --validation 0.1 --select best --evaluate-every epoch --out runs/best --checkpoints weights/best"""
 
 
 def add(commands: Commands) -> None:
@@ -65,14 +73,38 @@ def add(commands: Commands) -> None:
 
     how = parser.add_argument_group("how to train")
     how.add_argument("--epochs", metavar="N", type=whole, default=1, help="passes over the training images")
+    how.add_argument("--steps", metavar="N", type=whole, help="batches to train on, instead of --epochs")
     how.add_argument("--batch-size", metavar="N", type=whole, default=64, help="images of a batch")
     how.add_argument("--optimizer", choices=("sgd", "adam", "adamw"), default="adam", help="as in torch.optim")
-    how.add_argument("--lr", metavar="RATE", type=float, default=1e-3, help="learning rate")
+    how.add_argument(
+        "--lr", metavar="RATE", type=float, default=1e-3, help="learning rate; the highest one of a schedule"
+    )
+    how.add_argument("--schedule", choices=tuple(BY_NAME), default="constant", help="how the learning rate moves")
     how.add_argument(
         "--weight-decay", metavar="X", type=float, help="PyTorch's default unless given: 0, for adamw 0.01"
     )
     how.add_argument("--momentum", metavar="X", type=float, default=0.0, help="of sgd, from 0 to below 1")
     how.add_argument("--nesterov", action="store_true", help="Nesterov's momentum, of sgd")
+    how.add_argument(
+        "--label-smoothing",
+        metavar="X",
+        type=float,
+        default=0.0,
+        help="share of the target that goes to all classes alike, from 0 to below 1",
+    )
+    how.add_argument(
+        "--ema",
+        metavar="DECAY",
+        type=float,
+        help="measure and keep an exponential moving average of the weights, such as 0.999",
+    )
+    how.add_argument(
+        "--augment",
+        metavar="KEY=VALUE,...",
+        type=parse_augment,
+        help=f"change the training images at random, for example shift=2,rotate=10; keys: {', '.join(BOUNDS)} "
+        "(erase_area=0.02:0.2)",
+    )
     how.add_argument(
         "--seed", metavar="N", type=whole, default=0, help="of weights, batch order, dropout and drawn images"
     )
@@ -103,10 +135,42 @@ def add(commands: Commands) -> None:
         help="also keep the predicted class of every test image at every measurement",
     )
 
+    measure.add_argument(
+        "--validation",
+        metavar="N|SHARE",
+        type=_part,
+        help="hold out so many training images, or this share of them, and measure them too",
+    )
+    measure.add_argument("--log-every", metavar="N", type=whole, help="print a line to stderr after every N-th batch")
+
+    decide = parser.add_argument_group("what the measurements decide")
+    decide.add_argument(
+        "--select", choices=("last", "best"), default="last", help="keep the last weights, or those measured best"
+    )
+    decide.add_argument(
+        "--monitor",
+        choices=MONITORS,
+        help="the curve that decides: validation_loss unless given, and test_loss without --validation",
+    )
+    decide.add_argument(
+        "--patience", metavar="N", type=whole, help="end after so many measurements that brought nothing better"
+    )
+    decide.add_argument(
+        "--min-delta", metavar="X", type=float, default=0.0, help="an improvement by no more than this is none"
+    )
+
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FOLDER", type=Path, help="save the run there; not saved unless given")
     output.add_argument("--overwrite", action="store_true", help="replace a run that is in FOLDER already")
-    output.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    output.add_argument(
+        "--checkpoints", metavar="FOLDER", type=Path, help="keep weights there on the way; see everybatch predict"
+    )
+    output.add_argument(
+        "--checkpoint-every", metavar="N|epoch", type=_every, default="epoch", help="after every N-th batch, or epoch"
+    )
+    output.add_argument(
+        "--quiet", action="store_true", help="print nothing but warnings, errors and the lines of --log-every"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -116,6 +180,8 @@ def run(args: Namespace) -> int:
         check_writable(args.out.parent)
     elif args.overwrite:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")
+    if args.checkpoints is not None and args.out is not None:
+        refuse_inside(args.checkpoints, args.out)
     given = _given(args)
     shape = None if given is None else _network(given).input_shape
     data = open_data(args, args.data, shape, seed=args.seed)
@@ -125,7 +191,14 @@ def run(args: Namespace) -> int:
         print(f"Data: {describe(data)}")
         print(f"Network: {network.name}, {network.num_parameters:,} parameters", flush=True)
 
-    result = _train(args, start, data)
+    try:
+        result = _train(args, start, data)
+    except Exception as error:  # such as a full disk when weights were to be kept
+        recorded = getattr(error, "run", None)
+        if recorded is not None and args.out is not None:
+            recorded.save(args.out, overwrite=args.overwrite)
+            print(f"everybatch: note: what was recorded until then is saved in {args.out}", file=sys.stderr)
+        raise
 
     if not args.quiet:
         print(f"\n{class_table(result.classes, result.confusion)}\n\n{summary(result)}")
@@ -140,29 +213,53 @@ def run(args: Namespace) -> int:
 
 
 def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch.Run:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RuntimeWarning)  # that the loss diverged
-        result = everybatch.train(
+    with _warnings_at_once(), log_lines():
+        return everybatch.train(
             start,
             data,
             epochs=args.epochs,
+            steps=args.steps,
             batch_size=args.batch_size,
             optimizer=args.optimizer,
             lr=args.lr,
+            schedule=args.schedule,
             weight_decay=args.weight_decay,
             momentum=args.momentum,
             nesterov=args.nesterov,
+            label_smoothing=args.label_smoothing,
+            ema=args.ema,
+            augment=args.augment,
+            validation=args.validation,
             evaluate_every=args.evaluate_every,
             evaluate_on=args.evaluate_on,
             record=args.record,
+            monitor=args.monitor,
+            select=args.select,
+            patience=args.patience,
+            min_delta=args.min_delta,
+            checkpoints=args.checkpoints,
+            checkpoint_every=args.checkpoint_every,
+            log_every=args.log_every,
             seed=args.seed,
             device=args.device,
             precision=args.precision,
-            progress=not args.quiet and sys.stderr.isatty(),  # in a log file a bar is a mess
+            # In a log file a bar is a mess, and among lines too.
+            progress=not args.quiet and args.log_every is None and sys.stderr.isatty(),
         )
-    for warning in caught:
-        print(f"everybatch: warning: {warning.message}", file=sys.stderr)
-    return result
+
+
+@contextlib.contextmanager
+def _warnings_at_once() -> Iterator[None]:
+    """Print warnings as lines when they come: that the loss diverged, that the test images decide."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        print(f"everybatch: warning: {message}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.simplefilter("always", SelectionWarning)
+        warnings.showwarning = show  # type: ignore[assignment] # the other arguments do not matter here
+        yield
 
 
 def _given(args: Namespace) -> Network | Model | None:

@@ -1,4 +1,4 @@
-"""`accuracy`: training and test accuracy, zoomed to where a run spends most of its time."""
+"""`accuracy`: training, validation and test accuracy, zoomed to where a run spends most of its time."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def accuracy(
     zoom: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the training accuracy of every mini-batch, its running mean, and the test accuracy.
+    """Draw the training accuracy of every mini-batch, its running mean, and the test (and validation) accuracy.
 
     Parameters
     ----------
     runs
         A run, the folder of a saved run, a list of accuracies in [0, 1] (one for each batch), or a list or
-        dict of these. One run is drawn in two colours, training and test; several get a colour and a marker
-        each, the test accuracy dashed.
+        dict of these. One run is drawn in a colour for each of training, validation and test; several get a
+        colour and a marker each, the test accuracy dashed.
     labels
         Names for several runs. By default what differs between their settings.
     x

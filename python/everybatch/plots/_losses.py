@@ -1,4 +1,4 @@
-"""`losses`: every batch's training loss, a smoothed line above it, and the test loss."""
+"""`losses`: every batch's training loss, a smoothed line above it, the validation loss and the test loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._train_test import Pair, draw_pairs, mark_divergence, pair
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["losses"]
+__all__ = ["loss_limits", "losses"]
 
 # Highest over lowest loss from which a linear axis would squeeze the end of the run into a flat line.
 _LOG_FROM = 15.0
@@ -32,14 +32,14 @@ def losses(
     scale: str = "auto",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the training loss of every mini-batch, its running median, and the test loss.
+    """Draw the training loss of every mini-batch, its running median, and the test (and validation) loss.
 
     Parameters
     ----------
     runs
         A run, the folder of a saved run, a list of losses (one for each batch), or a list or dict of these.
-        One run is drawn in two colours, training and test; several get a colour and a marker each, the test
-        loss dashed.
+        One run is drawn in a colour for each of training, validation and test; several get a colour and a
+        marker each, the test loss dashed.
     labels
         Names for several runs. By default what differs between their settings.
     x
@@ -64,7 +64,7 @@ def losses(
     pairs = [pair(source, "loss", x=x, window=smooth, plot="losses") for source in sources]
     ax = new_axes(ax)
     draw_pairs(ax, pairs, mean=False, location="upper right")
-    _limits(ax, pairs, scale)
+    loss_limits(ax, pairs, scale)
     mark_divergence(ax, pairs)
     label_x(ax, x)
     ax.set_ylabel("loss (cross-entropy)")
@@ -73,7 +73,8 @@ def losses(
     return ax
 
 
-def _limits(ax: Axes, pairs: Sequence[Pair], scale: str) -> None:
+def loss_limits(ax: Axes, pairs: Sequence[Pair], scale: str) -> None:
+    """Set the limits of the y axis, and its scale."""
     lines = np.concatenate([line.y for one in pairs for line in one.lines])
     lines = lines[~np.isnan(lines)]
     batches = np.concatenate([one.train.y for one in pairs])

@@ -26,6 +26,7 @@ __all__ = [
     "PURPLE",
     "TEST",
     "TRAIN",
+    "VALIDATION",
     "Dashes",
     "check_choice",
     "line_style",
@@ -43,7 +44,7 @@ __all__ = [
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)  # not the palette's yellow: too pale on white
-TRAIN, TEST = BLUE, VERMILLION
+TRAIN, VALIDATION, TEST = BLUE, GREEN, VERMILLION
 INK, GREY = "#262626", "#8c8c8c"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 Dashes = Literal["-"] | tuple[float, tuple[float, ...]]

@@ -1,4 +1,4 @@
-"""What `losses` and `accuracy` share: batches thin and light, a smoothed line above, the test in contrast."""
+"""What `losses`, `accuracy` and `grid` share: batches thin and light, a smoothed line above, the test in contrast."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from everybatch.errors import ArgumentError
 
 from ._curves import Curve, bare, curve, decimate, smooth, window_for
 from ._inputs import Source
-from ._style import COLOURS, GREY, INK, MARKERS, TEST, TRAIN, plain
+from ._style import COLOURS, GREY, INK, MARKERS, TEST, TRAIN, VALIDATION, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-__all__ = ["Pair", "draw_pairs", "mark_divergence", "pair"]
+__all__ = ["LEGEND", "Pair", "draw_line", "draw_measured", "draw_pairs", "mark_divergence", "pair"]
 
 FEW = 30  # points that are so few that each gets a marker
 DENSE = 3000  # batches that are so many that their lines merge into a band
@@ -34,7 +34,7 @@ LEGEND: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Pair:
-    """The training and the test curve of one run, ready to draw; `test` is None for bare numbers."""
+    """The curves of one run, ready to draw; `test` is None for bare numbers, `validation` often."""
 
     source: Source
     train: Curve
@@ -42,11 +42,13 @@ class Pair:
     window: int
     test: Curve | None
     smoothed_test: Curve | None
+    validation: Curve | None
+    smoothed_validation: Curve | None
 
     @property
     def lines(self) -> list[Curve]:
         """The curves that matter for the limits: all but the single training batches."""
-        return [line for line in (self.smoothed, self.test) if line is not None and len(line)]
+        return [line for line in (self.smoothed, self.validation, self.test) if line is not None and len(line)]
 
 
 def pair(source: Source, quantity: str, *, x: str, window: int | None, plot: str) -> Pair:
@@ -54,15 +56,20 @@ def pair(source: Source, quantity: str, *, x: str, window: int | None, plot: str
     run = source.run
     if run is None:
         assert source.values is not None  # a Source has one or the other
-        train, test = bare(source.values, x, plot), None
+        train, test, validation = bare(source.values, x, plot), None, None
     else:
         train, test = curve(run, f"train_{quantity}", x), curve(run, f"test_{quantity}", x)
+        validation = curve(run, f"validation_{quantity}", x) if run._has_validation else None
         if not len(train) and not len(test):
             raise ArgumentError(f"plots.{plot}: the run ended before anything was measured; there is nothing to draw")
     mean = quantity == "accuracy"
     width = window_for(len(train), window)
-    smoothed_test = None if test is None else smooth(test, window_for(len(test), window), mean=mean)
-    return Pair(source, train, smooth(train, width, mean=mean), width, test, smoothed_test)
+    smoothed_test, smoothed_validation = (
+        None if measured is None else smooth(measured, window_for(len(measured), window), mean=mean)
+        for measured in (test, validation)
+    )
+    smoothed = smooth(train, width, mean=mean)
+    return Pair(source, train, smoothed, width, test, smoothed_test, validation, smoothed_validation)
 
 
 def draw_pairs(ax: Axes, pairs: Sequence[Pair], *, mean: bool, location: str) -> None:
@@ -102,18 +109,33 @@ def _draw_one(ax: Axes, one: Pair, average: str) -> None:
     run, named = one.source.run, "training, " if one.source.run is not None else ""
     if len(one.train):
         line = f"{named}{average} of {one.window} batches"
-        _draw_line(ax, one.train, one.smoothed, TRAIN, f"{named}every batch", line, light=one.window > 1)
-    if run is None or one.test is None or one.smoothed_test is None or not len(one.test):
+        draw_line(ax, one.train, one.smoothed, TRAIN, f"{named}every batch", line, light=one.window > 1)
+    if run is None:
         return
-    label = f"test, {len(run.test_indices):,} images"
+    final = ""
+    if run._has_validation:
+        if average == "mean" and len(run.validation_accuracy):
+            accuracy = run.validation_accuracy
+            final = f": final {accuracy[-1]:.2%}, best {accuracy.max():.2%}"
+        label = f"validation, {len(run.validation_indices):,} images{final}"
+        draw_measured(ax, one.validation, one.smoothed_validation, VALIDATION, label, f"validation, running {average}")
     if average == "mean":
-        label += f": final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}"
-    # As long as they fit, all evaluations are drawn in full: how the test set answers is what a run is about.
-    dense = len(one.test) > DENSE and one.smoothed_test is not one.test
-    _draw_line(ax, one.test, one.smoothed_test, TEST, label, f"test, running {average}", light=dense)
+        final = f": final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}"
+    label = f"test, {len(run.test_indices):,} images{final}"
+    draw_measured(ax, one.test, one.smoothed_test, TEST, label, f"test, running {average}")
 
 
-def _draw_line(
+def draw_measured(
+    ax: Axes, raw: Curve | None, smoothed: Curve | None, colour: str, label: str, smoothed_label: str
+) -> None:
+    """Draw a curve of evaluations. As long as they fit, all are drawn in full: they are what a run is about."""
+    if raw is None or smoothed is None or not len(raw):
+        return
+    dense = len(raw) > DENSE and smoothed is not raw
+    draw_line(ax, raw, smoothed, colour, label, smoothed_label, light=dense)
+
+
+def draw_line(
     ax: Axes, raw: Curve, smoothed: Curve, colour: str, label: str, smoothed_label: str, *, light: bool
 ) -> None:
     """Draw all points; with `light` pale, and the smoothed line above them."""

@@ -1,0 +1,120 @@
+"""`everybatch predict --checkpoints`: one table of all weights that a run kept on its way."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._core import Evaluation, Model
+from everybatch._run_files import CONFIG
+from everybatch.checkpoints import evaluate_checkpoints, list_checkpoints
+from everybatch.cli._data import NAMES, describe, open_data
+from everybatch.cli._models import run_folder
+from everybatch.cli._parser import UsageError
+from everybatch.cli._tables import checkpoint_table, selected
+from everybatch.dataset import Dataset
+from everybatch.run import Run, load_run
+
+__all__ = ["print_checkpoints"]
+
+
+def print_checkpoints(args: Namespace) -> int:
+    """Measure them and print the table, or one JSON object."""
+    run = None if args.model is None else _run(args.model)
+    folder = _folder(args.checkpoints, run)
+    data, indices = _data(args, run, folder)
+    precision = args.precision or (str(run.config["training"].get("precision", "float32")) if run else "float32")
+    table = evaluate_checkpoints(folder, data, indices=indices, precision=precision)
+    if run is not None and not _agrees(run, table):
+        print(
+            "everybatch: note: these are not the figures of the run's history: other images or weights", file=sys.stderr
+        )
+    if args.json:
+        print(json.dumps(_plain(folder, data, table)))
+        return 0
+    images = next(iter(table.values())).confusion.sum()
+    part = f", of which {images:,} are measured" if images < len(data.test_labels) else ""
+    print(f"Weights: {folder}, {len(table)} file{'' if len(table) == 1 else 's'}")
+    print(f"Data: {describe(data, test_only=True)}{part}")
+    print(f"\n{checkpoint_table(data.classes, table)}")
+    if run is not None and run.config["training"].get("select") == "best":
+        print(f"\n{selected(run)}")
+    return 0
+
+
+def _run(given: str) -> Run:
+    path = Path(given).expanduser()
+    if path.is_file():
+        raise UsageError(
+            f"{given} is one file of weights: give the folder of a saved run with --checkpoints, or no run"
+        )
+    return load_run(run_folder(given))
+
+
+def _folder(given: str, run: Run | None) -> Path:
+    """Return the folder with the weights: the given one, or the run's own."""
+    if given:
+        folder = Path(given).expanduser()
+        if (folder / CONFIG).is_file():
+            raise UsageError(f"{given} is a saved run: write everybatch predict {given} --checkpoints")
+        return folder
+    if run is None:
+        raise UsageError("say which: --checkpoints FOLDER, or a run before it (see everybatch predict --help)")
+    own = run.config["training"].get("checkpoints")
+    if own is None:
+        raise UsageError("this run kept no weights on its way (everybatch train --checkpoints FOLDER): name a folder")
+    return Path(own)
+
+
+def _data(args: Namespace, run: Run | None, folder: Path) -> tuple[Dataset, npt.NDArray[np.int64] | None]:
+    """Open the data, and say which test images to measure: with a run, those that it measured."""
+    name, seed = args.data, 0
+    if run is not None:
+        known = run.config["dataset"]
+        name, seed = name or known["name"], run.config["training"]["seed"]
+        if args.test_images is None:
+            args.test_images = known["test"]  # as many as it had, drawn with its seed
+    if name is None or (args.data is None and name not in NAMES):
+        raise UsageError("say with --data what to measure on (see everybatch predict --help)")
+    first = next(iter(list_checkpoints(folder).values()), None)
+    shape = None if first is None else Model.load(first).network.input_shape
+    data = open_data(args, name, shape, seed=seed, test_only=True)
+    if run is None or run.test_indices.max() >= len(data.test_labels):  # other data: the history will not agree
+        return data, None
+    return data, run.test_indices
+
+
+def _agrees(run: Run, table: Mapping[int, Evaluation]) -> bool:
+    rows = {int(step): row for row, step in enumerate(run.eval_step)}
+    return all(
+        np.isclose(measured.loss, run.test_loss[rows[step]], rtol=1e-4)
+        for step, measured in table.items()
+        if step in rows
+    )
+
+
+def _plain(folder: Path, data: Dataset, table: Mapping[int, Evaluation]) -> dict[str, object]:
+    def shares(measured: Evaluation) -> dict[str, float | None]:
+        values = [None if np.isnan(share) else round(float(share), 6) for share in measured.class_accuracy]
+        return dict(zip(data.classes, values, strict=True))
+
+    return {
+        "folder": str(folder),
+        "data": {"name": data.name, "source": data.source},
+        "checkpoints": [
+            {
+                "step": step,
+                "loss": measured.loss,
+                "accuracy": measured.accuracy,
+                "class_accuracy": shares(measured),
+                "test_images": int(measured.confusion.sum()),
+            }
+            for step, measured in table.items()
+        ],
+    }
