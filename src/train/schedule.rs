@@ -201,9 +201,11 @@ impl LearningRate {
         }
     }
 
-    /// A measurement was made; the smaller `value`, the better if `smaller_is_better`.
-    pub fn measured(&mut self, value: f64, smaller_is_better: bool) {
+    /// A measurement was made after `taken` steps; the smaller `value`, the better if `smaller_is_better`. During a
+    /// warm-up it does not count.
+    pub fn measured(&mut self, taken: usize, value: f64, smaller_is_better: bool) {
         let plateau = match &self.schedule {
+            Schedule::Warmup { steps, .. } if taken < *steps => return,
             Schedule::Warmup { then, .. } => &**then,
             other => other,
         };
@@ -286,11 +288,24 @@ mod tests {
             Schedule::Plateau { factor: 0.1, patience: 1, threshold: 0.0, cooldown: 0, min_lr: 0.005 };
         let mut rate = LearningRate::new(&schedule, 0.1, 100, 10);
         let mut after = |value: f64| {
-            rate.measured(value, true);
-            rate.at(0)
+            rate.measured(1, value, true);
+            rate.at(1)
         };
         assert_close(&[after(1.0), after(1.0), after(1.0), after(0.5)], &[0.1, 0.1, 0.01, 0.01]);
         assert_close(&[after(0.6), after(0.6)], &[0.01, 0.005]);
+    }
+
+    #[test]
+    fn a_plateau_begins_after_the_warm_up() {
+        let plateau =
+            Schedule::Plateau { factor: 0.1, patience: 0, threshold: 0.0, cooldown: 0, min_lr: 0.0 };
+        let schedule = Schedule::Warmup { steps: 5, start_factor: 0.5, then: Box::new(plateau) };
+        let mut rate = LearningRate::new(&schedule, 0.1, 100, 10);
+        (1..5).for_each(|taken| rate.measured(taken, 1.0, true));
+        rate.measured(5, 1.0, true);
+        assert_close(&[rate.at(5)], &[0.1]);
+        rate.measured(6, 1.0, true);
+        assert_close(&[rate.at(6)], &[0.01]);
     }
 
     #[test]

@@ -278,7 +278,7 @@ fn decide(
     let Weights { model, average, watch } = weights;
     let measured = average.as_ref().map_or(&*model, |average| &average.model);
     let (value, out_of_patience) = watch.look(&recorder.history, measured, taken)?;
-    rate.measured(value, config.watch.monitor.smaller_is_better());
+    rate.measured(taken, value, config.watch.monitor.smaller_is_better());
     Ok(out_of_patience)
 }
 
