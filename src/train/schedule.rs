@@ -128,6 +128,16 @@ impl Schedule {
         }
         Ok(())
     }
+
+    /// Refuses a warm-up that a run of `total` steps would not finish.
+    pub fn check_length(&self, total: usize) -> Result<()> {
+        match self {
+            Schedule::Warmup { steps, .. } if *steps >= total => Err(Error::Argument(format!(
+                "schedule: the warm-up takes {steps} steps, and the whole run {total}: give it fewer"
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A schedule on its way through a run.
@@ -293,6 +303,13 @@ mod tests {
         };
         assert_close(&[after(1.0), after(1.0), after(1.0), after(0.5)], &[0.1, 0.1, 0.01, 0.01]);
         assert_close(&[after(0.6), after(0.6)], &[0.01, 0.005]);
+    }
+
+    #[test]
+    fn a_warm_up_ends_before_the_run() {
+        let schedule = Schedule::Warmup { steps: 5, start_factor: 0.5, then: Box::default() };
+        assert!(schedule.check_length(6).is_ok());
+        assert!(schedule.check_length(5).unwrap_err().to_string().contains("warm-up takes 5 steps"));
     }
 
     #[test]

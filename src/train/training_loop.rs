@@ -95,6 +95,7 @@ pub fn train(
     let network = model.network.for_input(data.train.image_shape())?;
     let kept = complement(data.train.len(), &config.validation)?;
     let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
+    config.schedule.check_length(config.length.in_steps(order.steps_per_epoch()))?;
     check_fit(&network, data, &order)?;
     let mut model = model.to_device(device)?;
     model.network = network;
