@@ -3,7 +3,9 @@
 mod average;
 mod config;
 mod history;
+mod observer;
 mod optimizer;
+mod prepare;
 mod recorder;
 mod schedule;
 mod training_loop;
@@ -11,8 +13,9 @@ mod watch;
 
 pub use config::{checkpoint_name, Checkpoints, Every, Length, TrainConfig};
 pub use history::{Curves, History};
+pub use observer::{End, Next, Observer, Step};
 pub use optimizer::{Method, Optimizer};
 pub use recorder::Recorder;
 pub use schedule::{LearningRate, Schedule};
-pub use training_loop::{complement, train, End, Next, Observer, Outcome, Step};
+pub use training_loop::{train, Outcome};
 pub use watch::{Monitor, WatchConfig};

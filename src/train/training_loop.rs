@@ -6,72 +6,15 @@ use tch::{Device, Reduction, Tensor};
 
 use super::average::Average;
 use super::config::checkpoint_name;
+use super::observer::{End, Next, Observer, Step};
+use super::prepare::{check_fit, complement, part};
 use super::schedule::LearningRate;
 use super::watch::Watch;
 use super::{History, Optimizer, Recorder, TrainConfig};
 use crate::data::{Augmenter, BatchOrder, Dataset, Split};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::Evaluator;
-use crate::network::{Model, Network};
-
-/// What an observer sees after each optimizer step.
-pub struct Step<'a> {
-    /// Steps taken so far, and in all.
-    pub taken: usize,
-    pub total: usize,
-    /// The epoch that the step belongs to, from 0.
-    pub epoch: usize,
-    pub steps_per_epoch: usize,
-    /// Training images of an epoch, and of a batch.
-    pub examples: usize,
-    pub batch_size: usize,
-    /// The weights that are measured: those after the step, or their average.
-    pub model: &'a Model,
-    recorder: &'a mut Recorder,
-}
-
-impl Step<'_> {
-    /// What has been read back: on a CPU everything, on a GPU all but the last block.
-    pub fn history(&self) -> &History {
-        &self.recorder.history
-    }
-
-    /// Everything measured so far; waits for the device.
-    pub fn complete_history(&mut self) -> Result<&History> {
-        self.recorder.flush()?;
-        Ok(&self.recorder.history)
-    }
-}
-
-/// What an observer wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    Continue,
-    /// End now.
-    Interrupt,
-    /// Measure the test set once more, then end.
-    Stop,
-}
-
-pub trait Observer {
-    fn after_step(&mut self, step: &mut Step) -> Result<Next>;
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub enum End {
-    Finished,
-    Interrupted,
-    /// By the observer.
-    Stopped,
-    /// The monitored curve did not improve for as many measurements as patience allows.
-    RanOutOfPatience,
-    /// The loss of the weights after so many steps was NaN or infinite. On a GPU, whose history is read in blocks, the
-    /// model may have gone on for the rest of the block.
-    Diverged(usize),
-    /// libtorch failed on the way, by lack of memory for example, or a checkpoint could not be written.
-    Failed(Error),
-}
+use crate::network::Model;
 
 pub struct Outcome {
     pub history: History,
@@ -283,68 +226,11 @@ fn decide(
     Ok(out_of_patience)
 }
 
-/// The examples at `indices`; `names` begins the sentence about one that is not there.
-fn part(split: &Split, indices: &[i64], names: &str) -> Result<Split> {
-    if indices.is_empty() {
-        return Err(Error::Argument(format!("{names} no image")));
-    }
-    if let Some(wrong) = indices.iter().find(|index| !(0..split.len()).contains(*index)) {
-        return Err(Error::Argument(format!("{names} image {wrong}, and there are {}", split.len())));
-    }
-    split.select(&Tensor::f_from_slice(indices)?.f_to_device(split.images.device())?)
-}
-
-/// The numbers from 0 to `count` that are not among `left_out`, in ascending order.
-pub fn complement(count: i64, left_out: &[i64]) -> Result<Vec<i64>> {
-    let mut kept = vec![true; count as usize];
-    for index in left_out {
-        match kept.get_mut(*index as usize) {
-            Some(place) => *place = false,
-            None => {
-                return Err(Error::Argument(format!(
-                    "validation names training image {index}, and there are {count}"
-                )))
-            }
-        }
-    }
-    Ok((0..count).filter(|index| kept[*index as usize]).collect())
-}
-
-/// Whether network, data and batches belong together, asked before anything is computed.
-fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Result<()> {
-    let (train, test) = (data.train.image_shape(), data.test.image_shape());
-    if train != test {
-        return Err(Error::Data(format!("training images have shape {train:?} and test images {test:?}")));
-    }
-    let (gives, has) = (network.num_classes()?, data.classes);
-    if gives != has {
-        return Err(Error::Argument(format!(
-            "network {:?} gives {gives} logits, and the data set has {has} classes: build the network with \
-             num_classes={has}, or name all {gives} classes of the data set",
-            network.name
-        )));
-    }
-    let rows = network.rows()?;
-    // A row of layer "BatchNorm1d(8)" with output (8,), or "BatchNorm2d(8)" with output (8, 1, 1).
-    let single = rows
-        .iter()
-        .find(|row| row.layer.starts_with("BatchNorm") && row.output.0[1..].iter().all(|size| *size == 1));
-    match single {
-        Some(row) if order.last_batch_size() == 1 => Err(Error::Argument(format!(
-            "the last batch of an epoch holds one image, and layer {} ({}) of network {:?} sees one number of it in \
-             each channel: there is no variance to normalise by. Choose another batch_size.",
-            row.path,
-            row.layer.split('(').next().unwrap_or_default(),
-            network.name
-        ))),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::Augment;
+    use crate::error::Error;
     use crate::network::{builders, Normalization, Precision};
     use crate::train::{Checkpoints, Every, Length, Method, Monitor, Schedule, WatchConfig};
 
@@ -483,8 +369,6 @@ mod tests {
         assert_eq!(history.train_loss.len(), 4); // two batches of 20 in each epoch
         assert_eq!(history.validation.as_ref().unwrap().images(), 10);
         assert_eq!(history.validation.unwrap().loss.len(), history.eval_step.len());
-        assert_eq!(complement(5, &[1, 3]).unwrap(), [0, 2, 4]);
-        assert!(complement(5, &[5]).is_err() && complement(5, &[-1]).is_err());
     }
 
     /// At this rate the losses jump, so that the best measurement is not the last.
