@@ -65,11 +65,11 @@ def columns(run: Run) -> dict[str, Column]:
         "epoch": np.ma.array(step / run._steps_per_epoch),
         "train_loss": spread(run.train_loss, taken),
         "train_accuracy": spread(run.train_accuracy, taken),
+        "lr": spread(run.lr, taken),
     }
-    for name, at in (("lr", taken), ("validation_loss", measured), ("validation_accuracy", measured)):
-        values = getattr(run, name, None)  # only a run with a validation split has its curves
-        if values is not None:
-            table[name] = spread(values, at)
+    if run._has_validation:
+        table["validation_loss"] = spread(run.validation_loss, measured)
+        table["validation_accuracy"] = spread(run.validation_accuracy, measured)
     table["test_loss"] = spread(run.test_loss, measured)
     table["test_accuracy"] = spread(run.test_accuracy, measured)
     for name, accuracy in zip(class_columns(run.classes), run.class_accuracy.T, strict=True):

@@ -122,7 +122,6 @@ pub fn train<'py>(
     callbacks: Vec<(PyObject, usize)>,
 ) -> PyResult<Ended<'py>> {
     let device = find_device(&settings.device)?;
-    let monitor = settings.monitor.clone();
     let config = settings.config()?;
     let given = Given::extract(dataset)?;
     let mut observer = PyObserver::new(progress, callbacks);
@@ -140,7 +139,8 @@ pub fn train<'py>(
         End::Interrupted => state = "interrupted",
         End::Stopped => (state, message) = ("stopped", observer.reason),
         End::RanOutOfPatience => {
-            let patience = config.watch.patience.unwrap_or_default();
+            let (monitor, patience) =
+                (config.watch.monitor.name(), config.watch.patience.unwrap_or_default());
             (state, message) = ("stopped", format!("{monitor} did not improve in {patience} measurements"));
         }
         End::Diverged(step) => (state, diverged_at) = ("diverged", Some(step)),

@@ -1,6 +1,6 @@
 //! The reader that infers: compiles the layer tree and today's weights into a flat list of fused operations. Dropout
-//! vanishes, batch norm is folded into the convolution or linear layer before it, the activation runs in the same call, and so does
-//! the sum at the end of a residual block.
+//! vanishes, batch norm is folded into the convolution or linear layer before it, the activation runs in the same call,
+//! and so does the sum at the end of a residual block.
 
 use tch::{Device, Kind, Tensor};
 

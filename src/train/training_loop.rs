@@ -97,8 +97,12 @@ struct Weights {
 impl Weights {
     /// Those that are measured, kept and returned.
     fn measured(&self) -> &Model {
-        self.average.as_ref().map_or(&self.model, |average| &average.model)
+        measured(&self.model, &self.average)
     }
+}
+
+fn measured<'a>(model: &'a Model, average: &'a Option<Average>) -> &'a Model {
+    average.as_ref().map_or(model, |average| &average.model)
 }
 
 fn run(
@@ -220,8 +224,7 @@ fn decide(
         return Ok(false);
     }
     let Weights { model, average, watch } = weights;
-    let measured = average.as_ref().map_or(&*model, |average| &average.model);
-    let (value, out_of_patience) = watch.look(&recorder.history, measured, taken)?;
+    let (value, out_of_patience) = watch.look(&recorder.history, measured(model, average), taken)?;
     rate.measured(taken, value, config.watch.monitor.smaller_is_better());
     Ok(out_of_patience)
 }
