@@ -233,7 +233,7 @@ def train(
         if cuda and precision == "float32":  # cuDNN would otherwise round to TensorFloat-32
             stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
-        arrays, trained, model_step, state, message, diverged_at, raised = _core.train(
+        arrays, trained, model_step, evaluation, state, message, diverged_at, raised = _core.train(
             model, dataset, settings.for_core(folder), bar, called
         )
 
@@ -250,6 +250,7 @@ def train(
         },
         "versions": versions(),
         "hardware": hardware(settings.device),
+        "evaluation": json.loads(evaluation),
         "status": {"state": state, "message": message, "diverged_at": diverged_at, "model_step": model_step},
         "started": started.isoformat(timespec="seconds"),
     }

@@ -108,10 +108,11 @@ impl Settings {
 }
 
 /// What `train` gives: see its docstring.
-type Ended<'py> = (Bound<'py, PyDict>, PyModel, usize, &'static str, String, Option<usize>, Option<PyErr>);
+type Ended<'py> =
+    (Bound<'py, PyDict>, PyModel, usize, String, &'static str, String, Option<usize>, Option<PyErr>);
 
-/// Trains a copy of `model`. Gives (arrays by name, the trained model, the step of its weights, how the run ended, its
-/// message, the step at which it diverged, the exception that ended it).
+/// Trains a copy of `model`. Gives (arrays by name, the trained model, the step of its weights, how the test images were
+/// measured (JSON), how the run ended, its message, the step at which it diverged, the exception that ended it).
 #[pyfunction]
 pub fn train<'py>(
     py: Python<'py>,
@@ -152,7 +153,9 @@ pub fn train<'py>(
     if let Some(error) = &raised {
         message = error.value(py).to_string();
     }
-    Ok((arrays, PyModel::new(outcome.model), outcome.model_step, state, message, diverged_at, raised))
+    let evaluation = serde_json::to_string(&outcome.evaluation).unwrap_or_default();
+    let model = PyModel::new(outcome.model);
+    Ok((arrays, model, outcome.model_step, evaluation, state, message, diverged_at, raised))
 }
 
 /// The learning rate (steps,) float64 of each step of a run, as far as it does not depend on measurements.

@@ -1,39 +1,33 @@
 //! Metrics reduce logits to numbers, on the device and without waiting for it.
 
 use ndarray::{Array1, Array2, Axis};
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use crate::error::Result;
 use crate::libtorch::matrix;
 
-/// Sums over the examples measured so far.
+/// Sums over a set of examples.
 pub struct Metrics {
     /// Sum of the cross-entropies, float64 scalar.
     pub loss: Tensor,
     /// (classes,) int64: examples of each class that were predicted right.
     pub class_correct: Tensor,
-    /// Predicted classes, uint8, one tensor per chunk.
-    pub predictions: Vec<Tensor>,
+    /// (N,) uint8: predicted classes.
+    pub predictions: Tensor,
 }
 
 impl Metrics {
-    pub fn new(classes: i64, device: Device) -> Result<Self> {
-        Ok(Metrics {
-            loss: Tensor::f_zeros([0i64; 0], (Kind::Double, device))?,
-            class_correct: Tensor::f_zeros([classes], (Kind::Int64, device))?,
-            predictions: Vec::new(),
-        })
-    }
-
-    /// Adds a chunk: float32 logits (N, classes) and int64 labels (N,).
-    pub fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<()> {
+    /// Of float32 logits (N, classes) and int64 labels (N,).
+    pub fn new(logits: &Tensor, labels: &Tensor, classes: i64) -> Result<Self> {
         let losses = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::None, -100, 0.0)?;
-        self.loss = self.loss.f_add(&losses.f_sum(Kind::Double)?)?;
         let predicted = logits.f_argmax(1, false)?;
         let correct = predicted.f_eq_tensor(labels)?.f_to_kind(Kind::Int64)?;
-        self.class_correct = self.class_correct.f_index_add(0, labels, &correct)?;
-        self.predictions.push(predicted.f_to_kind(Kind::Uint8)?);
-        Ok(())
+        let none = Tensor::f_zeros([classes], (Kind::Int64, labels.device()))?;
+        Ok(Metrics {
+            loss: losses.f_sum(Kind::Double)?,
+            class_correct: none.f_index_add(0, labels, &correct)?,
+            predictions: predicted.f_to_kind(Kind::Uint8)?,
+        })
     }
 }
 
@@ -61,8 +55,7 @@ impl Summary {
     /// Reads the sums; `labels` (N,) are those of the measured examples.
     pub fn new(metrics: &Metrics, labels: &Tensor) -> Result<Self> {
         let classes = metrics.class_correct.size()[0];
-        let predictions = Tensor::f_cat(&metrics.predictions, 0)?;
-        let counts = matrix(&confusion(labels, &predictions, classes)?)?;
+        let counts = matrix(&confusion(labels, &metrics.predictions, classes)?)?;
         let totals = counts.sum_axis(Axis(1));
         let right = counts.diag();
         let total = counts.sum() as f64;
@@ -81,12 +74,10 @@ mod tests {
 
     // For two classes the cross-entropy is ln(1 + exp(-(logit of the label - other logit))).
     #[test]
-    fn sums_over_chunks_follow_the_formula() {
+    fn sums_follow_the_formula() {
         let logits = Tensor::from_slice(&[2.0f32, 0.0, 1.0, 0.5, 0.0, 3.0]).view([3, 2]);
         let labels = Tensor::from_slice(&[0i64, 0, 1]);
-        let mut metrics = Metrics::new(2, Device::Cpu).unwrap();
-        metrics.add(&logits.narrow(0, 0, 2), &labels.narrow(0, 0, 2)).unwrap();
-        metrics.add(&logits.narrow(0, 2, 1), &labels.narrow(0, 2, 1)).unwrap();
+        let metrics = Metrics::new(&logits, &labels, 2).unwrap();
         let expected = [2.0f64, 0.5, 3.0].iter().map(|gap| (1.0 + (-gap).exp()).ln()).sum::<f64>();
         assert!((metrics.loss.double_value(&[]) - expected).abs() < 1e-6);
         assert_eq!(Vec::<i64>::try_from(&metrics.class_correct).unwrap(), [2, 1]);

@@ -1,9 +1,12 @@
 //! Measuring: a fused plan turns images into logits, metrics reduce the logits.
 
 mod evaluator;
+mod inference;
 mod metrics;
 mod plan;
+mod workers;
 
 pub use evaluator::{logits, Evaluator};
+pub use inference::Choice;
 pub use metrics::{confusion, Metrics, Summary};
 pub use plan::Plan;

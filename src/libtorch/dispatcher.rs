@@ -36,6 +36,23 @@ extern "C" {
 /// Runs an operator that returns nothing, such as `aten::_fused_adam_` (whose overload is the empty name). `arguments`
 /// are all of its schema's, in order.
 pub fn call(operator: &'static CStr, overload: &'static CStr, arguments: &[Argument]) -> Result<()> {
+    dispatch(operator, overload, arguments).map(|_| ())
+}
+
+/// Runs an operator that returns one tensor.
+pub fn call_for_tensor(
+    operator: &'static CStr,
+    overload: &'static CStr,
+    arguments: &[Argument],
+) -> Result<Tensor> {
+    let returned = dispatch(operator, overload, arguments)?;
+    // SAFETY: the operator returns one tensor, so the first place of the stack holds a new at::Tensor*, which is what a
+    // tch tensor owns.
+    Ok(unsafe { Tensor::from_ptr(returned as usize as *mut _) })
+}
+
+/// Gives what the operator left in the stack's first place.
+fn dispatch(operator: &'static CStr, overload: &'static CStr, arguments: &[Argument]) -> Result<u64> {
     let mut stack = arguments
         .iter()
         .map(|argument| match argument {
@@ -51,7 +68,8 @@ pub fn call(operator: &'static CStr, overload: &'static CStr, arguments: &[Argum
     let code = unsafe {
         torch_call_dispatcher(operator.as_ptr(), overload.as_ptr(), stack.as_mut_ptr(), SCHEMA_VERSION)
     };
-    status(operator.to_str().unwrap_or("operator"), code)
+    status(operator.to_str().unwrap_or("operator"), code)?;
+    Ok(stack[0])
 }
 
 /// A second owner of a tensor, in the C interface's form.

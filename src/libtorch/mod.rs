@@ -9,7 +9,7 @@ mod mkldnn;
 pub use arrays::{matrix, rows};
 pub use device::{device, device_name, precision};
 pub use dispatcher::{call, Argument};
-pub use mkldnn::{convolution, pack_convolution, Epilogue};
+pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
 
 use crate::error::{Error, Result};
 

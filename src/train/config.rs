@@ -149,6 +149,11 @@ impl TrainConfig {
     pub fn evaluation_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
         taken == 0 || taken == total || self.evaluate_every.is_due(taken, steps_per_epoch)
     }
+
+    /// Measurements of a whole run.
+    pub fn evaluations(&self, total: usize, steps_per_epoch: usize) -> usize {
+        (0..=total).filter(|taken| self.evaluation_is_due(*taken, total, steps_per_epoch)).count()
+    }
 }
 
 #[cfg(test)]

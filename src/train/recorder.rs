@@ -102,7 +102,7 @@ impl Recorder {
             let row = Tensor::f_cat(&[loss, metrics.class_correct.f_to_kind(Kind::Double)?], 0)?;
             block.f_get(slot)?.f_copy_(&row)?;
         }
-        self.predictions.f_get(slot)?.f_copy_(&Tensor::f_cat(&parts[0].predictions, 0)?)?;
+        self.predictions.f_get(slot)?.f_copy_(&parts[0].predictions)?;
         self.eval_steps.push(step as i64);
         if slot + 1 == self.rows {
             self.flush()?;
@@ -179,9 +179,7 @@ mod tests {
     }
 
     fn evaluated(logits: &[f32], labels: &[i64]) -> Metrics {
-        let mut metrics = Metrics::new(2, Device::Cpu).unwrap();
-        metrics.add(&Tensor::from_slice(logits).view([-1, 2]), &Tensor::from_slice(labels)).unwrap();
-        metrics
+        Metrics::new(&Tensor::from_slice(logits).view([-1, 2]), &Tensor::from_slice(labels), 2).unwrap()
     }
 
     #[test]

@@ -13,8 +13,11 @@ use super::watch::Watch;
 use super::{History, Optimizer, Recorder, TrainConfig};
 use crate::data::{Augmenter, BatchOrder, Dataset, Split};
 use crate::error::Result;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Choice, Evaluator};
 use crate::network::Model;
+
+/// Measurements that a run must make for calibration to pay.
+const WORTH_CALIBRATING: usize = 20;
 
 pub struct Outcome {
     pub history: History,
@@ -23,6 +26,8 @@ pub struct Outcome {
     /// Steps that were taken before `model` had these weights.
     pub model_step: usize,
     pub end: End,
+    /// How the test images were measured.
+    pub evaluation: Choice,
 }
 
 /// Trains a copy of `model` on `device`. An error means that nothing was begun; what goes wrong later is told in
@@ -38,7 +43,8 @@ pub fn train(
     let network = model.network.for_input(data.train.image_shape())?;
     let kept = complement(data.train.len(), &config.validation)?;
     let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
-    config.schedule.check_length(config.length.in_steps(order.steps_per_epoch()))?;
+    let total = config.length.in_steps(order.steps_per_epoch());
+    config.schedule.check_length(total)?;
     check_fit(&network, data, &order)?;
     let mut model = model.to_device(device)?;
     model.network = network;
@@ -56,6 +62,9 @@ pub fn train(
     if !config.validation.is_empty() {
         evaluators.push(evaluator(&part(&train, &config.validation, "validation names training")?)?);
         train = part(&train, &kept, "validation leaves training")?;
+    }
+    if config.evaluations(total, order.steps_per_epoch()) >= WORTH_CALIBRATING {
+        evaluators.iter_mut().try_for_each(|part| part.calibrate(&model))?;
     }
     let mut recorder =
         Recorder::new(&evaluators[0], evaluators.get(1), data.classes, config.record_predictions)?;
@@ -82,7 +91,8 @@ pub fn train(
         Some((step, best)) => (*step, best),
         None => (history.train_loss.len(), weights.measured()),
     };
-    Ok(Outcome { model: model.to_device(Device::Cpu)?, model_step, history, end })
+    let evaluation = evaluators[0].choice();
+    Ok(Outcome { model: model.to_device(Device::Cpu)?, model_step, history, end, evaluation })
 }
 
 /// The weights of a run in all their forms.

@@ -1,0 +1,169 @@
+//! Runs a set of images through a plan, chunk by chunk, in the way that is fastest.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use super::plan::channels_last;
+use super::workers::Workers;
+use super::Plan;
+use crate::error::Result;
+use crate::network::{Model, Normalization, Precision};
+
+/// How chunks of images meet a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Strategy {
+    /// Images that one pass of the plan takes.
+    pub chunk: i64,
+    /// Threads that each run chunks of their own on one core. 1 is the calling thread, which uses all cores for each
+    /// operation.
+    pub workers: usize,
+}
+
+/// A strategy and what it cost.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Measured {
+    #[serde(flatten)]
+    pub strategy: Strategy,
+    pub images_per_second: f64,
+}
+
+/// The strategy that is followed, and those that it was chosen from, if that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    #[serde(flatten)]
+    pub strategy: Strategy,
+    pub measured: Vec<Measured>,
+}
+
+impl Strategy {
+    /// What is mostly fastest: on a CPU, a worker for each core, and chunks that every worker gets some of.
+    fn usual(device: Device, images: i64) -> Self {
+        let threads = i64::from(tch::get_num_threads());
+        let one = Strategy { chunk: images.clamp(1, 250), workers: 1 };
+        match device {
+            Device::Cpu if threads > 1 && images >= 32 * threads => {
+                Strategy { chunk: ((images + threads - 1) / threads).min(250), workers: threads as usize }
+            }
+            Device::Cpu => one,
+            _ => Strategy { chunk: images.clamp(1, 2500), ..one },
+        }
+    }
+
+    /// What may be faster.
+    fn candidates(usual: Self) -> Vec<Self> {
+        let small = Strategy { chunk: usual.chunk.min(50), ..usual };
+        let together = Strategy { workers: 1, ..usual };
+        let mut candidates = vec![usual, small, together];
+        candidates.dedup();
+        candidates
+    }
+}
+
+/// Images, normalised once and for all, and how they are measured.
+pub struct Inference {
+    /// (N, C, H, W), channels-last, in the plan's number format.
+    images: Tensor,
+    precision: Precision,
+    strategy: Strategy,
+    workers: Option<Workers>,
+    /// What calibration found, if there was any.
+    measured: Vec<Measured>,
+}
+
+/// What calibration found before in this process, so that equal runs get equal plans.
+static FOUND: Mutex<Option<HashMap<String, Vec<Measured>>>> = Mutex::new(None);
+
+/// Images that calibration measures.
+const SAMPLE: i64 = 1000;
+
+impl Inference {
+    /// `pixels` are uint8 (N, C, H, W).
+    pub fn new(pixels: &Tensor, normalization: &Normalization, precision: Precision) -> Result<Self> {
+        let images = channels_last(&normalization.apply(pixels)?.f_to_kind(precision.kind())?)?;
+        let strategy = Strategy::usual(images.device(), images.size()[0]);
+        let mut inference = Inference { images, precision, strategy, workers: None, measured: Vec::new() };
+        inference.follow(strategy)?;
+        Ok(inference)
+    }
+
+    pub fn choice(&self) -> Choice {
+        Choice { strategy: self.strategy, measured: self.measured.clone() }
+    }
+
+    fn follow(&mut self, strategy: Strategy) -> Result<()> {
+        if strategy.workers != self.strategy.workers || self.workers.is_none() {
+            self.workers = (strategy.workers > 1).then(|| Workers::new(strategy.workers)).transpose()?;
+        }
+        self.strategy = strategy;
+        Ok(())
+    }
+
+    /// Float32 logits (N, classes) with today's weights.
+    pub fn logits(&self, model: &Model) -> Result<Tensor> {
+        self.logits_of(model, self.images.size()[0])
+    }
+
+    /// Those of the first `count` images.
+    fn logits_of(&self, model: &Model, count: i64) -> Result<Tensor> {
+        let size = self.images.size();
+        let chunk = self.strategy.chunk;
+        let plan =
+            Plan::compile(model, self.precision, [chunk.min(count), size[1], size[2], size[3]], count)?;
+        let chunks = (0..count)
+            .step_by(chunk.max(1) as usize)
+            .map(|start| Ok(self.images.f_narrow(0, start, chunk.min(count - start))?));
+        let logits = match &self.workers {
+            Some(workers) => workers.run(&Arc::new(plan), chunks)?,
+            None => chunks.map(|images| plan.run(&images?)).collect::<Result<_>>()?,
+        };
+        match logits.is_empty() {
+            true => Ok(Tensor::f_zeros([0, model.network.num_classes()?], (Kind::Float, model.device()))?),
+            false => Ok(Tensor::f_cat(&logits, 0)?),
+        }
+    }
+
+    /// Measures which strategy is fastest for this network, and follows it. Worth while before many measurements.
+    pub fn calibrate(&mut self, model: &Model) -> Result<()> {
+        let images = self.images.size()[0];
+        if self.images.device() != Device::Cpu || images < SAMPLE / 2 {
+            return Ok(());
+        }
+        let sample = images.min(SAMPLE);
+        let threads = tch::get_num_threads();
+        let key = format!("{} {} {threads} {images}", model.network.to_json(), self.precision.name());
+        let known =
+            FOUND.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().get(&key).cloned();
+        self.measured = match known {
+            Some(measured) => measured,
+            None => {
+                let measured = self.measure_candidates(model, sample)?;
+                let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+                found.get_or_insert_default().entry(key).or_insert(measured).clone()
+            }
+        };
+        let fastest = self.measured.iter().max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second));
+        match fastest.map(|fastest| fastest.strategy) {
+            Some(strategy) => self.follow(strategy),
+            None => Ok(()),
+        }
+    }
+
+    fn measure_candidates(&mut self, model: &Model, sample: i64) -> Result<Vec<Measured>> {
+        let mut measured = Vec::new();
+        for strategy in Strategy::candidates(self.strategy) {
+            self.follow(strategy)?;
+            let mut best = f64::INFINITY;
+            for _ in 0..3 {
+                let start = Instant::now();
+                let _ = self.logits_of(model, sample)?;
+                best = best.min(start.elapsed().as_secs_f64());
+            }
+            measured.push(Measured { strategy, images_per_second: sample as f64 / best });
+        }
+        Ok(measured)
+    }
+}

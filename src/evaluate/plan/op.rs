@@ -1,0 +1,233 @@
+//! The operations of a plan, and how each runs.
+
+use tch::{Device, Tensor};
+
+use super::channels_last;
+use super::pool::{pooled_maximum, Bounds};
+use crate::error::Result;
+use crate::libtorch::{convolution, convolution_onto, linear};
+use crate::network::{avg_pool, global_avg_pool, Activation, Conv2d, Pool2d};
+
+pub enum Op {
+    Conv {
+        conv: Conv2d,
+        weight: Tensor,
+        bias: Tensor,
+        /// Added before the activation: what a padded convolution makes of a shift of its input (see `fold`).
+        constant: Constant,
+        activation: Option<Activation>,
+    },
+    /// A convolution on a small map, or a linear layer on the channels-last pixels of a map, as one matrix product.
+    Dense {
+        weight: Tensor,
+        bias: Tensor,
+        activation: Option<Activation>,
+        /// Height, width and channels of the output, unless it is a vector.
+        map: Option<[i64; 3]>,
+    },
+    Linear {
+        weight: Tensor,
+        bias: Tensor,
+        activation: Option<Activation>,
+    },
+    /// `scale · x + shift` for each channel of images or vectors: a batch norm that could not be folded.
+    Affine {
+        scale: Option<Tensor>,
+        shift: Tensor,
+    },
+    Activation(Activation),
+    MaxPool {
+        pool: Pool2d,
+        bounds: Option<Bounds>,
+    },
+    AvgPool(Pool2d),
+    GlobalAvgPool,
+    GlobalMaxPool,
+    Flatten,
+    Residual {
+        body: Vec<Op>,
+        shortcut: Vec<Op>,
+        /// Of the body's result, for each channel.
+        scale: Option<Tensor>,
+        activation: Option<Activation>,
+    },
+}
+
+/// See [`Op::Conv`].
+pub enum Constant {
+    None,
+    /// The input's shift (in_channels,) and the weight that it meets; not yet made into a map.
+    Shift {
+        shift: Tensor,
+        weight: Tensor,
+    },
+    /// Its effect on a whole chunk (N, C, H, W).
+    Map(Tensor),
+}
+
+/// A tensor on its way through a plan.
+pub struct Value {
+    pub tensor: Tensor,
+    /// Whether nothing else needs the memory, so that it may be written to.
+    pub free: bool,
+}
+
+pub fn run(ops: &[Op], x: Value) -> Result<Value> {
+    ops.iter().try_fold(x, |x, op| op.run(x))
+}
+
+impl Op {
+    pub fn run(&self, x: Value) -> Result<Value> {
+        let Value { tensor: x, free } = x;
+        let start = x.data_ptr();
+        let y = match self {
+            Op::Conv { conv, weight, bias, constant, activation } => {
+                let constant = match constant {
+                    Constant::Map(map) => Some(map.f_narrow(0, 0, x.size()[0])?),
+                    _ => None,
+                };
+                let sum = constant.map_or(Sum::None, Sum::Kept);
+                convolve(&x, conv, weight, bias, sum, *activation)?
+            }
+            Op::Dense { weight, bias, activation, map } => dense(&x, weight, bias, None, *activation, *map)?,
+            Op::Linear { weight, bias, activation } => match x.device() {
+                Device::Cpu => product(&x, weight, bias, None, *activation)?,
+                _ => apply(*activation, x.f_linear(weight, Some(bias))?)?,
+            },
+            Op::Affine { scale: Some(scale), shift } => shift.f_addcmul(&x, scale)?,
+            Op::Affine { scale: None, shift } if free => x.shallow_clone().f_add_(shift)?,
+            Op::Affine { scale: None, shift } => x.f_add(shift)?,
+            Op::Activation(Activation::Relu) if free => x.shallow_clone().f_relu_()?,
+            Op::Activation(function) => function.forward(&x)?,
+            Op::MaxPool { pool, bounds } => pooled_maximum(&x, pool, bounds.as_ref())?,
+            Op::AvgPool(pool) => avg_pool(&x, pool)?,
+            Op::GlobalAvgPool => global_avg_pool(&x)?,
+            Op::GlobalMaxPool => x.f_amax([2i64, 3].as_slice(), false)?,
+            Op::Flatten => x.f_flatten(1, -1)?,
+            Op::Residual { body, shortcut, scale, activation } => {
+                residual(Value { tensor: x, free }, body, shortcut, scale.as_ref(), *activation)?
+            }
+        };
+        let new = y.data_ptr() != start;
+        Ok(Value { tensor: y, free: free || new })
+    }
+}
+
+fn residual(
+    x: Value,
+    body: &[Op],
+    shortcut: &[Op],
+    scale: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let kept = || Value { tensor: x.tensor.shallow_clone(), free: false };
+    let (last, before) = match body.split_last() {
+        Some((
+            op @ (Op::Conv { activation: None, constant: Constant::None, .. }
+            | Op::Dense { activation: None, .. }),
+            before,
+        )) if scale.is_none() => (Some(op), before),
+        _ => (None, body),
+    };
+    let y = run(before, kept())?;
+    let other = run(shortcut, x)?; // the last to need `x`
+    match (last, scale) {
+        (Some(Op::Conv { conv, weight, bias, .. }), _) => {
+            // With a body of one convolution the shortcut may be what it reads.
+            let apart = y.tensor.data_ptr() != other.tensor.data_ptr();
+            let sum = if other.free && apart { Sum::Onto(other.tensor) } else { Sum::Kept(other.tensor) };
+            convolve(&y.tensor, conv, weight, bias, sum, activation)
+        }
+        (Some(Op::Dense { weight, bias, map, .. }), _) => {
+            dense(&y.tensor, weight, bias, Some(&other.tensor), activation, *map)
+        }
+        (_, Some(scale)) if other.free => {
+            apply(activation, other.tensor.shallow_clone().f_addcmul_(&y.tensor, scale)?)
+        }
+        (_, Some(scale)) => apply(activation, other.tensor.f_addcmul(&y.tensor, scale)?),
+        _ if other.free => apply(activation, other.tensor.shallow_clone().f_add_(&y.tensor)?),
+        _ => apply(activation, y.tensor.f_add(&other.tensor)?),
+    }
+}
+
+/// What is added to a convolution before its activation.
+enum Sum {
+    None,
+    Kept(Tensor),
+    /// The result may take this tensor's place.
+    Onto(Tensor),
+}
+
+/// `activation(conv(x) + sum)`, in one call where there is one.
+fn convolve(
+    x: &Tensor,
+    conv: &Conv2d,
+    weight: &Tensor,
+    bias: &Tensor,
+    sum: Sum,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    if x.device() != Device::Cpu {
+        let y = x.f_conv2d(weight, Some(bias), conv.stride, conv.padding, conv.dilation, conv.groups)?;
+        let y = match sum {
+            Sum::None => y,
+            Sum::Kept(other) | Sum::Onto(other) => y.f_add(&other)?,
+        };
+        return apply(activation, y);
+    }
+    match sum {
+        Sum::None => convolution(x, weight, bias, conv, activation),
+        Sum::Kept(other) => {
+            let other = channels_last(&other)?;
+            let mut copy = other.f_empty_like()?;
+            copy.f_copy_(&other)?;
+            convolve(x, conv, weight, bias, Sum::Onto(copy), activation)
+        }
+        Sum::Onto(other) => {
+            let relu = activation == Some(Activation::Relu);
+            apply(activation.filter(|_| !relu), convolution_onto(x, weight, bias, conv, other, relu)?)
+        }
+    }
+}
+
+/// `activation(pixels(x) · weightᵀ + bias + other)`, where the pixels are taken in channels-last order, and so are
+/// those of the result if it is a map.
+fn dense(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    other: Option<&Tensor>,
+    activation: Option<Activation>,
+    map: Option<[i64; 3]>,
+) -> Result<Tensor> {
+    let pixels = |x: &Tensor| x.f_permute([0, 2, 3, 1])?.f_reshape([x.size()[0], -1]);
+    let other = other.map(pixels).transpose()?;
+    let y = product(&pixels(x)?, weight, bias, other.as_ref(), activation)?;
+    match map {
+        Some([height, width, channels]) => {
+            Ok(y.f_view([-1, height, width, channels])?.f_permute([0, 3, 1, 2])?)
+        }
+        None => Ok(y),
+    }
+}
+
+/// `activation(x · weightᵀ + bias + other)` of matrices on the CPU.
+fn product(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    other: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let relu = other.is_none() && activation == Some(Activation::Relu);
+    apply(activation.filter(|_| !relu), linear(x, weight, bias, other, relu)?)
+}
+
+/// The activation of a tensor that nothing else needs.
+fn apply(activation: Option<Activation>, x: Tensor) -> Result<Tensor> {
+    match activation {
+        Some(Activation::Relu) => Ok(x.shallow_clone().f_relu_()?),
+        Some(function) => function.forward(&x),
+        None => Ok(x),
+    }
+}

@@ -1,0 +1,311 @@
+//! Plans against the network in evaluation mode, layer by layer and with nothing fused.
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::Device;
+
+use super::*;
+use crate::network::{
+    builders, forward, Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Network, Pool2d, Residual,
+};
+
+fn unfused(layers: &[Layer], tensors: &mut std::slice::Iter<Tensor>, x: &Tensor) -> Tensor {
+    layers.iter().fold(x.shallow_clone(), |x, layer| match layer {
+        Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => {
+            let [weight, bias, mean, var] = std::array::from_fn(|_| tensors.next().unwrap());
+            let _ = tensors.next();
+            let (w, b, m, v) = (Some(weight), Some(bias), Some(mean), Some(var));
+            x.batch_norm(w, b, m, v, false, norm.momentum, norm.eps, false)
+        }
+        Layer::Residual(block) => {
+            let sum = unfused(&block.body, tensors, &x) + unfused(&block.shortcut, tensors, &x);
+            block.activation.map_or(sum.shallow_clone(), |activation| activation.forward(&sum).unwrap())
+        }
+        Layer::Dropout(_) | Layer::Dropout2d(_) => x,
+        simple => {
+            let own = crate::network::tensor_specs(std::slice::from_ref(simple)).len();
+            let own: Vec<Tensor> = tensors.by_ref().take(own).map(Tensor::shallow_clone).collect();
+            forward(std::slice::from_ref(simple), &own, &x, Precision::Float32).unwrap()
+        }
+    })
+}
+
+fn trained(network: Network) -> Model {
+    let model = Model::initialize(network, 5).unwrap();
+    tch::no_grad(|| {
+        for (spec, tensor) in model.specs.iter().zip(&model.tensors) {
+            // Statistics and scales as they may be after training, none of them 0 or 1.
+            if spec.name.ends_with("running_var") {
+                let _ = tensor.shallow_clone().uniform_(0.5, 2.0);
+            } else if spec.name.ends_with("weight") && spec.shape.len() == 1 {
+                let _ = tensor.shallow_clone().uniform_(-1.0, 2.0);
+            } else if spec.shape.len() == 1 {
+                let _ = tensor.shallow_clone().uniform_(-0.5, 0.5);
+            }
+        }
+    });
+    model
+}
+
+fn assert_equal_to_unfused(network: Network) {
+    let [channels, height, width] = network.input_shape;
+    let model = trained(network);
+    let x = Tensor::randn([7, channels, height, width], (Kind::Float, Device::Cpu));
+    let expected = tch::no_grad(|| unfused(&model.network.layers, &mut model.tensors.iter(), &x));
+    let scale = expected.abs().max().double_value(&[]);
+    // So few images that work on the weights does not pay, and so many that it does.
+    for images in [7, 1000] {
+        let plan = Plan::compile(&model, Precision::Float32, [7, channels, height, width], images);
+        let plan = plan.unwrap_or_else(|error| panic!("{error}: {}", model.network.to_json()));
+        let logits = plan.run(&channels_last(&x).unwrap()).unwrap();
+        let gap = (&logits - &expected).abs().max().double_value(&[]) / scale;
+        assert!(gap < 1e-5, "{}: {gap}", model.network.to_json());
+    }
+}
+
+#[test]
+fn the_plan_equals_the_unfused_network() {
+    assert_equal_to_unfused(builders::lenet5(&builders::Lenet5::default()).unwrap());
+    assert_equal_to_unfused(builders::resnet(&builders::Resnet::default()).unwrap());
+    let mixed = builders::Resnet {
+        activation: vec![
+            Activation::Softplus,
+            Activation::LeakyRelu { negative_slope: 0.2 },
+            Activation::Gelu,
+        ],
+        shortcut: builders::Shortcut::ProjectionBatchNorm,
+        last_pool: builders::Pool::Avg,
+        dropout: 0.3,
+        ..builders::Resnet::default()
+    };
+    assert_equal_to_unfused(builders::resnet(&mixed).unwrap());
+}
+
+#[test]
+fn so_do_the_networks_of_the_studies() {
+    let (widths, hidden) = (|| vec![8], || vec![8]);
+    let activation = || vec![Activation::Gelu, Activation::Relu];
+    for batch_norm in [false, true] {
+        let networks = [
+            builders::alexnet(&builders::Alexnet {
+                widths: widths(),
+                hidden: hidden(),
+                activation: activation(),
+                batch_norm,
+                ..Default::default()
+            }),
+            builders::vgg(&builders::Vgg {
+                widths: widths(),
+                hidden: hidden(),
+                activation: activation(),
+                batch_norm,
+                ..Default::default()
+            }),
+            builders::convnet(&builders::Convnet {
+                widths: widths(),
+                hidden: hidden(),
+                activation: activation(),
+                batch_norm,
+                ..Default::default()
+            }),
+            builders::kernel_net(&builders::KernelNet {
+                widths: widths(),
+                hidden: 8,
+                activation: activation(),
+                batch_norm,
+                ..Default::default()
+            }),
+            builders::resnet(&builders::Resnet {
+                stages: vec![8, 16],
+                activation: activation(),
+                batch_norm,
+                block_norm: true,
+                block_dropout: 0.5,
+                ..Default::default()
+            }),
+        ];
+        let wide = [false, true].map(|pre_activation| {
+            builders::wide_resnet(&builders::WideResnet {
+                width: 1,
+                stem_channels: 8,
+                pre_activation,
+                activation: activation(),
+                batch_norm,
+                dropout: 0.5,
+                ..Default::default()
+            })
+        });
+        for network in networks.into_iter().chain(wide) {
+            assert_equal_to_unfused(network.unwrap());
+        }
+    }
+}
+
+#[test]
+fn batch_norm_of_vectors_is_folded_without_touching_the_model() {
+    let layers = vec![
+        Layer::Flatten,
+        Layer::BatchNorm1d(BatchNorm::new(12)),
+        Layer::Linear(Linear::new(12, 8)),
+        Layer::BatchNorm1d(BatchNorm::new(8)),
+        Layer::BatchNorm1d(BatchNorm::new(8)),
+        Layer::Activation(Activation::Tanh),
+        Layer::BatchNorm1d(BatchNorm::new(8)),
+        Layer::Linear(Linear { bias: false, ..Linear::new(8, 5) }),
+        Layer::BatchNorm1d(BatchNorm::new(5)),
+    ];
+    let network = Network::new("vectors", [1, 3, 4], layers).unwrap();
+    assert_equal_to_unfused(network.clone());
+    let model = trained(network);
+    let before: Vec<Tensor> = model.tensors.iter().map(Tensor::copy).collect();
+    let plan = Plan::compile(&model, Precision::Float32, [7, 1, 3, 4], 7).unwrap();
+    assert!(!plan.ops.iter().any(|op| matches!(op, Op::Affine { .. })));
+    assert!(model.tensors.iter().zip(&before).all(|(now, then)| now == then));
+}
+
+#[test]
+fn layers_without_a_fused_form_run_too() {
+    let block = Residual {
+        body: vec![Layer::Activation(Activation::Silu), Layer::BatchNorm2d(BatchNorm::new(6))],
+        shortcut: vec![],
+        activation: None,
+    };
+    let layers = vec![
+        Layer::BatchNorm2d(BatchNorm::new(3)),
+        Layer::Conv2d(Conv2d { groups: 3, dilation: [2, 1], ..Conv2d::new(3, 6, 3).bias(true) }),
+        Layer::Activation(Activation::Tanh),
+        Layer::BatchNorm2d(BatchNorm::new(6)),
+        Layer::Residual(block),
+        Layer::MaxPool2d(Pool2d { kernel_size: [2, 1], stride: [2, 1], padding: [0, 0] }),
+        Layer::AvgPool2d(Pool2d::new(3, 2, 1)),
+        Layer::Dropout2d(Dropout { p: 0.5 }),
+        Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
+        Layer::Flatten,
+        Layer::Linear(Linear { bias: false, ..Linear::new(6 * 2 * 4, 5) }),
+    ];
+    assert_equal_to_unfused(Network::new("mixed", [3, 21, 19], layers).unwrap());
+}
+
+/// Layers drawn at random for maps of this shape, or vectors once they are flattened.
+struct Draw {
+    random: ChaCha8Rng,
+    map: [i64; 3],
+}
+
+impl Draw {
+    fn activation(&mut self) -> Activation {
+        let name = Activation::NAMES.choose(&mut self.random).unwrap();
+        Activation::from_name(name).unwrap()
+    }
+
+    /// A convolution to as many channels as are wanted, that keeps height and width if it must.
+    fn conv(&mut self, out_channels: i64, keep: bool) -> Layer {
+        let [channels, height, width] = self.map;
+        let random = &mut self.random;
+        let kernel = *[1, 3, 5].choose(random).unwrap();
+        let dilation = if kernel > 1 { random.random_range(1..=2) } else { 1 };
+        let reach = dilation * (kernel - 1) + 1;
+        let padding =
+            if keep || reach > height.min(width) { reach / 2 } else { random.random_range(0..=reach / 2) };
+        let stride = if keep { 1 } else { random.random_range(1..=2) };
+        let divides = |groups: &i64| channels % groups == 0 && out_channels % groups == 0;
+        let groups: Vec<i64> = (1..=channels).filter(divides).collect();
+        let conv = Conv2d {
+            groups: *groups.choose(random).unwrap(),
+            dilation: [dilation; 2],
+            ..Conv2d::new(channels, out_channels, kernel)
+        };
+        let conv = conv.padding(padding).stride(stride).bias(random.random());
+        self.map = [out_channels, height, width].map(|size| (size + 2 * padding - reach) / stride + 1);
+        self.map[0] = out_channels;
+        Layer::Conv2d(conv)
+    }
+
+    /// What keeps the shape.
+    fn plain(&mut self, depth: usize) -> Layer {
+        let channels = self.map[0];
+        match self.random.random_range(0..if depth > 0 { 6 } else { 5 }) {
+            0 => self.conv(channels, true),
+            1 | 2 => Layer::BatchNorm2d(BatchNorm::new(channels)),
+            3 => Layer::Activation(self.activation()),
+            4 => Layer::MaxPool2d(Pool2d::new(3, 1, 1)),
+            _ => {
+                let start = self.map;
+                let mut body: Vec<Layer> =
+                    (0..self.random.random_range(1..4)).map(|_| self.plain(depth - 1)).collect();
+                let mut shortcut = Vec::new();
+                if self.map != start || self.random.random() {
+                    let wider = *[4, 6, 8].choose(&mut self.random).unwrap();
+                    body.push(self.conv(wider, true));
+                    self.map = start;
+                    shortcut.push(self.conv(wider, true));
+                }
+                for branch in [&mut body, &mut shortcut] {
+                    if self.random.random() {
+                        branch.push(Layer::BatchNorm2d(BatchNorm::new(self.map[0])));
+                    }
+                }
+                let activation = self.random.random::<bool>().then(|| self.activation());
+                Layer::Residual(Residual { body, shortcut, activation })
+            }
+        }
+    }
+
+    fn network(mut self) -> Network {
+        let input_shape = self.map;
+        let mut layers = Vec::new();
+        for _ in 0..self.random.random_range(1..8) {
+            let layer = match self.random.random_range(0..4) {
+                0 => {
+                    let channels = *[4, 6, 8].choose(&mut self.random).unwrap();
+                    self.conv(channels, false)
+                }
+                1 if self.map[1] > 3 && self.map[2] > 3 => {
+                    let pool = [Pool2d::new(2, 2, 0), Pool2d::new(3, 2, 1)]
+                        .choose(&mut self.random)
+                        .unwrap()
+                        .clone();
+                    for size in &mut self.map[1..] {
+                        *size = (*size + 2 * pool.padding[0] - pool.kernel_size[0]) / 2 + 1;
+                    }
+                    match self.random.random() {
+                        true => Layer::MaxPool2d(pool),
+                        false => Layer::AvgPool2d(pool),
+                    }
+                }
+                _ => self.plain(2),
+            };
+            layers.push(layer);
+        }
+        let [channels, height, width] = self.map;
+        let (layer, mut features) = match self.random.random_range(0..4) {
+            0 => (Layer::GlobalAvgPool, channels),
+            1 => (Layer::GlobalMaxPool, channels),
+            _ => (Layer::Flatten, channels * height * width),
+        };
+        layers.push(layer);
+        for _ in 0..self.random.random_range(0..4) {
+            layers.push(match self.random.random_range(0..3) {
+                0 => {
+                    let linear = Linear { bias: self.random.random(), ..Linear::new(features, 6) };
+                    features = 6;
+                    Layer::Linear(linear)
+                }
+                1 => Layer::BatchNorm1d(BatchNorm::new(features)),
+                _ => Layer::Activation(self.activation()),
+            });
+        }
+        layers.push(Layer::Linear(Linear::new(features, 5)));
+        Network::new("random", input_shape, layers).unwrap()
+    }
+}
+
+#[test]
+fn plans_of_random_networks_equal_the_unfused_ones() {
+    for seed in 0..300 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let map = [random.random_range(1..=4), random.random_range(4..=12), random.random_range(4..=12)];
+        assert_equal_to_unfused(Draw { random, map }.network());
+    }
+}
