@@ -517,8 +517,7 @@ def train(
 ]:
     """Train a copy of `model`.
 
-    Gives arrays by name, the trained model, the step of its weights, how the test images were measured (JSON), how the run
-    ended, its message, the step at which
-    it diverged, and the exception that ended it. The settings are those of `everybatch.train`, checked and in plain
-    types.
+    Gives arrays by name, the trained model, the step of its weights, how the test images were measured (JSON), how
+    the run ended, its message, the step at which it diverged, and the exception that ended it. The settings are those
+    of `everybatch.train`, checked and in plain types.
     """

@@ -44,7 +44,7 @@ class Run:
         ``predictions``, ``lr`` and those of the validation images are required.
     config
         What is needed to repeat the run, JSON only: sections ``network``, ``dataset``, ``training``,
-        ``status``, and as a rule ``versions``, ``hardware`` and ``started``.
+        ``status``, and as a rule ``versions``, ``hardware``, ``evaluation`` and ``started``.
     model
         The network with its weights after the last step (or the best), or None.
 
@@ -275,7 +275,13 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """A copy of what is needed to repeat the run: network, data set, training, versions, hardware."""
+        """A copy of what is needed to repeat the run: network, data set, training, versions, hardware.
+
+        ``evaluation`` tells how the test images were measured: in chunks of ``chunk`` images, by ``workers`` threads
+        with one core each (1: by all cores together). A run that measures often enough (20 evaluations or more, of at
+        least 500 images, on a CPU) tries several ways first and takes the fastest; ``measured`` has them all, with
+        images a second.
+        """
         return copy.deepcopy(self._config)
 
     @property

@@ -1,6 +1,6 @@
 //! Runs a set of images through a plan, chunk by chunk, in the way that is fastest.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -75,7 +75,7 @@ pub struct Inference {
 }
 
 /// What calibration found before in this process, so that equal runs get equal plans.
-static FOUND: Mutex<Option<HashMap<String, Vec<Measured>>>> = Mutex::new(None);
+static FOUND: Mutex<BTreeMap<String, Vec<Measured>>> = Mutex::new(BTreeMap::new());
 
 /// Images that calibration measures.
 const SAMPLE: i64 = 1000;
@@ -135,14 +135,13 @@ impl Inference {
         let sample = images.min(SAMPLE);
         let threads = tch::get_num_threads();
         let key = format!("{} {} {threads} {images}", model.network.to_json(), self.precision.name());
-        let known =
-            FOUND.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().get(&key).cloned();
+        let known = FOUND.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         self.measured = match known {
             Some(measured) => measured,
             None => {
                 let measured = self.measure_candidates(model, sample)?;
                 let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-                found.get_or_insert_default().entry(key).or_insert(measured).clone()
+                found.entry(key).or_insert(measured).clone()
             }
         };
         let fastest = self.measured.iter().max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second));

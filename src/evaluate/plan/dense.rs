@@ -5,10 +5,10 @@ use tch::Tensor;
 use crate::error::Result;
 use crate::network::Conv2d;
 
-/// Whether the product of the whole map takes fewer multiplications than the convolution, for maps (height, width).
+/// Whether the product of the whole map takes no more multiplications than the convolution, for maps (height, width).
 pub fn is_less_work(conv: &Conv2d, map: [i64; 2]) -> bool {
     let [taps, pixels] = [conv.kernel_size, map].map(|size| size[0] * size[1]);
-    conv.groups == 1 && pixels < taps
+    conv.groups == 1 && pixels <= taps
 }
 
 /// The weight (height·width·out_channels, height·width·in_channels) that makes a channels-last output map from a

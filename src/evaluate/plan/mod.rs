@@ -7,6 +7,7 @@ mod compile;
 mod dense;
 mod fold;
 mod op;
+mod phases;
 mod pool;
 mod prepare;
 

@@ -3,7 +3,7 @@
 use tch::{Device, Tensor};
 
 use super::channels_last;
-use super::pool::{pooled_maximum, Bounds};
+use super::pool::{group_maximum, pooled_maximum, Bounds};
 use crate::error::Result;
 use crate::libtorch::{convolution, convolution_onto, linear};
 use crate::network::{avg_pool, global_avg_pool, Activation, Conv2d, Pool2d};
@@ -38,6 +38,11 @@ pub enum Op {
     Activation(Activation),
     MaxPool {
         pool: Pool2d,
+        bounds: Option<Bounds>,
+    },
+    /// The maximum over so many groups of channels (see `phases`).
+    GroupMax {
+        groups: i64,
         bounds: Option<Bounds>,
     },
     AvgPool(Pool2d),
@@ -100,6 +105,7 @@ impl Op {
             Op::Activation(Activation::Relu) if free => x.shallow_clone().f_relu_()?,
             Op::Activation(function) => function.forward(&x)?,
             Op::MaxPool { pool, bounds } => pooled_maximum(&x, pool, bounds.as_ref())?,
+            Op::GroupMax { groups, bounds } => group_maximum(&x, *groups, bounds.as_ref())?,
             Op::AvgPool(pool) => avg_pool(&x, pool)?,
             Op::GlobalAvgPool => global_avg_pool(&x)?,
             Op::GlobalMaxPool => x.f_amax([2i64, 3].as_slice(), false)?,

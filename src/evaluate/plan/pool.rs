@@ -48,6 +48,16 @@ unsafe fn elements_mut<T>(x: &Tensor) -> &mut [T] {
     std::slice::from_raw_parts_mut(x.data_ptr() as *mut T, x.numel())
 }
 
+/// The maximum over so many groups of channels: (N, groups · C, H, W) -> (N, C, H, W), on the CPU.
+pub fn group_maximum(x: &Tensor, groups: i64, bounds: Option<&Bounds>) -> Result<Tensor> {
+    let [images, channels, height, width] = [0, 1, 2, 3].map(|axis| x.size()[axis]);
+    // As channels-last memory lies, the groups are neighbours in a row.
+    let side_by_side =
+        x.f_permute([0, 2, 3, 1])?.f_reshape([images, height, width * groups, channels / groups])?;
+    let pool = Pool2d { kernel_size: [1, groups], stride: [1, groups], padding: [0, 0] };
+    pooled_maximum(&side_by_side.f_permute([0, 3, 1, 2])?, &pool, bounds)
+}
+
 /// Two slices of as many elements as there are channels, or none.
 type Limits<'a, T> = Option<(&'a [T], &'a [T])>;
 
@@ -131,28 +141,23 @@ impl Element for Bf16 {
     }
 }
 
-/// Compiled for the vector instructions that this machine has.
+/// [`pool_all`], compiled for the vector instructions that this machine has.
 fn pool_images<T: Element>(x: &[T], y: &mut [T], map: &Map, windows: &[Windows; 2], limits: Limits<T>) {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-        fn avx512<T: Element>(x: &[T], y: &mut [T], map: &Map, windows: &[Windows; 2], limits: Limits<T>) {
-            pool_all(x, y, map, windows, limits);
-        }
         #[target_feature(enable = "avx2")]
-        fn avx2<T: Element>(x: &[T], y: &mut [T], map: &Map, windows: &[Windows; 2], limits: Limits<T>) {
+        unsafe fn wide<T: Element>(
+            x: &[T],
+            y: &mut [T],
+            map: &Map,
+            windows: &[Windows; 2],
+            limits: Limits<T>,
+        ) {
             pool_all(x, y, map, windows, limits);
-        }
-        if is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-        {
-            // SAFETY: the machine has the instructions (each of these implies avx512f).
-            return unsafe { avx512(x, y, map, windows, limits) };
         }
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the machine has the instructions.
-            return unsafe { avx2(x, y, map, windows, limits) };
+            return unsafe { wide(x, y, map, windows, limits) };
         }
     }
     pool_all(x, y, map, windows, limits);

@@ -5,6 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::channels_last;
 use super::dense::{as_product, is_less_work};
 use super::op::{Constant, Op, Value};
+use super::phases::split_phases;
 use super::pool::Bounds;
 use crate::error::Result;
 use crate::libtorch::{pack_convolution, pack_linear};
@@ -25,6 +26,9 @@ pub fn prepare(ops: &mut Vec<Op>, mut x: Tensor, purpose: Purpose) -> Result<Ten
     let mut at = 0;
     while at < ops.len() {
         flatten_in_memory_order(ops, at, &x, purpose)?;
+        if x.device() == Device::Cpu {
+            split_phases(&mut ops[at..])?;
+        }
         let op = &mut ops[at];
         ready(op, &x, purpose)?;
         x = op.run(Value { tensor: x, free: false })?.tensor;
@@ -72,7 +76,8 @@ fn ready(op: &mut Op, x: &Tensor, purpose: Purpose) -> Result<()> {
             *scale = scale.as_ref().map(|scale| per_channel(scale, x, kind)).transpose()?;
             *shift = per_channel(shift, x, kind)?;
         }
-        Op::MaxPool { bounds: Some(Bounds { low, high }), .. } => {
+        Op::MaxPool { bounds: Some(Bounds { low, high }), .. }
+        | Op::GroupMax { bounds: Some(Bounds { low, high }), .. } => {
             *low = low.f_to_kind(kind)?;
             *high = high.f_to_kind(kind)?;
         }
