@@ -1,0 +1,137 @@
+"""everybatch against PyTorch on the CPU, as ratios.
+
+Each row sets a run of everybatch against a peer (see peers.py) in the same process: one after the other, several times,
+and what is reported is the median of the ratios of their seconds. Above 1, everybatch is faster.
+
+    python benches/bench_cpu.py                    # all rows, some minutes each
+    python benches/bench_cpu.py --only lenet --rounds 3
+    python benches/bench_cpu.py --write            # and puts the table into benches/README.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+import everybatch as eb
+from peers import Peer, seconds_of
+
+README = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- bench_cpu.py writes below -->", "<!-- bench_cpu.py writes above -->"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One comparison."""
+
+    name: str
+    network: eb.Network
+    batch_size: int
+    precision: str
+    peers: tuple[str, ...]  # the fastest of them counts
+    target: float
+    steps: int = 2  # of one measurement
+    test_images: int = 10_000  # 0: training steps only
+
+    @property
+    def work(self) -> str:
+        test = f"step + {self.test_images:,} test images" if self.test_images else "step"
+        return f"{self.name}, batch {self.batch_size}, {test}"
+
+
+def rows() -> Iterator[Row]:
+    resnet, lenet = eb.networks.resnet(), eb.networks.lenet5()
+    yield Row("reference ResNet", resnet, 60, "float32", ("plain",), 1.8)
+    yield Row("reference ResNet", resnet, 60, "bfloat16", ("plain",), 3.2)
+    yield Row("reference ResNet", resnet, 60, "bfloat16", ("best",), 1.1)
+    yield Row("reference ResNet", resnet, 60, "float32", ("loader",), 4.0)
+    yield Row("LeNet-5", lenet, 64, "float32", ("plain",), 4.0, steps=10)
+    yield Row("LeNet-5", lenet, 64, "bfloat16", ("best",), 1.2, steps=10)
+    yield Row("reference ResNet", resnet, 60, "float32", ("fused", "channels_last"), 1.15, steps=10, test_images=0)
+    yield Row("LeNet-5", lenet, 64, "float32", ("fused", "channels_last"), 1.5, steps=100, test_images=0)
+    yield Row("resnet18", eb.networks.resnet18(), 64, "float32", ("plain",), 1.5, steps=1, test_images=2_000)
+    yield Row("wide_resnet", eb.networks.wide_resnet(), 64, "float32", ("plain",), 1.5, steps=1, test_images=2_000)
+
+
+def ours(row: Row, data: eb.Dataset) -> float:
+    """Seconds of a step, and of the test pass after it, as the run itself has recorded them."""
+    often = {"evaluate_every": 1, "evaluate_on": row.test_images} if row.test_images else {"evaluate_on": 10}
+    if row.test_images == len(data.test_labels):
+        del often["evaluate_on"]
+    warm = 1
+    run = eb.train(
+        row.network, data, steps=warm + row.steps, batch_size=row.batch_size, precision=row.precision,
+        device="cpu", progress=False, **({"evaluate_every": "epoch"} | often),
+    )  # fmt: skip
+    if row.test_images:
+        return float(run.seconds[warm:].sum(axis=1).mean())
+    return float(run.train_seconds[warm:].mean())
+
+
+def theirs(row: Row, peer: Peer) -> float:
+    """Seconds of the same work."""
+
+    def work() -> None:
+        peer.step()
+        if row.test_images:
+            peer.measure()
+
+    return seconds_of(work, row.steps)
+
+
+def measured(row: Row, data: eb.Dataset, rounds: int) -> str:
+    """The row of the table."""
+    peers = [Peer(row.network, data, row.batch_size, row.test_images or 10, kind) for kind in row.peers]
+    ours(row, data)
+    for peer in peers:
+        theirs(row, peer)
+    pairs = [(min(theirs(row, peer) for peer in peers), ours(row, data)) for _ in range(rounds)]
+    ratios = [peer / mine for peer, mine in pairs]
+    peer, mine = (1000 * statistics.median(side) for side in zip(*pairs, strict=True))
+    return (
+        f"| {row.work} | {row.precision} | {' or '.join(row.peers)} | {peer:,.1f} | {mine:,.1f} | "
+        f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) | {row.target:g} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="alternating measurements of each side")
+    parser.add_argument("--only", default="", help="rows whose text has these words")
+    parser.add_argument("--write", action="store_true", help="put the table into benches/README.md")
+    options = parser.parse_args()
+    data = eb.datasets.default()
+    cpu = eb.training.hardware("cpu")
+    lines = [
+        f"{datetime.now(UTC):%Y-%m-%d}, {cpu['name']}, {os.cpu_count()} cores, {cpu['threads']} threads, load "
+        f"{os.getloadavg()[1]:.1f}; torch {torch.__version__}, Python {platform.python_version()}, everybatch "
+        f"{eb.__version__}; {data.name}; {options.rounds} rounds after one to warm up.",
+        "",
+        "| work | everybatch in | peer | peer, ms | everybatch, ms | ratio: median (min to max) | target |",
+        "|---|---|---|---:|---:|---|---:|",
+    ]
+    print(*lines, sep="\n", flush=True)
+    for row in rows():
+        if all(word in f"{row.work} {row.precision} {row.peers}" for word in options.only.split()):
+            try:
+                lines.append(measured(row, data, options.rounds))
+            except eb.errors.DeviceError as reason:
+                lines.append(f"| {row.work} | {row.precision} | | | | not possible: {reason} | |")
+            print(lines[-1], flush=True)
+    if options.write:
+        text = README.read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN)
+        README.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + rest.split(END)[1], "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The same training in PyTorch alone: the peers that everybatch is measured against."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.data import DataLoader, Dataset
+
+import everybatch as eb
+
+
+class Residual(nn.Module):
+    """activation(body(x) + shortcut(x))."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        super().__init__()
+        self.body, self.shortcut = module(spec["body"]), module(spec["shortcut"])
+        self.activation = layer({"type": "Activation"} | spec["activation"]) if spec["activation"] else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.body(x) + self.shortcut(x))
+
+
+def module(layers: list[dict[str, Any]]) -> nn.Sequential:
+    """The layer tree as a plain PyTorch module, as one would write it by hand."""
+    return nn.Sequential(*(layer(spec) for spec in layers))
+
+
+def layer(spec: dict[str, Any]) -> nn.Module:
+    """One layer of the tree."""
+    options = {name: value for name, value in spec.items() if name != "type"}
+    match spec["type"]:
+        case "Activation":
+            assert options == {"function": "relu"}
+            return nn.ReLU()
+        case "GlobalMaxPool":
+            return nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+        case "GlobalAvgPool":
+            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        case "Residual":
+            return Residual(spec)
+        case kind:
+            return getattr(nn, kind)(**options)
+
+
+class Digits(Dataset[tuple[torch.Tensor, int]]):
+    """Images that go through PIL and are normalised one by one, as torchvision's MNIST and transforms do it."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, mean: float, std: float) -> None:
+        self.images, self.labels, self.mean, self.std = images, labels, mean, std
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = Image.fromarray(self.images[index], mode="L")
+        pixels = torch.from_numpy(np.array(image, np.uint8, copy=True))[None].float().div(255)
+        return pixels.sub_(self.mean).div_(self.std), int(self.labels[index])
+
+
+class Peer:
+    """A training loop that measures test images after every step.
+
+    ``plain`` is what one would write by hand: eager, float32, NCHW, everything in memory, the test set in batches of
+    1000. ``loader`` is the same with images that come from `DataLoader`s of two worker processes. ``best`` is what a
+    patient user gets out of PyTorch: channels-last, fused Adam, and the test set measured by a bfloat16 copy that
+    torch.compile has frozen, in its best chunk. A frozen copy keeps the weights that it was compiled with, so this peer
+    does *less* than the task: its figures would not be those of the weights of the moment.
+    """
+
+    def __init__(
+        self, network: eb.Network, data: eb.Dataset, batch_size: int, test_images: int, kind: str = "plain"
+    ) -> None:
+        self.net = module(json.loads(network.to_json())["layers"])
+        self.batch_size, self.kind, self.classes = batch_size, kind, data.num_classes
+        mean, std = data.mean[0], data.std[0]
+        test = data.test_images[:test_images], data.test_labels[:test_images]
+        if kind == "loader":
+            train_set = Digits(data.train_images, data.train_labels, mean, std)
+            self.train_loader = DataLoader(train_set, batch_size, shuffle=True, num_workers=2)
+            self.test_loader = DataLoader(Digits(*test, mean, std), 1000, num_workers=2)
+            self.batches = self._from_loader()
+        else:
+            self.format = torch.channels_last if kind in ("best", "channels_last") else torch.contiguous_format
+            self.images, self.test_images = (
+                ((torch.tensor(images).float() / 255 - mean) / std)[:, None].contiguous(memory_format=self.format)
+                for images in (data.train_images, test[0])
+            )
+            self.labels, self.test_labels = torch.tensor(data.train_labels), torch.tensor(test[1])
+            self.net.to(memory_format=self.format)
+            self.batches = self._in_memory()
+        fused = kind in ("best", "channels_last", "fused")
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=1e-3, fused=fused)
+        if kind == "best":
+            self._freeze()
+
+    def _freeze(self) -> None:
+        import torch._inductor.config as inductor
+
+        inductor.freezing = True
+        self.test_images = self.test_images.bfloat16()
+        self.frozen = torch.compile(copy.deepcopy(self.net).bfloat16().eval())
+
+        def seconds(chunk: int) -> float:
+            self.chunk = chunk
+            found = []
+            for _ in range(3):
+                start = time.perf_counter()
+                self.measure()
+                found.append(time.perf_counter() - start)
+            return min(found)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.chunk = min((100, 250, 1000), key=seconds)
+
+    def _in_memory(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        while True:
+            for batch in torch.randperm(len(self.labels)).split(self.batch_size):
+                yield self.images[batch], self.labels[batch]
+
+    def _from_loader(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        while True:
+            yield from self.train_loader
+
+    def step(self) -> None:
+        """One optimizer step."""
+        images, labels = next(self.batches)
+        if self.kind in ("best", "channels_last"):
+            images = images.contiguous(memory_format=torch.channels_last)
+        self.net.train()
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.net(images), labels).backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def measure(self) -> tuple[float, torch.Tensor]:
+        """Mean loss, and right predictions of each class."""
+        if self.kind == "loader":
+            batches: Any = self.test_loader
+        else:
+            chunk = self.chunk if self.kind == "best" else 1000
+            batches = zip(self.test_images.split(chunk), self.test_labels.split(chunk), strict=True)
+        net = self.frozen if self.kind == "best" else self.net.eval()
+        loss, right, count = 0.0, torch.zeros(self.classes, dtype=torch.int64), 0
+        for images, labels in batches:
+            logits = net(images).float()
+            loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            right += torch.bincount(labels[logits.argmax(1) == labels], minlength=self.classes)
+            count += len(labels)
+        return loss / count, right
+
+
+def seconds_of(work: Callable[[], object], times: int) -> float:
+    """Mean seconds of one call."""
+    start = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - start) / times
