@@ -39,6 +39,12 @@ fn rule(ops: &mut Vec<Op>, at: usize) -> Result<bool> {
             }
             ops.swap(at + 1, at + 2);
         }
+        // ReLU after the maximum is the maximum after ReLU, which the convolution does on the way.
+        [Op::Conv { activation: activation @ None, .. }, Op::MaxPool { bounds: None, .. }, Op::Activation(Activation::Relu), ..] =>
+        {
+            *activation = Some(Activation::Relu);
+            ops.remove(at + 2);
+        }
         [Op::Affine { scale, shift }, Op::Conv { conv, weight, bias, constant: constant @ Constant::None, .. }, ..] =>
         {
             match conv.padding {

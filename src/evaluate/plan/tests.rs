@@ -309,3 +309,39 @@ fn plans_of_random_networks_equal_the_unfused_ones() {
         assert_equal_to_unfused(Draw { random, map }.network());
     }
 }
+
+#[test]
+fn a_common_stack_leaves_no_operation_over() {
+    // Convolution, ReLU, batch norm, pooling; convolution, pooling, ReLU; and batch norm before a padded convolution.
+    let layers = vec![
+        Layer::Conv2d(Conv2d::new(1, 12, 3).bias(true)),
+        Layer::Activation(Activation::Relu),
+        Layer::BatchNorm2d(BatchNorm::new(12)),
+        Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
+        Layer::Conv2d(Conv2d::new(12, 16, 3)),
+        Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
+        Layer::Activation(Activation::Relu),
+        Layer::BatchNorm2d(BatchNorm::new(16)),
+        Layer::Conv2d(Conv2d::new(16, 16, 3).padding(1)),
+        Layer::Activation(Activation::Relu),
+        Layer::BatchNorm2d(BatchNorm::new(16)),
+        Layer::GlobalAvgPool,
+        Layer::Dropout(Dropout { p: 0.5 }),
+        Layer::Linear(Linear::new(16, 10)),
+    ];
+    let network = Network::new("stack", [1, 28, 28], layers).unwrap();
+    let plan = Plan::compile(&trained(network.clone()), Precision::Float32, [7, 1, 28, 28], 1000).unwrap();
+    let kinds: Vec<&str> = plan
+        .ops
+        .iter()
+        .map(|op| match op {
+            Op::Conv { .. } => "conv",
+            Op::MaxPool { .. } => "pool",
+            Op::GlobalAvgPool => "mean",
+            Op::Linear { .. } => "linear",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["conv", "pool", "conv", "pool", "conv", "mean", "linear"]);
+    assert_equal_to_unfused(network);
+}
