@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,45 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, Dataset
 
 import everybatch as eb
-
-
-class Residual(nn.Module):
-    """activation(body(x) + shortcut(x))."""
-
-    def __init__(self, spec: dict[str, Any]) -> None:
-        super().__init__()
-        self.body, self.shortcut = module(spec["body"]), module(spec["shortcut"])
-        self.activation = layer({"type": "Activation"} | spec["activation"]) if spec["activation"] else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.activation(self.body(x) + self.shortcut(x))
-
-
-def module(layers: list[dict[str, Any]]) -> nn.Sequential:
-    """The layer tree as a plain PyTorch module, as one would write it by hand."""
-    return nn.Sequential(*(layer(spec) for spec in layers))
-
-
-def layer(spec: dict[str, Any]) -> nn.Module:
-    """One layer of the tree."""
-    options = {name: value for name, value in spec.items() if name != "type"}
-    match spec["type"]:
-        case "Activation":
-            assert options == {"function": "relu"}
-            return nn.ReLU()
-        case "GlobalMaxPool":
-            return nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
-        case "GlobalAvgPool":
-            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        case "Residual":
-            return Residual(spec)
-        case kind:
-            return getattr(nn, kind)(**options)
 
 
 class Digits(Dataset[tuple[torch.Tensor, int]]):
@@ -81,7 +45,7 @@ class Peer:
     def __init__(
         self, network: eb.Network, data: eb.Dataset, batch_size: int, test_images: int, kind: str = "plain"
     ) -> None:
-        self.net = module(json.loads(network.to_json())["layers"])
+        self.net = eb.export.torch_module(network.initialize(0)).train()
         self.batch_size, self.kind, self.classes = batch_size, kind, data.num_classes
         mean, std = data.mean[0], data.std[0]
         test = data.test_images[:test_images], data.test_labels[:test_images]
