@@ -57,8 +57,12 @@ impl Strategy {
     fn candidates(usual: Self) -> Vec<Self> {
         let small = Strategy { chunk: usual.chunk.min(50), ..usual };
         let together = Strategy { workers: 1, ..usual };
-        let mut candidates = vec![usual, small, together];
-        candidates.dedup();
+        let mut candidates = vec![usual];
+        for candidate in [small, together] {
+            if !candidates.contains(&candidate) {
+                candidates.push(candidate);
+            }
+        }
         candidates
     }
 }

@@ -64,11 +64,8 @@ fn rule(ops: &mut Vec<Op>, at: usize) -> Result<bool> {
             }
             ops.remove(at);
         }
-        [Op::Affine { scale, shift }, Op::Linear { weight, bias, .. }, ..] => {
-            fold_into_linear(scale.as_ref(), shift, weight, bias)?;
-            ops.remove(at);
-        }
-        [Op::Affine { scale, shift }, Op::Flatten, Op::Linear { weight, bias, .. }, ..] => {
+        [Op::Affine { scale, shift }, Op::Linear { weight, bias, .. }, ..]
+        | [Op::Affine { scale, shift }, Op::Flatten, Op::Linear { weight, bias, .. }, ..] => {
             fold_into_linear(scale.as_ref(), shift, weight, bias)?;
             ops.remove(at);
         }

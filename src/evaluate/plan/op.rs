@@ -126,7 +126,6 @@ fn residual(
     scale: Option<&Tensor>,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    let kept = || Value { tensor: x.tensor.shallow_clone(), free: false };
     let (last, before) = match body.split_last() {
         Some((
             op @ (Op::Conv { activation: None, constant: Constant::None, .. }
@@ -135,13 +134,13 @@ fn residual(
         )) if scale.is_none() => (Some(op), before),
         _ => (None, body),
     };
-    let y = run(before, kept())?;
-    let other = run(shortcut, x)?; // the last to need `x`
+    let y = run(before, Value { tensor: x.tensor.shallow_clone(), free: false })?;
+    // The shortcut is the last to need `x`, unless what comes before the sum is `x` itself.
+    let free = x.free && y.tensor.data_ptr() != x.tensor.data_ptr();
+    let other = run(shortcut, Value { free, ..x })?;
     match (last, scale) {
         (Some(Op::Conv { conv, weight, bias, .. }), _) => {
-            // With a body of one convolution the shortcut may be what it reads.
-            let apart = y.tensor.data_ptr() != other.tensor.data_ptr();
-            let sum = if other.free && apart { Sum::Onto(other.tensor) } else { Sum::Kept(other.tensor) };
+            let sum = if other.free { Sum::Onto(other.tensor) } else { Sum::Kept(other.tensor) };
             convolve(&y.tensor, conv, weight, bias, sum, activation)
         }
         (Some(Op::Dense { weight, bias, map, .. }), _) => {

@@ -48,8 +48,8 @@ fn ready(op: &mut Op, x: &Tensor, purpose: Purpose) -> Result<()> {
                 let (padding, dilation) = (conv.padding, conv.dilation);
                 let map =
                     shift.f_conv2d(weight, None::<&Tensor>, conv.stride, padding, dilation, conv.groups)?;
-                let map = channels_last(&map.f_to_kind(kind)?)?;
-                *constant = Constant::Map(channels_last(&map.f_repeat([chunk, 1, 1, 1])?)?);
+                let maps = map.f_to_kind(kind)?.f_repeat([chunk, 1, 1, 1])?;
+                *constant = Constant::Map(channels_last(&maps)?);
             }
             *bias = bias.f_to_kind(kind)?;
             if cpu && matches!(constant, Constant::None) && is_less_work(conv, [size[2], size[3]]) {

@@ -187,6 +187,22 @@ fn layers_without_a_fused_form_run_too() {
     assert_equal_to_unfused(Network::new("mixed", [3, 21, 19], layers).unwrap());
 }
 
+#[test]
+fn a_shortcut_that_could_write_to_its_input_leaves_the_bodys_alone() {
+    // The body's only layer reads the same tensor as the shortcut, which nothing else needs.
+    for body in [Layer::Conv2d(Conv2d::new(6, 6, 3).padding(1)), Layer::BatchNorm2d(BatchNorm::new(6))] {
+        for shortcut in [vec![], vec![Layer::Activation(Activation::Relu)]] {
+            let layers = vec![
+                Layer::Conv2d(Conv2d::new(1, 6, 3)),
+                Layer::Residual(Residual { body: vec![body.clone()], shortcut, activation: None }),
+                Layer::Flatten,
+                Layer::Linear(Linear::new(6 * 7 * 7, 5)),
+            ];
+            assert_equal_to_unfused(Network::new("shared", [1, 9, 9], layers).unwrap());
+        }
+    }
+}
+
 /// Layers drawn at random for maps of this shape, or vectors once they are flattened.
 struct Draw {
     random: ChaCha8Rng,
