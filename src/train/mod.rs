@@ -8,6 +8,7 @@ mod optimizer;
 mod prepare;
 mod recorder;
 mod schedule;
+mod step;
 mod training_loop;
 mod watch;
 

@@ -7,6 +7,7 @@ use ndarray::Array1;
 use tch::{Device, Kind, Tensor};
 
 use super::history::{Curves, History};
+use super::step::Taken;
 use crate::error::Result;
 use crate::evaluate::{confusion, Evaluator, Metrics};
 use crate::libtorch::matrix;
@@ -81,11 +82,10 @@ impl Recorder {
         })
     }
 
-    /// A step was taken on a batch with this loss, logits (N, classes) and labels (N,).
-    pub fn record_step(&mut self, loss: &Tensor, logits: &Tensor, labels: &Tensor) -> Result<()> {
-        let right = logits.f_detach()?.f_argmax(1, false)?.f_eq_tensor(labels)?;
-        let row =
-            [loss.f_detach()?.f_to_kind(Kind::Double)?, right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?];
+    /// A step was taken.
+    pub fn record_step(&mut self, batch: &Taken) -> Result<()> {
+        let right = batch.logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?;
+        let row = [batch.loss.f_to_kind(Kind::Double)?, right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?];
         self.train.f_get(self.train_used)?.f_copy_(&Tensor::f_stack(&row, 0)?)?;
         self.train_used += 1;
         if self.train_used == self.rows {
@@ -194,8 +194,9 @@ mod tests {
                 ];
                 recorder.record_evaluation(step, &parts).unwrap();
                 let logits = Tensor::from_slice(&[0f32, 1.0, 0.0, 1.0]).view([2, 2]);
-                let batch = Tensor::from_slice(&[1i64, 0]);
-                recorder.record_step(&Tensor::from(step as f32), &logits, &batch).unwrap();
+                let labels = Tensor::from_slice(&[1i64, 0]);
+                let loss = Tensor::from(step as f32);
+                recorder.record_step(&Taken { loss, logits, labels }).unwrap();
             }
             recorder.finish().unwrap();
             let history = &recorder.history;

@@ -2,16 +2,17 @@
 
 use std::time::Instant;
 
-use tch::{Device, Reduction, Tensor};
+use tch::{Device, Tensor};
 
 use super::average::Average;
 use super::config::checkpoint_name;
 use super::observer::{End, Next, Observer, Step};
 use super::prepare::{check_fit, complement, part};
 use super::schedule::LearningRate;
+use super::step::Stepper;
 use super::watch::Watch;
-use super::{History, Optimizer, Recorder, TrainConfig};
-use crate::data::{Augmenter, BatchOrder, Dataset, Split};
+use super::{History, Recorder, TrainConfig};
+use crate::data::{BatchOrder, Dataset, Split};
 use crate::error::Result;
 use crate::evaluate::{Choice, Evaluator};
 use crate::network::Model;
@@ -125,15 +126,10 @@ fn run(
     observer: &mut dyn Observer,
 ) -> Result<End> {
     let device = weights.model.device();
-    let normalization = weights.model.normalization();
-    let [_, height, width] = train.image_shape();
-    let augmenter = config.augment.as_ref();
-    let augmenter = augmenter.map(|augment| Augmenter::new(augment, [height, width], config.seed, device));
-    let augmenter = augmenter.transpose()?;
     let per_epoch = order.steps_per_epoch();
     let total = config.length.in_steps(per_epoch);
     let mut rate = LearningRate::new(&config.schedule, config.lr, total, per_epoch);
-    let mut optimizer = Optimizer::new(config.method, config.lr, &weights.model.parameters())?;
+    let mut stepper = Stepper::new(train, &weights.model, config)?;
     let mut taken = 0;
     evaluate(weights.measured(), evaluators, recorder, taken)?;
     if let Some(step) = recorder.history.diverged_at {
@@ -144,23 +140,12 @@ fn run(
         let indices = Tensor::f_from_slice(&order.epoch(epoch))?.f_to_device(device)?;
         for batch in indices.f_split(config.batch_size as i64, 0)? {
             let start = Instant::now();
-            let Split { mut images, labels } = train.select(&batch)?;
-            if let Some(augmenter) = &augmenter {
-                images = augmenter.apply(&images, taken)?;
-            }
-            let logits = weights.model.forward_train(&normalization.apply(&images)?, config.precision)?;
-            let smoothing = config.label_smoothing;
-            let loss =
-                logits.f_cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)?;
-            let parameters = weights.model.parameters();
-            let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
             let lr = rate.at(taken);
-            optimizer.set(lr, rate.momentum_at(taken));
-            optimizer.step(&parameters, &gradients)?;
+            let batch = stepper.step(&weights.model, &batch, taken, lr, rate.momentum_at(taken))?;
             if let Some(average) = &mut weights.average {
                 average.update(&weights.model)?;
             }
-            recorder.record_step(&loss, &logits, &labels)?;
+            recorder.record_step(&batch)?;
             recorder.record_step_time(start.elapsed(), lr);
             taken += 1;
 
