@@ -66,6 +66,7 @@ def train(
     shuffle: bool = True,
     device: str = "auto",
     precision: str = "float32",
+    kernels: str | None = None,
     progress: bool = True,
     callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
 ) -> Run:
@@ -146,6 +147,11 @@ def train(
     precision
         "float32", or "bfloat16" for the convolutions and matrix products (weights, normalisation statistics and loss
         stay float32); refused on a CPU without the instructions for it.
+    kernels
+        Which code takes the training steps on a CPU. "exact" runs PyTorch's operators in PyTorch's order, so that the
+        losses are those of a plain PyTorch script to the last digits. "fused" is faster and equal within rounding:
+        batch norm, residual sum and activation in one pass, channels-last maps, no autograd, fused Adam. "exact" is the
+        default for float32, "fused" for bfloat16. On a GPU both are the same.
     progress
         Whether to draw a progress bar.
     callbacks
@@ -214,6 +220,7 @@ def train(
         shuffle=shuffle,
         device=device,
         precision=precision,
+        kernels=kernels,
     )
     if checkpoints is None and checkpoint_every != "epoch":
         raise ArgumentError(f"checkpoint_every is {checkpoint_every!r}, and there is no folder: give checkpoints=...")

@@ -15,8 +15,8 @@ use crate::error::{unknown, Error, Result};
 use crate::libtorch::{device as find_device, device_name, precision as find_precision};
 use crate::network::Normalization;
 use crate::train::{
-    self as core, Checkpoints, Curves, End, Every, History, LearningRate, Length, Method, Monitor, Schedule,
-    TrainConfig, WatchConfig,
+    self as core, Checkpoints, Curves, End, Every, History, Kernels, LearningRate, Length, Method, Monitor,
+    Schedule, TrainConfig, WatchConfig,
 };
 
 /// The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words.
@@ -60,6 +60,7 @@ pub struct Settings {
     shuffle: bool,
     device: String,
     precision: String,
+    kernels: String,
 }
 
 fn every(steps: Option<usize>) -> Every {
@@ -103,6 +104,7 @@ impl Settings {
             seed: self.seed,
             shuffle: self.shuffle,
             precision: find_precision(&self.precision, find_device(&self.device)?)?,
+            kernels: Kernels::from_name(&self.kernels)?,
         })
     }
 }

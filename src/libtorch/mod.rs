@@ -4,12 +4,18 @@
 mod arrays;
 mod device;
 mod dispatcher;
+mod gradients;
+mod layout;
 mod mkldnn;
+mod parallel;
 
 pub use arrays::{matrix, rows};
 pub use device::{device, device_name, precision};
 pub use dispatcher::{call, Argument};
+pub use gradients::convolution_gradients;
+pub use layout::{channels_last, copied, laid_out_like};
 pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
+pub use parallel::parallel;
 
 use crate::error::{Error, Result};
 

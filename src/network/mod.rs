@@ -19,7 +19,7 @@ pub use describe::{check, describe, Row, Shape};
 pub use forward::{avg_pool, forward, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use model::{Model, Normalization};
-pub use tensors::{tensor_specs, Init, TensorSpec};
+pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec};
 
 use crate::error::{Error, Result};
 

@@ -2,6 +2,7 @@
 
 mod average;
 mod config;
+mod fused;
 mod history;
 mod observer;
 mod optimizer;
@@ -12,7 +13,7 @@ mod step;
 mod training_loop;
 mod watch;
 
-pub use config::{checkpoint_name, Checkpoints, Every, Length, TrainConfig};
+pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use history::{Curves, History};
 pub use observer::{End, Next, Observer, Step};
 pub use optimizer::{Method, Optimizer};

@@ -11,7 +11,7 @@ use super::prepare::{check_fit, complement, part};
 use super::schedule::LearningRate;
 use super::step::Stepper;
 use super::watch::Watch;
-use super::{History, Recorder, TrainConfig};
+use super::{History, Kernels, Recorder, TrainConfig};
 use crate::data::{BatchOrder, Dataset, Split};
 use crate::error::Result;
 use crate::evaluate::{Choice, Evaluator};
@@ -51,6 +51,9 @@ pub fn train(
     model.network = network;
     if model.normalization.is_none() {
         model.set_normalization(Some(data.normalization.clone()))?;
+    }
+    if config.kernels == Kernels::Fused && device == Device::Cpu {
+        model.store_channels_last()?;
     }
     let data = data.to_device(device)?;
     let normalization = model.normalization();
@@ -230,7 +233,7 @@ mod tests {
     use crate::data::Augment;
     use crate::error::Error;
     use crate::network::{builders, Normalization, Precision};
-    use crate::train::{Checkpoints, Every, Length, Method, Monitor, Schedule, WatchConfig};
+    use crate::train::{Checkpoints, Every, Kernels, Length, Method, Monitor, Schedule, WatchConfig};
 
     struct Until(usize, Next);
 
@@ -272,6 +275,7 @@ mod tests {
             seed: 1,
             shuffle: true,
             precision: Precision::Float32,
+            kernels: Kernels::Exact,
         }
     }
 

@@ -112,6 +112,12 @@ def add(commands: Commands) -> None:
     how.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32", help="of convolutions and products"
     )
+    how.add_argument(
+        "--kernels",
+        choices=("exact", "fused"),
+        help="of the training step on a CPU: exact repeats PyTorch's to the last digits (usual for float32), fused is "
+        "faster",
+    )
 
     measure = parser.add_argument_group("what to measure")
     measure.add_argument(
@@ -243,6 +249,7 @@ def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch
             seed=args.seed,
             device=args.device,
             precision=args.precision,
+            kernels=args.kernels,
             # In a log file a bar is a mess, and among lines too.
             progress=not args.quiet and args.log_every is None and sys.stderr.isatty(),
         )

@@ -17,6 +17,7 @@ use op::{run, Op, Value};
 use prepare::{prepare, Purpose};
 
 use crate::error::Result;
+use crate::libtorch::channels_last;
 use crate::network::{Model, Precision};
 
 /// A network compiled for inference with its weights of the moment; good until they change, for it may share them.
@@ -48,11 +49,6 @@ impl Plan {
             Ok(run(&self.ops, x)?.tensor.f_to_kind(Kind::Float)?)
         })
     }
-}
-
-/// The same images, stored with the channels innermost, which the convolutions prefer.
-pub fn channels_last(x: &Tensor) -> Result<Tensor> {
-    Ok(x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
 #[cfg(test)]

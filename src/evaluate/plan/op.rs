@@ -2,10 +2,9 @@
 
 use tch::{Device, Tensor};
 
-use super::channels_last;
 use super::pool::{group_maximum, pooled_maximum, Bounds};
 use crate::error::Result;
-use crate::libtorch::{convolution, convolution_onto, linear};
+use crate::libtorch::{channels_last, convolution, convolution_onto, linear};
 use crate::network::{avg_pool, global_avg_pool, Activation, Conv2d, Pool2d};
 
 pub enum Op {

@@ -2,13 +2,12 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::channels_last;
 use super::dense::{as_product, is_less_work};
 use super::op::{Constant, Op, Value};
 use super::phases::split_phases;
 use super::pool::Bounds;
 use crate::error::Result;
-use crate::libtorch::{pack_convolution, pack_linear};
+use crate::libtorch::{channels_last, pack_convolution, pack_linear};
 
 /// What the operations are made ready for.
 #[derive(Clone, Copy)]
