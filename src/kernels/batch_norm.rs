@@ -221,13 +221,13 @@ pub fn batch_norm_gradient<T: Element>(
         add_products(g, &x[range], &means, sum, products);
     })?;
 
-    // dx = weight / deviation · (g - mean(g) - x̂ · mean(g · x̂)), put as a · g + b · x + c.
+    // dx = weight / deviation · (g - mean(g) - x̂ · mean(g · x̂)), put as a · g + b · (x - mean(x)) + c.
     let count = (len / channels) as f64;
     let of_channel = |channel: usize| {
         let inverse = f64::from(inverse[channel]);
         let a = f64::from(weight[channel]) * inverse;
         let b = -a * inverse * inverse * products[channel] / count;
-        (a, b, -a * sum[channel] / count - b * f64::from(moments.mean[channel]))
+        (a, b, -a * sum[channel] / count)
     };
     let factors = (0..channels).map(of_channel);
     let a = over_a_row(factors.clone().map(|(a, ..)| a as f32));
@@ -239,8 +239,10 @@ pub fn batch_norm_gradient<T: Element>(
         let g = unsafe { places.slice(range.clone()) };
         match &target {
             // SAFETY: as above, for `dx`.
-            Some(target) => combine(g, &x[range.clone()], &a, &b, &c, unsafe { target.slice(range) }),
-            None => combine_in_place(g, &x[range], &a, &b, &c),
+            Some(target) => {
+                combine(g, &x[range.clone()], &means, [&a, &b, &c], unsafe { target.slice(range) })
+            }
+            None => combine_in_place(g, &x[range], &means, [&a, &b, &c]),
         }
     })?;
     let weight = products.iter().zip(&inverse).map(|(sum, inverse)| (sum * f64::from(*inverse)) as f32);
@@ -286,21 +288,23 @@ vectorised! {
 }
 
 vectorised! {
-    fn combine<T: Element>(g: &[T], x: &[T], a: &[f32], b: &[f32], c: &[f32], dx: &mut [T]) {
+    fn combine<T: Element>(g: &[T], x: &[T], means: &[f32], factors: [&[f32]; 3], dx: &mut [T]) {
+        let [a, b, c] = factors;
         let rows = g.chunks(a.len()).zip(x.chunks(a.len()));
         for ((g, x), dx) in rows.zip(dx.chunks_mut(a.len())) {
-            for (((g, x), dx), ((a, b), c)) in g.iter().zip(x).zip(dx).zip(a.iter().zip(b).zip(c)) {
-                *dx = T::from_value(a * g.value() + b * x.value() + c);
+            for (((g, x), dx), (((a, b), c), mean)) in g.iter().zip(x).zip(dx).zip(a.iter().zip(b).zip(c).zip(means)) {
+                *dx = T::from_value(a * g.value() + b * (x.value() - mean) + c);
             }
         }
     }
 }
 
 vectorised! {
-    fn combine_in_place<T: Element>(g: &mut [T], x: &[T], a: &[f32], b: &[f32], c: &[f32]) {
+    fn combine_in_place<T: Element>(g: &mut [T], x: &[T], means: &[f32], factors: [&[f32]; 3]) {
+        let [a, b, c] = factors;
         for (g, x) in g.chunks_mut(a.len()).zip(x.chunks(a.len())) {
-            for ((g, x), ((a, b), c)) in g.iter_mut().zip(x).zip(a.iter().zip(b).zip(c)) {
-                *g = T::from_value(a * g.value() + b * x.value() + c);
+            for ((g, x), (((a, b), c), mean)) in g.iter_mut().zip(x).zip(a.iter().zip(b).zip(c).zip(means)) {
+                *g = T::from_value(a * g.value() + b * (x.value() - mean) + c);
             }
         }
     }

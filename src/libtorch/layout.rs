@@ -6,7 +6,11 @@ use crate::error::Result;
 
 /// The same images, stored with the channels innermost, which the convolutions prefer.
 pub fn channels_last(x: &Tensor) -> Result<Tensor> {
-    Ok(x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+    let pixels = x.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+    let size = pixels.size();
+    // With a single channel both orders are the same and the strides may say either; what follows goes by the strides.
+    let strides = [size[1] * size[2] * size[3], size[2] * size[3], size[3], 1];
+    Ok(pixels.f_as_strided(&size, strides, None)?.f_permute([0, 3, 1, 2])?)
 }
 
 /// The same values in the number format and the order of `other`; `x` itself if it has them.

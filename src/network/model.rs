@@ -6,7 +6,6 @@ use tch::{Device, Kind, Tensor};
 use super::init::initial_tensor;
 use super::{forward, tensor_specs, Network, Precision, Shape, TensorSpec};
 use crate::error::{Error, Result};
-use crate::libtorch::channels_last;
 
 /// Per-channel mean and standard deviation of pixels in [0, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,10 +71,10 @@ impl Model {
         Ok(model)
     }
 
-    /// A copy with weights of its own, on `device`, each in the order of its indices.
+    /// A copy with weights of its own, on `device`.
     pub fn to_device(&self, device: Device) -> Result<Self> {
         let copy = |t: &Tensor| -> Result<Tensor> {
-            Ok(t.f_detach()?.f_to_device_(device, t.f_kind()?, false, true)?.f_contiguous()?)
+            Ok(t.f_detach()?.f_to_device_(device, t.f_kind()?, false, true)?)
         };
         let mut model = Model {
             network: self.network.clone(),
@@ -95,14 +94,6 @@ impl Model {
             tensors: self.tensors.iter().map(Tensor::shallow_clone).collect(),
             normalization: self.normalization.clone(),
         }
-    }
-
-    /// Brings the weights of convolutions into the order in memory that channels-last maps want.
-    pub fn store_channels_last(&mut self) -> Result<()> {
-        for tensor in self.tensors.iter_mut().filter(|tensor| tensor.dim() == 4) {
-            *tensor = channels_last(&tensor.f_detach()?)?;
-        }
-        self.require_grad()
     }
 
     fn require_grad(&mut self) -> Result<()> {

@@ -3,7 +3,6 @@
 use tch::Kind;
 
 use crate::error::Result;
-use crate::libtorch::laid_out_like;
 use crate::network::Model;
 
 /// As torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn(decay) and use_buffers=True: the first step's weights
@@ -16,11 +15,7 @@ pub struct Average {
 
 impl Average {
     pub fn new(model: &Model, decay: f64) -> Result<Self> {
-        let mut copy = model.to_device(model.device())?;
-        for (tensor, of) in copy.tensors.iter_mut().zip(&model.tensors) {
-            *tensor = laid_out_like(tensor, of)?;
-        }
-        Ok(Average { decay, updates: 0, model: copy })
+        Ok(Average { decay, updates: 0, model: model.to_device(model.device())? })
     }
 
     pub fn update(&mut self, model: &Model) -> Result<()> {

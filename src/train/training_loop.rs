@@ -11,7 +11,7 @@ use super::prepare::{check_fit, complement, part};
 use super::schedule::LearningRate;
 use super::step::Stepper;
 use super::watch::Watch;
-use super::{History, Kernels, Recorder, TrainConfig};
+use super::{History, Recorder, TrainConfig};
 use crate::data::{BatchOrder, Dataset, Split};
 use crate::error::Result;
 use crate::evaluate::{Choice, Evaluator};
@@ -51,9 +51,6 @@ pub fn train(
     model.network = network;
     if model.normalization.is_none() {
         model.set_normalization(Some(data.normalization.clone()))?;
-    }
-    if config.kernels == Kernels::Fused && device == Device::Cpu {
-        model.store_channels_last()?;
     }
     let data = data.to_device(device)?;
     let normalization = model.normalization();

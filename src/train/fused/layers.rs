@@ -1,4 +1,4 @@
-//! Convolution, linear layer, residual block, and whatever autograd does.
+//! Linear layer, activation, residual block, and whatever autograd does.
 
 use tch::{Kind, Tensor};
 
@@ -6,13 +6,13 @@ use super::pass::Pass;
 use super::{Gradients, Join, Op, Saved, Tapes};
 use crate::error::Result;
 use crate::kernels::{bend_gradient, elements, elements_mut, Bf16};
-use crate::libtorch::{channels_last, convolution, convolution_gradients, copied, laid_out_like};
-use crate::network::{forward, Activation, Conv2d, Layer, Precision};
+use crate::libtorch::{copied, laid_out_like};
+use crate::network::{forward, Activation, Layer, Precision};
 
 /// What a convolution or a linear layer keeps: see [`Saved::Linear`].
-type Kept = (Tensor, Tensor, Option<Tensor>);
+pub type Kept = (Tensor, Tensor, Option<Tensor>);
 
-fn activation(slope: f64) -> Option<Activation> {
+pub fn activation(slope: f64) -> Option<Activation> {
     match slope {
         1.0 => None,
         0.0 => Some(Activation::Relu),
@@ -22,43 +22,8 @@ fn activation(slope: f64) -> Option<Activation> {
 
 impl Pass<'_> {
     /// A tensor of the model in the number format of the pass.
-    fn cast(&self, place: usize) -> Result<Tensor> {
+    pub fn cast(&self, place: usize) -> Result<Tensor> {
         Ok(self.tensors[place].f_to_kind(self.kind)?)
-    }
-
-    pub fn convolution(&self, conv: &Conv2d, first: usize, slope: f64, x: Tensor) -> Result<(Tensor, Saved)> {
-        let (x, weight) = (channels_last(&x)?, channels_last(&self.cast(first)?)?);
-        let bias = conv.bias.then(|| self.cast(first + 1)).transpose()?;
-        let y = match (&bias, activation(slope)) {
-            (Some(bias), function @ Some(_)) => convolution(&x, &weight, bias, conv, function)?,
-            (bias, function) => {
-                let (padding, dilation) = (conv.padding, conv.dilation);
-                let y = x.f_conv2d(&weight, bias.as_ref(), conv.stride, padding, dilation, conv.groups)?;
-                function.map_or(Ok(y.shallow_clone()), |function| function.forward(&y))?
-            }
-        };
-        let kept = (slope != 1.0).then(|| y.shallow_clone());
-        Ok((y, Saved::Linear { x, weight, y: kept }))
-    }
-
-    pub fn convolution_back(
-        &self,
-        conv: &Conv2d,
-        first: usize,
-        slope: f64,
-        (x, weight, y): Kept,
-        dy: Tensor,
-        by_input: bool,
-        gradients: &mut Gradients,
-    ) -> Result<Option<Tensor>> {
-        let dy = channels_last(&dy)?;
-        let dy = y.map_or(Ok(dy.shallow_clone()), |y| self.bend_back(slope, &y, dy))?;
-        let (dx, by_weight, by_bias) = convolution_gradients(&dy, &x, &weight, conv, by_input)?;
-        gradients[first] = Some(by_weight);
-        if conv.bias {
-            gradients[first + 1] = by_bias;
-        }
-        Ok(dx)
     }
 
     pub fn linear(&self, bias: bool, first: usize, slope: f64, x: Tensor) -> Result<(Tensor, Saved)> {

@@ -5,6 +5,7 @@
 //! Equal to `network::forward` and autograd within rounding.
 
 mod compile;
+mod convolution;
 mod layers;
 mod norm;
 mod pass;
