@@ -309,3 +309,78 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::super::{elements, elements_mut};
+    use super::*;
+
+    // Against libtorch's batch norm, addition, leaky ReLU and autograd, in float64.
+    #[test]
+    fn forward_and_gradients_are_libtorchs() {
+        for (channels, pixels, slope) in [(6, 500, 0.0), (64, 40, 0.1), (17, 3, 1.0), (1, 30, 0.0)] {
+            let size = [pixels, channels];
+            let float = (Kind::Float, Device::Cpu);
+            let x = (Tensor::randn(size, float) * 2.0 + 5.0).set_requires_grad(true);
+            let other = Tensor::randn(size, float).set_requires_grad(true);
+            let weight = Tensor::randn([channels], float).set_requires_grad(true);
+            let bias = Tensor::randn([channels], float).set_requires_grad(true);
+            let [mean, var] = [Tensor::zeros([channels], float), Tensor::ones([channels], float)];
+            let double = |tensor: &Tensor| tensor.to_kind(Kind::Double);
+            let (running_mean, running_var) = (double(&mean), double(&var));
+            let (w, b) = (double(&weight), double(&bias));
+            let sum = double(&x).batch_norm(
+                Some(&w),
+                Some(&b),
+                Some(&running_mean),
+                Some(&running_var),
+                true,
+                0.1,
+                1e-5,
+                false,
+            ) + double(&other);
+            let expected = sum.where_self(&sum.gt(0.0), &(&sum * slope));
+            let dy = Tensor::randn(size, float);
+            let loss = (&expected * double(&dy)).sum(Kind::Double);
+            let gradients = Tensor::run_backward(&[&loss], &[&x, &weight, &bias, &other], false, false);
+
+            let (y, g, dx) = (x.detach().empty_like(), dy.copy(), dy.empty_like());
+            let (x, other, weight) = (x.detach(), other.detach(), weight.detach());
+            // SAFETY: all are dense and float32, and what is written to is used nowhere else.
+            let found = unsafe {
+                let x = elements::<f32>(&x);
+                let (weight, bias) = (elements(&weight), elements(&bias));
+                let moments = Moments::of(x, channels as usize).unwrap();
+                moments.follow(0.1, pixels as usize, elements_mut(&mean), elements_mut(&var));
+                let slope = slope as f32;
+                batch_norm(x, &moments, 1e-5, weight, bias, Some(elements(&other)), slope, elements_mut(&y))
+                    .unwrap();
+                let (g, result) = (elements_mut(&g), Some(elements(&y)));
+                let dx = Some(elements_mut(&dx));
+                batch_norm_gradient(g, x, result, &moments, 1e-5, weight, slope, dx).unwrap()
+            };
+            let [by_weight, by_bias] = [found.weight, found.bias].map(|values| Tensor::from_slice(&values));
+            for (what, found, expected) in [
+                ("result", &y, &expected),
+                ("running mean", &mean, &running_mean),
+                ("running variance", &var, &running_var),
+                ("by x", &dx, &gradients[0]),
+                ("by weight", &by_weight, &gradients[1]),
+                ("by bias", &by_bias, &gradients[2]),
+                ("by other", &g, &gradients[3]),
+            ] {
+                let scale = double(expected).abs().max().double_value(&[]).max(1.0);
+                let gap = (double(found) - double(expected)).abs().max().double_value(&[]);
+                assert!(gap < 1e-5 * scale, "{what}, {channels} channels: {gap}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_without_pixels_has_no_moments() {
+        let moments = Moments::of::<f32>(&[], 3).unwrap();
+        assert!(moments.mean.len() == 3 && moments.var.iter().all(|var| var.is_nan()));
+    }
+}

@@ -222,3 +222,46 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::super::{elements, elements_mut};
+    use super::*;
+
+    // Against libtorch's max_pool2d and its gradient, to the last bit. Small whole numbers make for many ties.
+    #[test]
+    fn maxima_and_gradients_are_libtorchs() {
+        let pools = [
+            Pool2d::new(2, 2, 0),
+            Pool2d::new(3, 2, 1),
+            Pool2d::new(3, 1, 1),
+            Pool2d { kernel_size: [5, 2], stride: [1, 2], padding: [2, 0] },
+        ];
+        for size in [[3, 6, 9, 11], [1, 1, 5, 5], [2, 64, 6, 7]] {
+            let x = Tensor::randint(4, size, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            for pool in &pools {
+                let expected = x.max_pool2d(pool.kernel_size, pool.stride, pool.padding, [1, 1], false);
+                let dy = Tensor::randint(9, expected.size(), (Kind::Float, Device::Cpu));
+                let loss = (&expected * &dy).sum(Kind::Float);
+                let gradient = Tensor::run_backward(&[&loss], &[&x], false, false).remove(0);
+
+                let pixels = |x: &Tensor| x.detach().permute([0, 2, 3, 1]).contiguous();
+                let (x, dy, expected) = (pixels(&x), pixels(&dy), pixels(&expected));
+                let map =
+                    Map { height: size[2] as usize, width: size[3] as usize, channels: size[1] as usize };
+                let windows = [Windows::new(pool, 0, map.height), Windows::new(pool, 1, map.width)];
+                let (y, dx) = (expected.empty_like(), x.empty_like());
+                let mut taps = vec![0; y.numel()];
+                // SAFETY: all are dense and float32, and `y` and `dx` are new.
+                unsafe {
+                    max_pool_taps::<f32>(elements(&x), map, windows, elements_mut(&y), &mut taps).unwrap();
+                    max_pool_gradient::<f32>(elements(&dy), &taps, map, windows, elements_mut(&dx)).unwrap();
+                }
+                assert!(y.equal(&expected), "{size:?} {pool:?}");
+                assert!(dx.equal(&pixels(&gradient)), "{size:?} {pool:?}");
+            }
+        }
+    }
+}
