@@ -7,16 +7,8 @@ pub trait Element: Copy + Send + Sync + 'static {
     fn value(self) -> f32;
     fn from_value(value: f32) -> Self;
 
-    /// The larger of two; the first if it is not a number.
-    #[inline(always)]
-    fn or_larger(self, other: Self) -> Self {
-        let (a, b) = (self.value(), other.value());
-        if a > b || a.is_nan() {
-            self
-        } else {
-            other
-        }
-    }
+    /// The element that had this value.
+    fn with_value(value: f32) -> Self;
 
     #[inline(always)]
     fn between(self, low: Self, high: Self) -> Self {
@@ -41,6 +33,21 @@ impl Element for f32 {
     fn from_value(value: f32) -> Self {
         value
     }
+
+    #[inline(always)]
+    fn with_value(value: f32) -> Self {
+        value
+    }
+}
+
+/// The larger of two; the first if it is not a number.
+#[inline(always)]
+pub fn larger(a: f32, b: f32) -> f32 {
+    if (a > b) | a.is_nan() {
+        a
+    } else {
+        b
+    }
 }
 
 /// The upper half of a float32.
@@ -60,6 +67,11 @@ impl Element for Bf16 {
         let bits = value.to_bits();
         let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
         Bf16(if value.is_nan() { 0x7fc0 } else { rounded })
+    }
+
+    #[inline(always)]
+    fn with_value(value: f32) -> Self {
+        Bf16((value.to_bits() >> 16) as u16)
     }
 }
 

@@ -8,6 +8,6 @@ mod vectorised;
 
 pub use batch_norm::{batch_norm, batch_norm_gradient, bend_gradient, Moments};
 pub use element::{elements, elements_mut, Bf16, Element};
-pub use pool::{max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
+pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 
 use vectorised::vectorised;

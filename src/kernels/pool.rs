@@ -1,6 +1,8 @@
 //! Max pooling, for inference without the places of the maxima and for training with them.
 
-use super::element::{Element, Places};
+use std::ops::Range;
+
+use super::element::{larger, Element, Places};
 use super::vectorised;
 use crate::error::Result;
 use crate::libtorch::parallel;
@@ -41,10 +43,29 @@ impl Windows {
     }
 
     /// The lines of a window; those of the padding are left out.
-    fn lines(&self, window: usize) -> std::ops::Range<usize> {
+    fn lines(&self, window: usize) -> Range<usize> {
         let start = window * self.stride;
         start.saturating_sub(self.padding)..(start + self.kernel - self.padding).min(self.lines)
     }
+}
+
+/// Runs a block for all channels, as many side by side as go into a few registers, and the rest in ever smaller parts.
+/// The values that it keeps are local: written to where they are read from, they would become masked stores, which are
+/// tens of times slower on some machines.
+macro_rules! by_lanes {
+    ($channels:expr, |$channel:ident, $lanes:ident| $block:block) => {{
+        let mut $channel = 0;
+        by_lanes!(@loop 16, $channels, $channel, $lanes, $block);
+        by_lanes!(@loop 4, $channels, $channel, $lanes, $block);
+        by_lanes!(@loop 1, $channels, $channel, $lanes, $block);
+    }};
+    (@loop $count:literal, $channels:expr, $channel:ident, $lanes:ident, $block:block) => {
+        while $channel + $count <= $channels {
+            const $lanes: usize = $count;
+            $block
+            $channel += $count;
+        }
+    };
 }
 
 /// Two slices of as many elements as there are channels, or none.
@@ -61,28 +82,73 @@ vectorised! {
         limits: Limits<T>,
         y: &mut [T],
     ) {
-        let channels = map.channels;
-        let row = map.width * channels;
-        let mut tallest = x[..row.min(x.len())].to_vec(); // the maxima of a window's rows
-        let images = x.chunks_exact(map.height * row);
-        for (x, y) in images.zip(y.chunks_exact_mut(rows.count * columns.count * channels)) {
-            for (window, y) in y.chunks_exact_mut(columns.count * channels).enumerate() {
-                let lines = rows.lines(window);
-                tallest.copy_from_slice(&x[lines.start * row..][..row]);
-                for line in lines.skip(1) {
-                    larger(&mut tallest, &x[line * row..][..row]);
-                }
-                for (window, y) in y.chunks_exact_mut(channels).enumerate() {
-                    let lines = columns.lines(window);
-                    y.copy_from_slice(&tallest[lines.start * channels..][..channels]);
-                    for line in lines.skip(1) {
-                        larger(y, &tallest[line * channels..][..channels]);
+        let pooled = rows.count * columns.count * map.channels;
+        for (x, y) in x.chunks_exact(map.elements()).zip(y.chunks_exact_mut(pooled)) {
+            for (index, y) in y.chunks_exact_mut(map.channels).enumerate() {
+                let window = Window::new(map, rows, columns, index);
+                by_lanes!(map.channels, |channel, LANES| {
+                    let mut best = [f32::NEG_INFINITY; LANES];
+                    for at in window.places(channel) {
+                        let found: &[T; LANES] = lanes(x, at);
+                        (0..LANES).for_each(|lane| best[lane] = larger(best[lane], found[lane].value()));
                     }
-                    if let Some((low, high)) = limits {
-                        for (y, (low, high)) in y.iter_mut().zip(low.iter().zip(high)) {
-                            *y = y.between(*low, *high);
-                        }
-                    }
+                    (0..LANES).for_each(|lane| y[channel + lane] = T::with_value(best[lane]));
+                });
+                clamp(y, limits);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn lanes<T, const LANES: usize>(x: &[T], at: usize) -> &[T; LANES] {
+    x[at..at + LANES].try_into().expect("the slice has as many elements")
+}
+
+/// One window over a map: its lines within the map.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    map: Map,
+}
+
+impl Window {
+    /// Windows are counted row by row.
+    #[inline(always)]
+    fn new(map: Map, rows: Windows, columns: Windows, index: usize) -> Self {
+        let (row, column) = (index / columns.count, index % columns.count);
+        Window { rows: rows.lines(row), columns: columns.lines(column), map }
+    }
+
+    /// Where a channel of its pixels lies in the image.
+    #[inline(always)]
+    fn places(&self, channel: usize) -> impl Iterator<Item = usize> + '_ {
+        let Map { width, channels, .. } = self.map;
+        let line =
+            move |row| self.columns.clone().map(move |column| (row * width + column) * channels + channel);
+        self.rows.clone().flat_map(line)
+    }
+}
+
+vectorised! {
+    /// The maxima `y` over neighbouring groups of so many channels each, clamped as in [`max_pool`].
+    pub fn group_max<T: Element>(x: &[T], channels: usize, groups: usize, limits: Limits<T>, y: &mut [T]) {
+        // Loops over so few channels are quick when their number is known to the compiler.
+        match (channels, groups) {
+            (1, 4) => max_of_four::<T, 1>(x, limits, y),
+            (2, 4) => max_of_four::<T, 2>(x, limits, y),
+            (3, 4) => max_of_four::<T, 3>(x, limits, y),
+            (4, 4) => max_of_four::<T, 4>(x, limits, y),
+            (5, 4) => max_of_four::<T, 5>(x, limits, y),
+            (6, 4) => max_of_four::<T, 6>(x, limits, y),
+            (7, 4) => max_of_four::<T, 7>(x, limits, y),
+            (8, 4) => max_of_four::<T, 8>(x, limits, y),
+            _ => {
+                for (x, y) in x.chunks_exact(channels * groups).zip(y.chunks_exact_mut(channels)) {
+                    y.copy_from_slice(&x[..channels]);
+                    let others = x[channels..].chunks_exact(channels);
+                    others.for_each(|x| y.iter_mut().zip(x).for_each(|(y, x)| *y = T::with_value(larger(y.value(), x.value()))));
+                    clamp(y, limits);
                 }
             }
         }
@@ -90,9 +156,22 @@ vectorised! {
 }
 
 #[inline(always)]
-fn larger<T: Element>(a: &mut [T], b: &[T]) {
-    for (a, b) in a.iter_mut().zip(b) {
-        *a = a.or_larger(*b);
+fn max_of_four<T: Element, const CHANNELS: usize>(x: &[T], limits: Limits<T>, y: &mut [T]) {
+    for (x, y) in x.chunks_exact(4 * CHANNELS).zip(y.chunks_exact_mut(CHANNELS)) {
+        for channel in 0..CHANNELS {
+            let of = |group: usize| x[group * CHANNELS + channel].value();
+            y[channel] = T::with_value(larger(larger(of(0), of(1)), larger(of(2), of(3))));
+        }
+        clamp(y, limits);
+    }
+}
+
+#[inline(always)]
+fn clamp<T: Element>(y: &mut [T], limits: Limits<T>) {
+    if let Some((low, high)) = limits {
+        for (y, (low, high)) in y.iter_mut().zip(low.iter().zip(high)) {
+            *y = y.between(*low, *high);
+        }
     }
 }
 
@@ -125,46 +204,35 @@ vectorised! {
         taps: &mut [i16],
     ) {
         let channels = map.channels;
-        let row = map.width * channels;
-        // The maxima of a window's rows, and the tap of each at the window's left border.
-        let (mut tallest, mut tallest_taps) = (x[..row.min(x.len())].to_vec(), vec![0i16; row]);
         let pooled = rows.count * columns.count * channels;
         let results = y.chunks_exact_mut(pooled).zip(taps.chunks_exact_mut(pooled));
-        for (x, (y, taps)) in x.chunks_exact(map.height * row).zip(results) {
-            let across = columns.count * channels;
-            for (window, (y, taps)) in y.chunks_exact_mut(across).zip(taps.chunks_exact_mut(across)).enumerate() {
-                let lines = rows.lines(window);
-                let tap = |line: usize| ((line + rows.padding - window * rows.stride) * columns.kernel) as i16;
-                tallest.copy_from_slice(&x[lines.start * row..][..row]);
-                tallest_taps.fill(tap(lines.start));
-                for line in lines.skip(1) {
-                    let (tap, line) = (tap(line), &x[line * row..][..row]);
-                    for ((best, best_tap), x) in tallest.iter_mut().zip(&mut tallest_taps).zip(line) {
-                        let better = (x.value() > best.value()) | x.value().is_nan();
-                        *best = if better { *x } else { *best };
-                        *best_tap = if better { tap } else { *best_tap };
-                    }
-                }
-                let results = y.chunks_exact_mut(channels).zip(taps.chunks_exact_mut(channels));
-                for (window, (y, taps)) in results.enumerate() {
-                    let lines = columns.lines(window);
-                    let tap = |line: usize| (line + columns.padding - window * columns.stride) as i16;
-                    let at = lines.start * channels;
-                    y.copy_from_slice(&tallest[at..][..channels]);
-                    let offset = tap(lines.start);
-                    taps.iter_mut().zip(&tallest_taps[at..]).for_each(|(tap, above)| *tap = above + offset);
-                    for line in lines.skip(1) {
-                        let (offset, at) = (tap(line), line * channels);
-                        let found = tallest[at..].iter().zip(&tallest_taps[at..]);
-                        for ((best, best_tap), (x, above)) in y.iter_mut().zip(taps.iter_mut()).zip(found) {
-                            let (value, tap) = (x.value(), above + offset);
-                            let earlier = (value == best.value()) & (tap < *best_tap);
-                            let better = (value > best.value()) | value.is_nan() | earlier;
-                            *best = if better { *x } else { *best };
-                            *best_tap = if better { tap } else { *best_tap };
+        for (x, (y, taps)) in x.chunks_exact(map.elements()).zip(results) {
+            let windows = y.chunks_exact_mut(channels).zip(taps.chunks_exact_mut(channels));
+            for (index, (y, taps)) in windows.enumerate() {
+                let window = Window::new(map, rows, columns, index);
+                // The tap of the first line in the map, and of the first in each row of the window.
+                let first_row = window.rows.start + rows.padding - index / columns.count * rows.stride;
+                let first_column = window.columns.start + columns.padding - index % columns.count * columns.stride;
+                let width = window.columns.len();
+                by_lanes!(channels, |channel, LANES| {
+                    let mut best = [f32::NEG_INFINITY; LANES];
+                    let mut best_taps = [(first_row * columns.kernel + first_column) as i32; LANES];
+                    for (number, at) in window.places(channel).enumerate() {
+                        let (row, column) = (first_row + number / width, first_column + number % width);
+                        let tap = (row * columns.kernel + column) as i32;
+                        let found: &[T; LANES] = lanes(x, at);
+                        for lane in 0..LANES {
+                            let value = found[lane].value();
+                            let better = (value > best[lane]) | value.is_nan();
+                            best[lane] = if better { value } else { best[lane] };
+                            best_taps[lane] = if better { tap } else { best_taps[lane] };
                         }
                     }
-                }
+                    for lane in 0..LANES {
+                        y[channel + lane] = T::with_value(best[lane]);
+                        taps[channel + lane] = best_taps[lane] as i16;
+                    }
+                });
             }
         }
     }

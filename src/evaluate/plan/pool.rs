@@ -54,12 +54,32 @@ pub fn pooled_maximum(x: &Tensor, pool: &Pool2d, bounds: Option<&Bounds>) -> Res
 
 /// The maximum over so many groups of channels: (N, groups · C, H, W) -> (N, C, H, W), on the CPU.
 pub fn group_maximum(x: &Tensor, groups: i64, bounds: Option<&Bounds>) -> Result<Tensor> {
-    let [images, channels, height, width] = [0, 1, 2, 3].map(|axis| x.size()[axis]);
-    // As channels-last memory lies, the groups are neighbours in a row.
-    let side_by_side =
-        x.f_permute([0, 2, 3, 1])?.f_reshape([images, height, width * groups, channels / groups])?;
-    let pool = Pool2d { kernel_size: [1, groups], stride: [1, groups], padding: [0, 0] };
-    pooled_maximum(&side_by_side.f_permute([0, 3, 1, 2])?, &pool, bounds)
+    let kind = x.f_kind()?;
+    let pixels = x.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+    let mut size = pixels.size();
+    size[3] /= groups;
+    let y = Tensor::f_empty(&size, (kind, Device::Cpu))?;
+    let (channels, groups) = (size[3] as usize, groups as usize);
+    // SAFETY: as in `pooled_maximum`.
+    unsafe {
+        match kind {
+            Kind::BFloat16 => kernels::group_max::<Bf16>(
+                elements(&pixels),
+                channels,
+                groups,
+                slices(bounds),
+                elements_mut(&y),
+            ),
+            _ => kernels::group_max::<f32>(
+                elements(&pixels),
+                channels,
+                groups,
+                slices(bounds),
+                elements_mut(&y),
+            ),
+        }
+    }
+    Ok(y.f_permute([0, 3, 1, 2])?)
 }
 
 unsafe fn slices<T>(bounds: Option<&Bounds>) -> Option<(&[T], &[T])> {
