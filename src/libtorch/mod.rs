@@ -2,14 +2,22 @@
 //! torch library exports (headers `torch/csrc/stable/c/shim.h` and `torch/csrc/inductor/aoti_torch/c/`).
 
 mod arrays;
+mod cudnn;
 mod device;
 mod dispatcher;
+mod lanes;
 mod mkldnn;
+#[cfg(test)]
+pub mod rehearsal;
+mod upload;
 
 pub use arrays::{matrix, rows};
+pub use cudnn::convolution_relu;
 pub use device::{device, device_name, precision};
 pub use dispatcher::{call, Argument};
+pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
 pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
+pub use upload::{await_tensor, upload};
 
 use crate::error::{Error, Result};
 

@@ -8,6 +8,7 @@ mod forward;
 mod init;
 mod layer;
 mod model;
+mod normalizer;
 mod summary;
 mod tensors;
 mod weights_file;
@@ -19,6 +20,7 @@ pub use describe::{check, describe, Row, Shape};
 pub use forward::{avg_pool, forward, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use model::{Model, Normalization};
+pub use normalizer::Normalizer;
 pub use tensors::{tensor_specs, Init, TensorSpec};
 
 use crate::error::{Error, Result};

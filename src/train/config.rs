@@ -111,6 +111,8 @@ pub struct TrainConfig {
     pub seed: u64,
     pub shuffle: bool,
     pub precision: Precision,
+    /// Nothing may depend on measured times.
+    pub deterministic: bool,
 }
 
 impl TrainConfig {
