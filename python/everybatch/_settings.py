@@ -65,6 +65,7 @@ class Settings:
     shuffle: bool
     device: str
     precision: str
+    deterministic: bool
     steps_per_epoch: int
     total_steps: int
     test_indices: npt.NDArray[np.int64]
@@ -139,6 +140,7 @@ class Settings:
             shuffle=flag(given["shuffle"], "shuffle"),
             device=_core.resolve_device(str(given["device"])),
             precision=choice(given["precision"], "precision", _PRECISIONS),
+            deterministic=flag(given["deterministic"], "deterministic"),
             steps_per_epoch=steps_per_epoch,
             total_steps=epochs * steps_per_epoch if steps is None else steps,
             test_indices=np.arange(len(dataset.test_labels)) if test is None else test,
@@ -157,7 +159,8 @@ class Settings:
         """Return what the core's `train` takes."""
         shared = (
             "epochs steps batch_size optimizer lr weight_decay momentum nesterov betas eps label_smoothing ema "
-            "evaluate_every monitor patience min_delta checkpoint_every seed shuffle device precision"
+            "evaluate_every monitor patience min_delta checkpoint_every seed shuffle device precision "
+            "deterministic"
         )
         return {
             **{name: getattr(self, name) for name in shared.split()},

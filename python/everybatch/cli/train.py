@@ -112,6 +112,9 @@ def add(commands: Commands) -> None:
     how.add_argument(
         "--precision", choices=("float32", "bfloat16"), default="float32", help="of convolutions and products"
     )
+    how.add_argument(
+        "--deterministic", action="store_true", help="use only kernels that give the same bits each time, on a GPU too"
+    )
 
     measure = parser.add_argument_group("what to measure")
     measure.add_argument(
@@ -243,6 +246,7 @@ def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch
             seed=args.seed,
             device=args.device,
             precision=args.precision,
+            deterministic=args.deterministic,
             # In a log file a bar is a mess, and among lines too.
             progress=not args.quiet and args.log_every is None and sys.stderr.isatty(),
         )
