@@ -67,8 +67,8 @@ def _repeatable() -> Iterator[None]:
     if given not in _REPEATABLE:
         if torch.cuda.is_initialized():
             raise DeviceError(
-                f"deterministic=True needs the environment variable {_WORKSPACE} to be {_REPEATABLE[0]} before anything "
-                f"in this process uses the GPU, and it is {'not set' if given is None else given}: start Python as "
+                f"deterministic=True needs the environment variable {_WORKSPACE} to be {_REPEATABLE[0]} before "
+                f"anything in this process uses the GPU, and it is {'not set' if given is None else given}: start Python as "
                 f"{_WORKSPACE}={_REPEATABLE[0]} python ..., or set it in os.environ first of all"
             )
         os.environ[_WORKSPACE] = _REPEATABLE[0]  # stays, for cuBLAS reads it once

@@ -166,10 +166,10 @@ def train(
 
     Notes
     -----
-    On a GPU, steps and measurements are recorded once as CUDA graphs and replayed, each in a stream of its own: the next
-    step is taken while the weights of the last one are measured. Where that is not possible they run one by one;
-    ``run.config["cuda"]`` and the log tell whether and why. The environment variable ``EVERYBATCH_CUDA_GRAPHS=0`` switches
-    graphs off.
+    On a GPU, steps and measurements are recorded once as CUDA graphs and replayed, each in a stream of its own: the
+    next step is taken while the weights of the last one are measured. Where that is not possible they run one by one;
+    ``run.config["cuda"]`` and the log tell whether and why. The environment variable ``EVERYBATCH_CUDA_GRAPHS=0``
+    switches graphs off.
 
     Raises
     ------
