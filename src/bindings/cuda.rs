@@ -93,6 +93,7 @@ fn python<T>(work: impl FnOnce(Python) -> PyResult<T>) -> Result<T> {
             if error.is_instance_of::<PyKeyboardInterrupt>(py) {
                 // SAFETY: sets a flag; the run looks for it after each step, in a place where it can end.
                 unsafe { pyo3::ffi::PyErr_SetInterrupt() };
+                return Error::Device("it was interrupted".to_string());
             }
             let text = error.value(py).to_string();
             Error::Device(

@@ -172,7 +172,7 @@ fn run(
     let per_epoch = order.steps_per_epoch();
     let total = config.length.in_steps(per_epoch);
     let mut taken = 0;
-    evaluate(work, weights, recorder, taken)?;
+    evaluate(work, weights, recorder, taken, false)?;
     if let Some(step) = recorder.history.diverged_at {
         return Ok(End::Diverged(step));
     }
@@ -192,7 +192,7 @@ fn run(
             let measured = config.evaluation_is_due(taken, total, per_epoch);
             let mut out_of_patience = false;
             if measured {
-                evaluate(work, weights, recorder, taken)?;
+                evaluate(work, weights, recorder, taken, taken == total)?;
                 out_of_patience = decide(weights, recorder, config, &mut rate, taken)?;
                 if let Some(step) = recorder.history.diverged_at {
                     return Ok(End::Diverged(step));
@@ -218,7 +218,7 @@ fn run(
                 _ if taken == total => return Ok(End::Finished),
                 Next::Stop => {
                     if !measured {
-                        evaluate(work, weights, recorder, taken)?;
+                        evaluate(work, weights, recorder, taken, true)?;
                         decide(weights, recorder, config, &mut rate, taken)?;
                     }
                     return Ok(End::Stopped);
@@ -231,9 +231,18 @@ fn run(
     Ok(End::Finished)
 }
 
-fn evaluate(work: &Work, weights: &Weights, recorder: &mut Recorder, taken: usize) -> Result<()> {
+fn evaluate(
+    work: &Work,
+    weights: &Weights,
+    recorder: &mut Recorder,
+    taken: usize,
+    last: bool,
+) -> Result<()> {
     let start = Instant::now();
     work.measure(weights, recorder, taken)?;
+    if last {
+        recorder.flush()?; // so that the seconds of a whole run add up on a GPU too
+    }
     recorder.record_evaluation_time(start.elapsed());
     Ok(())
 }
