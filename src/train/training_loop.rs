@@ -231,13 +231,7 @@ fn run(
     Ok(End::Finished)
 }
 
-fn evaluate(
-    work: &Work,
-    weights: &Weights,
-    recorder: &mut Recorder,
-    taken: usize,
-    last: bool,
-) -> Result<()> {
+fn evaluate(work: &Work, weights: &Weights, recorder: &mut Recorder, taken: usize, last: bool) -> Result<()> {
     let start = Instant::now();
     work.measure(weights, recorder, taken)?;
     if last {
