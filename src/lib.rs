@@ -5,6 +5,7 @@
 pub mod data;
 pub mod error;
 pub mod evaluate;
+mod kernels;
 pub mod libtorch;
 pub mod network;
 pub mod train;

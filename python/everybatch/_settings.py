@@ -32,6 +32,7 @@ __all__ = ["MONITORS", "Settings"]
 _RECORDABLE = ("predictions",)
 _OPTIMIZERS = ("sgd", "adam", "adamw")
 _PRECISIONS = ("float32", "bfloat16")
+_KERNELS = ("exact", "fused")
 MONITORS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 
 
@@ -66,6 +67,7 @@ class Settings:
     device: str
     precision: str
     deterministic: bool
+    kernels: str
     steps_per_epoch: int
     total_steps: int
     test_indices: npt.NDArray[np.int64]
@@ -113,6 +115,7 @@ class Settings:
                 )
             if min_delta:
                 raise ArgumentError(f"min_delta is {min_delta}, and belongs to select='best' or patience: give one")
+        precision = choice(given["precision"], "precision", _PRECISIONS)
         return cls(
             epochs=epochs,
             steps=steps,
@@ -139,8 +142,9 @@ class Settings:
             seed=seed,
             shuffle=flag(given["shuffle"], "shuffle"),
             device=_core.resolve_device(str(given["device"])),
-            precision=choice(given["precision"], "precision", _PRECISIONS),
+            precision=precision,
             deterministic=flag(given["deterministic"], "deterministic"),
+            kernels=_kernels(given["kernels"], precision),
             steps_per_epoch=steps_per_epoch,
             total_steps=epochs * steps_per_epoch if steps is None else steps,
             test_indices=np.arange(len(dataset.test_labels)) if test is None else test,
@@ -159,7 +163,7 @@ class Settings:
         """Return what the core's `train` takes."""
         shared = (
             "epochs steps batch_size optimizer lr weight_decay momentum nesterov betas eps label_smoothing ema "
-            "evaluate_every monitor patience min_delta checkpoint_every seed shuffle device precision "
+            "evaluate_every monitor patience min_delta checkpoint_every seed shuffle device precision kernels "
             "deterministic"
         )
         return {
@@ -193,6 +197,12 @@ def _monitor(given: object, has_validation: bool) -> str:
     if monitor.startswith("validation") and not has_validation:
         raise ArgumentError(f"monitor is {monitor!r}, and there is no validation set: give validation=0.1, for example")
     return monitor
+
+
+def _kernels(given: object, precision: str) -> str:
+    if given is None:
+        return "exact" if precision == "float32" else "fused"
+    return choice(given, "kernels", _KERNELS)
 
 
 def _augment(given: object) -> Augment | None:

@@ -68,6 +68,7 @@ def train(
     device: str = "auto",
     precision: str = "float32",
     deterministic: bool = False,
+    kernels: str | None = None,
     progress: bool = True,
     callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
 ) -> Run:
@@ -152,6 +153,11 @@ def train(
         Use only kernels that give the same bits each time, and choose none by its speed: on one machine, runs with one
         seed are then identical. On a GPU this is slower, and needs the environment variable CUBLAS_WORKSPACE_CONFIG,
         which is set to ":4096:8" unless something else has used the GPU before.
+    kernels
+        Which code takes the training steps on a CPU. "exact" runs PyTorch's operators in PyTorch's order, so that the
+        losses are those of a plain PyTorch script to the last digits. "fused" is faster and equal within rounding:
+        batch norm, residual sum and activation in one pass, channels-last maps, no autograd, fused Adam. "exact" is the
+        default for float32, "fused" for bfloat16. On a GPU both are the same.
     progress
         Whether to draw a progress bar.
     callbacks
@@ -228,6 +234,7 @@ def train(
         device=device,
         precision=precision,
         deterministic=deterministic,
+        kernels=kernels,
     )
     if checkpoints is None and checkpoint_every != "epoch":
         raise ArgumentError(f"checkpoint_every is {checkpoint_every!r}, and there is no folder: give checkpoints=...")

@@ -17,8 +17,8 @@ use crate::error::{unknown, Error, Result};
 use crate::libtorch::{device as find_device, device_name, precision as find_precision, Gpu};
 use crate::network::Normalization;
 use crate::train::{
-    self as core, Checkpoints, Curves, End, Every, History, LearningRate, Length, Method, Monitor, Schedule,
-    TrainConfig, WatchConfig,
+    self as core, Checkpoints, Curves, End, Every, History, Kernels, LearningRate, Length, Method, Monitor,
+    Schedule, TrainConfig, WatchConfig,
 };
 
 /// The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words.
@@ -63,6 +63,7 @@ pub struct Settings {
     device: String,
     precision: String,
     deterministic: bool,
+    kernels: String,
 }
 
 fn every(steps: Option<usize>) -> Every {
@@ -107,6 +108,7 @@ impl Settings {
             shuffle: self.shuffle,
             precision: find_precision(&self.precision, find_device(&self.device)?)?,
             deterministic: self.deterministic,
+            kernels: Kernels::from_name(&self.kernels)?,
         })
     }
 }

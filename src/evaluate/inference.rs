@@ -7,10 +7,10 @@ use std::time::Instant;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::plan::channels_last;
 use super::workers::Workers;
 use super::Plan;
 use crate::error::Result;
+use crate::libtorch::channels_last;
 use crate::network::{Model, Normalization, Precision};
 
 /// How chunks of images meet a plan.

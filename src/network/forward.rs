@@ -38,6 +38,12 @@ pub fn forward(layers: &[Layer], tensors: &[Tensor], x: &Tensor, precision: Prec
     Ok(pass.layers(layers, x)?.f_to_kind(Kind::Float)?)
 }
 
+/// The same in float64, of tensors and images that are: a yardstick for tests.
+#[cfg(test)]
+pub fn forward_in_double(layers: &[Layer], tensors: &[Tensor], x: &Tensor) -> Result<Tensor> {
+    Pass { tensors: tensors.iter(), kind: Kind::Double }.layers(layers, x)
+}
+
 struct Pass<'a> {
     tensors: Iter<'a, Tensor>,
     kind: Kind,

@@ -9,6 +9,8 @@ mod init;
 mod layer;
 mod model;
 mod normalizer;
+#[cfg(test)]
+mod random;
 mod summary;
 mod tensors;
 mod weights_file;
@@ -17,11 +19,15 @@ use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
 pub use describe::{check, describe, Row, Shape};
+#[cfg(test)]
+pub use forward::forward_in_double;
 pub use forward::{avg_pool, forward, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
-pub use tensors::{tensor_specs, Init, TensorSpec};
+#[cfg(test)]
+pub use random::random_network;
+pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec};
 
 use crate::error::{Error, Result};
 

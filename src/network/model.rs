@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::init::initial_tensor;
 use super::{forward, tensor_specs, Network, Normalizer, Precision, Shape, TensorSpec};
 use crate::error::{Error, Result};
+use crate::libtorch::channels_last;
 
 /// Per-channel mean and standard deviation of pixels in [0, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,12 +78,9 @@ impl Model {
 
     /// A copy whose convolutions' weights are stored with the channels innermost, which makes these run channels-last.
     pub fn channels_last(&self) -> Result<Self> {
-        let copy = |t: &Tensor| -> Result<Tensor> {
-            let t = t.f_detach()?;
-            match t.dim() {
-                4 => Ok(t.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?),
-                _ => Ok(t),
-            }
+        let copy = |t: &Tensor| match t.dim() {
+            4 => channels_last(&t.f_detach()?),
+            _ => Ok(t.f_detach()?),
         };
         let mut model = self.to_device(self.device())?;
         model.tensors = model.tensors.iter().map(copy).collect::<Result<_>>()?;

@@ -8,7 +8,7 @@ use super::optimizer::Method;
 use super::schedule::Schedule;
 use super::watch::WatchConfig;
 use crate::data::Augment;
-use crate::error::{Error, Result};
+use crate::error::{unknown, Error, Result};
 use crate::network::Precision;
 
 /// A distance between things that happen again and again; in JSON a number, or `"epoch"`.
@@ -83,6 +83,25 @@ pub fn checkpoint_name(taken: usize) -> String {
     format!("step_{taken:06}.safetensors")
 }
 
+/// Which code takes a training step on a CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// The operators of plain PyTorch in its order, so that its losses come out to the last bits.
+    Exact,
+    /// Operations of ours, with fewer passes over memory (`train::fused`): equal within rounding.
+    Fused,
+}
+
+impl Kernels {
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "exact" => Ok(Kernels::Exact),
+            "fused" => Ok(Kernels::Fused),
+            _ => Err(unknown("kernels", name, &["exact", "fused"])),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct TrainConfig {
     pub length: Length,
@@ -113,6 +132,7 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// Nothing may depend on measured times.
     pub deterministic: bool,
+    pub kernels: Kernels,
 }
 
 impl TrainConfig {

@@ -3,6 +3,7 @@
 mod average;
 mod config;
 mod device;
+mod fused;
 mod history;
 mod observer;
 mod optimizer;
@@ -14,7 +15,7 @@ mod training_loop;
 mod watch;
 mod work;
 
-pub use config::{checkpoint_name, Checkpoints, Every, Length, TrainConfig};
+pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use device::DeviceReport;
 pub use history::{Curves, History};
 pub use observer::{End, Next, Observer, Step};

@@ -67,12 +67,13 @@ pub struct Optimizer {
     second: Vec<Tensor>,
     /// Steps taken.
     taken: u64,
-    /// The same for the fused kernel on a GPU: a float32 scalar there that serves all parameters.
+    /// The same for Adam's fused kernel: a float32 scalar on the device that serves all parameters.
     taken_on_device: Option<Tensor>,
 }
 
 impl Optimizer {
-    pub fn new(method: Method, lr: f64, parameters: &[&Tensor]) -> Result<Self> {
+    /// `fused` takes libtorch's fused kernel for Adam on a CPU too: one pass, which rounds differently.
+    pub fn new(method: Method, lr: f64, parameters: &[&Tensor], fused: bool) -> Result<Self> {
         method.check()?;
         let zeros = |wanted: bool| -> Result<Vec<Tensor>> {
             let like = parameters.iter().filter(|_| wanted).map(|p| Ok(p.f_detach()?.f_zeros_like()?));
@@ -82,7 +83,7 @@ impl Optimizer {
             Method::Sgd { momentum, .. } => (momentum != 0.0, false),
             _ => (true, true),
         };
-        let on_gpu = parameters.first().filter(|p| adam && p.device() != Device::Cpu);
+        let counted = parameters.first().filter(|p| adam && (fused || p.device() != Device::Cpu));
         let counter = |p: &&Tensor| Tensor::f_zeros([0i64; 0], (Kind::Float, p.device()));
         Ok(Optimizer {
             method,
@@ -90,7 +91,7 @@ impl Optimizer {
             first: zeros(momentum)?,
             second: zeros(adam)?,
             taken: 0,
-            taken_on_device: on_gpu.map(counter).transpose()?,
+            taken_on_device: counted.map(counter).transpose()?,
         })
     }
 
@@ -254,7 +255,7 @@ mod tests {
 
     fn after_three_steps(method: Method, lr: f64) -> Vec<f64> {
         let parameter = Tensor::from_slice(&[1f64, -2.0, 0.5]);
-        let mut optimizer = Optimizer::new(method, lr, &[&parameter]).unwrap();
+        let mut optimizer = Optimizer::new(method, lr, &[&parameter], false).unwrap();
         for gradient in [[0.5f64, -1.0, 0.0], [0.25, 2.0, 0.1], [-1.0, 0.3, 0.2]] {
             optimizer.step(&[&parameter], &[Tensor::from_slice(&gradient)]).unwrap();
         }
@@ -292,8 +293,7 @@ mod tests {
         let (betas, eps, decay) = ((0.9, 0.999), 1e-8, 0.01);
         let parameter = Tensor::from_slice(&[1f64, -2.0, 0.5]);
         let method = Method::AdamW { betas, eps, weight_decay: decay };
-        let mut optimizer = Optimizer::new(method, 0.1, &[&parameter]).unwrap();
-        optimizer.taken_on_device = Some(Tensor::from(0f32));
+        let mut optimizer = Optimizer::new(method, 0.1, &[&parameter], true).unwrap();
         for gradient in [[0.5f64, -1.0, 0.0], [0.25, 2.0, 0.1], [-1.0, 0.3, 0.2]] {
             optimizer.step(&[&parameter], &[Tensor::from_slice(&gradient)]).unwrap();
         }
@@ -306,7 +306,7 @@ mod tests {
     fn a_missing_gradient_is_an_error() {
         let parameter = Tensor::from_slice(&[1f32]);
         let method = Method::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-        let mut optimizer = Optimizer::new(method, 0.1, &[&parameter]).unwrap();
+        let mut optimizer = Optimizer::new(method, 0.1, &[&parameter], false).unwrap();
         assert!(optimizer.step(&[&parameter], &[Tensor::new()]).is_err());
     }
 

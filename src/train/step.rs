@@ -1,8 +1,9 @@
 //! One optimizer step: a batch of examples by their indices, forward, loss, backward, and new weights.
 
-use tch::{Reduction, Tensor};
+use tch::{Device, Reduction, Tensor};
 
-use super::{Optimizer, TrainConfig};
+use super::fused::Fused;
+use super::{Kernels, Optimizer, TrainConfig};
 use crate::data::{Augmenter, Split};
 use crate::error::Result;
 use crate::network::{Model, Normalization, Precision};
@@ -24,6 +25,8 @@ pub struct Stepper<'a> {
     normalization: Normalization,
     label_smoothing: f64,
     precision: Precision,
+    /// The network without autograd, if it is to do without.
+    fused: Option<Fused>,
     optimizer: Optimizer,
 }
 
@@ -34,13 +37,16 @@ impl<'a> Stepper<'a> {
             .augment
             .as_ref()
             .map(|augment| Augmenter::new(augment, [height, width], config.seed, train.images.device()));
+        // A GPU has no kernels of ours.
+        let fused = config.kernels == Kernels::Fused && model.device() == Device::Cpu;
         Ok(Stepper {
             train,
             augmenter: augmenter.transpose()?,
             normalization: model.normalization(),
             label_smoothing: config.label_smoothing,
             precision: config.precision,
-            optimizer: Optimizer::new(config.method, config.lr, &model.parameters())?,
+            optimizer: Optimizer::new(config.method, config.lr, &model.parameters(), fused)?,
+            fused: fused.then(|| Fused::new(&model.network, config.precision)),
         })
     }
 
@@ -58,18 +64,40 @@ impl<'a> Stepper<'a> {
         if let Some(augmenter) = &self.augmenter {
             images = augmenter.apply(&images, taken)?;
         }
-        let logits = model.forward_train(&self.normalization.apply(&images)?, self.precision)?;
-        let loss = logits.f_cross_entropy_loss(
-            &labels,
-            None::<&Tensor>,
-            Reduction::Mean,
-            -100,
-            self.label_smoothing,
-        )?;
-        let parameters = model.parameters();
-        let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
+        let pixels = self.normalization.apply(&images)?;
+        let (loss, logits, gradients) = match &self.fused {
+            Some(fused) => self.without_autograd(fused, model, &pixels, &labels)?,
+            None => {
+                let logits = model.forward_train(&pixels, self.precision)?;
+                let loss = self.loss(&logits, &labels)?;
+                let gradients = Tensor::f_run_backward(&[&loss], &model.parameters(), false, false)?;
+                (loss, logits, gradients)
+            }
+        };
         self.optimizer.set(lr, momentum);
-        self.optimizer.step(&parameters, &gradients)?;
+        self.optimizer.step(&model.parameters(), &gradients)?;
         Ok(Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels })
+    }
+
+    fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let smoothing = self.label_smoothing;
+        Ok(logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)?)
+    }
+
+    /// Loss, logits and the gradients of the parameters.
+    fn without_autograd(
+        &self,
+        fused: &Fused,
+        model: &Model,
+        pixels: &Tensor,
+        labels: &Tensor,
+    ) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
+        let (logits, tape) = fused.forward(&model.tensors, pixels)?;
+        let logits = logits.f_set_requires_grad(true)?;
+        let loss = self.loss(&logits, labels)?;
+        let by_logits = Tensor::f_run_backward(&[&loss], &[&logits], false, false)?;
+        let by_logits = by_logits.into_iter().next().unwrap_or_default();
+        let gradients = fused.backward(&model.tensors, tape, by_logits)?.into_iter().flatten().collect();
+        Ok((loss, logits, gradients))
     }
 }

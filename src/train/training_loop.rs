@@ -268,7 +268,7 @@ mod tests {
     use crate::data::Augment;
     use crate::error::Error;
     use crate::network::{builders, Normalization};
-    use crate::train::{Checkpoints, Every, Length, Method, Monitor, Schedule, WatchConfig};
+    use crate::train::{Checkpoints, Every, Kernels, Length, Method, Monitor, Schedule, WatchConfig};
 
     struct Until(usize, Next);
 
@@ -311,6 +311,7 @@ mod tests {
             shuffle: true,
             precision: Precision::Float32,
             deterministic: false,
+            kernels: Kernels::Exact,
         }
     }
 

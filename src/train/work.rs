@@ -11,7 +11,7 @@ use crate::evaluate::Evaluator;
 
 pub enum Work<'a> {
     /// On a CPU.
-    Host { stepper: Stepper<'a>, evaluators: &'a [Evaluator] },
+    Host { stepper: Box<Stepper<'a>>, evaluators: &'a [Evaluator] },
     /// On a GPU.
     Device(DeviceWork),
 }

@@ -115,6 +115,12 @@ def add(commands: Commands) -> None:
     how.add_argument(
         "--deterministic", action="store_true", help="use only kernels that give the same bits each time, on a GPU too"
     )
+    how.add_argument(
+        "--kernels",
+        choices=("exact", "fused"),
+        help="of the training step on a CPU: exact repeats PyTorch's to the last digits (usual for float32), fused is "
+        "faster",
+    )
 
     measure = parser.add_argument_group("what to measure")
     measure.add_argument(
@@ -247,6 +253,7 @@ def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch
             device=args.device,
             precision=args.precision,
             deterministic=args.deterministic,
+            kernels=args.kernels,
             # In a log file a bar is a mess, and among lines too.
             progress=not args.quiet and args.log_every is None and sys.stderr.isatty(),
         )

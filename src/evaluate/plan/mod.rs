@@ -21,6 +21,7 @@ use prepare::{prepare, Purpose};
 pub use ways::Way;
 
 use crate::error::Result;
+use crate::libtorch::channels_last;
 use crate::network::{Model, Precision};
 
 /// A network compiled for inference with its weights of the moment; good until they change, for it may share them.
@@ -83,11 +84,6 @@ impl Plan {
 /// One image.
 fn example(device: Device, purpose: Purpose, [channels, height, width]: [i64; 3]) -> Result<Tensor> {
     purpose.layout.of(&Tensor::f_zeros([1, channels, height, width], (purpose.kind, device))?)
-}
-
-/// The same images, stored with the channels innermost, which the convolutions prefer.
-pub fn channels_last(x: &Tensor) -> Result<Tensor> {
-    Ok(x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
 #[cfg(test)]

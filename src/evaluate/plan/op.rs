@@ -2,11 +2,10 @@
 
 use tch::{Device, Tensor};
 
-use super::channels_last;
 use super::pool::{group_maximum, pooled_maximum, Bounds};
 use super::ways::Way;
 use crate::error::Result;
-use crate::libtorch::{convolution, convolution_onto, convolution_relu, linear};
+use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
 use crate::network::{avg_pool, global_avg_pool, Activation, Conv2d, Pool2d};
 
 pub enum Op {

@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::kernels::{self, elements, elements_mut, Bf16, Map, Windows};
 use crate::network::{max_pool, Pool2d};
 
 /// The least and the greatest value of each channel: both (channels,), of the images' dtype.
@@ -24,28 +25,31 @@ pub fn pooled_maximum(x: &Tensor, pool: &Pool2d, bounds: Option<&Bounds>) -> Res
     let pixels = x.f_permute([0, 2, 3, 1])?.f_contiguous()?;
     let size: Vec<usize> = pixels.size().iter().map(|&size| size as usize).collect();
     let map = Map { height: size[1], width: size[2], channels: size[3] };
-    let windows = [Windows::new(pool, 0, map.height), Windows::new(pool, 1, map.width)];
-    let [height, width] = [&windows[0], &windows[1]].map(|windows| windows.count as i64);
+    let [rows, columns] = [Windows::new(pool, 0, map.height), Windows::new(pool, 1, map.width)];
+    let [height, width] = [rows, columns].map(|windows| windows.count as i64);
     let y = Tensor::f_empty([size[0] as i64, height, width, size[3] as i64], (kind, Device::Cpu))?;
     // SAFETY: both tensors are on the CPU, contiguous and of this element type; `y` is new, so nothing else sees it.
     unsafe {
         match kind {
-            Kind::Float => {
-                pool_images::<f32>(elements(&pixels), elements_mut(&y), &map, &windows, slices(bounds))
-            }
-            _ => pool_images::<Bf16>(elements(&pixels), elements_mut(&y), &map, &windows, slices(bounds)),
+            Kind::Float => kernels::max_pool::<f32>(
+                elements(&pixels),
+                map,
+                rows,
+                columns,
+                slices(bounds),
+                elements_mut(&y),
+            ),
+            _ => kernels::max_pool::<Bf16>(
+                elements(&pixels),
+                map,
+                rows,
+                columns,
+                slices(bounds),
+                elements_mut(&y),
+            ),
         }
     }
     Ok(y.f_permute([0, 3, 1, 2])?)
-}
-
-unsafe fn elements<T>(x: &Tensor) -> &[T] {
-    std::slice::from_raw_parts(x.data_ptr() as *const T, x.numel())
-}
-
-#[allow(clippy::mut_from_ref)] // the tensor's memory is not the reference's
-unsafe fn elements_mut<T>(x: &Tensor) -> &mut [T] {
-    std::slice::from_raw_parts_mut(x.data_ptr() as *mut T, x.numel())
 }
 
 /// The maximum over so many groups of channels: (N, groups · C, H, W) -> (N, C, H, W), on the CPU.
@@ -58,145 +62,8 @@ pub fn group_maximum(x: &Tensor, groups: i64, bounds: Option<&Bounds>) -> Result
     pooled_maximum(&side_by_side.f_permute([0, 3, 1, 2])?, &pool, bounds)
 }
 
-/// Two slices of as many elements as there are channels, or none.
-type Limits<'a, T> = Option<(&'a [T], &'a [T])>;
-
-unsafe fn slices<T>(bounds: Option<&Bounds>) -> Limits<'_, T> {
+unsafe fn slices<T>(bounds: Option<&Bounds>) -> Option<(&[T], &[T])> {
     bounds.map(|Bounds { low, high }| (elements(low), elements(high)))
-}
-
-/// Shape of one image.
-struct Map {
-    height: usize,
-    width: usize,
-    channels: usize,
-}
-
-/// The windows along one axis.
-struct Windows {
-    lines: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    count: usize,
-}
-
-impl Windows {
-    fn new(pool: &Pool2d, axis: usize, lines: usize) -> Self {
-        let [kernel, stride, padding] =
-            [pool.kernel_size, pool.stride, pool.padding].map(|pair| pair[axis] as usize);
-        Windows { lines, kernel, stride, padding, count: (lines + 2 * padding - kernel) / stride + 1 }
-    }
-
-    /// The lines of a window; those of the padding are left out.
-    fn lines(&self, window: usize) -> std::ops::Range<usize> {
-        let start = window * self.stride;
-        start.saturating_sub(self.padding)..(start + self.kernel - self.padding).min(self.lines)
-    }
-}
-
-trait Element: Copy {
-    fn value(self) -> f32;
-
-    /// The larger of two; the first if it is not a number.
-    #[inline(always)]
-    fn or_larger(self, other: Self) -> Self {
-        let (a, b) = (self.value(), other.value());
-        if a > b || a.is_nan() {
-            self
-        } else {
-            other
-        }
-    }
-
-    #[inline(always)]
-    fn between(self, low: Self, high: Self) -> Self {
-        let value = self.value();
-        if value < low.value() {
-            low
-        } else if value > high.value() {
-            high
-        } else {
-            self
-        }
-    }
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    fn value(self) -> f32 {
-        self
-    }
-}
-
-/// The upper half of a float32.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Bf16(u16);
-
-impl Element for Bf16 {
-    #[inline(always)]
-    fn value(self) -> f32 {
-        f32::from_bits(u32::from(self.0) << 16)
-    }
-}
-
-/// [`pool_all`], compiled for the vector instructions that this machine has.
-fn pool_images<T: Element>(x: &[T], y: &mut [T], map: &Map, windows: &[Windows; 2], limits: Limits<T>) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2")]
-        unsafe fn wide<T: Element>(
-            x: &[T],
-            y: &mut [T],
-            map: &Map,
-            windows: &[Windows; 2],
-            limits: Limits<T>,
-        ) {
-            pool_all(x, y, map, windows, limits);
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the machine has the instructions.
-            return unsafe { wide(x, y, map, windows, limits) };
-        }
-    }
-    pool_all(x, y, map, windows, limits);
-}
-
-#[inline(always)]
-fn pool_all<T: Element>(x: &[T], y: &mut [T], map: &Map, [rows, columns]: &[Windows; 2], limits: Limits<T>) {
-    let channels = map.channels;
-    let row = map.width * channels;
-    let mut tallest = x[..row.min(x.len())].to_vec(); // the maxima of a window's rows
-    let images = x.chunks_exact(map.height * row);
-    for (x, y) in images.zip(y.chunks_exact_mut(rows.count * columns.count * channels)) {
-        for (window, y) in y.chunks_exact_mut(columns.count * channels).enumerate() {
-            let lines = rows.lines(window);
-            tallest.copy_from_slice(&x[lines.start * row..][..row]);
-            for line in lines.skip(1) {
-                larger(&mut tallest, &x[line * row..][..row]);
-            }
-            for (window, y) in y.chunks_exact_mut(channels).enumerate() {
-                let lines = columns.lines(window);
-                y.copy_from_slice(&tallest[lines.start * channels..][..channels]);
-                for line in lines.skip(1) {
-                    larger(y, &tallest[line * channels..][..channels]);
-                }
-                if let Some((low, high)) = limits {
-                    for (y, (low, high)) in y.iter_mut().zip(low.iter().zip(high)) {
-                        *y = y.between(*low, *high);
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn larger<T: Element>(a: &mut [T], b: &[T]) {
-    for (a, b) in a.iter_mut().zip(b) {
-        *a = a.or_larger(*b);
-    }
 }
 
 #[cfg(test)]

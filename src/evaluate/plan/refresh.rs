@@ -7,6 +7,7 @@ use super::pool::Bounds;
 use super::prepare::{prepare, Purpose};
 use super::{compile, example, Layout, Plan};
 use crate::error::Result;
+use crate::libtorch::copied;
 use crate::network::{Model, Precision};
 
 impl Plan {
@@ -17,9 +18,7 @@ impl Plan {
         let mut plan = Plan::compile_for(model, purpose, [channels, height, width])?;
         tch::no_grad(|| {
             for tensor in tensors_mut(&mut plan.ops) {
-                let mut own = tensor.f_empty_like()?;
-                own.f_copy_(tensor)?;
-                *tensor = own;
+                *tensor = copied(tensor, tensor)?;
             }
             Ok(plan)
         })

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::libtorch::{call, Argument};
+use crate::libtorch::{call, laid_out_like, Argument};
 use crate::train::Method;
 
 pub struct DeviceOptimizer {
@@ -244,12 +244,10 @@ pub fn fill(number: &Tensor, value: f64) -> Result<()> {
 
 /// The gradient in its parameter's memory layout, which the fused kernels insist on.
 fn as_stored(gradient: &Tensor, parameter: &Tensor) -> Result<Tensor> {
-    if !gradient.defined() || gradient.stride() == parameter.stride() {
-        return Ok(gradient.shallow_clone());
+    match gradient.defined() {
+        true => laid_out_like(gradient, parameter),
+        false => Ok(gradient.shallow_clone()), // refused by the kernels
     }
-    let mut stored = parameter.f_empty_like()?;
-    stored.f_copy_(gradient)?;
-    Ok(stored)
 }
 
 fn refs(tensors: &[Tensor]) -> Vec<&Tensor> {
@@ -270,12 +268,12 @@ mod tests {
     /// The weights after three steps of each optimizer, with learning rates and momenta that change or not.
     fn both(method: Method, moving: bool) -> [Vec<f32>; 2] {
         let (here, there) = (parameter(), parameter());
-        let mut plain = Optimizer::new(method, 0.0, &[&here]).unwrap();
+        let mut plain = Optimizer::new(method, 0.0, &[&here], false).unwrap();
         let device = DeviceOptimizer::new(method, moving, &[&there]).unwrap();
         for (taken, gradient) in GRADIENTS.iter().enumerate() {
             let gradient = Tensor::from_slice(gradient).view([2, 2]);
             let lr = 0.1 / (1.0 + taken as f64);
-            let momentum = moving.then(|| 0.8 + 0.05 * taken as f64);
+            let momentum = moving.then_some(0.8 + 0.05 * taken as f64);
             plain.set(lr, momentum);
             plain.step(&[&here], &[gradient.copy()]).unwrap();
             device.set(taken, lr, momentum).unwrap();

@@ -8,7 +8,7 @@ use super::optimizer::{fill, DeviceOptimizer};
 use super::Parts;
 use crate::data::{Augmenter, Drawn, Split};
 use crate::error::Result;
-use crate::libtorch::{Gpu, Graph, Lane};
+use crate::libtorch::{copied, Gpu, Graph, Lane};
 use crate::network::{Model, Normalizer, Precision};
 use crate::train::average::average_by;
 use crate::train::recorder::Sheet;
@@ -79,8 +79,9 @@ impl DeviceStepper {
         let device = train.images.device();
         let augmenter =
             config.augment.as_ref().map(|a| Augmenter::new(a, [height, width], config.seed, device));
-        let share = || Ok::<_, crate::error::Error>(Tensor::f_zeros([0i64; 0], (Kind::Float, device))?);
-        let average = parts.average.map(|average| Ok((average.model.shared(), share()?)));
+        let average = parts.average.map(|average| -> Result<(Model, Tensor)> {
+            Ok((average.model.shared(), Tensor::f_zeros([0i64; 0], (Kind::Float, device))?))
+        });
         let moving = [0, total.saturating_sub(1)].iter().any(|step| rate.momentum_at(*step).is_some());
         let body = Body {
             train: train.to_device(device)?,
@@ -88,7 +89,7 @@ impl DeviceStepper {
             normalizer: Normalizer::new(&model.normalization(), device)?,
             label_smoothing: config.label_smoothing,
             precision: config.precision,
-            average: average.transpose().map_err(|error: crate::error::Error| error)?,
+            average: average.transpose()?,
             optimizer: DeviceOptimizer::new(config.method, moving, &model.parameters())?,
             model: model.shared(),
             sheet: sheet.clone(),
@@ -98,12 +99,7 @@ impl DeviceStepper {
 
     /// Records a step on a whole batch. Afterwards all is as if it had not been rehearsed.
     pub fn record(&mut self, gpu: &dyn Gpu, parts: &Parts) -> Result<()> {
-        let saved = self.body.state().into_iter().map(|t| {
-            let t = t.f_detach()?;
-            let mut copy = t.f_empty_like()?;
-            copy.f_copy_(&t)?;
-            Ok(copy)
-        });
+        let saved = self.body.state().into_iter().map(|t| copied(&t.f_detach()?, t));
         let saved = saved.collect::<Result<Vec<_>>>()?;
         let recorded = self.rehearse_and_capture(gpu, parts);
         for (tensor, saved) in self.body.state().into_iter().zip(&saved) {

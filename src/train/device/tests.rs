@@ -9,8 +9,8 @@ use crate::data::{Augment, Dataset};
 use crate::libtorch::rehearsal::Rehearsal;
 use crate::network::{builders, Normalization, Precision};
 use crate::train::{
-    train_with, Checkpoints, End, Every, Length, Method, Monitor, Next, Outcome, Schedule, Step, TrainConfig,
-    WatchConfig,
+    train_with, Checkpoints, End, Every, Kernels, Length, Method, Monitor, Next, Outcome, Schedule, Step,
+    TrainConfig, WatchConfig,
 };
 
 #[derive(Default)]
@@ -68,6 +68,7 @@ fn config() -> TrainConfig {
         shuffle: true,
         precision: Precision::Float32,
         deterministic: false,
+        kernels: Kernels::Exact,
     }
 }
 

@@ -1,0 +1,311 @@
+//! Batch norm with batch statistics, the sum of a residual block and the activation after it, forward in two passes over
+//! the map and backward in two. libtorch takes up to five each way.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::element::{Element, Places};
+use super::vectorised;
+use crate::error::Result;
+use crate::libtorch::parallel;
+
+/// Mean and variance (of the batch itself, not the unbiased estimate) of each channel.
+pub struct Moments {
+    pub mean: Vec<f32>,
+    pub var: Vec<f32>,
+}
+
+/// Gradients of batch norm's weight and bias.
+pub struct Gradients {
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
+/// Rows are as wide as is good for vector instructions, so a row holds several pixels if they have few channels.
+const LANES: usize = 16;
+/// Elements from which on a second thread pays.
+const GRAIN: usize = 1 << 14;
+/// Rows whose sums are added up in float32.
+const BLOCK: usize = 64;
+
+fn row(channels: usize) -> usize {
+    let common = (1..=LANES).rev().find(|divisor| LANES % divisor == 0 && channels % divisor == 0);
+    channels * (LANES / common.unwrap_or(1))
+}
+
+/// A value for each channel, repeated over a row.
+fn over_a_row(values: impl ExactSizeIterator<Item = f32> + Clone) -> Vec<f32> {
+    let width = row(values.len());
+    values.cycle().take(width).collect()
+}
+
+/// Runs `work` on ranges of whole rows of a map with so many elements.
+fn by_rows(len: usize, width: usize, work: impl Fn(Range<usize>) + Sync) -> Result<()> {
+    let elements = |rows: Range<usize>| rows.start * width..(rows.end * width).min(len);
+    parallel(len.div_ceil(width), GRAIN / width, |rows| work(elements(rows)))
+}
+
+/// Adds up what `work` adds to two sums for each place of a row, and then the places of each channel. The order of the
+/// additions depends on the number of threads alone.
+fn sums(
+    len: usize,
+    channels: usize,
+    work: impl Fn(Range<usize>, &mut [f64], &mut [f64]) + Sync,
+) -> Result<[Vec<f64>; 2]> {
+    let width = row(channels);
+    let parts = Mutex::new(Vec::new());
+    by_rows(len, width, |range| {
+        let mut part = [vec![0f64; width], vec![0f64; width]];
+        let start = range.start;
+        let [first, second] = &mut part;
+        work(range, first, second);
+        parts.lock().unwrap_or_else(PoisonError::into_inner).push((start, part));
+    })?;
+    let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    parts.sort_by_key(|(start, _)| *start);
+    let mut total = [vec![0f64; channels], vec![0f64; channels]];
+    for (_, part) in parts {
+        for (total, part) in total.iter_mut().zip(part) {
+            part.iter().enumerate().for_each(|(place, value)| total[place % channels] += value);
+        }
+    }
+    Ok(total)
+}
+
+impl Moments {
+    /// Of a map (pixels, channels).
+    pub fn of<T: Element>(x: &[T], channels: usize) -> Result<Self> {
+        // Deviations from some pixel, so that the squares do not lose the variance of channels far from zero.
+        let origin: Vec<f32> = x.iter().take(channels).map(|x| x.value()).collect();
+        if origin.len() < channels {
+            return Ok(Moments { mean: vec![f32::NAN; channels], var: vec![f32::NAN; channels] });
+        }
+        let repeated = over_a_row(origin.iter().copied());
+        let [sum, squares] = sums(x.len(), channels, |range, sum, squares| {
+            add_deviations(&x[range], &repeated, sum, squares);
+        })?;
+        let count = (x.len() / channels) as f64;
+        let of_channel = |channel: usize| {
+            let mean = sum[channel] / count;
+            (f64::from(origin[channel]) + mean, (squares[channel] / count - mean * mean).max(0.0))
+        };
+        let (mean, var) = (0..channels).map(of_channel).map(|(mean, var)| (mean as f32, var as f32)).unzip();
+        Ok(Moments { mean, var })
+    }
+}
+
+impl Moments {
+    /// Moves running statistics of `count` pixels on, as PyTorch does: the variance is the unbiased one.
+    pub fn follow(&self, momentum: f64, count: usize, mean: &mut [f32], var: &mut [f32]) {
+        let unbiased = count as f64 / (count as f64 - 1.0);
+        let toward = |running: &mut f32, newest: f64| {
+            *running = ((1.0 - momentum) * f64::from(*running) + momentum * newest) as f32;
+        };
+        mean.iter_mut().zip(&self.mean).for_each(|(running, mean)| toward(running, f64::from(*mean)));
+        var.iter_mut().zip(&self.var).for_each(|(running, var)| toward(running, f64::from(*var) * unbiased));
+    }
+}
+
+vectorised! {
+    fn add_deviations<T: Element>(x: &[T], origin: &[f32], sum: &mut [f64], squares: &mut [f64]) {
+        let (mut near, mut near_squares) = (vec![0f32; origin.len()], vec![0f32; origin.len()]);
+        for block in x.chunks(origin.len() * BLOCK) {
+            near.fill(0.0);
+            near_squares.fill(0.0);
+            for row in block.chunks(origin.len()) {
+                let sums = near.iter_mut().zip(&mut near_squares);
+                for ((sum, squares), (x, origin)) in sums.zip(row.iter().zip(origin)) {
+                    let deviation = x.value() - origin;
+                    *sum += deviation;
+                    *squares += deviation * deviation;
+                }
+            }
+            sum.iter_mut().zip(&near).for_each(|(sum, near)| *sum += f64::from(*near));
+            squares.iter_mut().zip(&near_squares).for_each(|(sum, near)| *sum += f64::from(*near));
+        }
+    }
+}
+
+/// `y = f(weight · (x - mean) / √(var + eps) + bias + other)` of maps (pixels, channels), where `f` multiplies what is
+/// below zero by `slope`: 1 is the identity, 0 is ReLU.
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm<T: Element>(
+    x: &[T],
+    moments: &Moments,
+    eps: f64,
+    weight: &[f32],
+    bias: &[f32],
+    other: Option<&[T]>,
+    slope: f32,
+    y: &mut [T],
+) -> Result<()> {
+    let inverse = inverse_deviations(moments, eps);
+    let scales = weight.iter().zip(&inverse).map(|(weight, inverse)| weight * inverse);
+    let shifts = bias.iter().zip(moments.mean.iter().zip(scales.clone()));
+    let shifts = shifts.map(|(bias, (mean, scale))| bias - mean * scale);
+    let (scales, shifts) = (over_a_row(scales), over_a_row(shifts));
+    let len = x.len();
+    let places = Places::new(y);
+    by_rows(len, scales.len(), |range| {
+        // SAFETY: `y` is borrowed until all ranges, which do not overlap, are done.
+        let y = unsafe { places.slice(range.clone()) };
+        match other {
+            Some(other) => scale_and_add(&x[range.clone()], &other[range], &scales, &shifts, slope, y),
+            None => scale(&x[range], &scales, &shifts, slope, y),
+        }
+    })
+}
+
+fn inverse_deviations(moments: &Moments, eps: f64) -> Vec<f32> {
+    moments.var.iter().map(|var| (1.0 / (f64::from(*var) + eps).sqrt()) as f32).collect()
+}
+
+#[inline(always)]
+fn bent(value: f32, slope: f32) -> f32 {
+    // A NaN is neither above nor below zero, and stays one.
+    value * if value > 0.0 { 1.0 } else { slope }
+}
+
+vectorised! {
+    fn scale<T: Element>(x: &[T], scales: &[f32], shifts: &[f32], slope: f32, y: &mut [T]) {
+        for (x, y) in x.chunks(scales.len()).zip(y.chunks_mut(scales.len())) {
+            for ((x, y), (scale, shift)) in x.iter().zip(y).zip(scales.iter().zip(shifts)) {
+                *y = T::from_value(bent(x.value() * scale + shift, slope));
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn scale_and_add<T: Element>(
+        x: &[T],
+        other: &[T],
+        scales: &[f32],
+        shifts: &[f32],
+        slope: f32,
+        y: &mut [T],
+    ) {
+        let rows = x.chunks(scales.len()).zip(other.chunks(scales.len()));
+        for ((x, other), y) in rows.zip(y.chunks_mut(scales.len())) {
+            for (((x, other), y), (scale, shift)) in x.iter().zip(other).zip(y).zip(scales.iter().zip(shifts)) {
+                *y = T::from_value(bent(x.value() * scale + shift + other.value(), slope));
+            }
+        }
+    }
+}
+
+/// The gradients of [`batch_norm`] by its input, weight and bias. `g` comes as the gradient by `y` and becomes that by the
+/// activation's input, which is also the one by `other`; `y` may be left out if the activation is the identity. The
+/// input's gradient is written to `dx`, or over `g` without it.
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm_gradient<T: Element>(
+    g: &mut [T],
+    x: &[T],
+    y: Option<&[T]>,
+    moments: &Moments,
+    eps: f64,
+    weight: &[f32],
+    slope: f32,
+    dx: Option<&mut [T]>,
+) -> Result<Gradients> {
+    let (len, channels) = (x.len(), weight.len());
+    let inverse = inverse_deviations(moments, eps);
+    let means = over_a_row(moments.mean.iter().copied());
+    let places = Places::new(g);
+    let [sum, products] = sums(len, channels, |range, sum, products| {
+        // SAFETY: `g` is borrowed until all ranges, which do not overlap, are done.
+        let g = unsafe { places.slice(range.clone()) };
+        if let Some(y) = y {
+            bend(g, &y[range.clone()], slope);
+        }
+        add_products(g, &x[range], &means, sum, products);
+    })?;
+
+    // dx = weight / deviation · (g - mean(g) - x̂ · mean(g · x̂)), put as a · g + b · (x - mean(x)) + c.
+    let count = (len / channels) as f64;
+    let of_channel = |channel: usize| {
+        let inverse = f64::from(inverse[channel]);
+        let a = f64::from(weight[channel]) * inverse;
+        let b = -a * inverse * inverse * products[channel] / count;
+        (a, b, -a * sum[channel] / count)
+    };
+    let factors = (0..channels).map(of_channel);
+    let a = over_a_row(factors.clone().map(|(a, ..)| a as f32));
+    let b = over_a_row(factors.clone().map(|(_, b, _)| b as f32));
+    let c = over_a_row(factors.map(|(.., c)| c as f32));
+    let target = dx.map(Places::new);
+    by_rows(len, a.len(), |range| {
+        // SAFETY: as above.
+        let g = unsafe { places.slice(range.clone()) };
+        match &target {
+            // SAFETY: as above, for `dx`.
+            Some(target) => {
+                combine(g, &x[range.clone()], &means, [&a, &b, &c], unsafe { target.slice(range) })
+            }
+            None => combine_in_place(g, &x[range], &means, [&a, &b, &c]),
+        }
+    })?;
+    let weight = products.iter().zip(&inverse).map(|(sum, inverse)| (sum * f64::from(*inverse)) as f32);
+    Ok(Gradients { weight: weight.collect(), bias: sum.iter().map(|sum| *sum as f32).collect() })
+}
+
+/// Makes `g`, the gradient by an activation's result `y`, that by its input: see [`batch_norm`] for `slope`.
+pub fn bend_gradient<T: Element>(g: &mut [T], y: &[T], slope: f32) -> Result<()> {
+    let len = g.len();
+    let places = Places::new(g);
+    parallel(len, GRAIN, |range| {
+        // SAFETY: `g` is borrowed until all ranges, which do not overlap, are done.
+        bend(unsafe { places.slice(range.clone()) }, &y[range], slope);
+    })
+}
+
+vectorised! {
+    fn bend<T: Element>(g: &mut [T], y: &[T], slope: f32) {
+        for (g, y) in g.iter_mut().zip(y) {
+            *g = T::from_value(g.value() * if y.value() > 0.0 { 1.0 } else { slope });
+        }
+    }
+}
+
+vectorised! {
+    fn add_products<T: Element>(g: &[T], x: &[T], means: &[f32], sum: &mut [f64], products: &mut [f64]) {
+        let (mut near, mut near_products) = (vec![0f32; means.len()], vec![0f32; means.len()]);
+        let size = means.len() * BLOCK;
+        for (g, x) in g.chunks(size).zip(x.chunks(size)) {
+            near.fill(0.0);
+            near_products.fill(0.0);
+            for (g, x) in g.chunks(means.len()).zip(x.chunks(means.len())) {
+                let sums = near.iter_mut().zip(&mut near_products);
+                for ((sum, product), ((g, x), mean)) in sums.zip(g.iter().zip(x).zip(means)) {
+                    *sum += g.value();
+                    *product += g.value() * (x.value() - mean);
+                }
+            }
+            sum.iter_mut().zip(&near).for_each(|(sum, near)| *sum += f64::from(*near));
+            products.iter_mut().zip(&near_products).for_each(|(sum, near)| *sum += f64::from(*near));
+        }
+    }
+}
+
+vectorised! {
+    fn combine<T: Element>(g: &[T], x: &[T], means: &[f32], factors: [&[f32]; 3], dx: &mut [T]) {
+        let [a, b, c] = factors;
+        let rows = g.chunks(a.len()).zip(x.chunks(a.len()));
+        for ((g, x), dx) in rows.zip(dx.chunks_mut(a.len())) {
+            for (((g, x), dx), (((a, b), c), mean)) in g.iter().zip(x).zip(dx).zip(a.iter().zip(b).zip(c).zip(means)) {
+                *dx = T::from_value(a * g.value() + b * (x.value() - mean) + c);
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn combine_in_place<T: Element>(g: &mut [T], x: &[T], means: &[f32], factors: [&[f32]; 3]) {
+        let [a, b, c] = factors;
+        for (g, x) in g.chunks_mut(a.len()).zip(x.chunks(a.len())) {
+            for ((g, x), (((a, b), c), mean)) in g.iter_mut().zip(x).zip(a.iter().zip(b).zip(c).zip(means)) {
+                *g = T::from_value(a * g.value() + b * (x.value() - mean) + c);
+            }
+        }
+    }
+}

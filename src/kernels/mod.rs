@@ -1,0 +1,13 @@
+//! Loops of our own over memory on the CPU, each one pass where libtorch's operators take several. They know slices,
+//! not layers; maps lie channels-last, so that the channels of a pixel are neighbours.
+
+mod batch_norm;
+mod element;
+mod pool;
+mod vectorised;
+
+pub use batch_norm::{batch_norm, batch_norm_gradient, bend_gradient, Moments};
+pub use element::{elements, elements_mut, Bf16, Element};
+pub use pool::{max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
+
+use vectorised::vectorised;

@@ -1,0 +1,157 @@
+//! Training on a CPU without autograd: the layer tree as operations that each know their own gradient, with batch norm,
+//! residual sum and activation in one (`kernels`), maps channels-last, and libtorch's convolutions between them. Layers
+//! that have no operation of their own go through autograd, one at a time.
+//!
+//! Equal to `network::forward` and autograd within rounding.
+
+mod compile;
+mod convolution;
+mod layers;
+mod norm;
+mod pass;
+mod pool;
+
+use tch::{Kind, Tensor};
+
+use pass::Pass;
+
+use crate::error::{Error, Result};
+use crate::kernels::Moments;
+use crate::libtorch::laid_out_like;
+use crate::network::{BatchNorm, Conv2d, Layer, Network, Pool2d, Precision};
+
+/// One operation. Tensors are named by their place among the model's: the first is the weight.
+enum Op {
+    /// With the activation after it, which is the identity or bends what is below zero.
+    Conv {
+        conv: Conv2d,
+        first: usize,
+        slope: f64,
+    },
+    Linear {
+        bias: bool,
+        first: usize,
+        slope: f64,
+    },
+    Norm(Norm),
+    /// An activation on its own, of the kind that others include.
+    Bend {
+        slope: f64,
+    },
+    MaxPool(Pool2d),
+    GlobalMaxPool,
+    GlobalAvgPool,
+    Flatten,
+    Residual {
+        body: Vec<Op>,
+        shortcut: Vec<Op>,
+        join: Join,
+    },
+    /// A layer that autograd does. None that has tensors is among them.
+    Other(Layer),
+}
+
+/// Batch norm and the activation after it: see [`Op::Conv`].
+struct Norm {
+    norm: BatchNorm,
+    first: usize,
+    slope: f64,
+}
+
+/// How a residual block ends.
+enum Join {
+    /// The body's last layer is batch norm, which adds the shortcut in the same pass.
+    Norm(Norm),
+    /// The operations after the sum.
+    Sum(Vec<Op>),
+}
+
+/// What an operation keeps for its gradient.
+enum Saved {
+    /// Of a convolution or a linear layer: the weight in the number format of the pass, and the result if there is an
+    /// activation.
+    Linear {
+        x: Tensor,
+        weight: Tensor,
+        y: Option<Tensor>,
+    },
+    Norm {
+        x: Tensor,
+        y: Option<Tensor>,
+        moments: Moments,
+    },
+    Result(Tensor),
+    /// The size of the input, and where in their windows the maxima were.
+    Pool {
+        pool: Pool2d,
+        size: Vec<i64>,
+        taps: Tensor,
+    },
+    Size(Vec<i64>),
+    Residual(Box<Tapes>),
+    /// Input and result, joined by autograd.
+    Graph {
+        x: Tensor,
+        y: Tensor,
+    },
+}
+
+/// What the parts of a residual block keep.
+struct Tapes {
+    body: Vec<Saved>,
+    shortcut: Vec<Saved>,
+    join: Vec<Saved>,
+}
+
+/// A network in the form in which it trains.
+pub struct Fused {
+    ops: Vec<Op>,
+    kind: Kind,
+}
+
+/// What a forward pass leaves behind for the backward pass.
+pub struct Tape(Vec<Saved>);
+
+/// Gradients of the model's tensors, one place for each; filled from the last layer to the first.
+type Gradients = Vec<Option<Tensor>>;
+
+impl Fused {
+    pub fn new(network: &Network, precision: Precision) -> Self {
+        Fused { ops: compile::operations(&network.layers), kind: precision.kind() }
+    }
+
+    /// Float32 logits (N, classes) of float32 images `x` (N, C, H, W), in training mode: running statistics among
+    /// `tensors` are updated.
+    pub fn forward(&self, tensors: &[Tensor], x: &Tensor) -> Result<(Tensor, Tape)> {
+        tch::no_grad(|| {
+            let tensors: Vec<Tensor> = tensors.iter().map(|t| t.f_detach()).collect::<Result<_, _>>()?;
+            let pass = Pass { tensors: &tensors, kind: self.kind };
+            let (y, saved) = pass.forward(&self.ops, x.f_to_kind(self.kind)?)?;
+            Ok((y.f_to_kind(Kind::Float)?, Tape(saved)))
+        })
+    }
+
+    /// The gradients of `tensors`, in their order and None for those that have none, from that of the logits.
+    pub fn backward(&self, tensors: &[Tensor], tape: Tape, dy: Tensor) -> Result<Vec<Option<Tensor>>> {
+        tch::no_grad(|| {
+            let tensors: Vec<Tensor> = tensors.iter().map(|t| t.f_detach()).collect::<Result<_, _>>()?;
+            let mut gradients: Gradients = tensors.iter().map(|_| None).collect();
+            let pass = Pass { tensors: &tensors, kind: self.kind };
+            let dy = dy.f_to_kind(self.kind)?;
+            let _ = pass.backward(&self.ops, tape.0, dy, false, &mut gradients)?;
+            for (gradient, tensor) in gradients.iter_mut().zip(&tensors) {
+                if let Some(gradient) = gradient {
+                    *gradient = laid_out_like(gradient, tensor)?;
+                }
+            }
+            Ok(gradients)
+        })
+    }
+}
+
+fn nothing() -> Error {
+    Error::argument("a gradient is missing: this is a bug in everybatch")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! The fused pass against autograd.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Reduction};
+
+use super::*;
+use crate::network::{builders, forward, forward_in_double, random_network, Layer, Model};
+
+/// Logits, then the gradients of the parameters, then the running statistics.
+type Results = Vec<Tensor>;
+
+fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
+    logits.cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
+}
+
+fn by_autograd(model: &Model, x: &Tensor, labels: &Tensor, kind: Kind) -> Results {
+    let tensors: Vec<Tensor> = (model.specs.iter().zip(&model.tensors))
+        .map(|(spec, tensor)| {
+            let float = tensor.kind() == Kind::Float;
+            let tensor = if float { tensor.detach().to_kind(kind).copy() } else { tensor.copy() };
+            tensor.set_requires_grad(spec.trainable)
+        })
+        .collect();
+    let layers = &model.network.layers;
+    let logits = match kind {
+        Kind::Double => forward_in_double(layers, &tensors, &x.to_kind(kind)).unwrap(),
+        _ => forward(layers, &tensors, x, Precision::Float32).unwrap(),
+    };
+    let pairs = || model.specs.iter().zip(&tensors);
+    let parameters: Vec<&Tensor> = pairs().filter(|(spec, _)| spec.trainable).map(|(_, t)| t).collect();
+    let gradients = Tensor::run_backward(&[&loss(&logits, labels)], &parameters, false, false);
+    let statistics = pairs().filter(|(spec, _)| !spec.trainable).map(|(_, t)| t.shallow_clone());
+    std::iter::once(logits.detach()).chain(gradients).chain(statistics).collect()
+}
+
+fn by_ours(model: &Model, x: &Tensor, labels: &Tensor, precision: Precision) -> Results {
+    let model = model.to_device(Device::Cpu).unwrap();
+    let fused = Fused::new(&model.network, precision);
+    let (logits, tape) = fused.forward(&model.tensors, x).unwrap();
+    let logits = logits.set_requires_grad(true);
+    let dy = Tensor::run_backward(&[&loss(&logits, labels)], &[&logits], false, false).remove(0);
+    let gradients = fused.backward(&model.tensors, tape, dy).unwrap();
+    let gradients = gradients.into_iter().zip(&model.specs).filter_map(|(gradient, spec)| {
+        assert_eq!(gradient.is_some(), spec.trainable, "{}", spec.name);
+        gradient
+    });
+    let statistics = model.specs.iter().zip(&model.tensors).filter(|(spec, _)| !spec.trainable);
+    std::iter::once(logits.detach())
+        .chain(gradients)
+        .chain(statistics.map(|(_, tensor)| tensor.shallow_clone()))
+        .collect()
+}
+
+fn batch(network: &Network, images: i64) -> (Tensor, Tensor) {
+    let size = network.input_shape;
+    let labels = Tensor::arange(images, (Kind::Int64, Device::Cpu));
+    let labels = labels.remainder(network.num_classes().unwrap());
+    // Not libtorch's generator, which other tests draw from meanwhile.
+    let mut random = ChaCha8Rng::seed_from_u64(images as u64);
+    let count = images * size.iter().product::<i64>();
+    let pixels: Vec<f32> = (0..count).map(|_| random.random_range(-1.7..1.7)).collect();
+    (Tensor::from_slice(&pixels).view([images, size[0], size[1], size[2]]), labels)
+}
+
+fn rms(x: &Tensor) -> f64 {
+    x.square().mean(Kind::Double).sqrt().double_value(&[])
+}
+
+/// Float64 by autograd is the truth, and ours may be away from it by some times as much as float32 by autograd is. No
+/// fixed bound would do: some gradients are zero but for rounding, and where a value lies on the border of a ReLU or is
+/// one of two maxima, rounding decides which way a gradient takes.
+fn assert_as_good_as_autograd(network: &Network, images: i64) {
+    let model = Model::initialize(network.clone(), 3).unwrap();
+    let (x, labels) = batch(network, images);
+    let truth = by_autograd(&model, &x, &labels, Kind::Double);
+    let autograd = by_autograd(&model, &x, &labels, Kind::Float);
+    let ours = by_ours(&model, &x, &labels, Precision::Float32);
+    assert_eq!((truth.len(), autograd.len()), (ours.len(), ours.len()));
+    let largest = truth.iter().map(|tensor| rms(&tensor.to_kind(Kind::Double))).fold(0.0, f64::max);
+    for (index, ((ours, autograd), truth)) in ours.iter().zip(&autograd).zip(&truth).enumerate() {
+        assert_eq!(ours.size(), truth.size());
+        let [ours, autograd, truth] = [ours, autograd, truth].map(|tensor| tensor.to_kind(Kind::Double));
+        let (error, usual) = (rms(&(ours - &truth)), rms(&(autograd - &truth)));
+        let most = 100.0 * usual + 1e-4 * rms(&truth) + 1e-5 * largest;
+        assert!(error <= most, "result {index}: {error}, autograd {usual}; {}", network.to_json());
+    }
+}
+
+#[test]
+fn networks_of_the_studies_have_autograds_gradients() {
+    use builders::*;
+    let no_dropout = |network: Network| Network {
+        layers: network.layers.into_iter().filter(|layer| !matches!(layer, Layer::Dropout(_))).collect(),
+        ..network
+    };
+    for (network, images) in [
+        (lenet5(&Lenet5::default()), 64),
+        (resnet(&Resnet::default()), 60),
+        (kernel_net(&KernelNet::default()), 16),
+        (wide_resnet(&WideResnet { pre_activation: true, ..WideResnet::default() }), 4),
+        (convnet(&Convnet::default()), 4),
+    ] {
+        assert_as_good_as_autograd(&no_dropout(network.unwrap()), images);
+    }
+}
+
+#[test]
+fn random_networks_have_autograds_gradients() {
+    for seed in 0..150 {
+        assert_as_good_as_autograd(&random_network(seed), 32);
+    }
+}
+
+// Against float64: bfloat16 keeps eight bits, so directions are what can be compared.
+#[test]
+fn bfloat16_gradients_point_the_same_way() {
+    let network = builders::lenet5(&builders::Lenet5::default()).unwrap();
+    let model = Model::initialize(network.clone(), 3).unwrap();
+    let (x, labels) = batch(&network, 64);
+    let truth = by_autograd(&model, &x, &labels, Kind::Double);
+    let ours = by_ours(&model, &x, &labels, Precision::BFloat16);
+    for ((spec, ours), truth) in model.specs.iter().filter(|s| s.trainable).zip(&ours[1..]).zip(&truth[1..]) {
+        if rms(truth) < 1e-8 {
+            continue; // a bias before batch norm
+        }
+        let [ours, truth] = [ours, truth].map(|tensor| tensor.to_kind(Kind::Double).flatten(0, -1));
+        let cosine = ours.dot(&truth) / (ours.norm() * truth.norm());
+        assert!(cosine.double_value(&[]) > 0.95, "{}: {cosine}", spec.name);
+        assert_eq!(ours.size(), truth.size());
+    }
+}
+
+#[test]
+fn dropout_is_repeatable_and_drops() {
+    let layers = vec![
+        Layer::Flatten,
+        Layer::Dropout(crate::network::Dropout { p: 0.5 }),
+        Layer::Linear(crate::network::Linear::new(784, 10)),
+    ];
+    let network = Network::new("dropout", [1, 28, 28], layers).unwrap();
+    let model = Model::initialize(network.clone(), 3).unwrap();
+    let (x, labels) = batch(&network, 8);
+    let run = |seed| {
+        tch::manual_seed(seed);
+        by_ours(&model, &x, &labels, Precision::Float32)
+    };
+    assert!(run(1)[1].equal(&run(1)[1]) && !run(1)[1].equal(&run(2)[1]));
+    let dropped = run(1)[1].abs().sum_dim_intlist(0i64, false, Kind::Float).eq(0.0).sum(Kind::Int64);
+    // A pixel that is dropped from all eight images has no gradient: 784 / 2⁸ of them, about three.
+    assert!((1..12).contains(&dropped.int64_value(&[])), "{dropped}");
+}
