@@ -110,7 +110,8 @@ pub fn train_with(
             Work::Device(DeviceWork::new(gpu, &parts, &mut recorder, observer)?)
         }
         None => {
-            Work::Host { stepper: Stepper::new(&train, &weights.model, config)?, evaluators: &evaluators }
+            let stepper = Box::new(Stepper::new(&train, &weights.model, config)?);
+            Work::Host { stepper, evaluators: &evaluators }
         }
     };
     let mut end = match run(&mut weights, &train, &order, config, rate, &mut work, &mut recorder, observer) {
