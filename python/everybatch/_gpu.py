@@ -32,14 +32,16 @@ def gpu_settings(device: str, precision: str, *, deterministic: bool) -> Iterato
         if precision == "float32":
             stack.enter_context(_whole_float32())
         # Graphs are recorded in side streams only. Steps go before measurements where both could run.
-        stack.enter_context(torch.cuda.stream(torch.cuda.Stream(device, priority=-1)))
+        cuda: Any = torch.cuda  # partly without types
+        stack.enter_context(cuda.stream(cuda.Stream(device, priority=-1)))
         yield
 
 
 @contextlib.contextmanager
 def _whole_float32() -> Iterator[None]:
     """Factors of convolutions and products with all their bits: TF32 keeps 10 of 23."""
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn  # a module whose attributes are made when it is imported
+    products: Any = torch.backends.cuda.matmul
     # torch has an older and a newer way to say it. The older getters raise where the caller has used the newer way.
     older = [(module, _allowed(module)) for module in (cudnn, products)]
     newer: list[tuple[Any, str]] = [(part, part.fp32_precision) for part in (cudnn.conv, cudnn.rnn, products)]
@@ -63,25 +65,27 @@ def _allowed(module: Any) -> bool | None:
 
 @contextlib.contextmanager
 def _repeatable() -> Iterator[None]:
+    cuda: Any = torch.cuda
     given = os.environ.get(_WORKSPACE)
     if given not in _REPEATABLE:
-        if torch.cuda.is_initialized():
+        if cuda.is_initialized():
             raise DeviceError(
                 f"deterministic=True needs the environment variable {_WORKSPACE} to be {_REPEATABLE[0]} before "
-                f"anything in this process uses the GPU, and it is {'not set' if given is None else given}: start Python as "
-                f"{_WORKSPACE}={_REPEATABLE[0]} python ..., or set it in os.environ first of all"
+                f"anything in this process uses the GPU, and it is {'not set' if given is None else given}: start Python "
+                f"as {_WORKSPACE}={_REPEATABLE[0]} python ..., or set it in os.environ first of all"
             )
         os.environ[_WORKSPACE] = _REPEATABLE[0]  # stays, for cuBLAS reads it once
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     mode = torch.get_deterministic_debug_mode()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it
+    memory.fill_uninitialized_memory = False  # nothing here reads it
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark = before
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled
         torch.set_deterministic_debug_mode(mode)
