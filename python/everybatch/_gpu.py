@@ -71,8 +71,8 @@ def _repeatable() -> Iterator[None]:
         if cuda.is_initialized():
             raise DeviceError(
                 f"deterministic=True needs the environment variable {_WORKSPACE} to be {_REPEATABLE[0]} before "
-                f"anything in this process uses the GPU, and it is {'not set' if given is None else given}: start Python "
-                f"as {_WORKSPACE}={_REPEATABLE[0]} python ..., or set it in os.environ first of all"
+                f"anything in this process uses the GPU, and it is {'not set' if given is None else given}: start "
+                f"Python as {_WORKSPACE}={_REPEATABLE[0]} python ..., or set it in os.environ first of all"
             )
         os.environ[_WORKSPACE] = _REPEATABLE[0]  # stays, for cuBLAS reads it once
     cudnn = torch.backends.cudnn
