@@ -20,6 +20,8 @@ PYTHON_FILES := python tests benches build_backend $(wildcard notebooks)
 PROFILE := --release
 # The environment that the build backend gives maturin, so that Cargo finds everything already built.
 LIKE_MATURIN = eval "$$($(BIN)/python $(BACKEND) env)" &&
+# What everybatch and its tests import, but torch and what comes with it.
+CUDA_KIT_WHEELS := numpy matplotlib tqdm pillow pytest
 # The core without Python takes .cargo/config.toml's word for where libtorch is.
 CORE := --no-default-features
 unexport LIBTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_USE_PYTORCH LIBTORCH_STATIC PYO3_PYTHON VIRTUAL_ENV
@@ -73,6 +75,21 @@ test-cuda: build $(VENV)/.dev-tools  ## Run the tests that need an NVIDIA GPU
 		echo '$(BIN)/python -m pytest -m cuda'; $(BIN)/python -m pytest -m cuda; \
 	else echo 'test-cuda: torch finds no NVIDIA GPU on this machine, so there is nothing to test.'; fi
 
+# A wheel for the Python there, and wheels of everything but torch that it and the tests import. With DATA=folder the four
+# files of MNIST go along.
+.PHONY: cuda-kit
+cuda-kit:  ## Gather in cuda-kit/ what a GPU machine without Rust or network needs, for PYTHON=python3.12 there
+	rm -rf cuda-kit && mkdir -p cuda-kit/wheels
+	$(MAKE) wheel
+	version=$$($(PYTHON) -c '$(SHOW_VERSION)'); \
+	cp "$$(ls -t dist/everybatch-*-cp$${version/./}-*.whl | head -1)" cuda-kit/wheels; \
+	$(PYTHON) -m pip download --quiet --only-binary :all: --dest cuda-kit/wheels $(CUDA_KIT_WHEELS)
+	cp -r tests benches pyproject.toml cuda-kit
+	cp benches/cuda_kit.sh cuda-kit/run.sh
+	if [ -n "$(DATA)" ]; then cp -r "$(DATA)" cuda-kit/data; fi
+	find cuda-kit -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo 'Copy cuda-kit/ to the machine with the GPU, and there: sh cuda-kit/run.sh'
+
 .PHONY: lint
 lint: build $(VENV)/.dev-tools  ## Check formatting, style and types, in Rust and Python
 	cargo fmt --check
@@ -95,7 +112,7 @@ bench: build $(VENV)/.dev-tools  ## Run the benchmarks in benches/
 
 .PHONY: clean
 clean:  ## Delete what was built, and .venv
-	rm -rf target dist demo $(VENV) .venv-wheel-* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf target dist demo cuda-kit $(VENV) .venv-wheel-* .mypy_cache .pytest_cache .ruff_cache
 	rm -f python/everybatch/_core.*.so
 	find python tests benches build_backend -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -39,14 +39,25 @@ class Peer:
     1000. ``loader`` is the same with images that come from `DataLoader`s of two worker processes. ``best`` is what a
     patient user gets out of PyTorch: channels-last, fused Adam, and the test set measured by a bfloat16 copy that
     torch.compile has frozen, in its best chunk. A frozen copy keeps the weights that it was compiled with, so this peer
-    does *less* than the task: its figures would not be those of the weights of the moment.
+    does *less* than the task: its figures would not be those of the weights of the moment. ``compiled``, for a GPU, is
+    torch.compile(mode="reduce-overhead"), which records CUDA graphs, with fused Adam; it reads back once per pass.
     """
 
     def __init__(
-        self, network: eb.Network, data: eb.Dataset, batch_size: int, test_images: int, kind: str = "plain"
+        self,
+        network: eb.Network,
+        data: eb.Dataset,
+        batch_size: int,
+        test_images: int,
+        kind: str = "plain",
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
     ) -> None:
-        self.net = eb.export.torch_module(network.initialize(0)).train()
+        self.net = eb.export.torch_module(network.initialize(0)).train().to(device)
+        self.run: Callable[[torch.Tensor], torch.Tensor] = self.net
         self.batch_size, self.kind, self.classes = batch_size, kind, data.num_classes
+        self.device, self.half = device, precision == "bfloat16" and kind != "best"
         mean, std = data.mean[0], data.std[0]
         test = data.test_images[:test_images], data.test_labels[:test_images]
         if kind == "loader":
@@ -55,18 +66,23 @@ class Peer:
             self.test_loader = DataLoader(Digits(*test, mean, std), 1000, num_workers=2)
             self.batches = self._from_loader()
         else:
-            self.format = torch.channels_last if kind in ("best", "channels_last") else torch.contiguous_format
+            innermost = kind in ("best", "channels_last") or (kind == "compiled" and self.half)
+            self.format = torch.channels_last if innermost else torch.contiguous_format
             self.images, self.test_images = (
-                ((torch.tensor(images).float() / 255 - mean) / std)[:, None].contiguous(memory_format=self.format)
+                ((torch.tensor(images).float() / 255 - mean) / std)[:, None]
+                .contiguous(memory_format=self.format)
+                .to(device)
                 for images in (data.train_images, test[0])
             )
-            self.labels, self.test_labels = torch.tensor(data.train_labels), torch.tensor(test[1])
+            self.labels, self.test_labels = (torch.tensor(part).to(device) for part in (data.train_labels, test[1]))
             self.net.to(memory_format=self.format)
             self.batches = self._in_memory()
-        fused = kind in ("best", "channels_last", "fused")
+        fused = kind in ("best", "channels_last", "fused", "compiled")
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=1e-3, fused=fused)
         if kind == "best":
             self._freeze()
+        if kind == "compiled":
+            self.run = torch.compile(self.net, mode="reduce-overhead")
 
     def _freeze(self) -> None:
         import torch._inductor.config as inductor
@@ -90,7 +106,9 @@ class Peer:
 
     def _in_memory(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         while True:
-            for batch in torch.randperm(len(self.labels)).split(self.batch_size):
+            for batch in torch.randperm(len(self.labels), device=self.device).split(self.batch_size):
+                if self.kind == "compiled" and len(batch) < self.batch_size:
+                    continue  # another shape would be compiled for it
                 yield self.images[batch], self.labels[batch]
 
     def _from_loader(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -104,8 +122,14 @@ class Peer:
             images = images.contiguous(memory_format=torch.channels_last)
         self.net.train()
         self.optimizer.zero_grad()
-        F.cross_entropy(self.net(images), labels).backward()
+        F.cross_entropy(self._logits(images), labels).backward()
         self.optimizer.step()
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        if self.kind == "compiled":
+            torch.compiler.cudagraph_mark_step_begin()
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.half):
+            return self.run(images).float()
 
     @torch.no_grad()
     def measure(self) -> tuple[float, torch.Tensor]:
@@ -115,19 +139,24 @@ class Peer:
         else:
             chunk = self.chunk if self.kind == "best" else 1000
             batches = zip(self.test_images.split(chunk), self.test_labels.split(chunk), strict=True)
-        net = self.frozen if self.kind == "best" else self.net.eval()
-        loss, right, count = 0.0, torch.zeros(self.classes, dtype=torch.int64), 0
+        self.net.eval()
+        loss: Any = 0.0
+        right, count = torch.zeros(self.classes, dtype=torch.int64, device=self.device), 0
         for images, labels in batches:
-            logits = net(images).float()
-            loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            logits = self.frozen(images).float() if self.kind == "best" else self._logits(images)
+            part = F.cross_entropy(logits, labels, reduction="sum")
+            loss += part if self.kind == "compiled" else part.item()
             right += torch.bincount(labels[logits.argmax(1) == labels], minlength=self.classes)
             count += len(labels)
-        return loss / count, right
+        return float(loss) / count, right
 
 
-def seconds_of(work: Callable[[], object], times: int) -> float:
+def seconds_of(work: Callable[[], object], times: int, device: str = "cpu") -> float:
     """Mean seconds of one call."""
+    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    wait()
     start = time.perf_counter()
     for _ in range(times):
         work()
+    wait()
     return (time.perf_counter() - start) / times

@@ -13,6 +13,8 @@ import matplotlib as mpl
 mpl.use("Agg")  # before anything imports pyplot: a test machine has no screen
 # Waiting threads sleep: on a busy machine, tests with two threads would otherwise mostly wait for each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Tests with repeatable kernels come after others that use the GPU.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import numpy as np
 import pytest

@@ -509,7 +509,7 @@ def train(
     dict[str, npt.NDArray[Any]],
     Model,
     int,
-    str,
+    list[str],
     Literal["finished", "interrupted", "stopped", "diverged", "failed"],
     str,
     int | None,
@@ -517,7 +517,7 @@ def train(
 ]:
     """Train a copy of `model`.
 
-    Gives arrays by name, the trained model, the step of its weights, how the test images were measured (JSON), how
-    the run ended, its message, the step at which it diverged, and the exception that ended it. The settings are those
-    of `everybatch.train`, checked and in plain types.
+    Gives arrays by name, the trained model, the step of its weights, how the test images were measured and how a GPU
+    computed (both JSON), how the run ended, its message, the step at which it diverged, and the exception that ended
+    it. The settings are those of `everybatch.train`, checked and in plain types.
     """

@@ -66,6 +66,7 @@ class Settings:
     shuffle: bool
     device: str
     precision: str
+    deterministic: bool
     kernels: str
     steps_per_epoch: int
     total_steps: int
@@ -142,6 +143,7 @@ class Settings:
             shuffle=flag(given["shuffle"], "shuffle"),
             device=_core.resolve_device(str(given["device"])),
             precision=precision,
+            deterministic=flag(given["deterministic"], "deterministic"),
             kernels=_kernels(given["kernels"], precision),
             steps_per_epoch=steps_per_epoch,
             total_steps=epochs * steps_per_epoch if steps is None else steps,
@@ -161,7 +163,8 @@ class Settings:
         """Return what the core's `train` takes."""
         shared = (
             "epochs steps batch_size optimizer lr weight_decay momentum nesterov betas eps label_smoothing ema "
-            "evaluate_every monitor patience min_delta checkpoint_every seed shuffle device precision kernels"
+            "evaluate_every monitor patience min_delta checkpoint_every seed shuffle device precision kernels "
+            "deterministic"
         )
         return {
             **{name: getattr(self, name) for name in shared.split()},

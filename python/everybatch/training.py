@@ -17,6 +17,7 @@ import torch
 from everybatch import _core
 from everybatch._arguments import functions
 from everybatch._core import Model, Network, Step
+from everybatch._gpu import gpu_settings
 from everybatch._log import log_step
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
@@ -66,6 +67,7 @@ def train(
     shuffle: bool = True,
     device: str = "auto",
     precision: str = "float32",
+    deterministic: bool = False,
     kernels: str | None = None,
     progress: bool = True,
     callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
@@ -147,6 +149,10 @@ def train(
     precision
         "float32", or "bfloat16" for the convolutions and matrix products (weights, normalisation statistics and loss
         stay float32); refused on a CPU without the instructions for it.
+    deterministic
+        Use only kernels that give the same bits each time, and choose none by its speed: on one machine, runs with one
+        seed are then identical. On a GPU this is slower, and needs the environment variable CUBLAS_WORKSPACE_CONFIG,
+        which is set to ":4096:8" unless something else has used the GPU before.
     kernels
         Which code takes the training steps on a CPU. "exact" runs PyTorch's operators in PyTorch's order, so that the
         losses are those of a plain PyTorch script to the last digits. "fused" is faster and equal within rounding:
@@ -164,6 +170,13 @@ def train(
         Everything measured. Ctrl-C returns what there is until then, ``run.interrupted`` being true. A loss that
         becomes NaN or infinite ends the run at that step with a warning; ``run.diverged_at`` tells the step.
 
+    Notes
+    -----
+    On a GPU, steps and measurements are recorded once as CUDA graphs and replayed, each in a stream of its own: the
+    next step is taken while the weights of the last one are measured. Where that is not possible they run one by one;
+    ``run.config["cuda"]`` and the log tell whether and why. The environment variable ``EVERYBATCH_CUDA_GRAPHS=0``
+    switches graphs off.
+
     Raises
     ------
     ArgumentError
@@ -171,7 +184,7 @@ def train(
     ShapeError
         The network cannot take images of this shape; the message names the layer.
     DeviceError
-        The device is not there, or lacks the precision.
+        The device is not there, or lacks the precision, or cannot be made deterministic any more.
     TypeError
         An argument is of the wrong type.
     OSError
@@ -220,6 +233,7 @@ def train(
         shuffle=shuffle,
         device=device,
         precision=precision,
+        deterministic=deterministic,
         kernels=kernels,
     )
     if checkpoints is None and checkpoint_every != "epoch":
@@ -237,10 +251,10 @@ def train(
         # Dropout draws from torch's global generator: give it back to the caller as it was.
         cuda = settings.device.startswith("cuda")
         stack.enter_context(torch.random.fork_rng(devices=[settings.device] if cuda else []))
-        if cuda and precision == "float32":  # cuDNN would otherwise round to TensorFloat-32
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+        if cuda:
+            stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
-        arrays, trained, model_step, evaluation, state, message, diverged_at, raised = _core.train(
+        arrays, trained, model_step, (evaluation, on_gpu), state, message, diverged_at, raised = _core.train(
             model, dataset, settings.for_core(folder), bar, called
         )
 
@@ -258,6 +272,7 @@ def train(
         "versions": versions(),
         "hardware": hardware(settings.device),
         "evaluation": json.loads(evaluation),
+        "cuda": json.loads(on_gpu),
         "status": {"state": state, "message": message, "diverged_at": diverged_at, "model_step": model_step},
         "started": started.isoformat(timespec="seconds"),
     }

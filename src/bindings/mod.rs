@@ -2,6 +2,7 @@
 
 mod arguments;
 mod builders;
+mod cuda;
 mod data;
 mod errors;
 mod images;

@@ -26,14 +26,26 @@ pub struct PyObserver {
     /// What `StopTraining` said.
     pub reason: String,
     last_look: Instant,
+    /// Raised when something was to be logged, and not yet taken notice of.
+    failed_notice: Option<PyErr>,
 }
 
 impl PyObserver {
     pub fn new(progress: Option<PyObject>, callbacks: Vec<(PyObject, usize)>) -> Self {
-        PyObserver { progress, callbacks, raised: None, reason: String::new(), last_look: Instant::now() }
+        PyObserver {
+            progress,
+            callbacks,
+            raised: None,
+            reason: String::new(),
+            last_look: Instant::now(),
+            failed_notice: None,
+        }
     }
 
     fn look(&mut self, step: &mut Step) -> PyResult<()> {
+        if let Some(error) = self.failed_notice.take() {
+            return Err(error);
+        }
         let due = self.last_look.elapsed() >= PAUSE || step.taken == step.total;
         let called = self.callbacks.iter().filter(|(_, every)| step.taken % every == 0);
         let called: Vec<_> = called.map(|(callback, _)| callback).collect();
@@ -77,6 +89,20 @@ impl Observer for PyObserver {
             self.raised = Some(error);
             Next::Interrupt
         }))
+    }
+
+    /// A line of the log.
+    fn notice(&mut self, should: bool, text: &str) {
+        let log = |py: Python| -> PyResult<()> {
+            let logger = py.import("everybatch._log")?.getattr("logger")?;
+            logger.call_method1(if should { "warning" } else { "info" }, (text,)).map(drop)
+        };
+        // A handler that fails, or Ctrl-C, ends the run at the next look.
+        Python::with_gil(|py| {
+            if let Err(error) = log(py) {
+                self.failed_notice = Some(error);
+            }
+        });
     }
 }
 

@@ -1,18 +1,20 @@
 //! `train`: arguments in, the run in parts out; the Python front makes a `Run` of them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use numpy::{IntoPyArray, PyArray1, PyArray4};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::cuda::TorchGpu;
 use super::images::{images, labels, Images};
 use super::model::PyModel;
 use super::observer::PyObserver;
 use super::run::{computing, detached};
 use crate::data::{self, Augment, Augmenter, Dataset, Split};
 use crate::error::{unknown, Error, Result};
-use crate::libtorch::{device as find_device, device_name, precision as find_precision};
+use crate::libtorch::{device as find_device, device_name, precision as find_precision, Gpu};
 use crate::network::Normalization;
 use crate::train::{
     self as core, Checkpoints, Curves, End, Every, History, Kernels, LearningRate, Length, Method, Monitor,
@@ -60,6 +62,7 @@ pub struct Settings {
     shuffle: bool,
     device: String,
     precision: String,
+    deterministic: bool,
     kernels: String,
 }
 
@@ -104,6 +107,7 @@ impl Settings {
             seed: self.seed,
             shuffle: self.shuffle,
             precision: find_precision(&self.precision, find_device(&self.device)?)?,
+            deterministic: self.deterministic,
             kernels: Kernels::from_name(&self.kernels)?,
         })
     }
@@ -111,10 +115,11 @@ impl Settings {
 
 /// What `train` gives: see its docstring.
 type Ended<'py> =
-    (Bound<'py, PyDict>, PyModel, usize, String, &'static str, String, Option<usize>, Option<PyErr>);
+    (Bound<'py, PyDict>, PyModel, usize, [String; 2], &'static str, String, Option<usize>, Option<PyErr>);
 
 /// Trains a copy of `model`. Gives (arrays by name, the trained model, the step of its weights, how the test images were
-/// measured (JSON), how the run ended, its message, the step at which it diverged, the exception that ended it).
+/// measured and how a GPU computed (both JSON), how the run ended, its message, the step at which it diverged, the exception
+/// that ended it).
 #[pyfunction]
 pub fn train<'py>(
     py: Python<'py>,
@@ -128,9 +133,10 @@ pub fn train<'py>(
     let config = settings.config()?;
     let given = Given::extract(dataset)?;
     let mut observer = PyObserver::new(progress, callbacks);
+    let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
     let outcome = computing(py, || {
         let model = model.copied()?;
-        core::train(&model, &given.into_dataset()?, &config, device, &mut observer)
+        core::train_with(&model, &given.into_dataset()?, &config, device, gpu, &mut observer)
     })?;
 
     let arrays = arrays(py, outcome.history)?;
@@ -155,9 +161,17 @@ pub fn train<'py>(
     if let Some(error) = &raised {
         message = error.value(py).to_string();
     }
-    let evaluation = serde_json::to_string(&outcome.evaluation).unwrap_or_default();
+    let evaluation = match outcome.on_device.as_ref().and_then(|report| report.evaluation.first()) {
+        Some(choice) => json(choice),
+        None => json(&outcome.evaluation),
+    };
+    let on_device = json(&outcome.on_device);
     let model = PyModel::new(outcome.model);
-    Ok((arrays, model, outcome.model_step, evaluation, state, message, diverged_at, raised))
+    Ok((arrays, model, outcome.model_step, [evaluation, on_device], state, message, diverged_at, raised))
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// The learning rate (steps,) float64 of each step of a run, as far as it does not depend on measurements.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::libtorch::upload;
 
 /// How far images are changed. Each image gets numbers of its own, uniform within these bounds; 0 is off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +71,38 @@ pub struct Augmenter {
     seed: u64,
     /// (H, H) and (W, W): Gaussian smoothing along an axis that keeps white noise at deviation 1.
     smoothing: Option<[Tensor; 2]>,
+    /// (2,): a pixel's width and height times the elastic deviation, in units of half the image.
+    per_pixel: Tensor,
+    size: [i64; 2],
+}
+
+/// The numbers that change one batch. They are drawn on the host; [`Augmenter::change`] computes with them alone, so that
+/// it can be recorded and replayed with others in their place.
+pub struct Drawn {
+    /// (N, 2, 3) float32, each the map from output to input.
+    maps: Option<Tensor>,
+    /// (N, 2, H, W) float32, white noise of deviation 1.
+    noise: Option<Tensor>,
+    /// (4, N) int64: top, bottom, left and right of what is erased.
+    erased: Option<Tensor>,
+}
+
+impl Drawn {
+    pub fn on_device(&self, device: Device) -> Result<Drawn> {
+        let there = |t: &Option<Tensor>| t.as_ref().map(|t| upload(t, device)).transpose();
+        Ok(Drawn { maps: there(&self.maps)?, noise: there(&self.noise)?, erased: there(&self.erased)? })
+    }
+
+    /// Puts other numbers, for as many images, in the place of these.
+    pub fn replace_by(&self, other: &Drawn) -> Result<()> {
+        let pairs = [(&self.maps, &other.maps), (&self.noise, &other.noise), (&self.erased, &other.erased)];
+        for (here, new) in pairs {
+            if let (Some(here), Some(new)) = (here, new) {
+                here.shallow_clone().f_copy_(new)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Augmenter {
@@ -77,45 +110,66 @@ impl Augmenter {
         augment.check()?;
         let matrix = |size| smoothing(size, augment.elastic_sigma, device);
         let smoothing = (augment.elastic > 0.0).then(|| Ok::<_, Error>([matrix(height)?, matrix(width)?]));
-        Ok(Augmenter { augment: augment.clone(), seed, smoothing: smoothing.transpose()? })
+        let per_pixel = [2.0 / width as f64, 2.0 / height as f64].map(|unit| (augment.elastic * unit) as f32);
+        Ok(Augmenter {
+            augment: augment.clone(),
+            seed,
+            smoothing: smoothing.transpose()?,
+            per_pixel: Tensor::f_from_slice(&per_pixel)?.f_to_device(device)?,
+            size: [height, width],
+        })
     }
 
     /// Pixel values 0 to 255 as float32 (N, C, H, W) of uint8 `images` (N, C, H, W), changed with the numbers of `step`.
     /// What moves in from outside is black.
     pub fn apply(&self, images: &Tensor, step: usize) -> Result<Tensor> {
+        self.change(images, &self.draw(images.size()[0], step)?.on_device(images.device())?)
+    }
+
+    /// The numbers of `step` for so many images, on the host.
+    pub fn draw(&self, count: i64, step: usize) -> Result<Drawn> {
         // Another seed than the batch order's, whose streams are numbered too.
         let mut generator = ChaCha8Rng::seed_from_u64(self.seed ^ 0x6175_676d_656e_7421);
         generator.set_stream(step as u64);
-        let mut pixels = images.f_to_kind(Kind::Float)?;
+        let generator = &mut generator;
+        let [height, width] = self.size;
+        let mut drawn = Drawn { maps: None, noise: None, erased: None };
         if self.augment.moves_pixels() {
-            let grid = self.grid(&pixels, &mut generator)?;
-            pixels = pixels.f_grid_sampler(&grid, 0, 0, false)?; // bilinear, zeros outside
+            let maps: Vec<f32> =
+                (0..count).flat_map(|_| self.affine(height as f64, width as f64, generator)).collect();
+            drawn.maps = Some(Tensor::f_from_slice(&maps)?.f_view([count, 2, 3])?);
+        }
+        if self.smoothing.is_some() {
+            let noise: Vec<f32> = (0..count * 2 * height * width)
+                .map(|_| generator.random_range(-1f32..1.0) * 3f32.sqrt()) // deviation 1
+                .collect();
+            drawn.noise = Some(Tensor::f_from_slice(&noise)?.f_view([count, 2, height, width])?);
         }
         if self.augment.erase > 0.0 {
-            pixels = pixels.f_mul(&self.kept(&pixels, &mut generator)?)?;
+            let erased: Vec<i64> =
+                (0..count).flat_map(|_| self.rectangle(height, width, generator)).collect();
+            let erased = Tensor::f_from_slice(&erased)?.f_view([count, 4])?;
+            drawn.erased = Some(erased.f_tr()?.f_contiguous()?);
         }
-        Ok(pixels)
+        Ok(drawn)
     }
 
-    /// Where each output pixel is taken from: (N, H, W, 2), x and y in [-1, 1] as grid_sample wants them.
-    fn grid(&self, pixels: &Tensor, generator: &mut ChaCha8Rng) -> Result<Tensor> {
-        let size = pixels.size();
-        let (count, height, width) = (size[0], size[2], size[3]);
-        let matrices: Vec<f32> =
-            (0..count).flat_map(|_| self.affine(height as f64, width as f64, generator)).collect();
-        let matrices =
-            Tensor::f_from_slice(&matrices)?.f_view([count, 2, 3])?.f_to_device(pixels.device())?;
-        let grid = Tensor::f_affine_grid_generator(&matrices, &size, false)?;
-        let Some([down, across]) = &self.smoothing else { return Ok(grid) };
-        let noise: Vec<f32> = (0..count * 2 * height * width)
-            .map(|_| generator.random_range(-1f32..1.0) * 3f32.sqrt()) // deviation 1
-            .collect();
-        let noise = Tensor::f_from_slice(&noise)?.f_view([count, 2, height, width])?;
-        let field = down.f_matmul(&noise.f_to_device(pixels.device())?)?.f_matmul(&across.f_tr()?)?;
-        let per_pixel =
-            [2.0 / width as f64, 2.0 / height as f64].map(|unit| (self.augment.elastic * unit) as f32);
-        let per_pixel = Tensor::f_from_slice(&per_pixel)?.f_to_device(pixels.device())?;
-        Ok(grid.f_add(&field.f_permute([0, 2, 3, 1])?.f_mul(&per_pixel)?)?)
+    /// `images` changed with these numbers, see [`Augmenter::apply`].
+    pub fn change(&self, images: &Tensor, drawn: &Drawn) -> Result<Tensor> {
+        let mut pixels = images.f_to_kind(Kind::Float)?;
+        if let Some(maps) = &drawn.maps {
+            let mut grid = Tensor::f_affine_grid_generator(maps, pixels.size().as_slice(), false)?;
+            if let (Some([down, across]), Some(noise)) = (&self.smoothing, &drawn.noise) {
+                let field = down.f_matmul(noise)?.f_matmul(&across.f_tr()?)?;
+                grid = grid.f_add(&field.f_permute([0, 2, 3, 1])?.f_mul(&self.per_pixel)?)?;
+            }
+            // Where each output pixel is taken from: bilinear, zeros outside.
+            pixels = pixels.f_grid_sampler(&grid, 0, 0, false)?;
+        }
+        if let Some(erased) = &drawn.erased {
+            pixels = pixels.f_mul(&self.kept(erased)?)?;
+        }
+        Ok(pixels)
     }
 
     /// One image's rows (2, 3) of the map from output to input, both in [-1, 1].
@@ -134,24 +188,15 @@ impl Augmenter {
     }
 
     /// 0 inside the erased rectangles, 1 elsewhere: (N, 1, H, W).
-    fn kept(&self, pixels: &Tensor, generator: &mut ChaCha8Rng) -> Result<Tensor> {
-        let size = pixels.size();
-        let (count, height, width) = (size[0], size[2], size[3]);
-        let mut bounds: [Vec<i64>; 4] = Default::default();
-        for _ in 0..count {
-            let rectangle = self.rectangle(height, width, generator);
-            bounds.iter_mut().zip(rectangle).for_each(|(all, bound)| all.push(bound));
-        }
-        let inside = |first: &[i64], end: &[i64], shape: [i64; 4], length: i64| -> Result<Tensor> {
-            let column = |values: &[i64]| -> Result<Tensor> {
-                Ok(Tensor::f_from_slice(values)?.f_to_device(pixels.device())?.f_view([-1, 1, 1, 1])?)
-            };
-            let line = Tensor::f_arange(length, (Kind::Int64, pixels.device()))?.f_view(shape)?;
-            Ok(line.f_ge_tensor(&column(first)?)?.f_logical_and(&line.f_lt_tensor(&column(end)?)?)?)
+    fn kept(&self, erased: &Tensor) -> Result<Tensor> {
+        let inside = |first: i64, shape: [i64; 4], length: i64| -> Result<Tensor> {
+            let bound = |index| erased.f_get(index)?.f_view([-1, 1, 1, 1]);
+            let line = Tensor::f_arange(length, (Kind::Int64, erased.device()))?.f_view(shape)?;
+            Ok(line.f_ge_tensor(&bound(first)?)?.f_logical_and(&line.f_lt_tensor(&bound(first + 1)?)?)?)
         };
-        let [top, bottom, left, right] = &bounds;
-        let rows = inside(top, bottom, [1, 1, -1, 1], height)?;
-        let columns = inside(left, right, [1, 1, 1, -1], width)?;
+        let [height, width] = self.size;
+        let rows = inside(0, [1, 1, -1, 1], height)?;
+        let columns = inside(2, [1, 1, 1, -1], width)?;
         Ok(rows.f_logical_and(&columns)?.f_logical_not()?.f_to_kind(Kind::Float)?)
     }
 

@@ -6,6 +6,6 @@ pub mod glyphs;
 pub mod idx;
 mod order;
 
-pub use augment::{Augment, Augmenter};
+pub use augment::{Augment, Augmenter, Drawn};
 pub use dataset::{images, Dataset, Split};
 pub use order::BatchOrder;

@@ -9,10 +9,10 @@ use crate::error::Result;
 use crate::network::{Model, Normalization, Precision};
 
 pub struct Evaluator {
-    inference: Inference,
+    pub(super) inference: Inference,
     /// (N,) int64
     pub labels: Tensor,
-    classes: i64,
+    pub(super) classes: i64,
 }
 
 impl Evaluator {

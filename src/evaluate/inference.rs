@@ -94,6 +94,11 @@ impl Inference {
         Ok(inference)
     }
 
+    /// (N, C, H, W), normalised, channels-last.
+    pub fn images(&self) -> &Tensor {
+        &self.images
+    }
+
     pub fn choice(&self) -> Choice {
         Choice { strategy: self.strategy, measured: self.measured.clone() }
     }

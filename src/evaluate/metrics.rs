@@ -31,6 +31,21 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// The same, with the labels also as `members` (N, classes), true where the class is the label. Adding up columns
+    /// asks the device for no index, so this can be recorded, and the order of the sums is fixed.
+    pub fn tallied(logits: &Tensor, labels: &Tensor, members: &Tensor) -> Result<Self> {
+        let losses = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::None, -100, 0.0)?;
+        let predicted = logits.f_argmax(1, false)?;
+        let correct = predicted.f_eq_tensor(labels)?.f_unsqueeze(1)?.f_logical_and(members)?;
+        Ok(Metrics {
+            loss: losses.f_sum(Kind::Double)?,
+            class_correct: correct.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Int64)?,
+            predictions: predicted.f_to_kind(Kind::Uint8)?,
+        })
+    }
+}
+
 /// (classes, classes) int64 counts; rows are true classes, columns predicted. Both inputs are (N,).
 pub fn confusion(labels: &Tensor, predictions: &Tensor, classes: i64) -> Result<Tensor> {
     let cell = labels.f_mul_scalar(classes)?.f_add(&predictions.f_to_kind(Kind::Int64)?)?;

@@ -4,9 +4,11 @@ mod evaluator;
 mod inference;
 mod metrics;
 mod plan;
+mod resident;
 mod workers;
 
 pub use evaluator::{logits, Evaluator};
 pub use inference::Choice;
 pub use metrics::{confusion, Metrics, Summary};
 pub use plan::Plan;
+pub use resident::{DeviceChoice, Resident};

@@ -2,20 +2,28 @@
 //! torch library exports (headers `torch/csrc/stable/c/shim.h` and `torch/csrc/inductor/aoti_torch/c/`).
 
 mod arrays;
+mod cudnn;
 mod device;
 mod dispatcher;
 mod gradients;
+mod lanes;
 mod layout;
 mod mkldnn;
 mod parallel;
+#[cfg(test)]
+pub mod rehearsal;
+mod upload;
 
 pub use arrays::{matrix, rows};
+pub use cudnn::convolution_relu;
 pub use device::{device, device_name, precision};
 pub use dispatcher::{call, Argument};
 pub use gradients::convolution_gradients;
+pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
 pub use layout::{channels_last, copied, laid_out_like};
 pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
 pub use parallel::parallel;
+pub use upload::{await_tensor, upload};
 
 use crate::error::{Error, Result};
 

@@ -8,6 +8,7 @@ mod forward;
 mod init;
 mod layer;
 mod model;
+mod normalizer;
 #[cfg(test)]
 mod random;
 mod summary;
@@ -23,6 +24,7 @@ pub use forward::forward_in_double;
 pub use forward::{avg_pool, forward, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use model::{Model, Normalization};
+pub use normalizer::Normalizer;
 #[cfg(test)]
 pub use random::random_network;
 pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec};

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::init::initial_tensor;
-use super::{forward, tensor_specs, Network, Precision, Shape, TensorSpec};
+use super::{forward, tensor_specs, Network, Normalizer, Precision, Shape, TensorSpec};
 use crate::error::{Error, Result};
+use crate::libtorch::channels_last;
 
 /// Per-channel mean and standard deviation of pixels in [0, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,15 +36,9 @@ impl Normalization {
         Normalization { mean: vec![0.0; channels as usize], std: vec![1.0; channels as usize] }
     }
 
-    /// Float32 `(x/255 - mean) / std` of uint8 images (N, C, H, W), rounded as torchvision's ToTensor and Normalize
-    /// round: what follows must start from the very same numbers to end at the same losses.
+    /// Normalised float32 images of uint8 ones (N, C, H, W), see [`Normalizer`].
     pub fn apply(&self, images: &Tensor) -> Result<Tensor> {
-        let per_channel = |values: &[f64]| -> Result<Tensor> {
-            let values = Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?;
-            Ok(values.f_to_device(images.device())?.f_view([1, -1, 1, 1])?)
-        };
-        let pixels = images.f_to_kind(Kind::Float)?.f_div_scalar_(255.0)?;
-        Ok(pixels.f_sub(&per_channel(&self.mean)?)?.f_div_(&per_channel(&self.std)?)?)
+        Normalizer::new(self, images.device())?.apply(images)
     }
 }
 
@@ -74,24 +69,35 @@ impl Model {
     /// A copy with weights of its own, on `device`.
     pub fn to_device(&self, device: Device) -> Result<Self> {
         let copy = |t: &Tensor| -> Result<Tensor> {
-            Ok(t.f_detach()?.f_to_device_(device, t.f_kind()?, false, true)?)
+            Ok(t.f_detach()?.f_to_device_(device, t.f_kind()?, false, true)?.f_contiguous()?)
         };
-        let mut model = Model {
-            network: self.network.clone(),
-            specs: self.specs.clone(),
-            tensors: self.tensors.iter().map(copy).collect::<Result<Vec<_>>>()?,
-            normalization: self.normalization.clone(),
+        let mut model = self.with_tensors(self.tensors.iter().map(copy).collect::<Result<_>>()?);
+        model.require_grad()?;
+        Ok(model)
+    }
+
+    /// A copy whose convolutions' weights are stored with the channels innermost, which makes these run channels-last.
+    pub fn channels_last(&self) -> Result<Self> {
+        let copy = |t: &Tensor| match t.dim() {
+            4 => channels_last(&t.f_detach()?),
+            _ => Ok(t.f_detach()?),
         };
+        let mut model = self.to_device(self.device())?;
+        model.tensors = model.tensors.iter().map(copy).collect::<Result<_>>()?;
         model.require_grad()?;
         Ok(model)
     }
 
     /// The same tensors under a second owner.
     pub fn shared(&self) -> Self {
+        self.with_tensors(self.tensors.iter().map(Tensor::shallow_clone).collect())
+    }
+
+    fn with_tensors(&self, tensors: Vec<Tensor>) -> Self {
         Model {
             network: self.network.clone(),
             specs: self.specs.clone(),
-            tensors: self.tensors.iter().map(Tensor::shallow_clone).collect(),
+            tensors,
             normalization: self.normalization.clone(),
         }
     }

@@ -130,6 +130,8 @@ pub struct TrainConfig {
     pub seed: u64,
     pub shuffle: bool,
     pub precision: Precision,
+    /// Nothing may depend on measured times.
+    pub deterministic: bool,
     pub kernels: Kernels,
 }
 

@@ -2,6 +2,7 @@
 
 mod average;
 mod config;
+mod device;
 mod fused;
 mod history;
 mod observer;
@@ -12,12 +13,14 @@ mod schedule;
 mod step;
 mod training_loop;
 mod watch;
+mod work;
 
 pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
+pub use device::DeviceReport;
 pub use history::{Curves, History};
 pub use observer::{End, Next, Observer, Step};
 pub use optimizer::{Method, Optimizer};
 pub use recorder::Recorder;
 pub use schedule::{LearningRate, Schedule};
-pub use training_loop::{train, Outcome};
+pub use training_loop::{train, train_with, Outcome};
 pub use watch::{Monitor, WatchConfig};

@@ -45,6 +45,9 @@ pub enum Next {
 
 pub trait Observer {
     fn after_step(&mut self, step: &mut Step) -> Result<Next>;
+
+    /// Something about the run that its user may want to know, or `should`.
+    fn notice(&mut self, _should: bool, _text: &str) {}
 }
 
 /// How a run ended.

@@ -1,16 +1,18 @@
 //! The only writer of history. It writes into preallocated blocks on the device and reads them back when they are
 //! full, so that no step waits for the host.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ndarray::Array1;
 use tch::{Device, Kind, Tensor};
 
+use super::device::Cursor;
 use super::history::{Curves, History};
 use super::step::Taken;
 use crate::error::Result;
 use crate::evaluate::{confusion, Evaluator, Metrics};
-use crate::libtorch::matrix;
+use crate::libtorch::{matrix, Gpu, Lane};
 
 /// Rows that a block holds. The CPU has nothing to wait for, so there each row is read at once.
 fn block_size(device: Device) -> i64 {
@@ -37,6 +39,51 @@ pub struct Recorder {
     eval_steps: Vec<i64>,
     /// Those of the last pass whose step did not diverge, or is where it did.
     last_predictions: Option<Tensor>,
+    /// Where the device writes, if it does so by itself (see [`Sheet`]).
+    cursors: [Cursor; 2],
+    /// The device whose lane that measures must be waited for.
+    gpu: Option<Arc<dyn Gpu>>,
+}
+
+/// The recorder's blocks for work that writes its own rows, on the device: one call for each row, and the recorder is told
+/// by [`Recorder::step_was_written`] or [`Recorder::evaluation_was_written`].
+pub struct Sheet {
+    train: Tensor,
+    parts: Vec<Tensor>,
+    predictions: Tensor,
+    cursors: [Cursor; 2],
+}
+
+impl Sheet {
+    pub fn write_step(&self, batch: &Taken) -> Result<()> {
+        self.cursors[0].write(&self.train, &step_row(batch)?)?;
+        self.cursors[0].advance()
+    }
+
+    pub fn write_evaluation(&self, parts: &[Metrics]) -> Result<()> {
+        for (block, metrics) in self.parts.iter().zip(parts) {
+            self.cursors[1].write(block, &evaluation_row(metrics)?)?;
+        }
+        self.cursors[1].write(&self.predictions, &parts[0].predictions)?;
+        self.cursors[1].advance()
+    }
+
+    /// Begins anew, after a rehearsal.
+    pub fn clear(&self) -> Result<()> {
+        self.cursors.iter().try_for_each(Cursor::reset)
+    }
+}
+
+/// (2,) float64: loss and accuracy of a batch.
+fn step_row(batch: &Taken) -> Result<Tensor> {
+    let right = batch.logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?;
+    let accuracy = right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?;
+    Ok(Tensor::f_stack(&[batch.loss.f_to_kind(Kind::Double)?, accuracy], 0)?)
+}
+
+/// (1 + classes,) float64, see [`Recorder`].
+fn evaluation_row(metrics: &Metrics) -> Result<Tensor> {
+    Ok(Tensor::f_cat(&[metrics.loss.f_view([1])?, metrics.class_correct.f_to_kind(Kind::Double)?], 0)?)
 }
 
 impl Recorder {
@@ -78,36 +125,53 @@ impl Recorder {
             predictions: block(labels.size()[0], Kind::Uint8)?,
             eval_steps: Vec::new(),
             last_predictions: None,
+            cursors: [Cursor::new(rows, device)?, Cursor::new(rows, device)?],
+            gpu: None,
             labels,
         })
     }
 
+    /// The blocks, for work in the lanes of `gpu`.
+    pub fn sheet(&mut self, gpu: &Arc<dyn Gpu>) -> Sheet {
+        self.gpu = Some(gpu.clone());
+        Sheet {
+            train: self.train.shallow_clone(),
+            parts: self.parts.iter().map(Tensor::shallow_clone).collect(),
+            predictions: self.predictions.shallow_clone(),
+            cursors: [self.cursors[0].shared(), self.cursors[1].shared()],
+        }
+    }
+
+    pub fn step_was_written(&mut self) -> Result<()> {
+        self.train_used += 1;
+        match self.train_used == self.rows {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    pub fn evaluation_was_written(&mut self, step: usize) -> Result<()> {
+        self.eval_steps.push(step as i64);
+        match self.eval_steps.len() as i64 == self.rows {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
     /// A step was taken.
     pub fn record_step(&mut self, batch: &Taken) -> Result<()> {
-        let right = batch.logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?;
-        let row = [batch.loss.f_to_kind(Kind::Double)?, right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?];
-        self.train.f_get(self.train_used)?.f_copy_(&Tensor::f_stack(&row, 0)?)?;
-        self.train_used += 1;
-        if self.train_used == self.rows {
-            self.flush()?;
-        }
-        Ok(())
+        self.train.f_get(self.train_used)?.f_copy_(&step_row(batch)?)?;
+        self.step_was_written()
     }
 
     /// All test images, and then all validation images if there are any, were measured after `step` optimizer steps.
     pub fn record_evaluation(&mut self, step: usize, parts: &[Metrics]) -> Result<()> {
         let slot = self.eval_steps.len() as i64;
         for (block, metrics) in self.parts.iter().zip(parts) {
-            let loss = metrics.loss.f_view([1])?;
-            let row = Tensor::f_cat(&[loss, metrics.class_correct.f_to_kind(Kind::Double)?], 0)?;
-            block.f_get(slot)?.f_copy_(&row)?;
+            block.f_get(slot)?.f_copy_(&evaluation_row(metrics)?)?;
         }
         self.predictions.f_get(slot)?.f_copy_(&parts[0].predictions)?;
-        self.eval_steps.push(step as i64);
-        if slot + 1 == self.rows {
-            self.flush()?;
-        }
-        Ok(())
+        self.evaluation_was_written(step)
     }
 
     /// Host time. On a GPU, where the host runs ahead, only sums over many steps mean something.
@@ -122,6 +186,10 @@ impl Recorder {
 
     /// Reads what the blocks hold; waits for the device.
     pub fn flush(&mut self) -> Result<()> {
+        if let Some(gpu) = &self.gpu {
+            gpu.wait(Lane::Train, Lane::Measure)?;
+            self.cursors.iter().try_for_each(Cursor::reset)?;
+        }
         for row in matrix::<f64>(&self.train.f_narrow(0, 0, self.train_used)?)?.rows() {
             self.history.push_step(row[0] as f32, row[1] as f32);
         }

@@ -1,21 +1,25 @@
 //! The training loop, from top to bottom in one function.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tch::{Device, Tensor};
 
 use super::average::Average;
 use super::config::checkpoint_name;
+use super::device::{DeviceWork, Parts};
 use super::observer::{End, Next, Observer, Step};
 use super::prepare::{check_fit, complement, part};
 use super::schedule::LearningRate;
 use super::step::Stepper;
 use super::watch::Watch;
-use super::{History, Recorder, TrainConfig};
+use super::work::Work;
+use super::{DeviceReport, History, Recorder, TrainConfig};
 use crate::data::{BatchOrder, Dataset, Split};
 use crate::error::Result;
 use crate::evaluate::{Choice, Evaluator};
-use crate::network::Model;
+use crate::libtorch::{upload, Gpu, OneLane};
+use crate::network::{Model, Precision};
 
 /// Measurements that a run must make for calibration to pay.
 const WORTH_CALIBRATING: usize = 20;
@@ -29,6 +33,8 @@ pub struct Outcome {
     pub end: End,
     /// How the test images were measured.
     pub evaluation: Choice,
+    /// On a GPU.
+    pub on_device: Option<DeviceReport>,
 }
 
 /// Trains a copy of `model` on `device`. An error means that nothing was begun; what goes wrong later is told in
@@ -38,6 +44,18 @@ pub fn train(
     data: &Dataset,
     config: &TrainConfig,
     device: Device,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    train_with(model, data, config, device, None, observer)
+}
+
+/// The same; `gpu` says what the device can do besides, and has the work done on the device's own.
+pub fn train_with(
+    model: &Model,
+    data: &Dataset,
+    config: &TrainConfig,
+    device: Device,
+    gpu: Option<Arc<dyn Gpu>>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     config.check()?;
@@ -64,8 +82,14 @@ pub fn train(
         evaluators.push(evaluator(&part(&train, &config.validation, "validation names training")?)?);
         train = part(&train, &kept, "validation leaves training")?;
     }
-    if config.evaluations(total, order.steps_per_epoch()) >= WORTH_CALIBRATING {
+    // What is found to be fastest is not the same each time, and its last digits are not.
+    let calibrate =
+        !config.deterministic && config.evaluations(total, order.steps_per_epoch()) >= WORTH_CALIBRATING;
+    if calibrate {
         evaluators.iter_mut().try_for_each(|part| part.calibrate(&model))?;
+    }
+    if device != Device::Cpu && config.precision == Precision::BFloat16 {
+        model = model.channels_last()?; // what the matrix units want
     }
     let mut recorder =
         Recorder::new(&evaluators[0], evaluators.get(1), data.classes, config.record_predictions)?;
@@ -76,7 +100,21 @@ pub fn train(
         watch: Watch::new(&config.watch),
         model,
     };
-    let mut end = match run(&mut weights, &train, &order, config, &evaluators, &mut recorder, observer) {
+    let rate = LearningRate::new(&config.schedule, config.lr, total, order.steps_per_epoch());
+    let gpu = gpu.or_else(|| (device != Device::Cpu).then(|| Arc::new(OneLane) as Arc<dyn Gpu>));
+    let mut work = match &gpu {
+        Some(gpu) => {
+            let (model, average) = (&weights.model, weights.average.as_ref());
+            let (train, evaluators, rate) = (&train, &evaluators, &rate);
+            let parts = Parts { train, evaluators, model, average, config, rate, total, calibrate };
+            Work::Device(DeviceWork::new(gpu, &parts, &mut recorder, observer)?)
+        }
+        None => {
+            let stepper = Box::new(Stepper::new(&train, &weights.model, config)?);
+            Work::Host { stepper, evaluators: &evaluators }
+        }
+    };
+    let mut end = match run(&mut weights, &train, &order, config, rate, &mut work, &mut recorder, observer) {
         Ok(end) => end,
         Err(error) => End::Failed(error),
     };
@@ -92,22 +130,26 @@ pub fn train(
         Some((step, best)) => (*step, best),
         None => (history.train_loss.len(), weights.measured()),
     };
+    let on_device = match work {
+        Work::Device(work) => Some(work.report),
+        Work::Host { .. } => None,
+    };
     let evaluation = evaluators[0].choice();
-    Ok(Outcome { model: model.to_device(Device::Cpu)?, model_step, history, end, evaluation })
+    Ok(Outcome { model: model.to_device(Device::Cpu)?, model_step, history, end, evaluation, on_device })
 }
 
 /// The weights of a run in all their forms.
-struct Weights {
+pub struct Weights {
     /// Those that the optimizer changes.
-    model: Model,
-    average: Option<Average>,
+    pub model: Model,
+    pub average: Option<Average>,
     /// Keeps the best.
     watch: Watch,
 }
 
 impl Weights {
     /// Those that are measured, kept and returned.
-    fn measured(&self) -> &Model {
+    pub fn measured(&self) -> &Model {
         measured(&self.model, &self.average)
     }
 }
@@ -116,36 +158,32 @@ fn measured<'a>(model: &'a Model, average: &'a Option<Average>) -> &'a Model {
     average.as_ref().map_or(model, |average| &average.model)
 }
 
+#[allow(clippy::too_many_arguments)] // each is one thing of the run
 fn run(
     weights: &mut Weights,
     train: &Split,
     order: &BatchOrder,
     config: &TrainConfig,
-    evaluators: &[Evaluator],
+    mut rate: LearningRate,
+    work: &mut Work,
     recorder: &mut Recorder,
     observer: &mut dyn Observer,
 ) -> Result<End> {
     let device = weights.model.device();
     let per_epoch = order.steps_per_epoch();
     let total = config.length.in_steps(per_epoch);
-    let mut rate = LearningRate::new(&config.schedule, config.lr, total, per_epoch);
-    let mut stepper = Stepper::new(train, &weights.model, config)?;
     let mut taken = 0;
-    evaluate(weights.measured(), evaluators, recorder, taken)?;
+    evaluate(work, weights, recorder, taken, false)?;
     if let Some(step) = recorder.history.diverged_at {
         return Ok(End::Diverged(step));
     }
 
     for epoch in 0.. {
-        let indices = Tensor::f_from_slice(&order.epoch(epoch))?.f_to_device(device)?;
+        let indices = upload(&Tensor::f_from_slice(&order.epoch(epoch))?, device)?;
         for batch in indices.f_split(config.batch_size as i64, 0)? {
             let start = Instant::now();
             let lr = rate.at(taken);
-            let batch = stepper.step(&weights.model, &batch, taken, lr, rate.momentum_at(taken))?;
-            if let Some(average) = &mut weights.average {
-                average.update(&weights.model)?;
-            }
-            recorder.record_step(&batch)?;
+            work.step(weights, &batch, taken, lr, rate.momentum_at(taken), recorder)?;
             recorder.record_step_time(start.elapsed(), lr);
             taken += 1;
 
@@ -155,7 +193,7 @@ fn run(
             let measured = config.evaluation_is_due(taken, total, per_epoch);
             let mut out_of_patience = false;
             if measured {
-                evaluate(weights.measured(), evaluators, recorder, taken)?;
+                evaluate(work, weights, recorder, taken, taken == total)?;
                 out_of_patience = decide(weights, recorder, config, &mut rate, taken)?;
                 if let Some(step) = recorder.history.diverged_at {
                     return Ok(End::Diverged(step));
@@ -181,7 +219,7 @@ fn run(
                 _ if taken == total => return Ok(End::Finished),
                 Next::Stop => {
                     if !measured {
-                        evaluate(weights.measured(), evaluators, recorder, taken)?;
+                        evaluate(work, weights, recorder, taken, true)?;
                         decide(weights, recorder, config, &mut rate, taken)?;
                     }
                     return Ok(End::Stopped);
@@ -194,11 +232,12 @@ fn run(
     Ok(End::Finished)
 }
 
-/// Measures the test images, and the validation images if there are any.
-fn evaluate(model: &Model, evaluators: &[Evaluator], recorder: &mut Recorder, taken: usize) -> Result<()> {
+fn evaluate(work: &Work, weights: &Weights, recorder: &mut Recorder, taken: usize, last: bool) -> Result<()> {
     let start = Instant::now();
-    let parts = evaluators.iter().map(|part| part.measure(model)).collect::<Result<Vec<_>>>()?;
-    recorder.record_evaluation(taken, &parts)?;
+    work.measure(weights, recorder, taken)?;
+    if last {
+        recorder.flush()?; // so that the seconds of a whole run add up on a GPU too
+    }
     recorder.record_evaluation_time(start.elapsed());
     Ok(())
 }
@@ -229,7 +268,7 @@ mod tests {
     use super::*;
     use crate::data::Augment;
     use crate::error::Error;
-    use crate::network::{builders, Normalization, Precision};
+    use crate::network::{builders, Normalization};
     use crate::train::{Checkpoints, Every, Kernels, Length, Method, Monitor, Schedule, WatchConfig};
 
     struct Until(usize, Next);
@@ -272,6 +311,7 @@ mod tests {
             seed: 1,
             shuffle: true,
             precision: Precision::Float32,
+            deterministic: false,
             kernels: Kernels::Exact,
         }
     }

@@ -113,6 +113,9 @@ def add(commands: Commands) -> None:
         "--precision", choices=("float32", "bfloat16"), default="float32", help="of convolutions and products"
     )
     how.add_argument(
+        "--deterministic", action="store_true", help="use only kernels that give the same bits each time, on a GPU too"
+    )
+    how.add_argument(
         "--kernels",
         choices=("exact", "fused"),
         help="of the training step on a CPU: exact repeats PyTorch's to the last digits (usual for float32), fused is "
@@ -249,6 +252,7 @@ def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch
             seed=args.seed,
             device=args.device,
             precision=args.precision,
+            deterministic=args.deterministic,
             kernels=args.kernels,
             # In a log file a bar is a mess, and among lines too.
             progress=not args.quiet and args.log_every is None and sys.stderr.isatty(),

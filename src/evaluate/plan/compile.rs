@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::fold::fold_forward;
 use super::op::{Constant, Op};
+use super::ways::Way;
 use crate::error::{Error, Result};
 use crate::network::{BatchNorm, Layer, Model, Residual};
 
@@ -41,8 +42,8 @@ impl Compiler<'_> {
                     true => self.next()?,
                     false => Tensor::f_zeros([conv.out_channels], (Kind::Float, weight.device()))?,
                 };
-                let conv = conv.clone();
-                ops.push(Op::Conv { conv, weight, bias, constant: Constant::None, activation: None });
+                let (conv, way) = (conv.clone(), Way::Separate);
+                ops.push(Op::Conv { conv, weight, bias, constant: Constant::None, activation: None, way });
             }
             Layer::Linear(linear) => {
                 let weight = self.next()?;

@@ -1,7 +1,7 @@
 //! The reader that infers: compiles the layer tree and today's weights into a list of fused operations.
 //!
 //! `compile` folds what comes before, `fold` what comes after, `prepare` packs the weights for the shapes that are met,
-//! and `op` runs. On a CPU each operation is one call of oneDNN where there is one, through libtorch's C interface.
+//! and `op` runs. `refresh` and `ways` are for plans that stay where they are, on a GPU. On a CPU each operation is one call of oneDNN where there is one, through libtorch's C interface.
 
 mod compile;
 mod dense;
@@ -10,11 +10,15 @@ mod op;
 mod phases;
 mod pool;
 mod prepare;
+mod refresh;
+mod ways;
 
-use tch::{Kind, Tensor};
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
 
 use op::{run, Op, Value};
 use prepare::{prepare, Purpose};
+pub use ways::Way;
 
 use crate::error::Result;
 use crate::libtorch::channels_last;
@@ -24,6 +28,27 @@ use crate::network::{Model, Precision};
 pub struct Plan {
     ops: Vec<Op>,
     kind: Kind,
+    purpose: Purpose,
+    /// (C, H, W) of the images.
+    shape: [i64; 3],
+}
+
+/// How images, maps and convolutions' weights lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    ChannelsLast,
+    ChannelsFirst,
+}
+
+impl Layout {
+    /// The same images or weights (N, C, H, W) in this layout.
+    pub fn of(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Layout::ChannelsLast => channels_last(x),
+            Layout::ChannelsFirst => Ok(x.f_contiguous()?),
+        }
+    }
 }
 
 // SAFETY: a plan only reads its tensors, and libtorch counts their owners atomically.
@@ -33,12 +58,17 @@ impl Plan {
     /// Folds the weights of `model`. `chunk` is the shape (N, C, H, W) of the inputs that will be given, or of the
     /// largest; `images` is the number of them all, which tells what work on the weights is worth while.
     pub fn compile(model: &Model, precision: Precision, chunk: [i64; 4], images: i64) -> Result<Plan> {
-        let kind = precision.kind();
+        let packs = model.device() == Device::Cpu;
+        let purpose =
+            Purpose { kind: precision.kind(), chunk: chunk[0], images, layout: Layout::ChannelsLast, packs };
+        Plan::compile_for(model, purpose, [chunk[1], chunk[2], chunk[3]])
+    }
+
+    fn compile_for(model: &Model, purpose: Purpose, shape: [i64; 3]) -> Result<Plan> {
         tch::no_grad(|| {
             let mut ops = compile::operations(model)?;
-            let example = Tensor::f_zeros([1, chunk[1], chunk[2], chunk[3]], (kind, model.device()))?;
-            let _ = prepare(&mut ops, channels_last(&example)?, Purpose { kind, chunk: chunk[0], images })?;
-            Ok(Plan { ops, kind })
+            let _ = prepare(&mut ops, example(model.device(), purpose, shape)?, purpose)?;
+            Ok(Plan { ops, kind: purpose.kind, purpose, shape })
         })
     }
 
@@ -49,6 +79,11 @@ impl Plan {
             Ok(run(&self.ops, x)?.tensor.f_to_kind(Kind::Float)?)
         })
     }
+}
+
+/// One image.
+fn example(device: Device, purpose: Purpose, [channels, height, width]: [i64; 3]) -> Result<Tensor> {
+    purpose.layout.of(&Tensor::f_zeros([1, channels, height, width], (purpose.kind, device))?)
 }
 
 #[cfg(test)]

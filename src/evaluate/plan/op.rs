@@ -3,8 +3,9 @@
 use tch::{Device, Tensor};
 
 use super::pool::{group_maximum, pooled_maximum, Bounds};
+use super::ways::Way;
 use crate::error::Result;
-use crate::libtorch::{channels_last, convolution, convolution_onto, linear};
+use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
 use crate::network::{avg_pool, global_avg_pool, Activation, Conv2d, Pool2d};
 
 pub enum Op {
@@ -15,6 +16,8 @@ pub enum Op {
         /// Added before the activation: what a padded convolution makes of a shift of its input (see `fold`).
         constant: Constant,
         activation: Option<Activation>,
+        /// On a GPU.
+        way: Way,
     },
     /// A convolution on a small map, or a linear layer on the channels-last pixels of a map, as one matrix product.
     Dense {
@@ -81,17 +84,25 @@ pub fn run(ops: &[Op], x: Value) -> Result<Value> {
 }
 
 impl Op {
+    /// Whether a residual sum and the activation after it can be part of this operation.
+    pub fn takes_sum(&self) -> bool {
+        matches!(
+            self,
+            Op::Conv { activation: None, constant: Constant::None, .. } | Op::Dense { activation: None, .. }
+        )
+    }
+
     pub fn run(&self, x: Value) -> Result<Value> {
         let Value { tensor: x, free } = x;
         let start = x.data_ptr();
         let y = match self {
-            Op::Conv { conv, weight, bias, constant, activation } => {
+            Op::Conv { conv, weight, bias, constant, activation, way } => {
                 let constant = match constant {
                     Constant::Map(map) => Some(map.f_narrow(0, 0, x.size()[0])?),
                     _ => None,
                 };
                 let sum = constant.map_or(Sum::None, Sum::Kept);
-                convolve(&x, conv, weight, bias, sum, *activation)?
+                convolve(&x, conv, weight, bias, sum, *activation, *way)?
             }
             Op::Dense { weight, bias, activation, map } => dense(&x, weight, bias, None, *activation, *map)?,
             Op::Linear { weight, bias, activation } => match x.device() {
@@ -126,11 +137,7 @@ fn residual(
     activation: Option<Activation>,
 ) -> Result<Tensor> {
     let (last, before) = match body.split_last() {
-        Some((
-            op @ (Op::Conv { activation: None, constant: Constant::None, .. }
-            | Op::Dense { activation: None, .. }),
-            before,
-        )) if scale.is_none() => (Some(op), before),
+        Some((op, before)) if scale.is_none() && op.takes_sum() => (Some(op), before),
         _ => (None, body),
     };
     let y = run(before, Value { tensor: x.tensor.shallow_clone(), free: false })?;
@@ -138,9 +145,9 @@ fn residual(
     let free = x.free && y.tensor.data_ptr() != x.tensor.data_ptr();
     let other = run(shortcut, Value { free, ..x })?;
     match (last, scale) {
-        (Some(Op::Conv { conv, weight, bias, .. }), _) => {
+        (Some(Op::Conv { conv, weight, bias, way, .. }), _) => {
             let sum = if other.free { Sum::Onto(other.tensor) } else { Sum::Kept(other.tensor) };
-            convolve(&y.tensor, conv, weight, bias, sum, activation)
+            convolve(&y.tensor, conv, weight, bias, sum, activation, *way)
         }
         (Some(Op::Dense { weight, bias, map, .. }), _) => {
             dense(&y.tensor, weight, bias, Some(&other.tensor), activation, *map)
@@ -155,7 +162,7 @@ fn residual(
 }
 
 /// What is added to a convolution before its activation.
-enum Sum {
+pub enum Sum {
     None,
     Kept(Tensor),
     /// The result may take this tensor's place.
@@ -163,14 +170,22 @@ enum Sum {
 }
 
 /// `activation(conv(x) + sum)`, in one call where there is one.
-fn convolve(
+pub fn convolve(
     x: &Tensor,
     conv: &Conv2d,
     weight: &Tensor,
     bias: &Tensor,
     sum: Sum,
     activation: Option<Activation>,
+    way: Way,
 ) -> Result<Tensor> {
+    if way == Way::Fused && activation == Some(Activation::Relu) {
+        let sum = match &sum {
+            Sum::None => None,
+            Sum::Kept(other) | Sum::Onto(other) => Some(other),
+        };
+        return convolution_relu(x, weight, bias, conv, sum);
+    }
     if x.device() != Device::Cpu {
         let y = x.f_conv2d(weight, Some(bias), conv.stride, conv.padding, conv.dilation, conv.groups)?;
         let y = match sum {
@@ -185,7 +200,7 @@ fn convolve(
             let other = channels_last(&other)?;
             let mut copy = other.f_empty_like()?;
             copy.f_copy_(&other)?;
-            convolve(x, conv, weight, bias, Sum::Onto(copy), activation)
+            convolve(x, conv, weight, bias, Sum::Onto(copy), activation, way)
         }
         Sum::Onto(other) => {
             let relu = activation == Some(Activation::Relu);

@@ -1,13 +1,14 @@
 //! Makes folded operations ready for a device, a number format and the size of a chunk.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::dense::{as_product, is_less_work};
 use super::op::{Constant, Op, Value};
 use super::phases::split_phases;
 use super::pool::Bounds;
+use super::Layout;
 use crate::error::Result;
-use crate::libtorch::{channels_last, pack_convolution, pack_linear};
+use crate::libtorch::{pack_convolution, pack_linear};
 
 /// What the operations are made ready for.
 #[derive(Clone, Copy)]
@@ -17,6 +18,9 @@ pub struct Purpose {
     pub chunk: i64,
     /// Images of all chunks.
     pub images: i64,
+    pub layout: Layout,
+    /// Whether the weights are brought into forms of their own, which only oneDNN reads.
+    pub packs: bool,
 }
 
 /// Casts and packs the weights. `x` is one example on its way through the plan: it shows each operation the shape that
@@ -25,7 +29,7 @@ pub fn prepare(ops: &mut Vec<Op>, mut x: Tensor, purpose: Purpose) -> Result<Ten
     let mut at = 0;
     while at < ops.len() {
         flatten_in_memory_order(ops, at, &x, purpose)?;
-        if x.device() == Device::Cpu {
+        if purpose.packs {
             split_phases(&mut ops[at..])?;
         }
         let op = &mut ops[at];
@@ -37,10 +41,9 @@ pub fn prepare(ops: &mut Vec<Op>, mut x: Tensor, purpose: Purpose) -> Result<Ten
 }
 
 fn ready(op: &mut Op, x: &Tensor, purpose: Purpose) -> Result<()> {
-    let Purpose { kind, chunk, images } = purpose;
-    let cpu = x.device() == Device::Cpu;
+    let Purpose { kind, chunk, images, layout, packs } = purpose;
     match op {
-        Op::Conv { conv, weight, bias, constant, activation } => {
+        Op::Conv { conv, weight, bias, constant, activation, .. } => {
             let size = x.size();
             if let Constant::Shift { shift, weight } = constant {
                 let shift = shift.f_view([1, -1, 1, 1])?.f_expand([1, size[1], size[2], size[3]], false)?;
@@ -48,10 +51,10 @@ fn ready(op: &mut Op, x: &Tensor, purpose: Purpose) -> Result<()> {
                 let map =
                     shift.f_conv2d(weight, None::<&Tensor>, conv.stride, padding, dilation, conv.groups)?;
                 let maps = map.f_to_kind(kind)?.f_repeat([chunk, 1, 1, 1])?;
-                *constant = Constant::Map(channels_last(&maps)?);
+                *constant = Constant::Map(layout.of(&maps)?);
             }
             *bias = bias.f_to_kind(kind)?;
-            if cpu && matches!(constant, Constant::None) && is_less_work(conv, [size[2], size[3]]) {
+            if packs && matches!(constant, Constant::None) && is_less_work(conv, [size[2], size[3]]) {
                 let (weight, map) = as_product(conv, weight, [size[2], size[3]])?;
                 let bias = bias.f_repeat([map[0] * map[1]])?;
                 let weight = pack_linear(&weight.f_to_kind(kind)?)?;
@@ -59,15 +62,15 @@ fn ready(op: &mut Op, x: &Tensor, purpose: Purpose) -> Result<()> {
                 return Ok(());
             }
             *weight = weight.f_to_kind(kind)?;
-            *weight = match cpu {
+            *weight = match packs {
                 true => pack_convolution(weight, conv, &[chunk, size[1], size[2], size[3]])?,
-                false => channels_last(weight)?,
+                false => layout.of(weight)?,
             };
         }
         Op::Linear { weight, bias, .. } | Op::Dense { weight, bias, .. } => {
             *weight = weight.f_to_kind(kind)?;
             *bias = bias.f_to_kind(kind)?;
-            if cpu && images > chunk {
+            if packs && images > chunk {
                 *weight = pack_linear(weight)?;
             }
         }
@@ -102,7 +105,7 @@ fn per_channel(values: &Tensor, x: &Tensor, kind: Kind) -> Result<Tensor> {
 fn flatten_in_memory_order(ops: &mut Vec<Op>, at: usize, x: &Tensor, purpose: Purpose) -> Result<()> {
     let [Op::Flatten, Op::Linear { weight, bias, activation }, ..] = &ops[at..] else { return Ok(()) };
     let [outputs, inputs] = [weight.size()[0], weight.size()[1]];
-    if x.dim() != 4 || x.device() != Device::Cpu || outputs >= purpose.images {
+    if x.dim() != 4 || !purpose.packs || outputs >= purpose.images {
         return Ok(());
     }
     let size = x.size();

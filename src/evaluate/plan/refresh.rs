@@ -1,0 +1,100 @@
+//! A plan that stays where it is and takes up other weights of the same network: what runs it can be recorded.
+
+use tch::Tensor;
+
+use super::op::{Constant, Op};
+use super::pool::Bounds;
+use super::prepare::{prepare, Purpose};
+use super::{compile, example, Layout, Plan};
+use crate::error::Result;
+use crate::libtorch::copied;
+use crate::network::{Model, Precision};
+
+impl Plan {
+    /// A plan with weights in memory of its own, not packed, for [`Plan::refresh`]. Otherwise as [`Plan::compile`].
+    pub fn resident(model: &Model, precision: Precision, chunk: [i64; 4], layout: Layout) -> Result<Plan> {
+        let [images, channels, height, width] = chunk;
+        let purpose = Purpose { kind: precision.kind(), chunk: images, images, layout, packs: false };
+        let mut plan = Plan::compile_for(model, purpose, [channels, height, width])?;
+        tch::no_grad(|| {
+            for tensor in tensors_mut(&mut plan.ops) {
+                *tensor = copied(tensor, tensor)?;
+            }
+            Ok(plan)
+        })
+    }
+
+    /// Folds the weights of `model` into the tensors of a [`Plan::resident`]. Nothing waits for the device.
+    pub fn refresh(&self, model: &Model) -> Result<()> {
+        tch::no_grad(|| {
+            let mut fresh = compile::operations(model)?;
+            // Only the map of a constant depends on the shapes on the way.
+            if has_constant(&fresh) {
+                let _ =
+                    prepare(&mut fresh, example(model.device(), self.purpose, self.shape)?, self.purpose)?;
+            }
+            for (kept, new) in tensors(&self.ops).into_iter().zip(tensors(&fresh)) {
+                kept.shallow_clone().f_copy_(&new.f_reshape(kept.size())?)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn has_constant(ops: &[Op]) -> bool {
+    ops.iter().any(|op| match op {
+        Op::Conv { constant: Constant::Shift { .. }, .. } => true,
+        Op::Residual { body, shortcut, .. } => has_constant(body) || has_constant(shortcut),
+        _ => false,
+    })
+}
+
+fn tensors(ops: &[Op]) -> Vec<&Tensor> {
+    let mut all = Vec::new();
+    for op in ops {
+        match op {
+            Op::Conv { weight, bias, constant, .. } => {
+                all.extend([weight, bias]);
+                if let Constant::Map(map) = constant {
+                    all.push(map);
+                }
+            }
+            Op::Linear { weight, bias, .. } | Op::Dense { weight, bias, .. } => all.extend([weight, bias]),
+            Op::Affine { scale, shift } => all.extend(scale.iter().chain([shift])),
+            Op::MaxPool { bounds: Some(Bounds { low, high }), .. }
+            | Op::GroupMax { bounds: Some(Bounds { low, high }), .. } => all.extend([low, high]),
+            Op::Residual { body, shortcut, scale, .. } => {
+                all.extend(tensors(body));
+                all.extend(tensors(shortcut));
+                all.extend(scale);
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn tensors_mut(ops: &mut [Op]) -> Vec<&mut Tensor> {
+    let mut all = Vec::new();
+    for op in ops {
+        match op {
+            Op::Conv { weight, bias, constant, .. } => {
+                all.extend([weight, bias]);
+                if let Constant::Map(map) = constant {
+                    all.push(map);
+                }
+            }
+            Op::Linear { weight, bias, .. } | Op::Dense { weight, bias, .. } => all.extend([weight, bias]),
+            Op::Affine { scale, shift } => all.extend(scale.iter_mut().chain([shift])),
+            Op::MaxPool { bounds: Some(Bounds { low, high }), .. }
+            | Op::GroupMax { bounds: Some(Bounds { low, high }), .. } => all.extend([low, high]),
+            Op::Residual { body, shortcut, scale, .. } => {
+                all.extend(tensors_mut(body));
+                all.extend(tensors_mut(shortcut));
+                all.extend(scale);
+            }
+            _ => {}
+        }
+    }
+    all
+}

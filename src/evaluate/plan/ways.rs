@@ -1,0 +1,114 @@
+//! Which convolutions of a plan run as one kernel of cuDNN with their sum and ReLU: those for which that is faster, which
+//! is measured for each with the very maps that it will see.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use tch::Tensor;
+
+use super::op::{convolve, Constant, Op, Sum, Value};
+use super::Plan;
+use crate::error::Result;
+use crate::libtorch::await_tensor;
+use crate::network::{Activation, Conv2d};
+
+/// How a convolution runs on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Convolution, then sum, then activation.
+    Separate,
+    /// All in one, if the activation is ReLU.
+    Fused,
+}
+
+impl Plan {
+    /// Measures both ways for each convolution, on a chunk of images, and takes the faster.
+    pub fn choose_ways(&mut self, x: &Tensor) -> Result<()> {
+        let kind = self.kind;
+        tch::no_grad(|| {
+            let _ = choose(&mut self.ops, x.f_to_kind(kind)?)?;
+            Ok(())
+        })
+    }
+
+    /// The ways of all convolutions, in the order in which they run.
+    pub fn ways(&mut self) -> Vec<Way> {
+        ways_mut(&mut self.ops).into_iter().map(|way| *way).collect()
+    }
+
+    pub fn set_ways(&mut self, ways: &[Way]) {
+        ways_mut(&mut self.ops).into_iter().zip(ways).for_each(|(way, new)| *way = *new);
+    }
+}
+
+fn ways_mut(ops: &mut [Op]) -> Vec<&mut Way> {
+    let mut all = Vec::new();
+    for op in ops {
+        match op {
+            Op::Conv { way, .. } => all.push(way),
+            Op::Residual { body, shortcut, .. } => {
+                all.extend(ways_mut(body));
+                all.extend(ways_mut(shortcut));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Chooses, and gives the result.
+fn choose(ops: &mut [Op], mut x: Tensor) -> Result<Tensor> {
+    for op in ops {
+        match op {
+            Op::Conv { conv, weight, bias, constant, activation: Some(Activation::Relu), way } => {
+                let sum = match constant {
+                    Constant::Map(map) => Some(map.f_narrow(0, 0, x.size()[0])?),
+                    _ => None,
+                };
+                *way = faster(&x, conv, weight, bias, sum.as_ref())?;
+            }
+            Op::Residual { body, shortcut, scale, activation } => {
+                let joined = scale.is_none() && body.last().is_some_and(Op::takes_sum);
+                let other = choose(shortcut, x.shallow_clone())?;
+                let before = body.len() - usize::from(joined);
+                let y = choose(&mut body[..before], x.shallow_clone())?;
+                if let (true, Some(Op::Conv { conv, weight, bias, way, .. })) = (joined, body.last_mut()) {
+                    if *activation == Some(Activation::Relu) {
+                        *way = faster(&y, conv, weight, bias, Some(&other))?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        x = op.run(Value { tensor: x, free: false })?.tensor;
+    }
+    Ok(x)
+}
+
+fn faster(x: &Tensor, conv: &Conv2d, weight: &Tensor, bias: &Tensor, sum: Option<&Tensor>) -> Result<Way> {
+    let run = |way| {
+        let sum = sum.map_or(Sum::None, |sum| Sum::Kept(sum.shallow_clone()));
+        convolve(x, conv, weight, bias, sum, Some(Activation::Relu), way)
+    };
+    let separate = run(Way::Separate)?;
+    // What cuDNN has no kernel for, or a wrong one, runs as before.
+    let Ok(fused) = run(Way::Fused) else { return Ok(Way::Separate) };
+    let scale = separate.f_abs()?.f_max()?.f_double_value(&[])?;
+    let gap = (separate.f_sub(&fused)?).f_abs()?.f_max()?.f_double_value(&[])?;
+    let within = if x.f_kind()? == tch::Kind::Float { 1e-4 } else { 2e-2 };
+    if !(fused.size() == separate.size() && gap <= within * scale) {
+        return Ok(Way::Separate);
+    }
+    let seconds = |way| -> Result<f64> {
+        await_tensor(&run(way)?)?;
+        let start = Instant::now();
+        for _ in 0..10 {
+            let _ = run(way)?;
+        }
+        await_tensor(&run(way)?)?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let (one, other) = (seconds(Way::Fused)?, seconds(Way::Separate)?);
+    Ok(if one < other { Way::Fused } else { Way::Separate })
+}

@@ -1,0 +1,236 @@
+//! Measures a fixed set of images with a plan that stays where it is, so that the measuring can be recorded and replayed.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use super::plan::{Layout, Way};
+use super::{Evaluator, Metrics, Plan};
+use crate::error::{Error, Result};
+use crate::libtorch::await_tensor;
+use crate::network::{Model, Precision};
+
+/// How the images are measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceChoice {
+    /// Images that one pass of the plan takes.
+    pub chunk: i64,
+    pub layout: Layout,
+    /// Of each convolution.
+    pub convolutions: Vec<Way>,
+    /// Images per second of each arrangement that was measured, without recording.
+    pub measured: Vec<(i64, Layout, f64)>,
+}
+
+pub struct Resident {
+    /// (N, C, H, W), normalised, in the plan's layout and number format.
+    images: Tensor,
+    /// (N,) int64
+    labels: Tensor,
+    /// (N, classes) bool, see [`Metrics::tallied`].
+    members: Tensor,
+    plan: Plan,
+    pub choice: DeviceChoice,
+}
+
+/// What calibration found before in this process, so that equal runs get equal plans.
+static FOUND: Mutex<BTreeMap<String, DeviceChoice>> = Mutex::new(BTreeMap::new());
+
+impl Resident {
+    /// For the images of `part` and models of the network of `model`.
+    pub fn new(part: &Evaluator, model: &Model, precision: Precision) -> Result<Self> {
+        let count = part.labels.size()[0];
+        Resident::arranged(part, model, precision, count.clamp(1, 2500), Layout::ChannelsLast)
+    }
+
+    fn arranged(
+        part: &Evaluator,
+        model: &Model,
+        precision: Precision,
+        chunk: i64,
+        layout: Layout,
+    ) -> Result<Self> {
+        let labels = part.labels.shallow_clone();
+        let images = layout.of(part.inference.images())?;
+        let size = images.size();
+        let classes = Tensor::f_arange(part.classes, (Kind::Int64, labels.device()))?;
+        let mut plan = Plan::resident(model, precision, [chunk, size[1], size[2], size[3]], layout)?;
+        let convolutions = plan.ways();
+        Ok(Resident {
+            images,
+            members: labels.f_unsqueeze(1)?.f_eq_tensor(&classes)?,
+            labels,
+            plan,
+            choice: DeviceChoice { chunk, layout, convolutions, measured: Vec::new() },
+        })
+    }
+
+    /// The same, in the arrangement that is fastest on this device.
+    pub fn calibrated(part: &Evaluator, model: &Model, precision: Precision) -> Result<Self> {
+        let images = part.labels.size()[0];
+        let device = model.device();
+        let key = format!("{} {} {device:?} {images}", model.network.to_json(), precision.name());
+        let known = FOUND.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let choice = match known {
+            Some(choice) => choice,
+            None => {
+                let choice = Resident::choose(part, model, precision)?;
+                let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+                found.entry(key).or_insert(choice).clone()
+            }
+        };
+        let mut resident = Resident::arranged(part, model, precision, choice.chunk, choice.layout)?;
+        resident.plan.set_ways(&choice.convolutions);
+        resident.choice = choice;
+        Ok(resident)
+    }
+
+    fn choose(part: &Evaluator, model: &Model, precision: Precision) -> Result<DeviceChoice> {
+        let images = part.labels.size()[0];
+        let layouts: &[Layout] = match precision {
+            Precision::Float32 => &[Layout::ChannelsLast, Layout::ChannelsFirst],
+            Precision::BFloat16 => &[Layout::ChannelsLast], // what the matrix units want
+        };
+        let mut chunks = vec![images.min(2500), images.min(10_000)];
+        chunks.dedup();
+        let (mut measured, mut best, mut failure) = (Vec::new(), None, None);
+        for layout in layouts {
+            for chunk in &chunks {
+                let tried = Resident::arranged(part, model, precision, *chunk, *layout)
+                    .and_then(|resident| Ok((resident.seconds()?, resident)));
+                match tried {
+                    Ok((seconds, resident)) => {
+                        measured.push((*chunk, *layout, images as f64 / seconds));
+                        if best.as_ref().is_none_or(|(least, _)| seconds < *least) {
+                            best = Some((seconds, resident));
+                        }
+                    }
+                    Err(error) => failure = Some(error), // no memory for it, perhaps
+                }
+            }
+        }
+        let Some((_, mut resident)) = best else {
+            return Err(failure.unwrap_or_else(|| Error::argument("there was nothing to measure")));
+        };
+        let chunk = resident.images.f_narrow(0, 0, resident.choice.chunk)?;
+        resident.plan.choose_ways(&chunk)?;
+        Ok(DeviceChoice { convolutions: resident.plan.ways(), measured, ..resident.choice })
+    }
+
+    /// Of one measurement, the best of three.
+    fn seconds(&self) -> Result<f64> {
+        await_tensor(&self.measure()?.loss)?;
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            let start = Instant::now();
+            await_tensor(&self.measure()?.loss)?;
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        Ok(best)
+    }
+
+    /// Takes up the weights of the moment.
+    pub fn fold(&self, model: &Model) -> Result<()> {
+        self.plan.refresh(model)
+    }
+
+    /// Measures every image with the weights that were taken up last.
+    pub fn measure(&self) -> Result<Metrics> {
+        let (count, chunk) = (self.images.size()[0], self.choice.chunk);
+        let logits = (0..count)
+            .step_by(chunk as usize)
+            .map(|start| self.plan.run(&self.images.f_narrow(0, start, chunk.min(count - start))?));
+        let logits = Tensor::f_cat(&logits.collect::<Result<Vec<_>>>()?, 0)?;
+        Metrics::tallied(&logits, &self.labels, &self.members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Split;
+    use crate::network::{builders, Network, Normalization};
+
+    fn part(images: usize, precision: Precision) -> Evaluator {
+        let pixels: Vec<u8> = (0..images * 784).map(|i| (i * 31 + i / 784 * 17) as u8).collect();
+        let labels: Vec<i64> = (0..images as i64).map(|i| i % 10).collect();
+        let split = Split::new(&pixels, [images, 28, 28, 1], &labels, 10).unwrap();
+        Evaluator::new(&split, &Normalization::identity(1), 10, precision).unwrap()
+    }
+
+    fn numbers(metrics: &Metrics) -> (f64, Vec<i64>, Vec<u8>) {
+        let vector = |t: &Tensor| Vec::try_from(t.to_kind(Kind::Int64)).unwrap();
+        (
+            metrics.loss.double_value(&[]),
+            vector(&metrics.class_correct),
+            Vec::try_from(&metrics.predictions).unwrap(),
+        )
+    }
+
+    fn networks() -> Vec<Network> {
+        let resnet = builders::Resnet { stages: vec![4, 6], ..Default::default() };
+        let wide = builders::WideResnet {
+            width: 1,
+            stem_channels: 4,
+            pre_activation: true, // batch norm before padded convolutions: constants that are maps
+            ..Default::default()
+        };
+        vec![
+            builders::lenet5(&builders::Lenet5::default()).unwrap(),
+            builders::resnet(&resnet).unwrap(),
+            builders::wide_resnet(&wide).unwrap(),
+        ]
+    }
+
+    #[test]
+    fn weights_taken_up_later_measure_as_those_compiled_afresh() {
+        for network in networks() {
+            let [first, second] = [1, 2].map(|seed| Model::initialize(network.clone(), seed).unwrap());
+            let test = part(25, Precision::Float32);
+            let resident =
+                Resident::arranged(&test, &first, Precision::Float32, 10, Layout::ChannelsLast).unwrap();
+            for model in [&second, &first] {
+                resident.fold(model).unwrap();
+                let there = numbers(&resident.measure().unwrap());
+                let here = numbers(&test.measure(model).unwrap());
+                assert!((there.0 - here.0).abs() < 1e-4 * here.0, "{there:?} {here:?}");
+                assert_eq!((&there.1, &there.2), (&here.1, &here.2));
+                let afresh =
+                    Resident::arranged(&test, model, Precision::Float32, 10, Layout::ChannelsLast).unwrap();
+                assert_eq!(numbers(&afresh.measure().unwrap()), there, "{}", network.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_model_may_change_once_its_weights_are_taken_up() {
+        let network = builders::lenet5(&builders::Lenet5::default()).unwrap();
+        let [model, other] = [1, 2].map(|seed| Model::initialize(network.clone(), seed).unwrap());
+        let test = part(12, Precision::Float32);
+        let resident = Resident::new(&test, &other, Precision::Float32).unwrap();
+        resident.fold(&model).unwrap();
+        let before = numbers(&resident.measure().unwrap());
+        tch::no_grad(|| model.tensors.iter().for_each(|t| drop(t.shallow_clone().fill_(0.5))));
+        assert_eq!(numbers(&resident.measure().unwrap()), before);
+    }
+
+    #[test]
+    fn calibration_changes_nothing_but_the_arrangement_and_is_remembered() {
+        let network = networks().remove(1);
+        let model = Model::initialize(network, 3).unwrap();
+        let test = part(30, Precision::Float32);
+        let plain = Resident::new(&test, &model, Precision::Float32).unwrap();
+        let found = Resident::calibrated(&test, &model, Precision::Float32).unwrap();
+        let (a, b) = (numbers(&plain.measure().unwrap()), numbers(&found.measure().unwrap()));
+        assert!((a.0 - b.0).abs() < 1e-4 * a.0 && a.1 == b.1);
+        assert_eq!(found.choice.measured.len(), 2);
+        // cuDNN computes nothing on a CPU, and a way that fails is not taken.
+        assert!(found.choice.convolutions.iter().all(|way| *way == Way::Separate));
+        assert!(!found.choice.convolutions.is_empty());
+        let again = Resident::calibrated(&test, &model, Precision::Float32).unwrap();
+        assert_eq!(again.choice.measured, found.choice.measured);
+    }
+}

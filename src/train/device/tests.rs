@@ -1,0 +1,259 @@
+//! Recorded runs against runs without recording, and those against the host's, all on the CPU.
+
+use std::sync::Arc;
+
+use tch::Device;
+
+use super::*;
+use crate::data::{Augment, Dataset};
+use crate::libtorch::rehearsal::Rehearsal;
+use crate::network::{builders, Normalization, Precision};
+use crate::train::{
+    train_with, Checkpoints, End, Every, Kernels, Length, Method, Monitor, Next, Outcome, Schedule, Step,
+    TrainConfig, WatchConfig,
+};
+
+#[derive(Default)]
+struct Watcher {
+    until: Option<(usize, Next)>,
+    notices: Vec<(bool, String)>,
+    /// Mean of the first weights as seen after each step, and the newest test loss.
+    seen: Vec<(f64, f32)>,
+}
+
+impl Observer for Watcher {
+    fn after_step(&mut self, step: &mut Step) -> Result<Next> {
+        let Some((at, next)) = self.until else { return Ok(Next::Continue) };
+        let weights = step.model.tensors[0].f_mean(tch::Kind::Double)?.f_double_value(&[])?;
+        let loss = step.complete_history()?.test.loss.last().copied().unwrap_or_default();
+        self.seen.push((weights, loss));
+        Ok(if step.taken == at { next } else { Next::Continue })
+    }
+
+    fn notice(&mut self, should: bool, text: &str) {
+        self.notices.push((should, text.to_string()));
+    }
+}
+
+fn split(count: usize, seed: u8) -> Split {
+    let pixels: Vec<u8> = (0..count * 784).map(|i| (i * 31 + i / 784 * 17) as u8 ^ seed).collect();
+    let labels: Vec<i64> = (0..count as i64).map(|i| i % 10).collect();
+    Split::new(&pixels, [count, 28, 28, 1], &labels, 10).unwrap()
+}
+
+/// 7 whole batches of 8 and one of 4 in each epoch.
+fn dataset() -> Dataset {
+    let normalization = Normalization::new(vec![0.5], vec![0.3]).unwrap();
+    Dataset { train: split(60, 0), test: split(30, 90), classes: 10, normalization }
+}
+
+/// 72 steps, each measured: more than a block of history on a GPU holds.
+fn config() -> TrainConfig {
+    TrainConfig {
+        length: Length::Epochs(9),
+        batch_size: 8,
+        method: Method::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.01 },
+        lr: 0.01,
+        schedule: Schedule::Constant,
+        label_smoothing: 0.0,
+        ema: None,
+        augment: None,
+        validation: vec![],
+        evaluate_every: Every::Steps(1),
+        evaluate_on: None,
+        record_predictions: true,
+        watch: WatchConfig::NONE,
+        checkpoints: None,
+        seed: 1,
+        shuffle: true,
+        precision: Precision::Float32,
+        deterministic: false,
+        kernels: Kernels::Exact,
+    }
+}
+
+/// Without dropout: its masks come from a generator that tests beside this one use too.
+fn model() -> Model {
+    let small = builders::Lenet5 { batch_norm: true, dropout: 0.0, ..Default::default() };
+    Model::initialize(builders::lenet5(&small).unwrap(), 0).unwrap()
+}
+
+fn one_cycle() -> Schedule {
+    Schedule::OneCycle {
+        pct_start: 0.3,
+        div_factor: 25.0,
+        final_div_factor: 1e4,
+        cycle_momentum: true,
+        base_momentum: 0.85,
+        max_momentum: 0.95,
+    }
+}
+
+fn run(config: &TrainConfig, gpu: Option<Rehearsal>, watcher: &mut Watcher) -> Outcome {
+    let gpu = gpu.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
+    train_with(&model(), &dataset(), config, Device::Cpu, gpu, watcher).unwrap()
+}
+
+fn recorded(config: &TrainConfig) -> Outcome {
+    let outcome = run(config, Some(Rehearsal::default()), &mut Watcher::default());
+    assert!(outcome.on_device.as_ref().unwrap().graphs, "{:?}", outcome.on_device);
+    outcome
+}
+
+/// On the device, without recording.
+fn eager(config: &TrainConfig) -> Outcome {
+    let unwilling = Rehearsal::failing_at(Some(0));
+    let outcome = run(config, Some(unwilling), &mut Watcher::default());
+    assert!(!outcome.on_device.as_ref().unwrap().graphs);
+    outcome
+}
+
+fn assert_same(a: &Outcome, b: &Outcome) {
+    let (one, other) = (&a.history, &b.history);
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>(); // NaN too
+    assert_eq!(bits(&one.train_loss), bits(&other.train_loss));
+    assert_eq!(one.train_accuracy, other.train_accuracy);
+    assert_eq!(one.lr, other.lr);
+    assert_eq!(one.eval_step, other.eval_step);
+    assert_eq!(bits(&one.test.loss), bits(&other.test.loss));
+    assert_eq!(one.test.accuracy, other.test.accuracy);
+    assert_eq!(one.test.class_accuracy(), other.test.class_accuracy());
+    assert_eq!(one.predictions(), other.predictions());
+    assert_eq!(one.confusion, other.confusion);
+    let losses = |history: &crate::train::History| history.validation.as_ref().map(|v| v.loss.clone());
+    assert_eq!(losses(one), losses(other));
+    if one.diverged_at.is_none() {
+        assert_eq!(a.model.tensors, b.model.tensors);
+    }
+    assert_eq!(a.model_step, b.model_step);
+    assert_eq!(std::mem::discriminant(&a.end), std::mem::discriminant(&b.end));
+}
+
+fn variants() -> Vec<(&'static str, TrainConfig)> {
+    let betas = (0.9, 0.999);
+    let augment = r#"{"shift": 2, "rotate": 5, "scale": 0.1, "shear": 2, "elastic": 0.5, "elastic_sigma": 4, "erase": 0.5,
+        "erase_area": [0.02, 0.2]}"#;
+    let best =
+        WatchConfig { keep_best: true, monitor: Monitor::TestLoss, patience: Some(40), min_delta: 0.0 };
+    vec![
+        ("sgd", config()),
+        ("adam", TrainConfig { method: Method::Adam { betas, eps: 1e-8, weight_decay: 0.01 }, ..config() }),
+        ("one cycle", TrainConfig { schedule: one_cycle(), ..config() }),
+        (
+            "one cycle with adamw",
+            TrainConfig {
+                schedule: one_cycle(),
+                method: Method::AdamW { betas, eps: 1e-8, weight_decay: 0.01 },
+                ..config()
+            },
+        ),
+        ("sparse", TrainConfig { evaluate_every: Every::Steps(7), ..config() }),
+        ("every epoch", TrainConfig { evaluate_every: Every::EPOCH, ..config() }),
+        ("average", TrainConfig { ema: Some(0.9), label_smoothing: 0.1, ..config() }),
+        ("validation", TrainConfig { validation: (0..10).map(|i| i * 4).collect(), ..config() }),
+        ("watched", TrainConfig { watch: best, ..config() }),
+        ("augmented", TrainConfig { augment: Some(Augment::from_json(augment).unwrap()), ..config() }),
+        (
+            "cut short",
+            TrainConfig { length: Length::Steps(37), evaluate_on: Some((0..12).collect()), ..config() },
+        ),
+        ("divergent", TrainConfig { lr: 1e30, ..config() }),
+    ]
+}
+
+#[test]
+fn recorded_runs_are_the_runs_without_recording() {
+    for (name, config) in variants() {
+        let (there, here) = (recorded(&config), eager(&config));
+        println!("{name}: {} steps", there.history.train_loss.len());
+        assert_same(&there, &here);
+    }
+}
+
+// The host's stepper and evaluators are tested against PyTorch. The plans differ in how weights are packed, and the kernels
+// of Adam and of the moving momentum in how they round.
+#[test]
+fn they_are_the_hosts_runs() {
+    for (name, config) in variants() {
+        let (there, here) = (eager(&config), run(&config, None, &mut Watcher::default()));
+        let (there, here) = (there.history, here.history);
+        assert_eq!(there.eval_step, here.eval_step, "{name}");
+        if name != "divergent" {
+            assert_eq!(there.lr, here.lr, "{name}");
+        }
+        let first = |values: &[f32]| values[..values.len().min(15)].to_vec();
+        let pairs = [(&there.train_loss, &here.train_loss), (&there.test.loss, &here.test.loss)];
+        for (a, b) in pairs.map(|(a, b)| (first(a), first(b))) {
+            let same = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-3 * b.abs() || (a.is_nan() && b.is_nan());
+            assert!(name == "divergent" || a.iter().zip(&b).all(same), "{name}: {a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
+fn whole_batches_and_measurements_are_replayed() {
+    let gpu = Arc::new(Rehearsal::default());
+    let mut watcher = Watcher::default();
+    train_with(&model(), &dataset(), &config(), Device::Cpu, Some(gpu.clone()), &mut watcher).unwrap();
+    let log = gpu.log();
+    assert_eq!(log.captured, 3);
+    assert_eq!(log.replayed, [9 * 7, 2 * 73]); // and 9 short batches without
+    assert_eq!(watcher.notices.len(), 1);
+    assert!(!watcher.notices[0].0, "{:?}", watcher.notices);
+}
+
+#[test]
+fn a_recording_that_fails_is_told_and_nothing_is_lost() {
+    let expected = eager(&config());
+    for fails_at in 0..3 {
+        let mut watcher = Watcher::default();
+        let gpu = Rehearsal::failing_at(Some(fails_at));
+        let outcome = run(&config(), Some(gpu), &mut watcher);
+        let report = outcome.on_device.as_ref().unwrap();
+        assert!(!report.graphs && report.reason.as_ref().unwrap().contains("cannot be recorded"));
+        assert!(matches!(watcher.notices.as_slice(), [(true, text)] if text.contains("cannot be recorded")));
+        assert_same(&outcome, &expected);
+    }
+}
+
+#[test]
+fn short_runs_are_not_recorded() {
+    let mut watcher = Watcher::default();
+    let short = TrainConfig { length: Length::Steps(19), ..config() };
+    let report = run(&short, Some(Rehearsal::default()), &mut watcher).on_device.unwrap();
+    assert!(report.reason.unwrap().contains("19 steps") && !report.graphs);
+}
+
+#[test]
+fn observers_see_every_step_and_may_end_the_run() {
+    for next in [Next::Stop, Next::Interrupt] {
+        let sparse = TrainConfig { evaluate_every: Every::Steps(3), ..config() };
+        let outcomes = [None, Some(0)].map(|fails_at| {
+            let mut watcher = Watcher { until: Some((70, next)), ..Default::default() };
+            let outcome = run(&sparse, Some(Rehearsal::failing_at(fails_at)), &mut watcher);
+            (outcome, watcher.seen)
+        });
+        let [(there, saw), (here, expected)] = &outcomes;
+        assert_same(there, here);
+        assert_eq!(saw, expected);
+        assert_eq!(there.history.train_loss.len(), 70);
+        let expected = if next == Next::Stop { 70 } else { 69 };
+        assert_eq!(there.history.eval_step.last(), Some(&expected));
+        assert!(matches!(there.end, End::Stopped | End::Interrupted));
+    }
+}
+
+#[test]
+fn checkpoints_hold_the_weights_of_their_step() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let with = |folder: &tempfile::TempDir| {
+        let checkpoints = Checkpoints { folder: folder.path().to_path_buf(), every: Every::Steps(25) };
+        TrainConfig { checkpoints: Some(checkpoints), ema: Some(0.5), ..config() }
+    };
+    assert_same(&recorded(&with(&folders[0])), &eager(&with(&folders[1])));
+    for step in [25, 50] {
+        let name = format!("step_{step:06}.safetensors");
+        let [a, b] = [0, 1].map(|at: usize| Model::load(&folders[at].path().join(&name)).unwrap());
+        assert_eq!(a.tensors, b.tensors);
+    }
+}
