@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn rounding_is_libtorchs() {
         let values =
-            [0.0f32, -0.0, 1.0, 1.00390625, 1.01171875, 3.4e38, f32::INFINITY, -2.7e-40, 0.1, f32::NAN];
+            [0.0f32, -0.0, 1.0, 1.003_906_3, 1.011_718_8, 3.4e38, f32::INFINITY, -2.7e-40, 0.1, f32::NAN];
         let expected = Tensor::from_slice(&values).to_kind(Kind::BFloat16).to_kind(Kind::Float);
         for (value, expected) in values.iter().zip(Vec::<f32>::try_from(expected).unwrap()) {
             let rounded = Bf16::from_value(*value).value();

@@ -59,13 +59,13 @@ macro_rules! by_lanes {
         by_lanes!(@loop 4, $channels, $channel, $lanes, $block);
         by_lanes!(@loop 1, $channels, $channel, $lanes, $block);
     }};
-    (@loop $count:literal, $channels:expr, $channel:ident, $lanes:ident, $block:block) => {
-        while $channel + $count <= $channels {
-            const $lanes: usize = $count;
+    (@loop $count:literal, $channels:expr, $channel:ident, $lanes:ident, $block:block) => {{
+        const $lanes: usize = $count;
+        while $channels - $channel >= $lanes {
             $block
-            $channel += $count;
+            $channel += $lanes;
         }
-    };
+    }};
 }
 
 /// Two slices of as many elements as there are channels, or none.

@@ -1,6 +1,6 @@
 //! From the layer tree to operations: activations join the layer before them where there is an operation for both.
 
-use super::{Join, Norm, Op};
+use super::{Join, Norm, Op, Weights};
 use crate::network::{own_tensors, Activation, Layer, Residual};
 
 pub fn operations(layers: &[Layer]) -> Vec<Op> {
@@ -23,15 +23,21 @@ fn compile(layers: &[Layer], first: &mut usize) -> Vec<Op> {
 
 fn add(layer: &Layer, first: usize, ops: &mut Vec<Op>) {
     let op = match layer {
-        Layer::Conv2d(conv) => Op::Conv { conv: conv.clone(), first, slope: 1.0 },
-        Layer::Linear(linear) => Op::Linear { bias: linear.bias, first, slope: 1.0 },
+        Layer::Conv2d(conv) => {
+            Op::Conv { conv: conv.clone(), weights: Weights { first, bias: conv.bias, slope: 1.0 } }
+        }
+        Layer::Linear(linear) => Op::Linear(Weights { first, bias: linear.bias, slope: 1.0 }),
         Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => {
             Op::Norm(Norm { norm: norm.clone(), first, slope: 1.0 })
         }
         Layer::Activation(function) => match (bend(*function), ops.last_mut()) {
             (
                 Some(bend),
-                Some(Op::Conv { slope, .. } | Op::Linear { slope, .. } | Op::Norm(Norm { slope, .. })),
+                Some(
+                    Op::Conv { weights: Weights { slope, .. }, .. }
+                    | Op::Linear(Weights { slope, .. })
+                    | Op::Norm(Norm { slope, .. }),
+                ),
             ) if *slope == 1.0 => {
                 *slope = bend;
                 return;

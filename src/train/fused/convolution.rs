@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::layers::{activation, Kept};
 use super::pass::Pass;
-use super::{Gradients, Saved};
+use super::{Gradients, Saved, Weights};
 use crate::error::Result;
 use crate::libtorch::{channels_last, convolution, convolution_gradients, pack_convolution};
 use crate::network::Conv2d;
@@ -42,15 +42,15 @@ impl Way {
 }
 
 impl Pass<'_> {
-    pub fn convolution(&self, conv: &Conv2d, first: usize, slope: f64, x: Tensor) -> Result<(Tensor, Saved)> {
-        let weight = self.cast(first)?;
-        let bias = conv.bias.then(|| self.cast(first + 1)).transpose()?;
+    pub fn convolution(&self, conv: &Conv2d, weights: Weights, x: Tensor) -> Result<(Tensor, Saved)> {
+        let weight = self.cast(weights.first)?;
+        let bias = weights.bias.then(|| self.cast(weights.first + 1)).transpose()?;
         let way = Way::of(conv, &x);
         let x = match way {
             Way::ChannelsLast => channels_last(&x)?,
             _ => x.f_contiguous()?,
         };
-        let function = activation(slope);
+        let function = activation(weights.slope);
         let y = match (way, &bias) {
             (Way::Product, bias) => {
                 let y = flat(&x)?.f_linear(&flat(&weight)?, bias.as_ref())?;
@@ -68,27 +68,27 @@ impl Pass<'_> {
             }
         };
         let y = function.map_or(Ok(y.shallow_clone()), |function| function.forward(&y))?;
-        let kept = (slope != 1.0).then(|| y.shallow_clone());
+        let kept = (weights.slope != 1.0).then(|| y.shallow_clone());
         Ok((y, Saved::Linear { x, weight, y: kept }))
     }
 
     pub fn convolution_back(
         &self,
         conv: &Conv2d,
-        first: usize,
-        slope: f64,
+        weights: Weights,
         (x, weight, y): Kept,
         dy: Tensor,
         by_input: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let dy = y.map_or(Ok(dy.shallow_clone()), |y| self.bend_back(slope, &y, dy))?;
+        let dy = y.map_or(Ok(dy.shallow_clone()), |y| self.bend_back(weights.slope, &y, dy))?;
         let way = Way::of(conv, &x);
         if way == Way::Product {
             let dy = dy.f_reshape([dy.size()[0], -1])?;
             let kept = (flat(&x)?, flat(&weight)?, None);
-            let dx = self.linear_back(conv.bias, first, 1.0, kept, dy, by_input, gradients)?;
-            gradients[first] = gradients[first].take().map(|g| g.f_view_as(&weight)).transpose()?;
+            let dx = self.linear_back(Weights { slope: 1.0, ..weights }, kept, dy, by_input, gradients)?;
+            gradients[weights.first] =
+                gradients[weights.first].take().map(|g| g.f_view_as(&weight)).transpose()?;
             return dx.map(|dx| Ok(dx.f_view_as(&x)?)).transpose();
         }
         // One channel lies the same either way, and libtorch is quicker with the order of the indices.
@@ -97,9 +97,9 @@ impl Pass<'_> {
             _ => dy.f_contiguous()?,
         };
         let (dx, by_weight, by_bias) = convolution_gradients(&dy, &x, &weight, conv, by_input)?;
-        gradients[first] = Some(by_weight);
-        if conv.bias {
-            gradients[first + 1] = by_bias;
+        gradients[weights.first] = Some(by_weight);
+        if weights.bias {
+            gradients[weights.first + 1] = by_bias;
         }
         Ok(dx)
     }

@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::pass::Pass;
-use super::{Gradients, Join, Op, Saved, Tapes};
+use super::{Gradients, Join, Op, Saved, Tapes, Weights};
 use crate::error::Result;
 use crate::kernels::{bend_gradient, elements, elements_mut, Bf16};
 use crate::libtorch::{copied, laid_out_like};
@@ -26,29 +26,27 @@ impl Pass<'_> {
         Ok(self.tensors[place].f_to_kind(self.kind)?)
     }
 
-    pub fn linear(&self, bias: bool, first: usize, slope: f64, x: Tensor) -> Result<(Tensor, Saved)> {
-        let weight = self.cast(first)?;
-        let bias = bias.then(|| self.cast(first + 1)).transpose()?;
+    pub fn linear(&self, weights: Weights, x: Tensor) -> Result<(Tensor, Saved)> {
+        let weight = self.cast(weights.first)?;
+        let bias = weights.bias.then(|| self.cast(weights.first + 1)).transpose()?;
         let y = x.f_linear(&weight, bias.as_ref())?;
-        let y = activation(slope).map_or(Ok(y.shallow_clone()), |function| function.forward(&y))?;
-        let kept = (slope != 1.0).then(|| y.shallow_clone());
+        let y = activation(weights.slope).map_or(Ok(y.shallow_clone()), |function| function.forward(&y))?;
+        let kept = (weights.slope != 1.0).then(|| y.shallow_clone());
         Ok((y, Saved::Linear { x, weight, y: kept }))
     }
 
     pub fn linear_back(
         &self,
-        bias: bool,
-        first: usize,
-        slope: f64,
+        weights: Weights,
         (x, weight, y): Kept,
         dy: Tensor,
         by_input: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let dy = y.map_or(Ok(dy.shallow_clone()), |y| self.bend_back(slope, &y, dy))?;
-        gradients[first] = Some(dy.f_tr()?.f_mm(&x)?);
-        if bias {
-            gradients[first + 1] = Some(dy.f_sum_dim_intlist(0i64, false, Kind::Float)?);
+        let dy = y.map_or(Ok(dy.shallow_clone()), |y| self.bend_back(weights.slope, &y, dy))?;
+        gradients[weights.first] = Some(dy.f_tr()?.f_mm(&x)?);
+        if weights.bias {
+            gradients[weights.first + 1] = Some(dy.f_sum_dim_intlist(0i64, false, Kind::Float)?);
         }
         by_input.then(|| Ok(dy.f_mm(&weight)?)).transpose()
     }

@@ -22,17 +22,11 @@ use crate::network::{BatchNorm, Conv2d, Layer, Network, Pool2d, Precision};
 
 /// One operation. Tensors are named by their place among the model's: the first is the weight.
 enum Op {
-    /// With the activation after it, which is the identity or bends what is below zero.
     Conv {
         conv: Conv2d,
-        first: usize,
-        slope: f64,
+        weights: Weights,
     },
-    Linear {
-        bias: bool,
-        first: usize,
-        slope: f64,
-    },
+    Linear(Weights),
     Norm(Norm),
     /// An activation on its own, of the kind that others include.
     Bend {
@@ -51,7 +45,16 @@ enum Op {
     Other(Layer),
 }
 
-/// Batch norm and the activation after it: see [`Op::Conv`].
+/// Weight and perhaps bias of a layer, and the activation after it.
+#[derive(Clone, Copy)]
+struct Weights {
+    first: usize,
+    bias: bool,
+    /// What the activation multiplies values below zero by: 1 is none, 0 is ReLU.
+    slope: f64,
+}
+
+/// Batch norm and the activation after it.
 struct Norm {
     norm: BatchNorm,
     first: usize,

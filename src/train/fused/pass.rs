@@ -26,8 +26,8 @@ impl Pass<'_> {
 
     fn run(&self, op: &Op, x: Tensor) -> Result<(Tensor, Saved)> {
         match op {
-            Op::Conv { conv, first, slope } => self.convolution(conv, *first, *slope, x),
-            Op::Linear { bias, first, slope } => self.linear(*bias, *first, *slope, x),
+            Op::Conv { conv, weights } => self.convolution(conv, *weights, x),
+            Op::Linear(weights) => self.linear(*weights, x),
             Op::Norm(norm) => self.norm(norm, x, None),
             Op::Bend { slope } => self.bend(*slope, x),
             Op::MaxPool(pool) => self.max_pool(pool, x),
@@ -72,11 +72,11 @@ impl Pass<'_> {
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
         match (op, saved) {
-            (Op::Conv { conv, first, slope }, Saved::Linear { x, weight, y }) => {
-                self.convolution_back(conv, *first, *slope, (x, weight, y), dy, by_input, gradients)
+            (Op::Conv { conv, weights }, Saved::Linear { x, weight, y }) => {
+                self.convolution_back(conv, *weights, (x, weight, y), dy, by_input, gradients)
             }
-            (Op::Linear { bias, first, slope }, Saved::Linear { x, weight, y }) => {
-                self.linear_back(*bias, *first, *slope, (x, weight, y), dy, by_input, gradients)
+            (Op::Linear(weights), Saved::Linear { x, weight, y }) => {
+                self.linear_back(*weights, (x, weight, y), dy, by_input, gradients)
             }
             (Op::Norm(norm), saved) => {
                 self.norm_back(norm, saved, dy, false, gradients).map(|(dx, _)| Some(dx))
