@@ -73,6 +73,37 @@ impl Conv2d {
     }
 }
 
+impl Conv2d {
+    /// Size of the output map that an input map of this size gives.
+    pub fn output_size(&self, map: [i64; 2]) -> [i64; 2] {
+        [0, 1].map(|axis| {
+            let reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1;
+            (map[axis] + 2 * self.padding[axis] - reach) / self.stride[axis] + 1
+        })
+    }
+
+    /// Which tap of the kernel each pixel of the output has on each pixel of an input map of this size, row by row; none
+    /// where the kernel does not reach.
+    pub fn taps(&self, map: [i64; 2]) -> Vec<Option<i64>> {
+        // The kernel's line that an output line has on an input line.
+        let line = |axis: usize, to: i64, from: i64| {
+            let offset = from + self.padding[axis] - to * self.stride[axis];
+            let line = offset / self.dilation[axis];
+            let reached = offset >= 0 && offset % self.dilation[axis] == 0 && line < self.kernel_size[axis];
+            reached.then_some(line)
+        };
+        let pixels =
+            |map: [i64; 2]| (0..map[0]).flat_map(move |row| (0..map[1]).map(move |column| [row, column]));
+        let tap = |to: [i64; 2], from: [i64; 2]| {
+            Some(line(0, to[0], from[0])? * self.kernel_size[1] + line(1, to[1], from[1])?)
+        };
+        pixels(self.output_size(map))
+            .flat_map(|to| pixels(map).map(move |from| (to, from)))
+            .map(|(to, from)| tap(to, from))
+            .collect()
+    }
+}
+
 /// Batch normalisation of each channel, with PyTorch's running statistics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,24 +14,9 @@ pub fn is_less_work(conv: &Conv2d, map: [i64; 2]) -> bool {
 /// The weight (height·width·out_channels, height·width·in_channels) that makes a channels-last output map from a
 /// channels-last input map, and (height, width, channels) of the output.
 pub fn as_product(conv: &Conv2d, weight: &Tensor, map: [i64; 2]) -> Result<(Tensor, [i64; 3])> {
-    let output = [0, 1].map(|axis| {
-        let reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1;
-        (map[axis] + 2 * conv.padding[axis] - reach) / conv.stride[axis] + 1
-    });
-    // The kernel's line that an output line has on an input line, if any.
-    let tap = |axis: usize, to: i64, from: i64| {
-        let offset = from + conv.padding[axis] - to * conv.stride[axis];
-        let line = offset / conv.dilation[axis];
-        (offset >= 0 && offset % conv.dilation[axis] == 0 && line < conv.kernel_size[axis]).then_some(line)
-    };
+    let output = conv.output_size(map);
     let none = conv.kernel_size[0] * conv.kernel_size[1]; // the place of a zero behind the kernel's taps
-    let mut taps = Vec::new();
-    for to in pixels(output) {
-        for from in pixels(map) {
-            let [row, column] = [0, 1].map(|axis| tap(axis, to[axis], from[axis]));
-            taps.push(row.zip(column).map_or(none, |(row, column)| row * conv.kernel_size[1] + column));
-        }
-    }
+    let taps: Vec<i64> = conv.taps(map).into_iter().map(|tap| tap.unwrap_or(none)).collect();
     let (outputs, inputs) = (conv.out_channels, conv.in_channels);
     let device = weight.device();
     let flat = weight.f_reshape([outputs, inputs, none])?.f_permute([2, 0, 1])?;
@@ -41,10 +26,6 @@ pub fn as_product(conv: &Conv2d, weight: &Tensor, map: [i64; 2]) -> Result<(Tens
     let product = Tensor::f_cat(&[&flat, &zero], 0)?.f_index_select(0, &taps)?;
     let product = product.f_view([places[0], places[1], outputs, inputs])?.f_permute([0, 2, 1, 3])?;
     Ok((product.f_reshape([places[0] * outputs, places[1] * inputs])?, [output[0], output[1], outputs]))
-}
-
-fn pixels(map: [i64; 2]) -> impl Iterator<Item = [i64; 2]> {
-    (0..map[0]).flat_map(move |row| (0..map[1]).map(move |column| [row, column]))
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Convolution in training, each in the order of memory that suits it.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::layers::{activation, Kept};
 use super::pass::Pass;
 use super::{Gradients, Saved, Weights};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kernels::{elements, elements_mut, gather_taps, spread_taps, Bf16, Taps};
 use crate::libtorch::{channels_last, convolution, convolution_gradients, pack_convolution};
 use crate::network::Conv2d;
 
@@ -14,7 +15,7 @@ use crate::network::Conv2d;
 /// the memory; 2.7 and 3.0 for 64 -> 64 on 7x7. The rule looks at sizes alone, so that a run repeats bit for bit.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
-    /// The kernel covers all of the map: one matrix product.
+    /// One product of the flattened maps: the kernel covers all of the map, or most of its taps lie outside.
     Product,
     /// Maps (N, C, H, W) as they are indexed.
     Indexed,
@@ -23,27 +24,44 @@ enum Way {
 
 impl Way {
     fn of(conv: &Conv2d, x: &Tensor) -> Self {
-        let size = x.size();
-        let whole = conv.kernel_size == [size[2], size[3]];
-        if whole && conv.padding == [0, 0] && conv.dilation == [1, 1] && conv.groups == 1 {
+        let map = map_of(x);
+        if conv.groups == 1 && covers(conv, map) {
             return Way::Product;
         }
-        let [rows, columns] = [0, 1].map(|axis| {
-            let reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1;
-            (size[axis + 2] + 2 * conv.padding[axis] - reach) / conv.stride[axis] + 1
-        });
-        let taps: i64 = conv.kernel_size.iter().product();
+        let [taps, pixels] = [conv.kernel_size, map].map(|size| size[0] * size[1]);
         let weights = conv.out_channels * conv.in_channels / conv.groups * taps;
-        match weights > x.numel() as i64 + size[0] * conv.out_channels * rows * columns {
+        let outputs = conv.output_size(map).iter().product::<i64>() * x.size()[0] * conv.out_channels;
+        match weights > x.numel() as i64 + outputs {
+            // Half the arithmetic, or less, outweighs the larger weight.
+            true if conv.groups == 1 && 2 * pixels <= taps => Way::Product,
             true => Way::Indexed,
             false => Way::ChannelsLast,
         }
     }
 }
 
+/// Height and width.
+fn map_of(x: &Tensor) -> [i64; 2] {
+    let size = x.size();
+    [size[2], size[3]]
+}
+
+/// Whether the kernel meets the whole map once, so that its weight is that of the product.
+fn covers(conv: &Conv2d, map: [i64; 2]) -> bool {
+    conv.kernel_size == map && conv.padding == [0, 0] && conv.dilation == [1, 1]
+}
+
+fn taps(conv: &Conv2d, map: [i64; 2]) -> Taps {
+    Taps {
+        places: conv.taps(map).into_iter().map(|tap| tap.map(|tap| tap as usize)).collect(),
+        inputs: (map[0] * map[1]) as usize,
+        kernel: conv.kernel_size.iter().product::<i64>() as usize,
+    }
+}
+
 impl Pass<'_> {
     pub fn convolution(&self, conv: &Conv2d, weights: Weights, x: Tensor) -> Result<(Tensor, Saved)> {
-        let weight = self.cast(weights.first)?;
+        let mut weight = self.cast(weights.first)?;
         let bias = weights.bias.then(|| self.cast(weights.first + 1)).transpose()?;
         let way = Way::of(conv, &x);
         let x = match way {
@@ -53,8 +71,12 @@ impl Pass<'_> {
         let function = activation(weights.slope);
         let y = match (way, &bias) {
             (Way::Product, bias) => {
-                let y = flat(&x)?.f_linear(&flat(&weight)?, bias.as_ref())?;
-                y.f_view([x.size()[0], conv.out_channels, 1, 1])?
+                weight = self.product(conv, &weight, map_of(&x))?;
+                let [height, width] = conv.output_size(map_of(&x));
+                let bias =
+                    bias.as_ref().map(|bias| bias.f_repeat_interleave_self_int(height * width, None, None));
+                let y = flat(&x)?.f_linear(&weight, bias.transpose()?.as_ref())?;
+                y.f_view([x.size()[0], conv.out_channels, height, width])?
             }
             // With one channel libtorch's own call takes five times as long as the same with the weight packed before.
             (Way::ChannelsLast, bias) if conv.in_channels == 1 => {
@@ -84,12 +106,17 @@ impl Pass<'_> {
         let dy = y.map_or(Ok(dy.shallow_clone()), |y| self.bend_back(weights.slope, &y, dy))?;
         let way = Way::of(conv, &x);
         if way == Way::Product {
-            let dy = dy.f_reshape([dy.size()[0], -1])?;
-            let kept = (flat(&x)?, flat(&weight)?, None);
-            let dx = self.linear_back(Weights { slope: 1.0, ..weights }, kept, dy, by_input, gradients)?;
-            gradients[weights.first] =
-                gradients[weights.first].take().map(|g| g.f_view_as(&weight)).transpose()?;
-            return dx.map(|dx| Ok(dx.f_view_as(&x)?)).transpose();
+            let map = map_of(&x);
+            let dy = flat(&dy.f_contiguous()?)?;
+            let dx = by_input.then(|| Ok::<_, Error>(dy.f_mm(&weight)?.f_view_as(&x)?)).transpose()?;
+            let by_product = dy.f_tr()?.f_mm(&flat(&x)?)?;
+            gradients[weights.first] = Some(self.product_back(conv, &by_product, map)?);
+            if weights.bias {
+                let by_pixel = dy.f_view([dy.size()[0], conv.out_channels, -1])?;
+                gradients[weights.first + 1] =
+                    Some(by_pixel.f_sum_dim_intlist([0i64, 2].as_slice(), false, Kind::Float)?);
+            }
+            return Ok(dx);
         }
         // One channel lies the same either way, and libtorch is quicker with the order of the indices.
         let dy = match way {
@@ -102,6 +129,49 @@ impl Pass<'_> {
             gradients[weights.first + 1] = by_bias;
         }
         Ok(dx)
+    }
+
+    /// The weight (channels out · pixels out, channels in · pixels in) of the product.
+    fn product(&self, conv: &Conv2d, weight: &Tensor, map: [i64; 2]) -> Result<Tensor> {
+        if covers(conv, map) {
+            return flat(weight);
+        }
+        let taps = taps(conv, map);
+        let (pixels, channels) = (conv.output_size(map).iter().product::<i64>(), conv.in_channels as usize);
+        let size = [conv.out_channels * pixels, conv.in_channels * map[0] * map[1]];
+        let product = Tensor::f_empty(size, (self.kind, weight.device()))?;
+        // SAFETY: both are dense, on the CPU and of these element types, and `product` is new.
+        unsafe {
+            match self.kind {
+                Kind::BFloat16 => {
+                    spread_taps::<Bf16>(elements(weight), channels, &taps, elements_mut(&product))?
+                }
+                _ => spread_taps::<f32>(elements(weight), channels, &taps, elements_mut(&product))?,
+            }
+        }
+        Ok(product)
+    }
+
+    /// The gradient by the convolution's own weight.
+    fn product_back(&self, conv: &Conv2d, by_product: &Tensor, map: [i64; 2]) -> Result<Tensor> {
+        let [rows, columns] = conv.kernel_size;
+        let size = [conv.out_channels, conv.in_channels, rows, columns];
+        if covers(conv, map) {
+            return Ok(by_product.f_view(size)?);
+        }
+        let (taps, channels) = (taps(conv, map), conv.in_channels as usize);
+        let by_product = by_product.f_contiguous()?;
+        let by_weight = Tensor::f_empty(size, (self.kind, by_product.device()))?;
+        // SAFETY: as in `product`.
+        unsafe {
+            match self.kind {
+                Kind::BFloat16 => {
+                    gather_taps::<Bf16>(elements(&by_product), channels, &taps, elements_mut(&by_weight))?
+                }
+                _ => gather_taps::<f32>(elements(&by_product), channels, &taps, elements_mut(&by_weight))?,
+            }
+        }
+        Ok(by_weight)
     }
 }
 
