@@ -12,21 +12,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import platform
 import statistics
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
-
-import torch
 
 import everybatch as eb
 from peers import Peer, seconds_of
-
-README = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- bench_cpu.py writes below -->", "<!-- bench_cpu.py writes above -->"
+from report import Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +63,7 @@ def ours(row: Row, data: eb.Dataset) -> float:
         steps=warm + row.steps,
         batch_size=row.batch_size,
         precision=row.precision,
+        kernels="fused",
         evaluate_every=1 if row.test_images else "epoch",
         evaluate_on=row.test_images or 10,
         device="cpu",
@@ -114,27 +107,20 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table into benches/README.md")
     options = parser.parse_args()
     data = eb.datasets.default()
-    cpu = eb.training.hardware("cpu")
-    lines = [
-        f"{datetime.now(UTC):%Y-%m-%d}, {cpu['name']}, {os.cpu_count()} cores, {cpu['threads']} threads, load "
-        f"{os.getloadavg()[1]:.1f}; torch {torch.__version__}, Python {platform.python_version()}, everybatch "
-        f"{eb.__version__}; {data.name}; {options.rounds} rounds after one to warm up.",
-        "",
+    report = Report(__file__)
+    report.head(data, f"{options.rounds} rounds after one to warm up")
+    report.add(
         "| work | everybatch in | peer | peer, ms | everybatch, ms | ratio: median (min to max) | target |",
         "|---|---|---|---:|---:|---|---:|",
-    ]
-    print(*lines, sep="\n", flush=True)
+    )
     for row in rows():
         if all(word in f"{row.work} {row.precision} {row.peers}" for word in options.only.split()):
             try:
-                lines.append(measured(row, data, options.rounds))
+                report.add(measured(row, data, options.rounds))
             except eb.errors.DeviceError as reason:
-                lines.append(f"| {row.work} | {row.precision} | | | | not possible: {reason} | |")
-            print(lines[-1], flush=True)
+                report.add(f"| {row.work} | {row.precision} | | | | not possible: {reason} | |")
     if options.write:
-        text = README.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
-        README.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + rest.split(END)[1], "utf-8")
+        report.write()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What measuring every batch costs as test images, steps and classes grow, and what recording costs.
 
     python benches/bench_scaling.py
+    python benches/bench_scaling.py --write        # and puts the tables into benches/README.md
 
 LeNet-5, batches of 64, the test set measured after every batch. Each size is measured several times in turn with the
 others; medians are printed, and the seconds for each image, step or class, which stay the same if the cost is linear.
@@ -11,13 +12,13 @@ seconds has.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 
 import numpy as np
 
 import everybatch as eb
+from report import Report
 
 IMAGES = (2_500, 5_000, 10_000)
 STEPS = (20, 40, 80)
@@ -51,19 +52,24 @@ def run(data: eb.Dataset, steps: int, classes: int, **arguments: object) -> tupl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    cpu = eb.training.hardware("cpu")["name"]
-    print(f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}, {rounds} rounds\n")
+    parser.add_argument("--write", action="store_true", help="put the tables into benches/README.md")
+    options = parser.parse_args()
+    rounds: int = options.rounds
+    sets = {count: dataset(10, count) for count in IMAGES}
+    report = Report(__file__)
+    report.head(sets[IMAGES[2]], f"LeNet-5, batch 64, medians of {rounds} rounds")
 
     def table(title: str, unit: str, sizes: tuple[int, ...], seconds: dict[int, list[float]]) -> None:
-        print(f"| {title} | " + " | ".join(f"{size:,}" for size in sizes) + " |")
-        print("|---|" + "---:|" * len(sizes))
         medians = [statistics.median(seconds[size]) for size in sizes]
         each = [1e6 * median / size for median, size in zip(medians, sizes, strict=True)]
-        print("| ms | " + " | ".join(f"{1e3 * value:,.2f}" for value in medians) + " |")
-        print(f"| µs for each {unit} | " + " | ".join(f"{value:,.2f}" for value in each) + " |\n")
+        report.add(
+            f"| {title} | " + " | ".join(f"{size:,}" for size in sizes) + " |",
+            "|---|" + "---:|" * len(sizes),
+            "| ms | " + " | ".join(f"{1e3 * value:,.2f}" for value in medians) + " |",
+            f"| µs for each {unit} | " + " | ".join(f"{value:,.2f}" for value in each) + " |",
+            "",
+        )
 
-    sets = {count: dataset(10, count) for count in IMAGES}
     seconds: dict[int, list[float]] = {size: [] for size in IMAGES}
     for _ in range(rounds):
         for count in IMAGES:
@@ -89,7 +95,9 @@ def main() -> None:
         long, long_clock = run(sets[IMAGES[2]], 60, 10)
         beside = (long_clock - long.seconds.sum()) - (short_clock - short.seconds.sum())  # the set-up drops out
         shares.append(beside / (long.seconds.sum() - short.seconds.sum()))
-    print(f"beside steps and measurements: {100 * statistics.median(shares):.2f} % (of 40 steps; median)")
+    report.add(f"Beside steps and measurements: {100 * statistics.median(shares):.2f} % (of 40 steps; median).")
+    if options.write:
+        report.write()
 
 
 if __name__ == "__main__":
