@@ -46,6 +46,7 @@ def rows() -> Iterator[Row]:
     yield Row("reference ResNet", resnet, 60, "bfloat16", ("plain",), 3.2)
     yield Row("reference ResNet", resnet, 60, "bfloat16", ("best",), 1.1)
     yield Row("reference ResNet", resnet, 60, "float32", ("loader",), 4.0)
+    yield Row("reference ResNet", resnet, 60, "bfloat16", ("loader",), 4.0)
     yield Row("LeNet-5", lenet, 64, "float32", ("plain",), 4.0, steps=10)
     yield Row("LeNet-5", lenet, 64, "bfloat16", ("best",), 1.2, steps=10)
     yield Row("reference ResNet", resnet, 60, "float32", ("fused", "channels_last"), 1.15, steps=10, test_images=0)

@@ -19,8 +19,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 import everybatch as eb
 from peers import Peer
 from report import Report
@@ -62,8 +60,6 @@ def stop(step: eb.Step) -> None:
 def work(network: str, side: str) -> None:
     """What a fresh process does: one side's work, or nothing for the base."""
     data = eb.datasets.default()
-    if side == "best":  # a graph for each chunk size: inductor's graph for all sizes fails on LeNet-5's first layer
-        torch._dynamo.config.automatic_dynamic_shapes = False
     _, batch_size, build = NETWORKS[network]
     peer = Peer(build(), data, batch_size, len(data.test_labels), side) if side in PEERS else None
     forget_peak()

@@ -38,6 +38,7 @@ def dataset(classes: int, test_images: int) -> eb.Dataset:
         digits.test_images,
         spread(digits.test_labels),
         classes=[str(number) for number in range(classes)],
+        name=digits.name,
     )
 
 
