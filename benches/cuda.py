@@ -17,16 +17,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import everybatch as eb
 from peers import Peer, seconds_of
+from report import Report
 
-README = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- cuda.py writes below -->", "<!-- cuda.py writes above -->"
 LIMIT = 7 * 60  # seconds; what is left is for the row that is running then
 HEAD = "| work | in | everybatch | goal | plain PyTorch | ratio | torch.compile | ratio | graphs | before, s |"
 RULE = "|---|---|---:|---:|---:|---:|---:|---:|---|---:|"
@@ -180,27 +178,23 @@ def main() -> int:
         options.rounds, options.seeds = min(options.rounds, 3), min(options.seeds, 5)
     start = time.perf_counter()
     data = eb.datasets.default()
-    lines = [
+    report = Report(__file__)
+    report.add(
         f"{datetime.now(UTC):%Y-%m-%d}, {torch.cuda.get_device_name(0)}; torch {torch.__version__}, CUDA "
         f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, Python {platform.python_version()}, everybatch "
         f"{eb.__version__}; {data.name}; medians of {options.rounds} rounds.",
         "",
         HEAD,
         RULE,
-    ]
-    print(*lines, sep="\n", flush=True)
+    )
     trained(eb.networks.lenet5(), data, steps=40)  # CUDA sets itself up
     for line in rows(data, options):
-        lines.append(line)
-        print(line, flush=True)
+        report.add(line)
         if time.perf_counter() - start > LIMIT:
-            lines.append(f"| the rest was left out after {LIMIT} s | | | | | | | | | |")
-            print(lines[-1], flush=True)
+            report.add(f"| the rest was left out after {LIMIT} s | | | | | | | | | |")
             break
     if options.write:
-        text = README.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
-        README.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + rest.split(END)[1], "utf-8")
+        report.write()
     return 0
 
 

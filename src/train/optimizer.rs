@@ -1,11 +1,9 @@
 //! Optimizers, with the formulas and defaults of torch.optim, and on a CPU with its rounding too.
 
-use std::ffi::CStr;
-
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::libtorch::{call, Argument};
+use crate::libtorch::{call, fused_adam, fused_sgd, Adam, Argument, Rate, Sgd};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
@@ -111,13 +109,14 @@ impl Optimizer {
         let parameters = parameters.iter().map(|p| p.f_detach()).collect::<Result<Vec<_>, _>>()?;
         match self.method {
             Method::Sgd { momentum, nesterov, weight_decay } => {
-                self.sgd(&parameters, gradients, momentum, nesterov, weight_decay)
+                let method = Sgd { momentum, weight_decay, nesterov, first_step: self.taken == 1 };
+                fused_sgd(&parameters, gradients, &self.first, Rate::Host(self.lr), method)
             }
             Method::Adam { betas, eps, weight_decay } if self.taken_on_device.is_some() => {
-                self.fused_adam(c"aten::_fused_adam_", &parameters, gradients, betas, eps, weight_decay)
+                self.fused_adam(&parameters, gradients, Adam { betas, eps, weight_decay, decoupled: false })
             }
             Method::AdamW { betas, eps, weight_decay } if self.taken_on_device.is_some() => {
-                self.fused_adam(c"aten::_fused_adamw_", &parameters, gradients, betas, eps, weight_decay)
+                self.fused_adam(&parameters, gradients, Adam { betas, eps, weight_decay, decoupled: true })
             }
             Method::Adam { betas, eps, weight_decay } if weight_decay != 0.0 => {
                 let decayed = gradients
@@ -134,35 +133,6 @@ impl Optimizer {
                 self.adam(&parameters, gradients, betas, eps)
             }
         }
-    }
-
-    fn sgd(
-        &mut self,
-        parameters: &[Tensor],
-        gradients: &[Tensor],
-        momentum: f64,
-        nesterov: bool,
-        weight_decay: f64,
-    ) -> Result<()> {
-        use Argument::{Absent, Bool, Float, Tensors};
-        call(
-            c"aten::_fused_sgd_",
-            c"",
-            &[
-                Tensors(&refs(parameters)),
-                Tensors(&refs(gradients)),
-                Tensors(&refs(&self.first)),
-                Float(weight_decay),
-                Float(momentum),
-                Float(self.lr),
-                Float(0.0), // dampening
-                Bool(nesterov),
-                Bool(false),           // maximize
-                Bool(self.taken == 1), // is_first_step
-                Absent,                // grad_scale
-                Absent,                // found_inf
-            ],
-        )
     }
 
     /// The kernels that torch.optim.Adam runs by default on a CPU, in its order. Its fused kernel rounds differently,
@@ -209,39 +179,11 @@ impl Optimizer {
         )
     }
 
-    fn fused_adam(
-        &mut self,
-        operator: &'static CStr,
-        parameters: &[Tensor],
-        gradients: &[Tensor],
-        betas: (f64, f64),
-        eps: f64,
-        weight_decay: f64,
-    ) -> Result<()> {
-        use Argument::{Absent, Bool, Float, Tensors};
-        let taken = self.taken_on_device.as_mut().map(|taken| taken.f_add_scalar_(1.0)).transpose()?;
-        let taken: Vec<&Tensor> = parameters.iter().filter_map(|_| taken.as_ref()).collect();
-        call(
-            operator,
-            c"",
-            &[
-                Tensors(&refs(parameters)),
-                Tensors(&refs(gradients)),
-                Tensors(&refs(&self.first)),
-                Tensors(&refs(&self.second)),
-                Tensors(&[]), // max_exp_avg_sqs: only for amsgrad
-                Tensors(&taken),
-                Float(self.lr),
-                Float(betas.0),
-                Float(betas.1),
-                Float(weight_decay),
-                Float(eps),
-                Bool(false), // amsgrad
-                Bool(false), // maximize
-                Absent,      // grad_scale
-                Absent,      // found_inf
-            ],
-        )
+    fn fused_adam(&mut self, parameters: &[Tensor], gradients: &[Tensor], method: Adam) -> Result<()> {
+        let Some(taken) = &mut self.taken_on_device else { return Ok(()) };
+        let _ = taken.f_add_scalar_(1.0)?;
+        let state = [self.first.as_slice(), &self.second];
+        fused_adam(parameters, gradients, state, taken, Rate::Host(self.lr), method)
     }
 }
 

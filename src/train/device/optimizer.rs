@@ -1,12 +1,10 @@
 //! The optimizers for a GPU: their step is the same work each time, so that it can be recorded. What changes from step to
 //! step are numbers on the device, which the host sets without waiting.
 
-use std::ffi::CStr;
-
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::libtorch::{call, laid_out_like, Argument};
+use crate::libtorch::{fused_adam, fused_sgd, laid_out_like, Adam, Rate, Sgd};
 use crate::train::Method;
 
 pub struct DeviceOptimizer {
@@ -115,7 +113,9 @@ impl DeviceOptimizer {
                 true => self.moving_sgd(&parameters, &gradients, nesterov, weight_decay),
             },
             Method::Adam { betas, eps, weight_decay } => match self.moving {
-                false => self.adam(c"aten::_fused_adam_", &parameters, &gradients, betas, eps, weight_decay),
+                false => {
+                    self.adam(&parameters, &gradients, Adam { betas, eps, weight_decay, decoupled: false })
+                }
                 true => {
                     let decayed = gradients
                         .iter()
@@ -126,7 +126,9 @@ impl DeviceOptimizer {
                 }
             },
             Method::AdamW { betas, eps, weight_decay } => match self.moving {
-                false => self.adam(c"aten::_fused_adamw_", &parameters, &gradients, betas, eps, weight_decay),
+                false => {
+                    self.adam(&parameters, &gradients, Adam { betas, eps, weight_decay, decoupled: true })
+                }
                 true => {
                     for parameter in &parameters {
                         let _ = parameter.shallow_clone().f_mul_(&self.moved.kept)?;
@@ -146,25 +148,9 @@ impl DeviceOptimizer {
         lr: &Tensor,
         nesterov: bool,
     ) -> Result<()> {
-        use Argument::{Absent, Bool, Float, Tensor as One, Tensors};
-        call(
-            c"aten::_fused_sgd_",
-            c"tensor_lr",
-            &[
-                Tensors(&refs(parameters)),
-                Tensors(&refs(gradients)),
-                Tensors(&refs(buffers)),
-                Float(weight_decay),
-                Float(momentum),
-                One(lr),
-                Float(0.0), // dampening
-                Bool(nesterov),
-                Bool(false), // maximize
-                Bool(false), // is_first_step: without dampening, a buffer of zeros gives the same
-                Absent,      // grad_scale
-                Absent,      // found_inf
-            ],
-        )
+        // Without dampening, a buffer of zeros gives what a first step would.
+        let method = Sgd { momentum, weight_decay, nesterov, first_step: false };
+        fused_sgd(parameters, gradients, buffers, Rate::Device(lr), method)
     }
 
     /// The buffer times the momentum of the moment, then the rest of the formula with a momentum of 1 or none.
@@ -188,38 +174,9 @@ impl DeviceOptimizer {
         self.sgd(parameters, &self.first, &[], [0.0, 0.0], step_size, false)
     }
 
-    fn adam(
-        &self,
-        operator: &'static CStr,
-        parameters: &[Tensor],
-        gradients: &[Tensor],
-        betas: (f64, f64),
-        eps: f64,
-        weight_decay: f64,
-    ) -> Result<()> {
-        use Argument::{Absent, Bool, Float, Tensor as One, Tensors};
-        let taken: Vec<&Tensor> = parameters.iter().map(|_| &self.taken).collect();
-        call(
-            operator,
-            c"tensor_lr",
-            &[
-                Tensors(&refs(parameters)),
-                Tensors(&refs(gradients)),
-                Tensors(&refs(&self.first)),
-                Tensors(&refs(&self.second)),
-                Tensors(&[]), // max_exp_avg_sqs: only for amsgrad
-                Tensors(&taken),
-                One(&self.lr),
-                Float(betas.0),
-                Float(betas.1),
-                Float(weight_decay),
-                Float(eps),
-                Bool(false), // amsgrad
-                Bool(false), // maximize
-                Absent,      // grad_scale
-                Absent,      // found_inf
-            ],
-        )
+    fn adam(&self, parameters: &[Tensor], gradients: &[Tensor], method: Adam) -> Result<()> {
+        let state = [self.first.as_slice(), &self.second];
+        fused_adam(parameters, gradients, state, &self.taken, Rate::Device(&self.lr), method)
     }
 
     fn moving_adam(&self, parameters: &[Tensor], gradients: &[Tensor], beta: f64, eps: f64) -> Result<()> {
@@ -248,10 +205,6 @@ fn as_stored(gradient: &Tensor, parameter: &Tensor) -> Result<Tensor> {
         true => laid_out_like(gradient, parameter),
         false => Ok(gradient.shallow_clone()), // refused by the kernels
     }
-}
-
-fn refs(tensors: &[Tensor]) -> Vec<&Tensor> {
-    tensors.iter().collect()
 }
 
 #[cfg(test)]
