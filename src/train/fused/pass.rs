@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use super::pool::whole_map;
 use super::{Gradients, Op, Saved};
 use crate::error::{Error, Result};
+use crate::network::Layer;
 
 /// The tensors of a model at work.
 pub struct Pass<'a> {
@@ -31,10 +32,13 @@ impl Pass<'_> {
             Op::Norm(norm) => self.norm(norm, x, None),
             Op::Bend { slope } => self.bend(*slope, x),
             Op::MaxPool(pool) => self.max_pool(pool, x),
-            Op::GlobalMaxPool => {
-                let (y, saved) = self.max_pool(&whole_map(&x)?, x)?;
-                Ok((y.f_flatten(1, -1)?, saved))
-            }
+            Op::GlobalMaxPool => match whole_map(&x) {
+                Some(pool) => {
+                    let (y, saved) = self.max_pool(&pool, x)?;
+                    Ok((y.f_flatten(1, -1)?, saved))
+                }
+                None => self.by_autograd(&Layer::GlobalMaxPool, x),
+            },
             Op::GlobalAvgPool => {
                 Ok((x.f_mean_dim([2i64, 3].as_slice(), false, None::<Kind>)?, Saved::Size(x.size())))
             }
@@ -95,7 +99,9 @@ impl Pass<'_> {
             (Op::Residual { body, shortcut, join }, Saved::Residual(tapes)) => {
                 self.residual_back((body, shortcut, join), *tapes, dy, gradients).map(Some)
             }
-            (Op::Other(_), Saved::Graph { x, y }) => self.by_autograd_back(&x, &y, &dy).map(Some),
+            (Op::Other(_) | Op::GlobalMaxPool, Saved::Graph { x, y }) => {
+                self.by_autograd_back(&x, &y, &dy).map(Some)
+            }
             _ => Err(Error::argument(
                 "an operation met what another one has kept: this is a bug in everybatch",
             )),

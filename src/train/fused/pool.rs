@@ -4,22 +4,17 @@ use tch::{Device, Kind, Tensor};
 
 use super::pass::Pass;
 use super::Saved;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::{elements, elements_mut, max_pool_gradient, max_pool_taps, Bf16, Map, Windows};
 use crate::libtorch::channels_last;
 use crate::network::Pool2d;
 
-/// The window that holds all of a map.
-pub fn whole_map(x: &Tensor) -> Result<Pool2d> {
+/// The window that holds all of a map, unless its places are too many to be counted in 16 bits.
+pub fn whole_map(x: &Tensor) -> Option<Pool2d> {
     let size = x.size();
     let kernel_size = [size[2], size[3]];
-    match size[2] * size[3] <= i64::from(i16::MAX) {
-        true => Ok(Pool2d { kernel_size, stride: kernel_size, padding: [0, 0] }),
-        false => Err(Error::Argument(format!(
-            "the maximum over maps of {} by {} pixels is too large for kernels=\"fused\": use kernels=\"exact\"",
-            size[2], size[3]
-        ))),
-    }
+    let few = size[2] * size[3] <= i64::from(i16::MAX);
+    few.then_some(Pool2d { kernel_size, stride: kernel_size, padding: [0, 0] })
 }
 
 /// The shape of an image of these, and the windows over it.

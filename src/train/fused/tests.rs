@@ -112,6 +112,14 @@ fn random_networks_have_autograds_gradients() {
     }
 }
 
+#[test]
+fn maps_too_large_for_our_pooling_are_left_to_autograd() {
+    let conv = Layer::Conv2d(crate::network::Conv2d::new(1, 3, 3));
+    let last = Layer::Linear(crate::network::Linear::new(3, 5));
+    let layers = vec![conv, Layer::GlobalMaxPool, last];
+    assert_as_good_as_autograd(&Network::new("large", [1, 190, 190], layers).unwrap(), 4);
+}
+
 // Against float64: bfloat16 keeps eight bits, so directions are what can be compared.
 #[test]
 fn bfloat16_gradients_point_the_same_way() {
