@@ -264,7 +264,7 @@ fn decide(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::data::Augment;
     use crate::error::Error;
@@ -281,7 +281,7 @@ mod tests {
 
     const NEVER: Until = Until(usize::MAX, Next::Stop);
 
-    fn split(count: usize, seed: u8) -> Split {
+    pub fn split(count: usize, seed: u8) -> Split {
         let pixels: Vec<u8> = (0..count * 784).map(|i| (i * 31 + i / 784 * 17) as u8 ^ seed).collect();
         let labels: Vec<i64> = (0..count as i64).map(|i| i % 10).collect();
         Split::new(&pixels, [count, 28, 28, 1], &labels, 10).unwrap()
@@ -292,7 +292,8 @@ mod tests {
         Dataset { train: split(50, 0), test: split(30, 90), classes: 10, normalization }
     }
 
-    fn config() -> TrainConfig {
+    /// Six steps, each measured, with nothing beside them.
+    pub fn config() -> TrainConfig {
         TrainConfig {
             length: Length::Epochs(2),
             batch_size: 20,

@@ -7,10 +7,11 @@ use tch::Device;
 use super::*;
 use crate::data::{Augment, Dataset};
 use crate::libtorch::rehearsal::Rehearsal;
-use crate::network::{builders, Normalization, Precision};
+use crate::network::{builders, Normalization};
+use crate::train::training_loop::tests as host;
 use crate::train::{
-    train_with, Checkpoints, End, Every, Kernels, Length, Method, Monitor, Next, Outcome, Schedule, Step,
-    TrainConfig, WatchConfig,
+    train_with, Checkpoints, End, Every, Length, Method, Monitor, Next, Outcome, Schedule, Step, TrainConfig,
+    WatchConfig,
 };
 
 #[derive(Default)]
@@ -35,16 +36,10 @@ impl Observer for Watcher {
     }
 }
 
-fn split(count: usize, seed: u8) -> Split {
-    let pixels: Vec<u8> = (0..count * 784).map(|i| (i * 31 + i / 784 * 17) as u8 ^ seed).collect();
-    let labels: Vec<i64> = (0..count as i64).map(|i| i % 10).collect();
-    Split::new(&pixels, [count, 28, 28, 1], &labels, 10).unwrap()
-}
-
 /// 7 whole batches of 8 and one of 4 in each epoch.
 fn dataset() -> Dataset {
     let normalization = Normalization::new(vec![0.5], vec![0.3]).unwrap();
-    Dataset { train: split(60, 0), test: split(30, 90), classes: 10, normalization }
+    Dataset { train: host::split(60, 0), test: host::split(30, 90), classes: 10, normalization }
 }
 
 /// 72 steps, each measured: more than a block of history on a GPU holds.
@@ -54,21 +49,8 @@ fn config() -> TrainConfig {
         batch_size: 8,
         method: Method::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.01 },
         lr: 0.01,
-        schedule: Schedule::Constant,
-        label_smoothing: 0.0,
-        ema: None,
-        augment: None,
-        validation: vec![],
-        evaluate_every: Every::Steps(1),
-        evaluate_on: None,
         record_predictions: true,
-        watch: WatchConfig::NONE,
-        checkpoints: None,
-        seed: 1,
-        shuffle: true,
-        precision: Precision::Float32,
-        deterministic: false,
-        kernels: Kernels::Exact,
+        ..host::config()
     }
 }
 

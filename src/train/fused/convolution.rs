@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::layers::{activation, Kept};
+use super::layers::{bent, Kept};
 use super::pass::Pass;
 use super::{Gradients, Saved, Weights};
 use crate::error::{Error, Result};
@@ -68,7 +68,6 @@ impl Pass<'_> {
             Way::ChannelsLast => channels_last(&x)?,
             _ => x.f_contiguous()?,
         };
-        let function = activation(weights.slope);
         let y = match (way, &bias) {
             (Way::Product, bias) => {
                 weight = self.product(conv, &weight, map_of(&x))?;
@@ -89,8 +88,7 @@ impl Pass<'_> {
                 x.f_conv2d(&weight, bias.as_ref(), conv.stride, padding, dilation, conv.groups)?
             }
         };
-        let y = function.map_or(Ok(y.shallow_clone()), |function| function.forward(&y))?;
-        let kept = (weights.slope != 1.0).then(|| y.shallow_clone());
+        let (y, kept) = bent(weights.slope, y)?;
         Ok((y, Saved::Linear { x, weight, y: kept }))
     }
 
@@ -103,7 +101,7 @@ impl Pass<'_> {
         by_input: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let dy = y.map_or(Ok(dy.shallow_clone()), |y| self.bend_back(weights.slope, &y, dy))?;
+        let dy = self.unbent(weights.slope, y.as_ref(), dy)?;
         let way = Way::of(conv, &x);
         if way == Way::Product {
             let map = map_of(&x);

@@ -12,12 +12,14 @@ use crate::network::{forward, Activation, Layer, Precision};
 /// What a convolution or a linear layer keeps: see [`Saved::Linear`].
 pub type Kept = (Tensor, Tensor, Option<Tensor>);
 
-pub fn activation(slope: f64) -> Option<Activation> {
-    match slope {
-        1.0 => None,
-        0.0 => Some(Activation::Relu),
-        negative_slope => Some(Activation::LeakyRelu { negative_slope }),
-    }
+/// The activation's result, and the same to keep for the gradient if there is an activation.
+pub fn bent(slope: f64, y: Tensor) -> Result<(Tensor, Option<Tensor>)> {
+    let y = match slope {
+        1.0 => return Ok((y, None)),
+        0.0 => Activation::Relu.forward(&y)?,
+        negative_slope => Activation::LeakyRelu { negative_slope }.forward(&y)?,
+    };
+    Ok((y.shallow_clone(), Some(y)))
 }
 
 impl Pass<'_> {
@@ -29,9 +31,7 @@ impl Pass<'_> {
     pub fn linear(&self, weights: Weights, x: Tensor) -> Result<(Tensor, Saved)> {
         let weight = self.cast(weights.first)?;
         let bias = weights.bias.then(|| self.cast(weights.first + 1)).transpose()?;
-        let y = x.f_linear(&weight, bias.as_ref())?;
-        let y = activation(weights.slope).map_or(Ok(y.shallow_clone()), |function| function.forward(&y))?;
-        let kept = (weights.slope != 1.0).then(|| y.shallow_clone());
+        let (y, kept) = bent(weights.slope, x.f_linear(&weight, bias.as_ref())?)?;
         Ok((y, Saved::Linear { x, weight, y: kept }))
     }
 
@@ -43,7 +43,7 @@ impl Pass<'_> {
         by_input: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let dy = y.map_or(Ok(dy.shallow_clone()), |y| self.bend_back(weights.slope, &y, dy))?;
+        let dy = self.unbent(weights.slope, y.as_ref(), dy)?;
         gradients[weights.first] = Some(dy.f_tr()?.f_mm(&x)?);
         if weights.bias {
             gradients[weights.first + 1] = Some(dy.f_sum_dim_intlist(0i64, false, Kind::Float)?);
@@ -52,12 +52,13 @@ impl Pass<'_> {
     }
 
     pub fn bend(&self, slope: f64, x: Tensor) -> Result<(Tensor, Saved)> {
-        let y = activation(slope).map_or(Ok(x.shallow_clone()), |function| function.forward(&x))?;
-        Ok((y.shallow_clone(), Saved::Result(y)))
+        let (y, kept) = bent(slope, x)?;
+        Ok((y, Saved::Bend(kept)))
     }
 
-    /// The gradient by an activation's input, written over that by its result `y`.
-    pub fn bend_back(&self, slope: f64, y: &Tensor, dy: Tensor) -> Result<Tensor> {
+    /// The gradient by an activation's input, written over that by its result `y`; as it is without an activation.
+    pub fn unbent(&self, slope: f64, y: Option<&Tensor>, dy: Tensor) -> Result<Tensor> {
+        let Some(y) = y else { return Ok(dy) };
         let dy = laid_out_like(&dy, y)?;
         // SAFETY: both lie alike in memory, are on the CPU and of these element types; `dy` belongs to this pass.
         unsafe {

@@ -83,7 +83,8 @@ enum Saved {
         y: Option<Tensor>,
         moments: Moments,
     },
-    Result(Tensor),
+    /// The activation's result.
+    Bend(Option<Tensor>),
     /// The size of the input, and where in their windows the maxima were.
     Pool {
         pool: Pool2d,

@@ -85,7 +85,7 @@ impl Pass<'_> {
             (Op::Norm(norm), saved) => {
                 self.norm_back(norm, saved, dy, false, gradients).map(|(dx, _)| Some(dx))
             }
-            (Op::Bend { slope }, Saved::Result(y)) => self.bend_back(*slope, &y, dy).map(Some),
+            (Op::Bend { slope }, Saved::Bend(y)) => self.unbent(*slope, y.as_ref(), dy).map(Some),
             (Op::MaxPool(_) | Op::GlobalMaxPool, Saved::Pool { pool, size, taps }) => {
                 self.max_pool_back(&pool, &size, &taps, dy).map(Some)
             }
