@@ -108,6 +108,7 @@ format: $(VENV)/.dev-tools  ## Format Rust and Python in place
 
 .PHONY: bench
 bench: build $(VENV)/.dev-tools  ## Run the benchmarks in benches/
+	cargo bench $(CORE)
 	@for script in benches/bench_*.py; do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
 
 .PHONY: clean

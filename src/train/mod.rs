@@ -22,5 +22,6 @@ pub use observer::{End, Next, Observer, Step};
 pub use optimizer::{Method, Optimizer};
 pub use recorder::Recorder;
 pub use schedule::{LearningRate, Schedule};
+pub use step::Taken;
 pub use training_loop::{train, train_with, Outcome};
 pub use watch::{Monitor, WatchConfig};
