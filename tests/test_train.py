@@ -268,6 +268,16 @@ def test_a_run_does_not_depend_on_torchs_generator(quick: Quick) -> None:
         assert_identical(quick(with_dropout(), record="predictions"), first)
 
 
+def test_dropout_does_not_depend_on_what_else_draws(quick: Quick) -> None:
+    alone = quick(with_dropout(), record="predictions")
+    assert_identical(quick(with_dropout(), record="predictions", callbacks=lambda _: torch.rand(1)), alone)
+
+
+def test_each_step_has_a_mask_of_its_own(quick: Quick) -> None:
+    still = quick(with_dropout(), epochs=4, lr=0.0, optimizer="sgd", shuffle=False)
+    assert len({*still.train_loss.tolist()}) == 4 * 5
+
+
 SURROUNDINGS = {
     "no_grad": "torch.no_grad()",
     "inference_mode": "torch.inference_mode()",

@@ -16,6 +16,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
+    "Data",
     "Dropout",
     "Dropout2d",
     "Evaluation",
@@ -29,6 +30,8 @@ __all__ = [
     "Network",
     "Residual",
     "Step",
+    "Turn",
+    "Turns",
     "__version__",
     "alexnet",
     "augment",
@@ -316,6 +319,52 @@ class Step:
     def model(self) -> Model:
         """A copy of the weights that are measured, as they are now: ask for it within the callback."""
 
+@final
+class Data:
+    """A data set on a device, for any number of runs.
+
+    On a CPU its images are the data set's own arrays, which it keeps alive: they are not copied.
+
+    Parameters
+    ----------
+    dataset
+        Training and test images.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    """
+
+    def __new__(cls, dataset: Dataset, device: str) -> Data: ...
+    @property
+    def device(self) -> str:
+        """The device, in PyTorch's words."""
+
+@final
+class Turns:
+    """A circle of threads of which one at a time goes on, always in the order in which they joined."""
+
+    def __new__(cls) -> Turns: ...
+    def join(self) -> Turn:
+        """A new place at the end of the circle. The first one has the turn at once; this does not wait."""
+
+    def stop(self) -> None:
+        """Tell everyone to come to an end, at their next turn."""
+
+@final
+class Turn:
+    """A place in the circle of `Turns`, for one thread. Without any reference to it, the place is left.
+
+    What waits here cannot be interrupted by Ctrl-C.
+    """
+
+    def wait(self) -> bool:
+        """Block until it is this one's turn. False: come to an end, for `Turns.stop` was called."""
+
+    def pass_on(self) -> bool:
+        """Give the turn to the next one, and block until it comes back. False: come to an end, as above."""
+
+    def leave(self) -> None:
+        """Give the turn on and leave the circle. Afterwards nothing here waits."""
+
 def Conv2d(
     in_channels: int,
     out_channels: int,
@@ -501,10 +550,11 @@ def augment(given: _Images, augment: str, seed: int, step: int) -> npt.NDArray[n
 
 def train(
     model: Model,
-    dataset: Dataset,
+    data: Data,
     settings: dict[str, Any],
     progress: Callable[[int, float | None, float | None, float | None], object] | None,
     callbacks: Sequence[tuple[Callable[[Step], object], int]],
+    turn: Turn | None = None,
 ) -> tuple[
     dict[str, npt.NDArray[Any]],
     Model,
@@ -519,5 +569,6 @@ def train(
 
     Gives arrays by name, the trained model, the step of its weights, how the test images were measured and how a GPU
     computed (both JSON), how the run ended, its message, the step at which it diverged, and the exception that ended
-    it. The settings are those of `everybatch.train`, checked and in plain types.
+    it. The settings are those of `everybatch.train`, checked and in plain types. The turn is passed on after every step
+    but the last; a run that is told to end when it comes back is an interrupted one.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,17 +25,58 @@ def gpu_settings(device: str, precision: str, *, deterministic: bool) -> Iterato
     Raises
     ------
     DeviceError
-        Repeatable kernels are not to be had any more in this process.
+        Repeatable kernels are not to be had any more in this process, or another run needs other settings now.
     """
-    with contextlib.ExitStack() as stack:
-        if deterministic:
-            stack.enter_context(_repeatable())
-        if precision == "float32":
-            stack.enter_context(_whole_float32())
+    with (
+        _NUMERICS.held(whole_float32=precision == "float32", repeatable=deterministic),
+        contextlib.ExitStack() as stack,
+    ):
         # Graphs are recorded in side streams only. Steps go before measurements where both could run.
         cuda: Any = torch.cuda  # partly without types
         stack.enter_context(cuda.stream(cuda.Stream(device, priority=-1)))
         yield
+
+
+class _Numerics:
+    """torch's settings for the process, which runs in several threads share: the last one to end restores them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._wanted = (False, False)
+        self._changes = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def held(self, *, whole_float32: bool, repeatable: bool) -> Iterator[None]:
+        wanted = (whole_float32, repeatable)
+        with self._lock:
+            if self._runs and wanted != self._wanted:
+                raise DeviceError(
+                    "another run in this process uses the GPU with other settings, and they hold for all of it: "
+                    "give all runs of a time the same precision and deterministic"
+                )
+            if not self._runs:
+                self._change(*wanted)
+            self._runs += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs -= 1
+                if not self._runs:
+                    self._changes.close()
+
+    def _change(self, whole_float32: bool, repeatable: bool) -> None:
+        with contextlib.ExitStack() as changes:
+            if repeatable:
+                changes.enter_context(_repeatable())
+            if whole_float32:
+                changes.enter_context(_whole_float32())
+            self._changes = changes.pop_all()
+        self._wanted = (whole_float32, repeatable)
+
+
+_NUMERICS = _Numerics()
 
 
 @contextlib.contextmanager

@@ -16,8 +16,9 @@ import torch
 
 from everybatch import _core
 from everybatch._arguments import functions
-from everybatch._core import Model, Network, Step
+from everybatch._core import Data, Model, Network, Step
 from everybatch._gpu import gpu_settings
+from everybatch._hooks import HOOKS
 from everybatch._log import log_step
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
@@ -29,7 +30,7 @@ from everybatch.errors import ArgumentError, SelectionWarning
 from everybatch.run import Run
 from everybatch.schedules import Schedule
 
-__all__ = ["train"]
+__all__ = ["selection", "train"]
 
 Part = int | float | Sequence[int] | npt.NDArray[np.integer[Any]]
 
@@ -241,8 +242,12 @@ def train(
     called = [(function, 1) for function in functions(callbacks, "callbacks")]
     if settings.log_every is not None:
         called.append((log_step, settings.log_every))
+    hooks = HOOKS.get()
+    called.extend(hooks.callbacks)
     if settings.selects_on_test:
-        warnings.warn(_selection(settings.monitor), SelectionWarning, stacklevel=2)
+        warnings.warn(selection(settings.monitor), SelectionWarning, stacklevel=2)
+    if hooks.turn is not None:
+        hooks.turn.wait()
     model = network if isinstance(network, Model) else network.initialize(settings.seed)
     folder = None if checkpoints is None else prepare_folder(checkpoints)
     started = datetime.now(UTC)
@@ -253,9 +258,10 @@ def train(
         stack.enter_context(torch.random.fork_rng(devices=[settings.device] if cuda else []))
         if cuda:
             stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
+        data = (hooks.data or Data)(dataset, settings.device)
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
         arrays, trained, model_step, (evaluation, on_gpu), state, message, diverged_at, raised = _core.train(
-            model, dataset, settings.for_core(folder), bar, called
+            model, data, settings.for_core(folder), bar, called, hooks.turn
         )
 
     arrays["test_indices"] = settings.test_indices
@@ -292,7 +298,8 @@ def _divergence(run: Run, step: int) -> str:
     )
 
 
-def _selection(monitor: str) -> str:
+def selection(monitor: str) -> str:
+    """What the warning says where test images decide."""
     return (
         f"{monitor} decides about this run, so that its accuracy on these test images is no estimate for new ones. "
         "Give validation=0.1 to decide by images held out of the training set."

@@ -29,6 +29,10 @@ pub struct TorchGpu {
     end: PyObject,
     replay: PyObject,
     synchronize: PyObject,
+    /// torch's generator for the device, and one of the run's own. The numbers that a graph draws come from what its
+    /// generator was when it was recorded, by way of one place on the device: were that shared, what is replayed in
+    /// another lane or by another run could change it before it is read.
+    generators: [PyObject; 2],
 }
 
 struct TorchLane {
@@ -55,6 +59,8 @@ impl TorchGpu {
         let train = lane(cuda.call_method1("current_stream", (index,))?)?;
         let measure = lane(cuda.getattr("Stream")?.call1((index,))?)?;
         let c = py.import("torch")?.getattr("_C")?;
+        let generator = cuda.getattr("default_generators")?.get_item(index)?;
+        let own = generator.call_method0("clone_state")?;
         let (event, base) = (c.getattr("_CudaEventBase")?, c.getattr("_CUDAGraph")?);
         Ok(Some(TorchGpu {
             lanes: [train, measure],
@@ -66,6 +72,7 @@ impl TorchGpu {
             end: base.getattr("capture_end")?.unbind(),
             replay: base.getattr("replay")?.unbind(),
             synchronize: c.getattr("_cuda_synchronize")?.unbind(),
+            generators: [generator.unbind(), own.unbind()],
         }))
     }
 
@@ -144,6 +151,19 @@ impl Gpu for TorchGpu {
             self.record.call1(py, (&awaited.event, &awaited.stream))?;
             self.wait.call1(py, (&awaited.event, &waiter.stream)).map(drop)
         })
+    }
+
+    fn drawing(&self, seed: u64, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let [torchs, own] = &self.generators;
+        let before = python(|py| {
+            own.call_method1(py, "manual_seed", (seed,))?;
+            let before = torchs.call_method0(py, "graphsafe_get_state")?;
+            torchs.call_method1(py, "graphsafe_set_state", (own,))?;
+            Ok(before)
+        })?;
+        let done = work();
+        let restored = python(|py| torchs.call_method1(py, "graphsafe_set_state", (&before,)).map(drop));
+        done.and(restored)
     }
 }
 

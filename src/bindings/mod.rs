@@ -4,6 +4,7 @@ mod arguments;
 mod builders;
 mod cuda;
 mod data;
+mod dataset;
 mod errors;
 mod images;
 mod layers;
@@ -12,6 +13,7 @@ mod network;
 mod observer;
 mod run;
 mod train;
+mod turns;
 
 use pyo3::prelude::*;
 
@@ -22,6 +24,9 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_class::<model::PyModel>()?;
     module.add_class::<model::PyEvaluation>()?;
     module.add_class::<observer::PyStep>()?;
+    module.add_class::<dataset::PyData>()?;
+    module.add_class::<turns::PyTurns>()?;
+    module.add_class::<turns::PyTurn>()?;
     layers::register(module)?;
     builders::register(module)?;
     for function in [

@@ -1,6 +1,6 @@
-//! What Python sees while a run goes on: signals, progress and callbacks.
+//! What Python sees while a run goes on: signals, progress and callbacks. And other runs, which get their turn.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyKeyboardInterrupt;
@@ -11,7 +11,7 @@ use super::model::PyModel;
 use super::run::{computing, lock};
 use crate::error::Result;
 use crate::network::Model;
-use crate::train::{Next, Observer, Step};
+use crate::train::{Next, Observer, Step, Turn, Verdict};
 
 /// How often at most the Python lock is taken to look for Ctrl-C and to move the progress bar.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -21,6 +21,8 @@ pub struct PyObserver {
     pub progress: Option<PyObject>,
     /// Called with a [`PyStep`] after every so many steps.
     pub callbacks: Vec<(PyObject, usize)>,
+    /// Passed on after each step but the last.
+    turn: Option<Arc<Turn>>,
     /// The exception that ended the run.
     pub raised: Option<PyErr>,
     /// What `StopTraining` said.
@@ -31,10 +33,15 @@ pub struct PyObserver {
 }
 
 impl PyObserver {
-    pub fn new(progress: Option<PyObject>, callbacks: Vec<(PyObject, usize)>) -> Self {
+    pub fn new(
+        progress: Option<PyObject>,
+        callbacks: Vec<(PyObject, usize)>,
+        turn: Option<Arc<Turn>>,
+    ) -> Self {
         PyObserver {
             progress,
             callbacks,
+            turn,
             raised: None,
             reason: String::new(),
             last_look: Instant::now(),
@@ -72,11 +79,18 @@ impl PyObserver {
             Ok(())
         })
     }
+
+    fn pass_turn(&self, step: &Step) -> Next {
+        match &self.turn {
+            Some(turn) if step.taken < step.total && turn.pass_on() == Verdict::Stop => Next::Interrupt,
+            _ => Next::Continue,
+        }
+    }
 }
 
 impl Observer for PyObserver {
     fn after_step(&mut self, step: &mut Step) -> Result<Next> {
-        let Err(error) = self.look(step) else { return Ok(Next::Continue) };
+        let Err(error) = self.look(step) else { return Ok(self.pass_turn(step)) };
         Ok(Python::with_gil(|py| {
             let stop = py.import("everybatch.errors").and_then(|errors| errors.getattr("StopTraining"));
             if error.is_instance_of::<PyKeyboardInterrupt>(py) {

@@ -8,14 +8,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::cuda::TorchGpu;
-use super::images::{images, labels, Images};
+use super::dataset::PyData;
+use super::images::{images, Images};
 use super::model::PyModel;
 use super::observer::PyObserver;
 use super::run::{computing, detached};
-use crate::data::{self, Augment, Augmenter, Dataset, Split};
+use super::turns::PyTurn;
+use crate::data::{self, Augment, Augmenter};
 use crate::error::{unknown, Error, Result};
 use crate::libtorch::{device as find_device, device_name, precision as find_precision, Gpu};
-use crate::network::Normalization;
 use crate::train::{
     self as core, Checkpoints, Curves, End, Every, History, Kernels, LearningRate, Length, Method, Monitor,
     Schedule, TrainConfig, WatchConfig,
@@ -117,26 +118,27 @@ impl Settings {
 type Ended<'py> =
     (Bound<'py, PyDict>, PyModel, usize, [String; 2], &'static str, String, Option<usize>, Option<PyErr>);
 
-/// Trains a copy of `model`. Gives (arrays by name, the trained model, the step of its weights, how the test images were
+/// Trains a copy of `model`; after each step but the last `turn` is passed on. Gives (arrays by name, the trained model, the step of its weights, how the test images were
 /// measured and how a GPU computed (both JSON), how the run ended, its message, the step at which it diverged, the exception
 /// that ended it).
 #[pyfunction]
+#[pyo3(signature = (model, data, settings, progress, callbacks, turn=None))]
 pub fn train<'py>(
     py: Python<'py>,
     model: &PyModel,
-    dataset: &Bound<'py, PyAny>,
+    data: &PyData,
     settings: Settings,
     progress: Option<PyObject>,
     callbacks: Vec<(PyObject, usize)>,
+    turn: Option<&PyTurn>,
 ) -> PyResult<Ended<'py>> {
     let device = find_device(&settings.device)?;
     let config = settings.config()?;
-    let given = Given::extract(dataset)?;
-    let mut observer = PyObserver::new(progress, callbacks);
+    let mut observer = PyObserver::new(progress, callbacks, turn.map(|turn| turn.0.clone()));
     let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
     let outcome = computing(py, || {
         let model = model.copied()?;
-        core::train_with(&model, &given.into_dataset()?, &config, device, gpu, &mut observer)
+        data.lend(|data| core::train_with(&model, data, &config, device, gpu, &mut observer))
     })?;
 
     let arrays = arrays(py, outcome.history)?;
@@ -218,49 +220,6 @@ pub fn augment<'py>(
     let changed = ndarray::Array4::from_shape_vec(shape, changed)
         .map_err(|error| Error::Shape(format!("the changed images: {error}")))?;
     Ok(changed.into_pyarray(py))
-}
-
-/// A Python `Dataset`'s contents, copied out of it.
-struct Given {
-    train: (Images, Vec<i64>),
-    test: (Images, Vec<i64>),
-    classes: i64,
-    mean: Vec<f64>,
-    std: Vec<f64>,
-}
-
-impl Given {
-    fn extract(dataset: &Bound<PyAny>) -> PyResult<Self> {
-        let part = |part: &str| -> PyResult<(Images, Vec<i64>)> {
-            let (pixels, truth) = (format!("{part}_images"), format!("{part}_labels"));
-            Ok((
-                images(&dataset.getattr(pixels.as_str())?, &pixels)?,
-                labels(&dataset.getattr(truth.as_str())?, &truth)?,
-            ))
-        };
-        Ok(Given {
-            train: part("train")?,
-            test: part("test")?,
-            classes: dataset.getattr("num_classes")?.extract()?,
-            mean: dataset.getattr("mean")?.extract()?,
-            std: dataset.getattr("std")?.extract()?,
-        })
-    }
-
-    fn into_dataset(self) -> Result<Dataset> {
-        let classes = self.classes;
-        if !(2..=256).contains(&classes) {
-            return Err(Error::Data(format!("the data set has {classes} classes: 2 to 256 are possible")));
-        }
-        let split =
-            |(images, labels): (Images, Vec<i64>)| Split::new(&images.pixels, images.shape, &labels, classes);
-        Ok(Dataset {
-            train: split(self.train)?,
-            test: split(self.test)?,
-            classes,
-            normalization: Normalization::new(self.mean, self.std)?,
-        })
-    }
 }
 
 fn arrays(py: Python<'_>, history: History) -> PyResult<Bound<'_, PyDict>> {

@@ -7,5 +7,5 @@ pub mod idx;
 mod order;
 
 pub use augment::{Augment, Augmenter, Drawn};
-pub use dataset::{images, Dataset, Split};
+pub use dataset::{images, images_over, Dataset, Split};
 pub use order::BatchOrder;

@@ -28,6 +28,13 @@ pub trait Gpu: Send + Sync {
 
     /// Lets what is queued in `waiter` from now on wait for what is queued in `awaited` until now. The host goes on.
     fn wait(&self, waiter: Lane, awaited: Lane) -> Result<()>;
+
+    /// Runs `work`, in which random numbers are drawn that depend on `seed` alone. Work that draws some is recorded and
+    /// replayed within this.
+    fn drawing(&self, seed: u64, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        tch::manual_seed(seed as i64);
+        work()
+    }
 }
 
 /// Recorded work.

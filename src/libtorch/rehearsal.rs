@@ -26,6 +26,8 @@ pub struct Rehearsal {
 pub struct Log {
     pub captured: usize,
     pub replayed: [usize; 2],
+    /// What random numbers were to come from.
+    pub seeds: Vec<u64>,
     /// Whether [`Lane::Train`] has changed something that [`Lane::Measure`] has not waited for.
     ahead: bool,
 }
@@ -99,5 +101,11 @@ impl Gpu for Rehearsal {
                 Ok(())
             }
         }
+    }
+
+    fn drawing(&self, seed: u64, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        self.log().seeds.push(seed);
+        tch::manual_seed(seed as i64);
+        work()
     }
 }

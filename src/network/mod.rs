@@ -118,6 +118,19 @@ impl Network {
         tensor_specs(&self.layers).iter().filter(|spec| spec.trainable).map(TensorSpec::numel).sum()
     }
 
+    /// Whether training draws random numbers: whether there is a dropout layer that drops.
+    pub fn drops(&self) -> bool {
+        let mut open: Vec<&Layer> = self.layers.iter().collect();
+        while let Some(layer) = open.pop() {
+            match layer {
+                Layer::Dropout(d) | Layer::Dropout2d(d) if d.p > 0.0 => return true,
+                Layer::Residual(block) => open.extend(block.body.iter().chain(&block.shortcut)),
+                _ => {}
+            }
+        }
+        false
+    }
+
     pub fn summary(&self) -> Result<String> {
         Ok(summary::table(self, &self.rows()?))
     }
@@ -153,6 +166,18 @@ mod tests {
         let layers = vec![Layer::Conv2d(Conv2d::new(1, 8, 3))];
         let error = Network::new("net", [1, 28, 28], layers).unwrap_err().to_string();
         assert!(error.contains("(8, 26, 26)"), "{error}");
+    }
+
+    #[test]
+    fn dropout_is_found_where_it_drops() {
+        let within = |p: f64| {
+            let body = vec![Layer::Dropout2d(Dropout { p })];
+            let block = Layer::Residual(Residual { body, shortcut: vec![], activation: None });
+            let layers = vec![block, Layer::Flatten, Layer::Linear(Linear::new(4, 2))];
+            Network::new("net", [1, 2, 2], layers).unwrap()
+        };
+        assert!(within(0.1).drops());
+        assert!(!within(0.0).drops());
     }
 
     #[test]

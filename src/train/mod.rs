@@ -3,6 +3,7 @@
 mod average;
 mod config;
 mod device;
+mod dropout;
 mod fused;
 mod history;
 mod observer;
@@ -12,6 +13,7 @@ mod recorder;
 mod schedule;
 mod step;
 mod training_loop;
+mod turns;
 mod watch;
 mod work;
 
@@ -24,4 +26,5 @@ pub use recorder::Recorder;
 pub use schedule::{LearningRate, Schedule};
 pub use step::Taken;
 pub use training_loop::{train, train_with, Outcome};
+pub use turns::{Turn, Turns, Verdict};
 pub use watch::{Monitor, WatchConfig};

@@ -2,6 +2,7 @@
 
 use tch::{Device, Reduction, Tensor};
 
+use super::dropout::step_seed;
 use super::fused::Fused;
 use super::{Kernels, Optimizer, TrainConfig};
 use crate::data::{Augmenter, Split};
@@ -22,6 +23,8 @@ pub struct Taken {
 pub struct Stepper<'a> {
     train: &'a Split,
     augmenter: Option<Augmenter>,
+    /// Of dropout, if there is any.
+    seed: Option<u64>,
     normalization: Normalization,
     label_smoothing: f64,
     precision: Precision,
@@ -42,6 +45,7 @@ impl<'a> Stepper<'a> {
         Ok(Stepper {
             train,
             augmenter: augmenter.transpose()?,
+            seed: model.network.drops().then_some(config.seed),
             normalization: model.normalization(),
             label_smoothing: config.label_smoothing,
             precision: config.precision,
@@ -65,6 +69,9 @@ impl<'a> Stepper<'a> {
             images = augmenter.apply(&images, taken)?;
         }
         let pixels = self.normalization.apply(&images)?;
+        if let Some(seed) = self.seed {
+            tch::manual_seed(step_seed(seed, taken) as i64);
+        }
         let (loss, logits, gradients) = match &self.fused {
             Some(fused) => self.without_autograd(fused, model, &pixels, &labels)?,
             None => {

@@ -77,10 +77,9 @@ pub fn train_with(
         Some(indices) => evaluator(&part(&data.test, indices, "evaluate_on names test")?)?,
         None => evaluator(&data.test)?,
     }];
-    let mut train = data.train.to_device(device)?;
+    let train = &data.train;
     if !config.validation.is_empty() {
-        evaluators.push(evaluator(&part(&train, &config.validation, "validation names training")?)?);
-        train = part(&train, &kept, "validation leaves training")?;
+        evaluators.push(evaluator(&part(train, &config.validation, "validation names training")?)?);
     }
     // What is found to be fastest is not the same each time, and its last digits are not.
     let calibrate =
@@ -93,7 +92,6 @@ pub fn train_with(
     }
     let mut recorder =
         Recorder::new(&evaluators[0], evaluators.get(1), data.classes, config.record_predictions)?;
-    tch::manual_seed(config.seed as i64); // dropout's masks
 
     let mut weights = Weights {
         average: config.ema.map(|decay| Average::new(&model, decay)).transpose()?,
@@ -105,16 +103,16 @@ pub fn train_with(
     let mut work = match &gpu {
         Some(gpu) => {
             let (model, average) = (&weights.model, weights.average.as_ref());
-            let (train, evaluators, rate) = (&train, &evaluators, &rate);
+            let (evaluators, rate) = (&evaluators, &rate);
             let parts = Parts { train, evaluators, model, average, config, rate, total, calibrate };
             Work::Device(DeviceWork::new(gpu, &parts, &mut recorder, observer)?)
         }
         None => {
-            let stepper = Box::new(Stepper::new(&train, &weights.model, config)?);
+            let stepper = Box::new(Stepper::new(train, &weights.model, config)?);
             Work::Host { stepper, evaluators: &evaluators }
         }
     };
-    let mut end = match run(&mut weights, &train, &order, config, rate, &mut work, &mut recorder, observer) {
+    let mut end = match run(&mut weights, &kept, &order, config, rate, &mut work, &mut recorder, observer) {
         Ok(end) => end,
         Err(error) => End::Failed(error),
     };
@@ -161,7 +159,7 @@ fn measured<'a>(model: &'a Model, average: &'a Option<Average>) -> &'a Model {
 #[allow(clippy::too_many_arguments)] // each is one thing of the run
 fn run(
     weights: &mut Weights,
-    train: &Split,
+    kept: &[i64],
     order: &BatchOrder,
     config: &TrainConfig,
     mut rate: LearningRate,
@@ -179,7 +177,8 @@ fn run(
     }
 
     for epoch in 0.. {
-        let indices = upload(&Tensor::f_from_slice(&order.epoch(epoch))?, device)?;
+        let indices: Vec<i64> = order.epoch(epoch).iter().map(|place| kept[*place as usize]).collect();
+        let indices = upload(&Tensor::f_from_slice(&indices)?, device)?;
         for batch in indices.f_split(config.batch_size as i64, 0)? {
             let start = Instant::now();
             let lr = rate.at(taken);
@@ -209,7 +208,7 @@ fn run(
                 total,
                 epoch,
                 steps_per_epoch: per_epoch,
-                examples: train.len() as usize,
+                examples: kept.len(),
                 batch_size: config.batch_size,
                 model: weights.measured(),
                 recorder,

@@ -66,7 +66,7 @@ impl DeviceWork {
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         let sheet = Rc::new(recorder.sheet(gpu));
-        let mut stepper = DeviceStepper::new(parts, &sheet)?;
+        let mut stepper = DeviceStepper::new(gpu, parts, &sheet)?;
         let mut measuring = DeviceMeasuring::new(gpu, parts, &sheet)?;
         let mut report =
             DeviceReport { graphs: false, reason: gpu.no_graphs(), evaluation: measuring.choices() };
@@ -77,7 +77,7 @@ impl DeviceWork {
         if let Some(reason) = &report.reason {
             observer.notice(false, &format!("CUDA graphs are not used: {reason}"));
         } else {
-            match stepper.record(gpu.as_ref(), parts).and_then(|()| measuring.record()) {
+            match stepper.record(parts).and_then(|()| measuring.record()) {
                 Ok(()) => {
                     report.graphs = true;
                     observer.notice(false, "CUDA graphs: steps and measurements are recorded and replayed");

@@ -1,6 +1,7 @@
 //! One optimizer step as work that can be recorded: from the indices of the batch to the row of history.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tch::{Kind, Reduction, Tensor};
 
@@ -11,6 +12,7 @@ use crate::error::Result;
 use crate::libtorch::{copied, Gpu, Graph, Lane};
 use crate::network::{Model, Normalizer, Precision};
 use crate::train::average::average_by;
+use crate::train::dropout::step_seed;
 use crate::train::recorder::Sheet;
 use crate::train::step::Taken;
 
@@ -58,6 +60,9 @@ impl Body {
 
 pub struct DeviceStepper {
     body: Rc<Body>,
+    gpu: Arc<dyn Gpu>,
+    /// Of dropout, if there is any.
+    seed: Option<u64>,
     recorded: Option<Recorded>,
 }
 
@@ -73,7 +78,7 @@ struct Place {
 }
 
 impl DeviceStepper {
-    pub fn new(parts: &Parts, sheet: &Rc<Sheet>) -> Result<Self> {
+    pub fn new(gpu: &Arc<dyn Gpu>, parts: &Parts, sheet: &Rc<Sheet>) -> Result<Self> {
         let Parts { train, model, config, rate, total, .. } = *parts;
         let [_, height, width] = train.image_shape();
         let device = train.images.device();
@@ -94,23 +99,35 @@ impl DeviceStepper {
             model: model.shared(),
             sheet: sheet.clone(),
         };
-        Ok(DeviceStepper { body: Rc::new(body), recorded: None })
+        let seed = model.network.drops().then_some(config.seed);
+        Ok(DeviceStepper { body: Rc::new(body), gpu: gpu.clone(), seed, recorded: None })
     }
 
     /// Records a step on a whole batch. Afterwards all is as if it had not been rehearsed.
-    pub fn record(&mut self, gpu: &dyn Gpu, parts: &Parts) -> Result<()> {
+    pub fn record(&mut self, parts: &Parts) -> Result<()> {
         let saved = self.body.state().into_iter().map(|t| copied(&t.f_detach()?, t));
         let saved = saved.collect::<Result<Vec<_>>>()?;
-        let recorded = self.rehearse_and_capture(gpu, parts);
+        let mut recorded = None;
+        let done = self.drawing(0, &mut || {
+            recorded = Some(self.rehearse_and_capture(parts)?);
+            Ok(())
+        });
         for (tensor, saved) in self.body.state().into_iter().zip(&saved) {
             tensor.f_detach()?.f_copy_(saved)?;
         }
-        tch::manual_seed(parts.config.seed as i64); // the rehearsals drew dropout's masks
-        self.recorded = Some(recorded?);
-        Ok(())
+        self.recorded = recorded;
+        done
     }
 
-    fn rehearse_and_capture(&self, gpu: &dyn Gpu, parts: &Parts) -> Result<Recorded> {
+    /// Runs `work`, whose random numbers are those of step number `taken`.
+    fn drawing(&self, taken: usize, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        match self.seed {
+            Some(seed) => self.gpu.drawing(step_seed(seed, taken), work),
+            None => work(),
+        }
+    }
+
+    fn rehearse_and_capture(&self, parts: &Parts) -> Result<Recorded> {
         let device = parts.train.images.device();
         let count = parts.config.batch_size as i64;
         let place =
@@ -122,7 +139,7 @@ impl DeviceStepper {
         let place = Rc::new(place);
         let (body, there) = (self.body.clone(), place.clone());
         let work = Box::new(move || body.run(&there.batch, there.drawn.as_ref()));
-        Ok(Recorded { graph: gpu.capture(Lane::Train, work)?, place })
+        Ok(Recorded { graph: self.gpu.capture(Lane::Train, work)?, place })
     }
 
     pub fn forget(&mut self) {
@@ -163,9 +180,10 @@ impl DeviceStepper {
                 if let (Some(there), Some(drawn)) = (&place.drawn, &drawn) {
                     there.replace_by(drawn)?;
                 }
-                graph.replay()
+                self.drawing(taken, &mut || graph.replay())
             }
-            _ => self.body.run(batch, drawn.as_ref()), // also the short last batch
+            // also the short last batch
+            _ => self.drawing(taken, &mut || self.body.run(batch, drawn.as_ref())),
         }
     }
 }

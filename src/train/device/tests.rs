@@ -8,6 +8,7 @@ use super::*;
 use crate::data::{Augment, Dataset};
 use crate::libtorch::rehearsal::Rehearsal;
 use crate::network::{builders, Normalization};
+use crate::train::dropout::{step_seed, tests::generator};
 use crate::train::training_loop::tests as host;
 use crate::train::{
     train_with, Checkpoints, End, Every, Length, Method, Monitor, Next, Outcome, Schedule, Step, TrainConfig,
@@ -54,7 +55,7 @@ fn config() -> TrainConfig {
     }
 }
 
-/// Without dropout: its masks come from a generator that tests beside this one use too.
+/// Without dropout: its masks come from a generator that tests beside this one use too. Below they are asked for.
 fn model() -> Model {
     let small = builders::Lenet5 { batch_norm: true, dropout: 0.0, ..Default::default() };
     Model::initialize(builders::lenet5(&small).unwrap(), 0).unwrap()
@@ -182,6 +183,26 @@ fn whole_batches_and_measurements_are_replayed() {
     assert_eq!(log.replayed, [9 * 7, 2 * 73]); // and 9 short batches without
     assert_eq!(watcher.notices.len(), 1);
     assert!(!watcher.notices[0].0, "{:?}", watcher.notices);
+}
+
+// With the masks of each step seeded before it, recorded or not, equal masks are libtorch's affair.
+#[test]
+fn dropouts_random_numbers_are_those_of_the_step_recorded_or_not() {
+    let dropping = builders::Lenet5 { dropout: 0.5, ..Default::default() };
+    let dropping = Model::initialize(builders::lenet5(&dropping).unwrap(), 0).unwrap();
+    let _alone = generator();
+    let seeds = |model: &Model, fails_at: Option<usize>| {
+        let gpu = Arc::new(Rehearsal::failing_at(fails_at));
+        let observer = &mut Watcher::default();
+        train_with(model, &dataset(), &config(), Device::Cpu, Some(gpu.clone()), observer).unwrap();
+        let seeds = gpu.log().seeds.clone();
+        seeds
+    };
+    let steps = (0..72).map(|step| step_seed(config().seed, step));
+    let expected: Vec<u64> = std::iter::once(step_seed(config().seed, 0)).chain(steps).collect(); // rehearsals first
+    assert_eq!(seeds(&dropping, None), expected);
+    assert_eq!(seeds(&dropping, Some(0)), expected);
+    assert!(seeds(&model(), None).is_empty());
 }
 
 #[test]
