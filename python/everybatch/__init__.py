@@ -14,7 +14,7 @@ from everybatch._torch_check import require_torch
 
 require_torch()  # before the extension, which needs that very version and finds its libraries through it
 
-from everybatch import datasets, export, networks, plots, schedules  # noqa: E402
+from everybatch import datasets, export, networks, plots, schedules, sweeps  # noqa: E402
 from everybatch._core import Evaluation, Layer, Model, Network, Step, __version__  # noqa: E402
 from everybatch.augment import Augment  # noqa: E402
 from everybatch.checkpoints import evaluate_checkpoints  # noqa: E402
@@ -37,6 +37,7 @@ from everybatch.layers import (  # noqa: E402
 )
 from everybatch.lr_finder import LrFinder, find_lr  # noqa: E402
 from everybatch.run import Run, load_run  # noqa: E402
+from everybatch.sweeps import Sweep, load_sweep, sweep  # noqa: E402
 from everybatch.training import train  # noqa: E402
 
 __all__ = [
@@ -65,14 +66,18 @@ __all__ = [
     "SelectionWarning",
     "Step",
     "StopTraining",
+    "Sweep",
     "__version__",
     "datasets",
     "evaluate_checkpoints",
     "export",
     "find_lr",
     "load_run",
+    "load_sweep",
     "networks",
     "plots",
     "schedules",
+    "sweep",
+    "sweeps",
     "train",
 ]

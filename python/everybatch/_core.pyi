@@ -38,6 +38,7 @@ __all__ = [
     "basic_resnet",
     "batch_indices",
     "check_augment",
+    "check_settings",
     "convnet",
     "glyphs",
     "kernel_net",
@@ -541,6 +542,9 @@ def resolve_device(name: str) -> str:
 
 def learning_rates(schedule: str, lr: float, steps: int, steps_per_epoch: int) -> npt.NDArray[np.float64]:
     """The learning rate (steps,) float64 of each step of a run, as far as it does not depend on measurements."""
+
+def check_settings(settings: dict[str, Any], total_steps: int) -> None:
+    """Refuse settings of `train`, of a run of so many steps, whose values cannot work."""
 
 def check_augment(augment: str) -> None:
     """Refuse an augmentation (JSON) whose numbers cannot work."""

@@ -20,7 +20,7 @@ from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint
 if TYPE_CHECKING:
     from everybatch._core import Model
 
-__all__ = ["write"]
+__all__ = ["write", "write_files"]
 
 
 def write(
@@ -38,16 +38,18 @@ def write(
         temporary = sibling(target, "tmp")
         temporary.mkdir()
         try:
-            _write_files(temporary, config, arrays, model)
+            write_files(temporary, config, arrays, model)
+            to_disk(temporary)
             put_in_place(temporary, target)
         except BaseException:  # Ctrl-C too must leave nothing behind
             shutil.rmtree(temporary, ignore_errors=True)
             raise
 
 
-def _write_files(
+def write_files(
     folder: Path, config: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], model: Model | None
 ) -> None:
+    """Write the files of a run into a folder that is there."""
     # A handle, not a name: NumPy would add ".npz" to a name of its own liking.
     with (folder / HISTORY).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -56,7 +58,6 @@ def _write_files(
     files = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
     content = {"format": FORMAT, "files": files, "config": config}
     (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    to_disk(folder)
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:

@@ -116,7 +116,7 @@ class Settings:
             if min_delta:
                 raise ArgumentError(f"min_delta is {min_delta}, and belongs to select='best' or patience: give one")
         precision = choice(given["precision"], "precision", _PRECISIONS)
-        return cls(
+        settings = cls(
             epochs=epochs,
             steps=steps,
             batch_size=batch_size,
@@ -152,6 +152,10 @@ class Settings:
             validation=_as_given(given["validation"], held_out),
             evaluate_on=_as_given(given["evaluate_on"], test),
         )
+        # What only the core knows. Which images are held out does not matter to it, only whether there are any.
+        checked = settings.for_core(None) | {"validation": [] if held_out is None else [0], "evaluate_on": None}
+        _core.check_settings(checked, settings.total_steps)
+        return settings
 
     @property
     def selects_on_test(self) -> bool:

@@ -114,13 +114,21 @@ impl Settings {
     }
 }
 
+/// Refuses settings, of a run of `total_steps`, that cannot work.
+#[pyfunction]
+pub fn check_settings(settings: Settings, total_steps: usize) -> PyResult<()> {
+    let config = settings.config()?;
+    config.check()?;
+    Ok(config.schedule.check_length(total_steps)?)
+}
+
 /// What `train` gives: see its docstring.
 type Ended<'py> =
     (Bound<'py, PyDict>, PyModel, usize, [String; 2], &'static str, String, Option<usize>, Option<PyErr>);
 
-/// Trains a copy of `model`; after each step but the last `turn` is passed on. Gives (arrays by name, the trained model, the step of its weights, how the test images were
-/// measured and how a GPU computed (both JSON), how the run ended, its message, the step at which it diverged, the exception
-/// that ended it).
+/// Trains a copy of `model`; after each step but the last `turn` is passed on. Gives (arrays by name, the trained model,
+/// the step of its weights, how the test images were measured and how a GPU computed (both JSON), how the run ended, its
+/// message, the step at which it diverged, the exception that ended it).
 #[pyfunction]
 #[pyo3(signature = (model, data, settings, progress, callbacks, turn=None))]
 pub fn train<'py>(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from everybatch import networks
 from everybatch._core import Network
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, EverybatchError, FileFormatError, suggest
+from everybatch.networks._build import build as build_network
 
 __all__ = ["build", "is_builder", "read_network"]
 
@@ -28,27 +28,13 @@ def build(name: str, options: Sequence[str], data: Dataset) -> Network:
     ArgumentError
         An option is unknown or has a value that cannot work.
     """
-    builder = getattr(networks, name)
-    channels, height, width = data.image_shape
-    size = height if height == width else [height, width]
-    settings = {"in_channels": channels, "num_classes": data.num_classes, "input_size": size}
-    known = tuple(inspect.signature(builder).parameters)
+    settings = {}
     for option in options:
         key, equals, value = option.partition("=")
-        key = key.strip().replace("-", "_")
         if not equals:
-            raise ArgumentError(f"--option {option!r} has no value: write KEY=VALUE, such as {known[0]}=...")
-        if key not in known:
-            raise ArgumentError(
-                f"--option {key!r} is unknown to {name}, which has {', '.join(known)}.{suggest(key, known)}"
-            )
-        settings[key] = _value(value)
-    try:
-        network: Network = builder(**settings)
-    except TypeError as error:
-        given = ", ".join(options)
-        raise ArgumentError(f"{name} cannot take the options {given}: one is of the wrong type ({error})") from error
-    return network
+            raise ArgumentError(f"--option {option!r} has no value: write KEY=VALUE")
+        settings[key.strip().replace("-", "_")] = _value(value)
+    return build_network(name, settings, data)
 
 
 def read_network(given: str) -> Network:

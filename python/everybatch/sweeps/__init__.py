@@ -1,0 +1,24 @@
+"""Sweeps: many runs from one script. `everybatch.sweep` trains them; here is what goes into it and comes out of it."""
+
+from everybatch.sweeps._driver import sweep
+from everybatch.sweeps._ensemble import Ensemble
+from everybatch.sweeps._sweep import Runs, Sweep, load_sweep
+from everybatch.sweeps.pruning import Pruning, median, successive_halving
+from everybatch.sweeps.space import Range, grid, log_uniform, random, sobol, uniform
+
+__all__ = [
+    "Ensemble",
+    "Pruning",
+    "Range",
+    "Runs",
+    "Sweep",
+    "grid",
+    "load_sweep",
+    "log_uniform",
+    "median",
+    "random",
+    "sobol",
+    "successive_halving",
+    "sweep",
+    "uniform",
+]

@@ -1,0 +1,259 @@
+"""`sweep`: what is asked for, less what is stored, goes to a backend; what comes back goes into the index."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from everybatch import _core
+from everybatch._arguments import choice, flag, optional_whole, whole
+from everybatch.dataset import Dataset
+from everybatch.errors import ArgumentError
+from everybatch.run import Run
+from everybatch.sweeps._index import Index, Row
+from everybatch.sweeps._parcel import parcel
+from everybatch.sweeps._perform import Job
+from everybatch.sweeps._progress import SweepProgress
+from everybatch.sweeps._store import Store, open_store
+from everybatch.sweeps._stored import describe, load_stored, write_description
+from everybatch.sweeps._sweep import Sweep
+from everybatch.sweeps._trials import Trial, plan, plan_for_function, seeds_of
+from everybatch.sweeps.backends import BACKENDS, Order, find_backend
+from everybatch.sweeps.pruning import Pruning, Referee
+from everybatch.sweeps.space import Config, Space, configs_of
+
+__all__ = ["sweep"]
+
+_RAY_OPTIONS = ("address", "resources")
+
+
+def sweep(
+    space: Space | Callable[[Config], Run],
+    dataset: Dataset | Space,
+    *,
+    seeds: int | Sequence[int] = 1,
+    backend: str = "processes",
+    store: str | os.PathLike[str] = "sweeps/default",
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    pruning: Pruning | None = None,
+    keep_models: bool = True,
+    retries: int = 1,
+    retry_failed: bool = False,
+    address: str | None = None,
+    resources: Mapping[str, float] | None = None,
+    progress: bool = True,
+    **fixed: Any,
+) -> Sweep:
+    """Train every config of a space with every seed; keep each run in a store, and do only what is not there yet.
+
+    ``sweep(space, dataset, ...)`` calls `everybatch.train`. ``sweep(train_one, space, ...)`` calls your own function
+    with each config, a dict with the key ``"seed"`` among the others; it returns the `Run`.
+
+    Parameters
+    ----------
+    space
+        A grid, from names to lists of values: every combination is trained. Or a list of configs, such as
+        `everybatch.sweeps.random` and `everybatch.sweeps.sobol` draw. Names are arguments of `everybatch.train`,
+        ``"network"`` (a `Network`, or the name of a builder in `everybatch.networks`) and options of the builder,
+        such as ``"network.dropout"``.
+    dataset
+        Training and test images.
+    seeds
+        How many seeds, from 0 on, or a list of them. Each config is trained with each.
+    backend
+        "processes": worker processes on this machine. "serial": one trial after the other in this process. "packed":
+        many replicas in this process that take turns, meant for one GPU, which works for all of them at once. "ray": a
+        Ray cluster. With as many threads, all give the same numbers.
+    store
+        A folder, or any path that fsspec knows, such as ``"s3://bucket/sweep"``. Several sweeps may share one: trials
+        are known by a hash of config, seed, data and version.
+    workers
+        Trials at a time. By default as many as there are cores (for `threads` each) or GPUs; 4 for "packed" on a CPU
+        and 16 on a GPU; with Ray, as many as the cluster has resources for.
+    threads
+        CPU threads of a trial. Two trials of one thread each end sooner than one after the other with two. The last
+        digits of a run depend on this number, so it does not depend on the machine unless you say so.
+    device
+        "auto" (GPUs if there are any), "cpu", "cuda" (all GPUs in turn) or "cuda:1".
+    pruning
+        End trials early that stay behind on the validation images: `everybatch.sweeps.median()` or
+        `everybatch.sweeps.successive_halving()`.
+    keep_models
+        Keep the weights of each run. Without them `Sweep.ensemble` and `Run.model` of its runs are not to be had.
+    retries
+        How often a trial is tried again whose worker process died.
+    retry_failed
+        Train those trials again that have failed before.
+    address, resources
+        Of Ray: the cluster ("auto", "ray://host:10001"; by default the one of ``RAY_ADDRESS``, or a local one), and
+        what each trial needs, such as ``{"num_cpus": 1, "num_gpus": 0.25, "big": 1}``.
+    progress
+        Whether to draw a line with trials done, failed and running, the best so far and the time left.
+    **fixed
+        Settings that all configs share, such as ``epochs=2``; a config goes before them.
+
+    Returns
+    -------
+    Sweep
+        Its table, runs, best run, ensemble and pictures. Ctrl-C returns what there is until then, with
+        ``sweep.interrupted`` true. A trial that fails is kept with its traceback, and the others go on.
+
+    Raises
+    ------
+    ArgumentError, ShapeError
+        A config cannot work: nothing is trained then.
+    TypeError
+        An argument is of the wrong type.
+    OSError
+        The store cannot be written. What is in it stays whole.
+    ImportError
+        The backend "ray" needs Ray: ``pip install "everybatch[ray]"``.
+
+    Warns
+    -----
+    SelectionWarning
+        The test images choose weights or length of the runs.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=600, test=200)
+    >>> made = eb.sweep(
+    ...     {"lr": [1e-3, 5e-3], "network.dropout": [0.0, 0.5]},
+    ...     data,
+    ...     network="lenet5",
+    ...     steps=5,
+    ...     backend="serial",
+    ...     store="memory://example",
+    ...     progress=False,
+    ... )
+    >>> made
+    <Sweep 'memory://example': 4 trials, 4 finished>
+    """
+    choice(backend, "backend", BACKENDS)
+    function, asked, data = _told_apart(space, dataset)
+    given = seeds_of(seeds)
+    if pruning is not None and not isinstance(pruning, Pruning):
+        raise TypeError(f"pruning must be eb.sweeps.median() or successive_halving(), not {type(pruning).__name__}")
+    where = _device(device)
+    configs = [{**fixed, **config} for config in configs_of(asked)]
+    columns = list(dict.fromkeys(name for config in configs_of(asked) for name in config))
+    if function is None:
+        assert data is not None  # told apart
+        if where == "cpu":  # nothing chosen by its speed, so that every backend gives the same numbers
+            configs = [{"deterministic": True, **config} for config in configs]
+        trials = plan(configs, given, data, device=where, prunes=pruning is not None)
+    else:
+        held = parcel(function)[1] if backend != "serial" else {}
+        trials = plan_for_function(function, configs, given, sorted(held))
+
+    there = open_store(store)
+    there.prepare()
+    index = Index(there)
+    write_description(there, describe(trials, columns))
+    job = Job(
+        trials=trials,
+        dataset=data,
+        function=function,
+        device=where,
+        threads=whole(threads, "threads"),
+        keep_models=flag(keep_models, "keep_models"),
+        pruning=pruning,
+    )
+    stored = {trial.number: index.rows[trial.key] for trial in trials if trial.key in index.rows}
+    again = flag(retry_failed, "retry_failed")
+    stored = {number: row for number, row in stored.items() if _counts(row, pruning, again=again)}
+    order = Order(
+        job=job,
+        numbers=[trial.number for trial in trials if trial.number not in stored],
+        store=there,
+        referee=None if pruning is None else _referee(pruning, trials, stored, there),
+        workers=optional_whole(workers, "workers"),
+        retries=whole(retries, "retries", least=0),
+        options=_options(backend, address, resources),
+    )
+    interrupted = _work(order, backend, index, stored, shown=flag(progress, "progress"))
+    return Sweep(there, index.rows, interrupted=interrupted)
+
+
+def _work(order: Order, name: str, index: Index, stored: Mapping[int, Row], *, shown: bool) -> bool:
+    """Have the trials trained; tell whether Ctrl-C ended that."""
+    by = "validation_accuracy" if any("validation" in trial.config for trial in order.job.trials) else "test_accuracy"
+    title = order.store.name.rstrip("/").rsplit("/", 1)[-1]
+    with SweepProgress(title, len(order.job.trials), len(stored), by, shown=shown) as line:
+        line.seen(stored.values())
+        try:
+            if order.numbers:
+                with contextlib.closing(find_backend(name)(order)) as events:  # type: ignore[type-var] # a generator
+                    for event in events:
+                        if event.row is None:
+                            line.begun(event.number)
+                        else:
+                            index.add(event.row)
+                            line.ended(event.number, event.row)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            index.write()
+    return False
+
+
+def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] | None, object, Dataset | None]:
+    """Return function, space and data set of either form of the call."""
+    if callable(first):
+        if isinstance(second, Dataset):
+            raise TypeError(
+                "with a function of your own, the second argument is the space: eb.sweep(train_one, space). The "
+                "function brings its own data set"
+            )
+        return first, second, None
+    if not isinstance(second, Dataset):
+        raise TypeError(f"dataset must be an everybatch Dataset, not {type(second).__name__}: see eb.Dataset")
+    return None, first, second
+
+
+def _device(given: object) -> str:
+    """Return "cpu", "cuda" for all GPUs, or the one that was named."""
+    found = _core.resolve_device(str(given))
+    return "cuda" if given in ("auto", "cuda") and found.startswith("cuda") else found
+
+
+def _counts(row: Row, pruning: Pruning | None, *, again: bool) -> bool:
+    """Whether a stored trial need not be trained again."""
+    if row["status"] == "failed":
+        return not again
+    # A trial that another rule has ended might have gone on.
+    return row["status"] != "pruned" or (pruning is not None and row.get("pruning") == pruning.to_dict())
+
+
+def _referee(rule: Pruning, trials: Sequence[Trial], stored: Mapping[int, Row], store: Store) -> Referee:
+    """Return a referee that knows the stored trials."""
+    referee = Referee(rule, len(trials))
+    for number, row in stored.items():
+        for step, value in _rungs(rule, row, store).items():
+            referee.came(number, step, value)
+        referee.ended(number)
+    return referee
+
+
+def _rungs(rule: Pruning, row: Row, store: Store) -> dict[int, float]:
+    """Return the monitored values of a stored trial at the steps at which it was looked at, or would have been."""
+    if row["status"] == "failed":
+        return {int(step): value for step, value in row["rungs"].items()}
+    run = load_stored(store, row["key"])
+    total = run._config["training"]["total_steps"]
+    rungs = (step for step in range(rule.every, run.steps + 1) if rule.is_rung(step, total))
+    return {step: rule.value_of(run, step) for step in rungs}
+
+
+def _options(name: str, address: str | None, resources: Mapping[str, float] | None) -> dict[str, Any]:
+    given = {"address": address, "resources": resources}
+    if name != "ray":
+        wrong = [option for option, value in given.items() if value is not None]
+        if wrong:
+            raise ArgumentError(f"{wrong[0]} belongs to backend='ray'; the backend is {name!r}")
+    return given

@@ -1,0 +1,83 @@
+"""The rows of a store: read from its index as far as that goes, and from the trials' own folders beyond."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from everybatch.errors import FileFormatError
+from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
+
+__all__ = ["Index", "Row"]
+
+Row = dict[str, Any]
+"""What ``trial.json`` holds: key, config, seed, and the numbers of `_summary.summarise`, in JSON's types."""
+
+FORMAT = 1
+_SECONDS = 2.0
+_SHARE = 20  # of the time at most goes into writing the index
+
+
+class Index:
+    """The rows of all trials in a store, by key."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.rows = _listed(store)
+        self._written = float("-inf")
+        self._took = 0.0
+        self._behind = self._read_beyond()
+
+    def add(self, row: Row) -> None:
+        """Take a row in; the file follows now and then, and with `write`."""
+        self.rows[row["key"]] = row
+        self._behind = True
+        if time.monotonic() - self._written > max(_SECONDS, _SHARE * self._took):
+            self.write()
+
+    def write(self) -> None:
+        """Bring the file up to date."""
+        if not self._behind:
+            return
+        start = time.monotonic()
+        self._store.write_json(INDEX, {"format": FORMAT, "rows": list(self.rows.values())})
+        self._written = time.monotonic()
+        self._took = self._written - start
+        self._behind = False
+
+    def _read_beyond(self) -> bool:
+        """Make the rows those of the folders that are there; tell whether that changed anything."""
+        done = self._store.keys(TRIALS)
+        failed = self._store.keys(FAILED) - done
+        known = {key: row for key, row in self.rows.items() if key in (failed if row["status"] == "failed" else done)}
+        changed = len(known) < len(self.rows)
+        for kind, keys in ((TRIALS, done), (FAILED, failed)):
+            for key in sorted(keys - known.keys()):
+                row = _row(self._store, kind, key)
+                if row is not None:
+                    known[key] = row
+                    changed = True
+        self.rows = known
+        return changed
+
+
+def _listed(store: Store) -> dict[str, Row]:
+    try:
+        content = store.read_json(INDEX)
+        if content is None or content["format"] != FORMAT:
+            return {}
+        return {row["key"]: row for row in content["rows"] if "status" in row}
+    except (FileFormatError, KeyError, TypeError):
+        return {}  # it is made again
+
+
+def _row(store: Store, kind: str, key: str) -> Row | None:
+    """A trial's own row without its traceback; None if it cannot be read, and the trial is as good as missing."""
+    try:
+        row = store.read_json(kind, key, ROW)
+    except FileFormatError:
+        return None
+    if not isinstance(row, dict) or row.get("key") != key or "status" not in row:
+        return None
+    row.pop("traceback", None)
+    return row

@@ -1,0 +1,150 @@
+"""One trial from beginning to end, the same in every backend: train, sum up, store."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from everybatch import _run_write
+from everybatch._core import Step, Turn, __version__
+from everybatch._hooks import HOOKS, Hooks
+from everybatch.dataset import Dataset
+from everybatch.errors import StopTraining
+from everybatch.run import Run
+from everybatch.sweeps._index import Row
+from everybatch.sweeps._store import FAILED, ROW, TRIALS, Store
+from everybatch.sweeps._summary import summarise
+from everybatch.sweeps._trials import Trial, arguments_of, shown
+from everybatch.sweeps.pruning import Pruning
+from everybatch.training import train
+
+__all__ = ["Ask", "Job", "perform", "row_of_failure", "store_failure"]
+
+Ask = Callable[[int, int, float], bool]
+"""Called with a trial's number, the steps taken and the monitored value: whether the trial is to end."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all trials of a sweep have in common, and the trials."""
+
+    trials: list[Trial]
+    dataset: Dataset | None
+    function: Callable[[dict[str, Any]], Run] | None
+    """A user's own, instead of `everybatch.train` on `dataset`."""
+    device: str
+    threads: int
+    keep_models: bool
+    pruning: Pruning | None
+
+
+def perform(
+    job: Job,
+    number: int,
+    store: Store,
+    *,
+    device: str,
+    ask: Ask | None = None,
+    turn: Turn | None = None,
+    data: Callable[[Dataset, str], Any] | None = None,
+) -> Row:
+    """Train a trial, put it into the store, and return its row. What fails in training is stored as a failure.
+
+    Parameters
+    ----------
+    job, number
+        Which trial of what.
+    store
+        Where its folder goes.
+    device
+        That this trial is trained on.
+    ask
+        Decides about pruning; may wait.
+    turn, data
+        Of replicas in one process, see `everybatch._hooks`. The turn is left as soon as the training is over.
+
+    Raises
+    ------
+    OSError
+        The store cannot be written.
+    KeyboardInterrupt
+        Ctrl-C, while it trained.
+    """
+    trial = job.trials[number]
+    rungs: dict[int, float] = {}
+    pruned: list[int] = []
+    rule = job.pruning
+
+    def look(step: Step) -> None:
+        if rule is None or ask is None or not rule.is_rung(step.step, step.steps):
+            return
+        rungs[step.step] = rule.value(step)
+        if ask(number, step.step, rungs[step.step]):
+            pruned.append(step.step)
+            raise StopTraining(f"pruned after step {step.step}: {rule.reason}")
+
+    callbacks = [(look, rule.every)] if rule is not None and ask is not None else []
+    token = HOOKS.set(Hooks(turn=turn, data=data, callbacks=callbacks))
+    try:
+        run = _train(job, trial, device)
+        row = {**_identity(trial), **summarise(run)}
+    except Exception as error:
+        return store_failure(store, trial, error, rungs=rungs)
+    finally:
+        HOOKS.reset(token)
+        if turn is not None:
+            turn.leave()  # the others need not wait for a disk
+    if run.interrupted:
+        raise KeyboardInterrupt
+    if pruned:
+        assert rule is not None  # nothing else prunes
+        row |= {"status": "pruned", "pruning": rule.to_dict()}
+    with store.staging(trial.key) as folder:
+        _run_write.write_files(folder, run._config, run._arrays, run.model if job.keep_models else None)
+        _write_row(folder, row)
+        store.put(folder, TRIALS, trial.key)
+    return row
+
+
+def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: dict[int, float] | None = None) -> Row:
+    """Put a failed trial into the store, with its traceback, and return its row.
+
+    Raises
+    ------
+    OSError
+        The store cannot be written.
+    """
+    row = row_of_failure(trial, error, rungs)
+    told = "".join(traceback.format_exception(error))
+    with store.staging(trial.key) as folder:
+        _write_row(folder, {**row, "traceback": told})
+        store.put(folder, FAILED, trial.key)
+    return row
+
+
+def row_of_failure(trial: Trial, error: BaseException, rungs: dict[int, float] | None = None) -> Row:
+    sentence = " ".join(str(error).split())
+    message = f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
+    return {**_identity(trial), "status": "failed", "message": message, "rungs": rungs or {}}
+
+
+def _train(job: Job, trial: Trial, device: str) -> Run:
+    if job.function is not None:
+        made = job.function({**trial.config, "seed": trial.seed})
+        if not isinstance(made, Run):
+            raise TypeError(f"the function must return the Run of eb.train, not {type(made).__name__}")
+        return made
+    assert job.dataset is not None  # `sweep` gives one of the two
+    network, arguments = arguments_of(trial.config, job.dataset)
+    return train(network, job.dataset, **arguments, seed=trial.seed, device=device, progress=False)
+
+
+def _identity(trial: Trial) -> Row:
+    return {"key": trial.key, "config": shown(trial.config), "seed": trial.seed, "version": __version__}
+
+
+def _write_row(folder: Any, row: Row) -> None:
+    (folder / ROW).write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

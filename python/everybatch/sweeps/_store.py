@@ -1,0 +1,232 @@
+"""Where a sweep keeps its trials: a folder for each, there whole or not at all, on any file system that fsspec knows.
+
+    sweeps/name/
+      sweep.json            which trials the sweep asked for last, in order
+      index.json            a row for each trial; made again from the folders where it is missing or behind
+      trials/KEY/           a saved run (`load_run` reads it), and trial.json, the row
+      failed/KEY/           trial.json alone, with the traceback
+
+On a local disk a folder is written under another name, flushed and renamed. Elsewhere its files are put one by one,
+trial.json last: a folder without it does not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from everybatch._disk import explained, put_in_place, to_disk, whole_file
+from everybatch.errors import ArgumentError, FileFormatError
+
+__all__ = ["FAILED", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
+
+TRIALS, FAILED = "trials", "failed"
+ROW = "trial.json"
+SWEEP, INDEX = "sweep.json", "index.json"
+
+
+def open_store(path: str | os.PathLike[str]) -> Store:
+    """Return the store at a path, local or of any fsspec file system (``"memory://sweeps/a"``, ``"s3://bucket/a"``).
+
+    Raises
+    ------
+    ArgumentError, TypeError
+        The path names no place.
+    ImportError
+        Its file system needs a package that is not installed.
+    """
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        raise TypeError(f"store must be a path, not {type(path).__name__}") from None
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"store must name a folder, not {name!r}")
+    try:
+        files, root = fsspec.core.url_to_fs(name if "://" in name or "::" in name else str(Path(name).expanduser()))
+    except ValueError as error:
+        raise ArgumentError(f"store is {name!r}: {error}") from error
+    return LocalStore(name, Path(root)) if isinstance(files, LocalFileSystem) else Store(name, files, root.rstrip("/"))
+
+
+class Store:
+    """A store on a file system that is not this machine's; see `LocalStore`."""
+
+    def __init__(self, name: str, files: Any, root: str) -> None:
+        self.name, self._files, self._root = name, files, root
+
+    @property
+    def reaches(self) -> Literal["process", "machine", "anywhere"]:
+        """From where the same store can be opened by its name."""
+        return "process" if "memory" in (self._files.protocol, *self._files.protocol) else "anywhere"
+
+    def __repr__(self) -> str:
+        return f"Store({self.name!r})"
+
+    def prepare(self) -> None:
+        """Make sure that trials can be written."""
+        self._files.makedirs(self._root, exist_ok=True)
+        self.write_json("writable.json", {})
+        self._files.rm_file(f"{self._root}/writable.json")
+
+    def exists(self) -> bool:
+        return bool(self._files.exists(self._root))
+
+    def keys(self, kind: str) -> set[str]:
+        """The trials of a kind that are there whole."""
+        self._files.invalidate_cache()
+        found = self._files.find(f"{self._root}/{kind}") if self._files.exists(f"{self._root}/{kind}") else []
+        return {path.split("/")[-2] for path in found if path.endswith(f"/{ROW}")}
+
+    @contextlib.contextmanager
+    def staging(self, key: str) -> Iterator[Path]:
+        """A local folder to write a trial into; it goes away afterwards unless it was put."""
+        folder = Path(tempfile.mkdtemp(prefix=f"everybatch-{key}-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def put(self, folder: Path, kind: str, key: str) -> None:
+        """Give what is in `folder` the name of a trial; an earlier failure of it goes away."""
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == ROW):
+            self._files.pipe_file(f"{self._root}/{kind}/{key}/{path.name}", path.read_bytes())
+        if kind == TRIALS:
+            self._remove(FAILED, key)
+
+    def put_files(self, kind: str, key: str, files: Mapping[str, bytes]) -> None:
+        """Put a trial whose files were written elsewhere."""
+        with self.staging(key) as folder:
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            self.put(folder, kind, key)
+
+    def _remove(self, kind: str, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{kind}/{key}/{ROW}")  # first, for it is what counts
+            self._files.rm(f"{self._root}/{kind}/{key}", recursive=True)
+
+    @contextlib.contextmanager
+    def fetched(self, key: str) -> Iterator[Path]:
+        """A local folder with the files of a trial."""
+        with tempfile.TemporaryDirectory(prefix="everybatch-") as folder:
+            for path in self._files.ls(f"{self._root}/{TRIALS}/{key}", detail=False):
+                (Path(folder) / path.rsplit("/", 1)[-1]).write_bytes(self._files.cat_file(path))
+            yield Path(folder)
+
+    def read_json(self, *parts: str) -> Any | None:
+        """What a file holds, or None where there is none.
+
+        Raises
+        ------
+        FileFormatError
+            The file is no JSON.
+        """
+        place = "/".join(parts)
+        try:
+            text = self._read(place)
+        except FileNotFoundError:
+            return None
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(f"{self.name}/{place} is not the JSON that a sweep writes: {error}") from error
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a file of the store itself, whole."""
+        self._write(name, json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
+
+    def _read(self, place: str) -> bytes:
+        return bytes(self._files.cat_file(f"{self._root}/{place}"))
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._files.pipe_file(f"{self._root}/{name}", content)
+
+
+class Satchel(Store):
+    """Holds the files of one trial, to be sent to a process that can put them into the store."""
+
+    def __init__(self) -> None:
+        self.files: tuple[str, str, dict[str, bytes]] = ("", "", {})
+
+    def put(self, folder: Path, kind: str, key: str) -> None:
+        self.files = (kind, key, {path.name: path.read_bytes() for path in folder.iterdir()})
+
+
+class LocalStore(Store):
+    """A store on this machine's file system."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name, self.root = name, root
+
+    @property
+    def reaches(self) -> Literal["process", "machine", "anywhere"]:
+        return "machine"
+
+    def prepare(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise NotADirectoryError(f"{self.root} is not a folder: choose another store")
+        for kind in (TRIALS, FAILED):
+            with explained("the sweep", self.root):
+                (self.root / kind).mkdir(parents=True, exist_ok=True)
+        with explained("the sweep", self.root), tempfile.TemporaryFile(dir=self.root / TRIALS):
+            pass
+        self._sweep_away()
+
+    def exists(self) -> bool:
+        return self.root.is_dir()
+
+    def keys(self, kind: str) -> set[str]:
+        try:
+            return {entry.name for entry in os.scandir(self.root / kind) if not entry.name.startswith(".")}
+        except FileNotFoundError:
+            return set()
+
+    @contextlib.contextmanager
+    def staging(self, key: str) -> Iterator[Path]:
+        folder = self.root / TRIALS / f".{key}.{socket.gethostname()}.{os.getpid()}.tmp"
+        try:
+            with explained("the trial", self.root):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                yield folder
+        finally:
+            if folder.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def put(self, folder: Path, kind: str, key: str) -> None:
+        to_disk(folder)
+        put_in_place(folder, self.root / kind / key)
+        if kind == TRIALS:
+            shutil.rmtree(self.root / FAILED / key, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def fetched(self, key: str) -> Iterator[Path]:
+        yield self.root / TRIALS / key
+
+    def _read(self, place: str) -> bytes:
+        return (self.root / place).read_bytes()
+
+    def _write(self, name: str, content: bytes) -> None:
+        with whole_file(self.root / name, overwrite=True) as file:
+            file.write(content)
+
+    def _sweep_away(self) -> None:
+        """Delete what processes of this machine that are no more have begun."""
+        for entry in os.scandir(self.root / TRIALS):
+            if not entry.name.startswith("."):
+                continue
+            owner = entry.name.partition(".")[2].partition(".")[2].removesuffix(".tmp")
+            host, _, number = owner.rpartition(".")
+            gone = host == socket.gethostname() and number.isdigit() and not Path(f"/proc/{number}").exists()
+            if gone or entry.name.endswith(".old"):
+                shutil.rmtree(entry.path, ignore_errors=True)

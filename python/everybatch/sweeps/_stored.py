@@ -1,0 +1,91 @@
+"""What a store says of a sweep: which trials it asked for, and their runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from everybatch._run_files import MODEL
+from everybatch.errors import FileFormatError
+from everybatch.run import Run, load_run
+from everybatch.sweeps._index import Row
+from everybatch.sweeps._store import SWEEP, Store
+from everybatch.sweeps._trials import Trial, shown
+
+__all__ = ["ORIGIN", "Asked", "Description", "describe", "load_stored", "read_description", "write_description"]
+
+FORMAT = 1
+
+ORIGIN: ContextVar[dict[str, Any] | None] = ContextVar("ORIGIN", default=None)
+"""What the sweep that is begun comes from, if not from a script; its description keeps it, so that it can go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A trial that a sweep asked for, in JSON's types."""
+
+    key: str
+    config: dict[str, Any]
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A sweep: its trials in order, and the settings that it went through."""
+
+    trials: list[Asked]
+    columns: list[str]
+    origin: dict[str, Any] | None = None
+    """See `ORIGIN`."""
+
+
+def describe(trials: Sequence[Trial], columns: Sequence[str]) -> Description:
+    """Return the description of planned trials."""
+    return Description([Asked(t.key, shown(t.config), t.seed) for t in trials], list(columns), ORIGIN.get())
+
+
+def write_description(store: Store, description: Description) -> None:
+    """Keep a description in the store, instead of the one of the sweep before."""
+    store.write_json(SWEEP, {"format": FORMAT, **dataclasses.asdict(description)})
+
+
+def read_description(store: Store, rows: dict[str, Row]) -> Description:
+    """Return the description of the last sweep; without any, that of all trials that are stored.
+
+    Raises
+    ------
+    FileFormatError
+        The file is not what a sweep writes.
+    """
+    content = store.read_json(SWEEP)
+    if content is None:
+        trials = [Asked(row["key"], row["config"], row["seed"]) for row in rows.values()]
+        return Description(trials, list(dict.fromkeys(name for trial in trials for name in trial.config)))
+    try:
+        if content["format"] != FORMAT:
+            raise FileFormatError(
+                f"{store.name}/{SWEEP} has format {content['format']!r}; this version of everybatch reads format "
+                f"{FORMAT}"
+            )
+        return Description(
+            [Asked(**trial) for trial in content["trials"]], list(content["columns"]), content.get("origin")
+        )
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(f"{store.name}/{SWEEP} is not what a sweep writes: it lacks {error}") from error
+
+
+def load_stored(store: Store, key: str) -> Run:
+    """Return the run of a stored trial.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError
+        It is not there any more, or not whole.
+    """
+    with store.fetched(key) as folder:
+        run = load_run(folder)
+        if store.reaches != "machine" and (folder / MODEL).exists():
+            run.model  # noqa: B018 - read now, for the copy in this folder goes away
+        return run

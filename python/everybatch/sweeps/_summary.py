@@ -1,0 +1,62 @@
+"""A run in a row of numbers: what the table of a sweep has of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch.run import Run
+
+__all__ = ["MEASURES", "TRAIN_WINDOW", "summarise"]
+
+MEASURES = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+TRAIN_WINDOW = 100
+"""Batches that training accuracy and loss are averaged over: one batch alone says little."""
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """Return parameters, best and final accuracies and losses, seconds and extent of a run, in JSON's types.
+
+    The final value is that of the weights that the run returns (`Run.model`), the best one is the highest accuracy or
+    lowest loss of all measurements after the first step. Training accuracy and loss are means over the last 100
+    batches, and the best of such means. None stands for what was not measured.
+    """
+    row: dict[str, Any] = {"parameters": run.model.network.num_parameters, "steps": run.steps, "epochs": run.epochs}
+    kept = np.flatnonzero(run.eval_step == run.model_step)
+    after = run.eval_step > 0
+    for name in MEASURES:
+        loss = name.endswith("loss")
+        if name.startswith("train"):
+            values = _trailing_means(getattr(run, name))
+            final = values[-1:]
+        elif name.startswith("validation") and not run._has_validation:
+            values = final = np.empty(0)
+        else:
+            values = getattr(run, name)[after]
+            final = getattr(run, name)[kept[:1]]
+        finite = values[np.isfinite(values)]
+        best = (finite.min() if loss else finite.max()) if len(finite) else None
+        row[f"best_{name}"] = _number(best)
+        row[f"final_{name}"] = _number(final[0] if len(final) and np.isfinite(final[0]) else None)
+    row["seconds"] = run.total_seconds
+    row["status"] = run.state
+    row["message"] = str(run._config["status"].get("message") or "")
+    row["hardware"] = run._config.get("hardware", {}).get("name", "")
+    row["started"] = run._config.get("started", "")
+    return row
+
+
+def _trailing_means(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Means (n - window + 1,) of so many values in a row."""
+    window = min(TRAIN_WINDOW, len(values))
+    if not window:
+        return np.empty(0)
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    means: npt.NDArray[np.float64] = (sums[window:] - sums[:-window]) / window
+    return means
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,276 @@
+"""`Sweep`: the trials of a sweep as a table, as runs, and in pictures; `load_sweep` opens a stored one."""
+
+from __future__ import annotations
+
+import html
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeGuard, overload
+
+from everybatch._arguments import choice, flag, whole
+from everybatch.errors import ArgumentError, SelectionWarning, suggest
+from everybatch.run import Run
+from everybatch.sweeps._ensemble import Ensemble
+from everybatch.sweeps._index import Index, Row
+from everybatch.sweeps._store import FAILED, ROW, Store, open_store
+from everybatch.sweeps._stored import Asked, Description, load_stored, read_description
+from everybatch.sweeps._summary import MEASURES
+from everybatch.sweeps._table import pivot, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Runs", "Sweep", "load_sweep"]
+
+
+class Sweep:
+    """The trials of a sweep, in the order in which it asked for them.
+
+    `everybatch.sweep` and `load_sweep` return it. Everything is read from the store when it is asked for.
+
+    Attributes
+    ----------
+    name
+        The store's path.
+    interrupted
+        Whether Ctrl-C ended the sweep before all trials were trained.
+    columns
+        Names of the settings that the sweep went through.
+    """
+
+    name: str
+    interrupted: bool
+    columns: tuple[str, ...]
+
+    def __init__(
+        self, store: Store, rows: dict[str, Row], *, interrupted: bool = False, everything: bool = False
+    ) -> None:
+        described = read_description(store, rows)
+        if everything:
+            known = {trial.key for trial in described.trials}
+            more = [Asked(key, row["config"], row["seed"]) for key, row in rows.items() if key not in known]
+            described = Description(described.trials + more, described.columns)
+        self._store, self._asked = store, described.trials
+        self._rows = [rows.get(trial.key) for trial in described.trials]
+        self.name, self.interrupted, self.columns = store.name, interrupted, tuple(described.columns)
+
+    # ---- as a table ------------------------------------------------------------------------------------
+
+    def table(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with one row per trial.
+
+        Columns: the settings that the sweep went through, ``seed``, ``parameters``, the best and final training,
+        validation and test accuracies and losses (``best_test_accuracy``, ``final_test_accuracy``, ...), ``steps``,
+        ``seconds`` (of steps and measurements), ``status`` and ``message``. The index, ``trial``, is the trial's name
+        in the store.
+
+        "final" is measured with the weights that the run returned; "best" is the best measurement after the first step,
+        and flatters. Training accuracy and loss are means over 100 batches in a row. ``status`` is "finished",
+        "pruned", "stopped", "diverged", "failed", or "missing" for trials that are still to be trained.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        return table(self._asked, self._rows, self.columns)
+
+    def pivot(
+        self, index: str, columns: str, values: str = "final_test_accuracy", aggregate: str = "mean"
+    ) -> pd.DataFrame:
+        """Return a table of one column of `table` by two settings, over seeds and all other settings.
+
+        Parameters
+        ----------
+        index, columns
+            Settings: their values become rows and columns.
+        values
+            The column.
+        aggregate
+            "mean", "median", "min", "max", "std" or "count" of the trials that fall together.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such column.
+        ImportError
+            pandas is not installed.
+        """
+        return pivot(self.table(), index, columns, values, aggregate)
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    # ---- as runs ---------------------------------------------------------------------------------------
+
+    @property
+    def runs(self) -> Runs:
+        """The runs of all trials that have one, in order; each is read when it is asked for."""
+        return Runs(self._store, [row["key"] for row in self._rows if _has_run(row)])
+
+    def run(self, trial: str) -> Run:
+        """Return the run of a trial, by its name in the store (the index of `table`).
+
+        Raises
+        ------
+        KeyError
+            The sweep has no such trial, or it has no run.
+        """
+        keys = [row["key"] for row in self._rows if _has_run(row)]
+        if trial not in keys:
+            raise KeyError(f"no trial {trial!r} with a run.{suggest(str(trial), keys)}")
+        return load_stored(self._store, trial)
+
+    def tracebacks(self) -> dict[str, str]:
+        """Return the traceback of each failed trial, by its name in the store."""
+        keys = [row["key"] for row in self._rows if row is not None and row["status"] == "failed"]
+        rows = {key: self._store.read_json(FAILED, key, ROW) or {} for key in keys}
+        return {key: str(row.get("traceback", "")) for key, row in rows.items()}
+
+    def best(self, by: str = "validation_accuracy") -> Run:
+        """Return the best run, by a value that was measured with the weights that it returned.
+
+        Parameters
+        ----------
+        by
+            "validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "train_accuracy" or "train_loss".
+
+        Raises
+        ------
+        ArgumentError
+            No trial has this value.
+
+        Warns
+        -----
+        SelectionWarning
+            `by` is measured on the test images.
+        """
+        return load_stored(self._store, self._ranked(by)[0]["key"])
+
+    def ensemble(self, k: int = 5, by: str = "validation_accuracy") -> Ensemble:
+        """Return the `k` best runs' models as one, which averages their probabilities.
+
+        Parameters
+        ----------
+        k
+            How many models.
+        by
+            As for `best`.
+
+        Raises
+        ------
+        ArgumentError
+            Fewer trials have this value, or their weights were not kept.
+
+        Warns
+        -----
+        SelectionWarning
+            `by` is measured on the test images.
+        """
+        wanted = whole(k, "k")
+        ranked = self._ranked(by)
+        if len(ranked) < wanted:
+            raise ArgumentError(f"k is {wanted}, and {len(ranked)} trials have a {by}: choose a smaller one")
+        runs = [load_stored(self._store, row["key"]) for row in ranked[:wanted]]
+        try:
+            return Ensemble([run.model for run in runs])
+        except AttributeError as error:
+            raise ArgumentError("the weights of these runs were not kept: sweep with keep_models=True") from error
+
+    def _ranked(self, by: str) -> list[Row]:
+        choice(by, "by", MEASURES)
+        rows = [row for row in self._rows if _has_run(row) and row[f"final_{by}"] is not None]
+        if not rows:
+            hint = ": train with validation=0.1, or choose by='test_accuracy'" if by.startswith("validation") else ""
+            raise ArgumentError(f"no trial of this sweep has a {by}{hint}")
+        if by.startswith("test"):
+            _warn_of_selection(by)
+        sign = 1 if by.endswith("loss") else -1
+        return sorted(rows, key=lambda row: sign * row[f"final_{by}"])
+
+    # ---- as pictures and text --------------------------------------------------------------------------
+
+    def _repr_html_(self) -> str:
+        try:
+            shown = self.table().dropna(axis="columns", how="all").to_html(max_rows=20)
+        except ImportError:
+            shown = ""
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{shown}"
+
+    def __repr__(self) -> str:
+        counted = Counter("missing" if row is None else str(row["status"]) for row in self._rows)
+        parts = [f"{len(self)} trial{'' if len(self) == 1 else 's'}"]
+        parts += [f"{count} {status}" for status, count in counted.most_common()]
+        return f"<Sweep {self.name!r}: {', '.join(parts)}{', interrupted' if self.interrupted else ''}>"
+
+
+class Runs(Sequence[Run]):
+    """Runs in a store, read one by one as they are asked for."""
+
+    def __init__(self, store: Store, keys: Sequence[str]) -> None:
+        self._store, self._keys = store, list(keys)
+
+    @property
+    def trials(self) -> list[str]:
+        """The names of their trials in the store."""
+        return list(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> Runs: ...
+    def __getitem__(self, index: int | slice) -> Run | Runs:
+        if isinstance(index, slice):
+            return Runs(self._store, self._keys[index])
+        return load_stored(self._store, self._keys[index])
+
+    def __iter__(self) -> Iterator[Run]:
+        return (load_stored(self._store, key) for key in self._keys)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} runs>"
+
+
+def load_sweep(store: str | os.PathLike[str], *, everything: bool = False) -> Sweep:
+    """Open a stored sweep.
+
+    Parameters
+    ----------
+    store
+        The path that was given to `everybatch.sweep`.
+    everything
+        Show all trials in the store, and not only those that the last sweep asked for.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no sweep at this path.
+    FileFormatError
+        Its files are not what a sweep writes.
+    """
+    there = open_store(store)
+    if not there.exists():
+        raise FileNotFoundError(f"there is no sweep at {there.name}: the folder does not exist")
+    index = Index(there)
+    made = Sweep(there, index.rows, everything=flag(everything, "everything"))
+    if not len(made):
+        raise FileNotFoundError(f"{there.name} holds no sweep")
+    return made
+
+
+def _has_run(row: Row | None) -> TypeGuard[Row]:
+    return row is not None and row["status"] != "failed"
+
+
+def _warn_of_selection(by: str) -> None:
+    warnings.warn(
+        f"by={by!r} chooses among the trials by the test images, so that the accuracy of the chosen one flatters. "
+        "Train with validation=0.1 to choose by images held out of the training set",
+        SelectionWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,73 @@
+"""The trials of a sweep as pandas tables. pandas is imported only here, when one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from everybatch._arguments import choice
+from everybatch.sweeps._index import Row
+from everybatch.sweeps._summary import MEASURES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from everybatch.sweeps._stored import Asked
+
+__all__ = ["AGGREGATES", "COUNTS", "NUMBERS", "cells", "pivot", "table"]
+
+AGGREGATES = ("mean", "median", "min", "max", "std", "count")
+COUNTS = ("parameters", "steps")
+NUMBERS = ("parameters", *(f"{which}_{name}" for name in MEASURES for which in ("best", "final")), "steps", "seconds")
+
+
+def cells(asked: Sequence[Asked], rows: Sequence[Row | None], columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of `Sweep.table` as lists in JSON's types; None where there is no value."""
+    data = {_own(name): [_cell(trial.config.get(name)) for trial in asked] for name in columns}
+    data["seed"] = [trial.seed for trial in asked]
+    told = [row or {} for row in rows]
+    data |= {name: [row.get(name) for row in told] for name in NUMBERS}
+    data["status"] = [row.get("status", "missing") for row in told]
+    data["message"] = [row.get("message", "") for row in told]
+    return data
+
+
+def table(asked: Sequence[Asked], rows: Sequence[Row | None], columns: Sequence[str]) -> pd.DataFrame:
+    """See `Sweep.table`."""
+    pandas = _pandas("a sweep's table()")
+    data: dict[str, Any] = cells(asked, rows, columns)
+    for name in NUMBERS:
+        data[name] = pandas.array(data[name], dtype="Int64" if name in COUNTS else "float64")
+    index = pandas.Index([trial.key for trial in asked], name="trial")
+    made: pd.DataFrame = pandas.DataFrame(data, index=index)
+    return made
+
+
+def pivot(trials: pd.DataFrame, index: str, columns: str, values: str, aggregate: str) -> pd.DataFrame:
+    """See `Sweep.pivot`."""
+    for name, given in (("index", index), ("columns", columns), ("values", values)):
+        choice(given, name, tuple(trials.columns))
+    choice(aggregate, "aggregate", AGGREGATES)
+    made: pd.DataFrame = trials.pivot_table(index=index, columns=columns, values=values, aggfunc=aggregate)  # type: ignore[arg-type] # one of AGGREGATES
+    return made
+
+
+def _own(name: str) -> str:
+    """A column of a setting; one whose name the table needs for itself is told apart."""
+    return f"{name} (setting)" if name in ("trial", *NUMBERS, "seed", "status", "message") else name
+
+
+def _cell(value: Any) -> Any:
+    """What a setting looks like in a table: lists and dicts as text, so that they can be grouped by."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={entry}" for name, entry in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _pandas(asker: str) -> ModuleType:
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(f"{asker} needs pandas: pip install pandas") from error
+    return pandas

@@ -1,0 +1,27 @@
+"""The number of threads that a trial computes with, for as long as trials are trained in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import torch
+
+from everybatch.errors import SelectionWarning
+
+__all__ = ["threads"]
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Give torch so many threads, and afterwards those it had; meanwhile trials do not warn, for their rows tell."""
+    had = torch.get_num_threads()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SelectionWarning)  # the sweep has said it once
+        warnings.filterwarnings("ignore", "the loss became NaN", RuntimeWarning)
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(had)

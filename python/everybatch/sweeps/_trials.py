@@ -1,0 +1,255 @@
+"""A sweep's trials: each config with each seed, checked before anything is trained, and known by a key."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from everybatch import networks
+from everybatch._arguments import whole
+from everybatch._core import Network, __version__
+from everybatch._settings import Settings
+from everybatch.augment import Augment
+from everybatch.dataset import Dataset
+from everybatch.errors import ArgumentError, EverybatchError, SelectionWarning, suggest
+from everybatch.networks._build import build
+from everybatch.schedules import Schedule
+from everybatch.sweeps.space import Config
+from everybatch.training import selection, train
+
+__all__ = ["SETTINGS", "Trial", "arguments_of", "plan", "plan_for_function", "seeds_of", "shown"]
+
+_OPTION = "network."
+_NOT_SETTINGS = {
+    "seed": "give sweep(seeds=...)",
+    "device": "give sweep(device=...)",
+    "progress": "a sweep has a line of its own: sweep(progress=...)",
+    "callbacks": "pass a function as the first argument of sweep, and call eb.train in it",
+    "checkpoints": "pass a function as the first argument of sweep, and call eb.train in it",
+    "checkpoint_every": "pass a function as the first argument of sweep, and call eb.train in it",
+    "log_every": "a sweep has a line of its own: sweep(progress=...)",
+    "dataset": "it is the second argument of sweep",
+}
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(train).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+}
+_OF_SWEEP = (
+    "backend",
+    "keep_models",
+    "pruning",
+    "resources",
+    "retries",
+    "retry_failed",
+    "seeds",
+    "store",
+    "threads",
+    "workers",
+)
+"""Names that a typing error may be meant for."""
+SETTINGS = tuple(name for name in _DEFAULTS if name not in _NOT_SETTINGS)
+_NO_MATTER = ("device", "log_every", "checkpoint_every", "seed", "steps_per_epoch", "total_steps")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training of a sweep."""
+
+    number: int
+    """Its place in the sweep, from 0; the order in which trials begin."""
+    key: str
+    """Names it in the store: a hash of what decides its numbers."""
+    config: Config
+    seed: int
+
+
+def plan(
+    configs: Sequence[Config], seeds: Sequence[int], dataset: Dataset, *, device: str, prunes: bool
+) -> list[Trial]:
+    """Return the trials of configs for `everybatch.train`, all checked; `prunes`: each needs validation images.
+
+    Raises
+    ------
+    ArgumentError, TypeError, ShapeError
+        A config cannot work; the message tells which and why.
+    """
+    trials: list[Trial] = []
+    selects: list[str] = []
+    for number, config in enumerate(configs):
+        try:
+            network, arguments = arguments_of(config, dataset)
+            settings = Settings.check(dataset, **{**_DEFAULTS, **arguments, "seed": seeds[0], "device": device})
+            _check_fit(network, dataset)
+            shown(config)  # it can be written down
+            if prunes and settings.validation_indices is None:
+                raise ArgumentError("pruning follows validation images: give validation=0.1, for example")
+        except (EverybatchError, TypeError) as error:
+            where = f"config {number + 1} of {len(configs)} ({', '.join(f'{k}={v!r}' for k, v in config.items())})"
+            raise type(error)(f"{where}: {error}") from error
+        if settings.selects_on_test:
+            selects.append(settings.monitor)
+        training = {name: value for name, value in settings.for_config().items() if name not in _NO_MATTER}
+        decided = {"network": json.loads(network.to_json()), "training": training, "data": dataset.fingerprint}
+        trials += [Trial(len(trials) + i, _key(decided, seed), config, seed) for i, seed in enumerate(seeds)]
+    if selects:
+        warnings.warn(selection(selects[0]), SelectionWarning, stacklevel=3)
+    return _distinct(trials)
+
+
+def plan_for_function(
+    function: Callable[[Config], Any], configs: Sequence[Config], seeds: Sequence[int], data: Sequence[str]
+) -> list[Trial]:
+    """Return the trials of a user's function; `data` are the fingerprints of the data sets that it holds.
+
+    Raises
+    ------
+    ArgumentError
+        A config holds something that cannot be written down, or a seed.
+    """
+    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+    decided = {"function": name, "source": _source(function), "data": list(data)}
+    trials: list[Trial] = []
+    for config in configs:
+        if "seed" in config:
+            raise ArgumentError(f"seed cannot be a setting of a sweep: {_NOT_SETTINGS['seed']}")
+        plain = {name: _plain(value, name) for name, value in config.items()}
+        for seed in seeds:
+            trials.append(Trial(len(trials), _key({**decided, "config": plain}, seed), config, seed))
+    return _distinct(trials)
+
+
+def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, Any]]:
+    """Return the network of a config, and its arguments for `everybatch.train`.
+
+    Raises
+    ------
+    ArgumentError, TypeError
+        A name is unknown, or the network cannot be built.
+    """
+    for name in config:
+        if name in _NOT_SETTINGS:
+            raise ArgumentError(f"{name} cannot be a setting of a sweep: {_NOT_SETTINGS[name]}")
+        if name not in SETTINGS and name != "network" and not name.startswith(_OPTION):
+            known = (*SETTINGS, "network", *_OF_SWEEP)
+            raise ArgumentError(
+                f"{name!r} is no setting of eb.train, nor an option of a network (network.{name})."
+                f"{suggest(name, known)}"
+            )
+    options = {name.removeprefix(_OPTION): value for name, value in config.items() if name.startswith(_OPTION)}
+    arguments = {name: value for name, value in config.items() if name in SETTINGS}
+    return _network(config.get("network"), options, dataset), arguments
+
+
+def seeds_of(given: object) -> list[int]:
+    """Return the seeds that a number of them, or a list, stands for.
+
+    Raises
+    ------
+    ArgumentError, TypeError
+        There is none, one is negative, or one is there twice.
+    """
+    if isinstance(given, (list, tuple, range, np.ndarray)):
+        seeds = [whole(seed, f"seeds[{place}]", least=0) for place, seed in enumerate(given)]
+        if not seeds:
+            raise ArgumentError("seeds is empty: give at least one")
+        if len(set(seeds)) < len(seeds):
+            raise ArgumentError(f"seeds names {next(s for s in seeds if seeds.count(s) > 1)} more than once")
+        return seeds
+    return list(range(whole(given, "seeds")))
+
+
+def shown(config: Mapping[str, Any]) -> Config:
+    """Return a config in JSON's types, for tables and files: networks by their names."""
+    return {
+        name: (value.name or "network") if isinstance(value, Network) else _plain(value, name)
+        for name, value in config.items()
+    }
+
+
+def _network(given: object, options: dict[str, Any], dataset: Dataset) -> Network:
+    if isinstance(given, str):
+        if given not in networks.__all__:
+            raise ArgumentError(
+                f"network is {given!r}: choose one of {', '.join(networks.__all__)}, or give a Network."
+                f"{suggest(given, networks.__all__)}"
+            )
+        return build(given, options, dataset)
+    if isinstance(given, Network):
+        if options:
+            raise ArgumentError(
+                f"network.{next(iter(options))} is an option of a builder, and the network is built already: give the "
+                "builder's name, such as network='lenet5'"
+            )
+        return given
+    if given is None:
+        raise ArgumentError("the config has no network: give the name of a builder, such as 'lenet5', or a Network")
+    raise TypeError(f"network must be the name of a builder or a Network, not {type(given).__name__}")
+
+
+def _check_fit(network: Network, dataset: Dataset) -> None:
+    """Raise what training would raise of shapes."""
+    if network.input_shape != dataset.image_shape:
+        Network(network.layers, input_shape=dataset.image_shape, name=network.name)
+    if network.num_classes != dataset.num_classes:
+        raise ArgumentError(
+            f"network {network.name!r} gives {network.num_classes} logits, and the data set has {dataset.num_classes} "
+            f"classes: build the network with num_classes={dataset.num_classes}"
+        )
+
+
+def _key(decided: dict[str, Any], seed: int) -> str:
+    text = json.dumps({**decided, "seed": seed, "version": __version__}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _distinct(trials: list[Trial]) -> list[Trial]:
+    """Leave out trials that are there already, such as those of a config that was listed twice."""
+    first = {trial.key: trial for trial in reversed(trials)}
+    kept = sorted(first.values(), key=lambda trial: trial.number)
+    return [dataclasses.replace(trial, number=number) for number, trial in enumerate(kept)]
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Return a value in JSON's types, the same for equal values."""
+    if isinstance(value, Network):
+        return json.loads(value.to_json())
+    if isinstance(value, Schedule):
+        return value.data
+    if isinstance(value, Augment):
+        return value.to_dict()
+    if isinstance(value, np.generic):
+        return _plain(value.item(), name)
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist(), name)
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry, name) for entry in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry, name) for key, entry in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ArgumentError(f"{name} is {value}: it must be a finite number")
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ArgumentError(
+        f"{name} is a {type(value).__name__}, which cannot be written down: a config holds numbers, text, lists, "
+        "dicts, networks, schedules and augmentations"
+    )
+
+
+def _source(function: Callable[..., Any]) -> str:
+    """Return what a function says: its text, or its byte code where that is not to be had."""
+    inner: Any = function if inspect.isroutine(function) else type(function)  # an object that can be called
+    inner = getattr(inner, "__func__", inner)
+    try:
+        return inspect.getsource(inner)
+    except (OSError, TypeError):
+        code = getattr(inner, "__code__", None)
+        return "" if code is None else hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()

@@ -1,0 +1,120 @@
+"""Many replicas in this process, each in a thread, of which one at a time goes on for a step.
+
+On a GPU a step is handed over and not waited for: while one replica's thread hands over the next step, the GPU works on
+those of all others, each in streams of its own. All share the data set on the device.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import torch
+
+from everybatch._core import Data, Turn, Turns
+from everybatch.dataset import Dataset
+from everybatch.sweeps._perform import perform
+from everybatch.sweeps._threads import threads
+from everybatch.sweeps.backends import Event, Order
+
+__all__ = ["run"]
+
+_REPLICAS = {"cpu": 4, "cuda": 16}
+_PAUSE = 0.001  # seconds until a replica that waits for another one's result looks again
+
+
+def run(order: Order) -> Iterator[Event]:
+    """Train the trials; see `everybatch.sweeps.backends`."""
+    count = min(order.workers or _REPLICAS[order.job.device.partition(":")[0]], len(order.numbers))
+    cuda = order.job.device.startswith("cuda")
+    # Each run gives torch's random numbers back as it found them, but not in the order in which they began.
+    with threads(order.job.threads), torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else []):
+        pack = _Pack(order)
+        replicas = [threading.Thread(target=pack.replica, name=f"replica {number}") for number in range(count)]
+        try:
+            for replica in replicas:
+                replica.start()
+            yield from pack.events(count)
+        finally:
+            pack.stop()
+            for replica in replicas:
+                replica.join()
+
+
+class _Pack:
+    """What the replicas share."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._turns = Turns()
+        self._numbers = iter(order.numbers)
+        self._next = threading.Lock()
+        self._stopped = False
+        self._said: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
+        self._data: dict[tuple[str, str], Data] = {}
+
+    def events(self, replicas: int) -> Iterator[Event]:
+        """Give what the replicas say, until all are through."""
+        while replicas:
+            said = self._said.get()
+            if isinstance(said, BaseException):
+                raise said
+            if said is None:
+                replicas -= 1
+            else:
+                yield said
+
+    def stop(self) -> None:
+        """Have everyone end at the next turn, and begin nothing more."""
+        self._stopped = True
+        self._turns.stop()
+
+    def replica(self) -> None:
+        """Train one trial after the other, until there is none left."""
+        try:
+            while (begun := self._begin()) is not None:
+                self._train(*begun)
+            self._said.put(None)
+        except KeyboardInterrupt:  # the sweep was stopped, and a trial ended in the middle
+            self._said.put(None)
+        except BaseException as error:  # it belongs to whoever called the sweep
+            self._said.put(error)
+
+    def _begin(self) -> tuple[int, Turn] | None:
+        """Take the next trial; the places in the circle are taken in the trials' order."""
+        with self._next:
+            number = None if self._stopped else next(self._numbers, None)
+            if number is None:
+                return None
+            self._said.put(Event(number))
+            return number, self._turns.join()
+
+    def _train(self, number: int, turn: Turn) -> None:
+        referee, job = self._order.referee, self._order.job
+
+        def ask(_: int, step: int, value: float) -> bool:
+            assert referee is not None  # or nobody asks
+            referee.came(number, step, value)
+            while (said := referee.verdict(number, step)) is None:
+                if not turn.pass_on():
+                    raise KeyboardInterrupt
+                referee.wait(_PAUSE)
+            return said
+
+        try:
+            turn.wait()
+            asked = None if referee is None else ask
+            row = perform(job, number, self._order.store, device=job.device, ask=asked, turn=turn, data=self._shared)
+        finally:
+            turn.leave()
+        if referee is not None:
+            referee.ended(number)
+        self._said.put(Event(number, row))
+
+    def _shared(self, dataset: Dataset, device: str) -> Data:
+        """The one copy of a data set on a device. Called by whoever has the turn."""
+        key = (dataset.fingerprint, device)
+        if key not in self._data:
+            self._data[key] = Data(dataset, device)
+        return self._data[key]

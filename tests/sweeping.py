@@ -1,0 +1,31 @@
+"""What the tests of sweeps share: a small sweep, and what makes two of them equal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import everybatch as eb
+
+GRID = {"lr": [1e-3, 5e-3], "network.dropout": [0.0, 0.5]}
+
+
+def swept(data: eb.Dataset, store: Path | str, space: Any = GRID, **arguments: Any) -> eb.Sweep:
+    """LeNet-5 on four configs for six steps, in this process, unless told otherwise."""
+    fixed: dict[str, Any] = {"backend": "serial", "progress": False, "device": "cpu"}
+    if not callable(space):
+        fixed |= {"network": "lenet5", "steps": 6, "batch_size": 32}
+    return eb.sweep(space, data, store=store, **fixed | arguments)
+
+
+def assert_equal(one: eb.Sweep, other: eb.Sweep) -> None:
+    """The same trials with the same numbers to the last bit, but for the seconds that they took."""
+    tables = [sweep.table().drop(columns="seconds") for sweep in (one, other)]
+    assert tables[0].equals(tables[1]), f"{tables[0]}\n{tables[1]}"
+    assert one.runs.trials == other.runs.trials
+    for run, its_like in zip(one.runs, other.runs, strict=True):
+        for name, array in run._arrays.items():
+            if not name.endswith("seconds"):
+                np.testing.assert_array_equal(array, its_like._arrays[name], err_msg=name)

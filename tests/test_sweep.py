@@ -1,0 +1,298 @@
+"""`eb.sweep` and `Sweep`, in one process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import everybatch as eb
+from everybatch.errors import ArgumentError, ShapeError
+from sweeping import GRID, assert_equal, swept
+
+
+def test_a_trial_is_what_train_gives(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    sweep = swept(glyphs, tmp_path / "s", {"lr": [3e-3]}, seeds=[7], validation=0.2)
+    had = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run = eb.train(
+            eb.networks.lenet5(),
+            glyphs,
+            steps=6,
+            batch_size=32,
+            lr=3e-3,
+            seed=7,
+            validation=0.2,
+            deterministic=True,
+            device="cpu",
+            progress=False,
+        )
+    finally:
+        torch.set_num_threads(had)
+    (stored,) = sweep.runs
+    for name in ("train_loss", "test_loss", "validation_accuracy", "class_accuracy", "confusion", "eval_step"):
+        np.testing.assert_array_equal(getattr(stored, name), getattr(run, name))
+    row = sweep.table().iloc[0]
+    assert row["lr"] == 3e-3
+    assert row["seed"] == 7
+    assert row["parameters"] == 61_990  # LeNet-5 with batch norm, as published
+    assert row["final_test_accuracy"] == run.final_accuracy
+    assert row["best_test_accuracy"] == run.test_accuracy[1:].max()
+    assert row["best_validation_loss"] == run.validation_loss[1:].min()
+    assert row["final_train_accuracy"] == pytest.approx(run.train_accuracy.mean(dtype=float), abs=1e-12)
+    assert (row["steps"], row["status"], row["message"]) == (6, "finished", "")
+    assert torch.get_num_threads() == had
+
+
+def test_the_table_has_a_row_for_every_config_and_seed(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    sweep = swept(glyphs, tmp_path / "s", seeds=2)
+    table = sweep.table()
+    expected = [(lr, dropout, seed) for lr in GRID["lr"] for dropout in GRID["network.dropout"] for seed in (0, 1)]
+    assert list(zip(table["lr"], table["network.dropout"], table["seed"], strict=True)) == expected
+    assert sweep.columns == ("lr", "network.dropout")
+    assert table.index.is_unique
+    assert table["final_validation_accuracy"].isna().all()  # there are no validation images
+    pivot = sweep.pivot("lr", "network.dropout")
+    by_hand = table[(table["lr"] == 5e-3) & (table["network.dropout"] == 0.5)]["final_test_accuracy"].mean()
+    assert pivot.loc[5e-3, 0.5] == pytest.approx(by_hand)
+    assert repr(sweep) == f"<Sweep {str(tmp_path / 's')!r}: 8 trials, 8 finished>"
+    assert "8 trials" in sweep._repr_html_()
+
+
+def test_a_second_sweep_does_only_what_is_missing(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    first = swept(glyphs, tmp_path / "s")
+    started = {run.config["started"]: None for run in first.runs}
+    gone = first.table().index[2]
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s" / "trials").iterdir()}
+    shutil.rmtree(tmp_path / "s" / "trials" / gone)
+    assert list(eb.load_sweep(tmp_path / "s").table()["status"]) == ["finished", "finished", "missing", "finished"]
+    second = swept(glyphs, tmp_path / "s")
+    assert_equal(first, second)
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s" / "trials").iterdir()}
+    assert {name for name in times if after[name] != times[name]} == {gone}
+    assert started  # every run says when it began
+    larger = swept(glyphs, tmp_path / "s", {**GRID, "lr": [1e-3, 5e-3, 1e-2]})
+    assert len(larger) == 6
+    assert {path.name for path in (tmp_path / "s" / "trials").iterdir()} == set(larger.table().index)
+
+
+def test_data_seed_settings_and_version_make_another_trial(
+    glyphs: eb.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(data: eb.Dataset = glyphs, **arguments: Any) -> str:
+        return swept(data, tmp_path / "s", {"lr": [1e-3]}, **{"steps": 1} | arguments).table().index[0]
+
+    keys = [key(), key(seeds=[1]), key(batch_size=16), key(glyphs.subset(test=30)), key(optimizer="sgd")]
+    assert key(weight_decay=0.0) == keys[0]  # what is the default already changes nothing
+    assert key(schedule="constant") == keys[0]
+    monkeypatch.setattr("everybatch.sweeps._trials.__version__", "99.0")
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+
+
+def test_best_and_ensemble(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    sweep = swept(glyphs, tmp_path / "s", seeds=2, validation=0.2, steps=20)
+    table = sweep.table()
+    best = sweep.best()
+    assert best.validation_accuracy[-1] == table["final_validation_accuracy"].max()
+    assert sweep.best(by="validation_loss").validation_loss[-1] == table["final_validation_loss"].min()
+    with pytest.warns(eb.SelectionWarning, match="test images"):
+        assert sweep.best(by="test_accuracy").final_accuracy == table["final_test_accuracy"].max()
+
+    # PyTorch's softmax over the logits of the three best models, averaged.
+    ensemble = sweep.ensemble(3)
+    three = table.sort_values("final_validation_accuracy", ascending=False, kind="stable").index[:3]
+    logits = [torch.from_numpy(sweep.run(key).model.logits(glyphs.test_images)) for key in three]
+    expected = torch.stack([torch.softmax(one.double(), 1) for one in logits]).mean(0)
+    given = ensemble.predict_proba(glyphs.test_images)
+    np.testing.assert_allclose(given, expected.numpy(), atol=1e-6)
+    assert given.dtype == np.float32
+    right = (expected.argmax(1).numpy() == glyphs.test_labels).mean()
+    assert ensemble.accuracy(glyphs.test_images, glyphs.test_labels) == right
+    assert len(ensemble) == 3
+
+
+def test_networks_schedules_and_augmentations_are_values(glyphs: eb.Dataset, tiny: eb.Network, tmp_path: Path) -> None:
+    space = [
+        {"network": tiny, "schedule": eb.schedules.cosine(), "lr": np.float64(1e-3)},
+        {"network": "lenet5", "augment": eb.Augment(shift=1), "betas": (0.8, 0.99)},
+    ]
+    sweep = eb.sweep(space, glyphs, steps=2, backend="serial", store=tmp_path / "s", progress=False, device="cpu")
+    table = sweep.table()
+    assert list(table["network"]) == ["tiny", "lenet5"]
+    assert list(table["parameters"]) == [tiny.num_parameters, 61_990]
+    assert table["betas"].iloc[1] == "0.8, 0.99"
+    assert eb.load_sweep(tmp_path / "s").table().equals(table)
+    assert [run.model.network.name for run in sweep.runs] == ["tiny", "lenet5"]
+
+
+def test_a_function_of_ones_own(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        network = eb.networks.lenet5(dropout=config["dropout"])
+        return eb.train(network, glyphs, steps=3, seed=config["seed"], progress=False, device="cpu")
+
+    sweep = eb.sweep(
+        train_one, {"dropout": [0.0, 0.4]}, seeds=2, backend="serial", store=tmp_path / "s", progress=False
+    )
+    assert len(sweep.runs) == 4
+    assert [run.config["training"]["seed"] for run in sweep.runs] == [0, 1, 0, 1]
+    assert list(sweep.table()["dropout"]) == [0.0, 0.0, 0.4, 0.4]
+
+
+def test_what_fails_is_told_and_the_rest_goes_on(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    asked = []
+
+    def train_one(config: dict[str, Any]) -> Any:
+        asked.append(config["x"])
+        if config["x"] == 1:
+            raise ZeroDivisionError("one is\ntoo few")
+        if config["x"] == 2:
+            return "no run"
+        return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
+
+    def again(**arguments: Any) -> eb.Sweep:
+        fixed: Any = {"backend": "serial", "store": tmp_path / "s", "progress": False}
+        return eb.sweep(train_one, {"x": [0, 1, 2, 3]}, **fixed | arguments)
+
+    sweep = again()
+    table = sweep.table()
+    assert list(table["status"]) == ["finished", "failed", "failed", "finished"]
+    assert table["message"].iloc[1] == "ZeroDivisionError: one is too few"
+    assert "must return the Run" in table["message"].iloc[2]
+    told = sweep.tracebacks()
+    assert set(told) == set(table.index[[1, 2]])
+    assert "in train_one" in told[table.index[1]]
+    assert len(sweep.runs) == 2
+    with pytest.raises(KeyError, match="no trial"):
+        sweep.run(table.index[1])
+    again()
+    assert asked == [0, 1, 2, 3]
+    again(retry_failed=True)
+    assert asked == [0, 1, 2, 3, 1, 2]
+
+
+def test_a_run_that_diverges_is_a_result(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    sweep = swept(glyphs, tmp_path / "s", {"lr": [1e30, 1e-3]}, optimizer="sgd")
+    assert list(sweep.table()["status"]) == ["diverged", "finished"]
+
+
+def test_ctrl_c_returns_what_there_is(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        if config["x"] == 1:
+            raise KeyboardInterrupt
+        return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
+
+    sweep = eb.sweep(train_one, {"x": [0, 1, 2]}, backend="serial", store=tmp_path / "s", progress=False)
+    assert sweep.interrupted
+    assert list(sweep.table()["status"]) == ["finished", "missing", "missing"]
+    assert "interrupted" in repr(sweep)
+
+
+def test_models_need_not_be_kept(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    sweep = swept(glyphs, tmp_path / "s", {"lr": [1e-3]}, keep_models=False, validation=0.2)
+    with pytest.raises(AttributeError, match="without a model"):
+        sweep.runs[0].model  # noqa: B018
+    with pytest.raises(ArgumentError, match="keep_models"):
+        sweep.ensemble(1)
+    assert sweep.table()["parameters"].iloc[0] == 61_990
+
+
+def test_test_images_that_choose_are_warned_of_once(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    with pytest.warns(eb.SelectionWarning) as caught:
+        swept(glyphs, tmp_path / "s", select="best")
+    assert len(caught) == 1
+    assert caught[0].filename == str(Path(__file__).with_name("sweeping.py"))
+
+
+def test_progress_is_one_line(glyphs: eb.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        if config["x"]:
+            raise ValueError
+        return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
+
+    eb.sweep(train_one, {"x": [0, 1]}, backend="serial", store=tmp_path / "name")
+    last = capsys.readouterr().err.strip().rsplit("\r", 1)[-1]
+    assert "name: 100%" in last
+    assert "2/2" in last
+    assert "0 running, 1 failed, best test accuracy" in last
+    assert "\n" not in last
+
+
+@pytest.mark.parametrize(
+    ("space", "arguments", "kind", "message"),
+    [
+        ({"lrr": [1]}, {}, ArgumentError, "'lrr' is no setting.*Did you mean 'lr'"),
+        ({"lr": [1e-3, "x"]}, {}, TypeError, "config 2 of 2 .*lr must be a number"),
+        ({"lr": [1e-3], "network.drop": [0.1]}, {}, ArgumentError, "'drop' is unknown to lenet5.*dropout"),
+        ({"network.dropout": [2]}, {}, ArgumentError, "config 1 of 1"),
+        ({"network": ["lenet"]}, {}, ArgumentError, "Did you mean 'lenet5'"),
+        ({"network": [3]}, {}, TypeError, "network must be"),
+        ({"network": [None]}, {}, ArgumentError, "has no network"),
+        ({"seed": [1, 2]}, {}, ArgumentError, "seeds="),
+        ({"lr": [1e-3]}, {"progress": 3}, TypeError, "progress"),
+        ({"lr": [1e-3]}, {"seeds": 0}, ArgumentError, "seeds"),
+        ({"lr": [1e-3]}, {"seeds": []}, ArgumentError, "seeds"),
+        ({"lr": [1e-3]}, {"seeds": [1, 1]}, ArgumentError, "more than once"),
+        ({"lr": [1e-3]}, {"seeds": [-1]}, ArgumentError, "seeds"),
+        ({"lr": [1e-3]}, {"backend": "process"}, ArgumentError, "Did you mean 'processes'"),
+        ({"lr": [1e-3]}, {"workers": 0}, ArgumentError, "workers"),
+        ({"lr": [1e-3]}, {"workerz": 2}, ArgumentError, "Did you mean 'workers'"),
+        ({"lr": [1e-3]}, {"threads": 0}, ArgumentError, "threads"),
+        ({"lr": [1e-3]}, {"retries": -1}, ArgumentError, "retries"),
+        ({"lr": [1e-3]}, {"pruning": "median"}, TypeError, "pruning"),
+        ({"lr": [1e-3]}, {"pruning": eb.sweeps.median()}, ArgumentError, "validation"),
+        ({"lr": [1e-3]}, {"store": 3}, TypeError, "store"),
+        ({"lr": [1e-3]}, {"store": ""}, ArgumentError, "store"),
+        ({"lr": [1e-3]}, {"store": "nowhere://x"}, ArgumentError, "nowhere"),
+        ({"lr": [1e-3]}, {"address": "auto"}, ArgumentError, "ray"),
+        ({"lr": [1e-3]}, {"keep_models": "yes"}, TypeError, "keep_models"),
+        ({"batch_size": [1000]}, {}, ArgumentError, "config 1 of 1 .*batch_size"),
+        ({"lr": [1e-3, -1.0]}, {}, ArgumentError, "config 2 of 2 .*lr is -1"),
+        ({"schedule": [eb.schedules.warmup(100)]}, {}, ArgumentError, "warm"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_trained(
+    glyphs: eb.Dataset, tmp_path: Path, space: Any, arguments: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        swept(glyphs, arguments.pop("store", tmp_path / "s"), space, **arguments)
+    assert not list((tmp_path).glob("s/trials/*"))
+
+
+def test_shapes_are_checked_before_anything_is_trained(glyphs: eb.Dataset, colour: eb.Dataset, tmp_path: Path) -> None:
+    five = eb.Network([eb.Flatten(), eb.Linear(784, 5)])
+    with pytest.raises(ArgumentError, match="5 logits"):
+        swept(glyphs, tmp_path / "s", {"lr": [1e-3]}, network=five)
+    with pytest.raises(ShapeError):
+        swept(colour, tmp_path / "s", {"lr": [1e-3]}, network=eb.networks.lenet5())
+    swept(colour, tmp_path / "s", {"lr": [1e-3]})  # a builder's name is fitted to the data
+    with pytest.raises(ArgumentError, match="option of a builder"):
+        swept(glyphs, tmp_path / "s", network=eb.networks.lenet5())
+
+
+def test_arguments_in_the_wrong_place(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="must be an everybatch Dataset, not dict"):
+        eb.sweep(GRID, GRID, store=tmp_path / "s")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the second argument is the space"):
+        eb.sweep(lambda _: None, glyphs, store=tmp_path / "s")  # type: ignore[arg-type, return-value]
+    with pytest.raises(ArgumentError, match="object, which cannot be written down"):
+        eb.sweep(lambda _: None, {"x": [object()]}, store=tmp_path / "s")  # type: ignore[arg-type, return-value]
+
+
+def test_loading_what_is_no_sweep(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no sweep at"):
+        eb.load_sweep(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="holds no sweep"):
+        eb.load_sweep(tmp_path)
+    (tmp_path / "sweep.json").write_text("{")
+    with pytest.raises(eb.EverybatchError, match=r"sweep\.json"):
+        eb.load_sweep(tmp_path)
+    (tmp_path / "sweep.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(eb.EverybatchError, match="format 99"):
+        eb.load_sweep(tmp_path)

@@ -1,0 +1,194 @@
+"""Sweeps by worker processes: shared data, workers and drivers that die at any moment."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import everybatch as eb
+from everybatch.errors import ArgumentError, InternalError
+from everybatch.sweeps._memory import dataset_in, put_dataset
+from sweeping import assert_equal, swept
+
+HERE = Path(__file__).parent
+WORKER = b"everybatch.sweeps.backends._worker"
+
+
+def workers_of(driver: int) -> list[int]:
+    """The process ids of a driver's workers."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == driver and WORKER in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except (OSError, IndexError):
+            continue  # it has just ended
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    yield
+    assert not workers_of(os.getpid())
+
+
+def test_processes_give_what_one_after_the_other_gives(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    one = swept(glyphs, tmp_path / "one", seeds=2)
+    assert_equal(one, swept(glyphs, tmp_path / "two", seeds=2, backend="processes"))
+    assert_equal(one, swept(glyphs, tmp_path / "three", seeds=2, backend="processes", workers=3))
+    assert_equal(one, swept(glyphs, tmp_path / "four", seeds=2, backend="packed", workers=3))
+
+
+def test_colour_images_travel_too(colour: eb.Dataset, tmp_path: Path) -> None:
+    one = swept(colour, tmp_path / "one")
+    assert_equal(one, swept(colour, tmp_path / "two", backend="processes"))
+
+
+def test_a_data_set_is_shared_and_not_copied(colour: eb.Dataset) -> None:
+    file = put_dataset(colour)
+    try:
+        first, second = dataset_in(file), dataset_in(file)
+        assert first.fingerprint == colour.fingerprint
+        assert (first.classes, first.mean, first.std, first.name) == (
+            colour.classes,
+            colour.mean,
+            colour.std,
+            colour.name,
+        )
+        assert not first.train_images.flags.writeable
+        place = os.pread(file, os.fstat(file).st_size, 0).index(colour.test_images.tobytes())
+        os.pwrite(file, bytes([first.test_images.flat[0] ^ 255]), place)
+        assert first.test_images.flat[0] == second.test_images.flat[0] == colour.test_images.flat[0] ^ 255
+        np.testing.assert_array_equal(first.train_labels, colour.train_labels)
+    finally:
+        os.close(file)
+
+
+def test_a_killed_worker_costs_its_trial_a_second_try(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        mark = tmp_path / f"seen {config['x']}"
+        if config["x"] in (1, 2) and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return eb.train(eb.networks.lenet5(), glyphs, steps=2, seed=config["x"], progress=False, device="cpu")
+
+    sweep = eb.sweep(train_one, {"x": list(range(5))}, store=tmp_path / "s", progress=False)
+    assert list(sweep.table()["status"]) == ["finished"] * 5
+    assert (tmp_path / "seen 1").exists()
+
+
+def test_a_trial_that_always_kills_its_worker_fails_and_the_rest_goes_on(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        if config["x"] == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if config["x"] == 2:
+            os._exit(3)
+        return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
+
+    sweep = eb.sweep(train_one, {"x": [0, 1, 2, 3]}, store=tmp_path / "s", progress=False)
+    table = sweep.table()
+    assert list(table["status"]) == ["finished", "failed", "failed", "finished"]
+    assert "SIGKILL, perhaps for want of memory" in table["message"].iloc[1]
+    assert "2 times" in table["message"].iloc[1]
+    assert "exit code 3" in table["message"].iloc[2]
+
+
+def test_workers_that_cannot_start_are_not_started_for_ever(
+    glyphs: eb.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(InternalError, match="exit code 1"):
+        swept(glyphs, tmp_path / "s", backend="processes")
+
+
+def test_what_cannot_be_sent_is_told(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w") as open_file:
+
+        def train_one(config: dict[str, Any]) -> Any:
+            return open_file
+
+        with pytest.raises(ArgumentError, match="cannot be sent to another process"):
+            eb.sweep(train_one, {"x": [1]}, store=tmp_path / "s", progress=False)
+
+
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+    """Neither ``if __name__ == "__main__"`` nor a module for its functions."""
+    script = tmp_path / "script.py"
+    (tmp_path / "its_module.py").write_text("STEPS = 2\n")
+    script.write_text(
+        textwrap.dedent("""
+            import everybatch as eb
+            import its_module
+
+            data = eb.datasets.glyphs(train=100, test=20)
+
+            def train_one(config):
+                net = eb.networks.lenet5()
+                return eb.train(net, data, steps=its_module.STEPS, lr=config["lr"], seed=config["seed"], progress=False)
+
+            sweep = eb.sweep(train_one, {"lr": [1e-3, 1e-2]}, seeds=2, store="made", progress=False)
+            print(sweep)
+        """)
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "<Sweep 'made': 4 trials, 4 finished>\n", done.stderr
+
+
+def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
+    driver = start(tmp_path / "s", trials=200, stdout=subprocess.PIPE)
+    wait_for(lambda: len(stored(tmp_path / "s")) >= 3)
+    workers = workers_of(driver.pid)
+    driver.send_signal(signal.SIGINT)
+    out, _ = driver.communicate(timeout=60)
+    assert "interrupted" in out
+    assert driver.returncode == 0
+    assert workers
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    assert len(eb.load_sweep(tmp_path / "s").runs) == len(stored(tmp_path / "s"))
+
+
+@pytest.mark.slow
+def test_a_driver_killed_at_ten_moments_ends_up_with_the_same_table(tmp_path: Path) -> None:
+    whole = start(tmp_path / "whole", trials=40)
+    assert whole.wait(timeout=120) == 0
+    moments = random.Random(5)
+    for _ in range(10):
+        driver = start(tmp_path / "s", trials=40)
+        time.sleep(moments.uniform(1.0, 5.0))  # some before the first trial; workers are ready after about 3 s
+        workers = workers_of(driver.pid)
+        driver.kill()
+        driver.wait()
+        wait_for(lambda workers=workers: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    last = start(tmp_path / "s", trials=40)
+    assert last.wait(timeout=120) == 0
+    assert_equal(eb.load_sweep(tmp_path / "whole"), eb.load_sweep(tmp_path / "s"))
+    assert not [path for path in (tmp_path / "s" / "trials").iterdir() if path.name.startswith(".")]
+
+
+def start(store: Path, trials: int, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    """A driver of its own that goes through so many trials."""
+    command = [sys.executable, HERE / "sweep_driver.py", store, str(trials)]
+    return subprocess.Popen(command, stdout=stdout, text=True)
+
+
+def stored(store: Path) -> list[Path]:
+    return [path for path in (store / "trials").glob("*") if not path.name.startswith(".")]
+
+
+def wait_for(happened: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
