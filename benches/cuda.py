@@ -28,6 +28,7 @@ from report import Report
 LIMIT = 7 * 60  # seconds; what is left is for the row that is running then
 HEAD = "| work | in | everybatch | goal | plain PyTorch | ratio | torch.compile | ratio | graphs | before, s |"
 RULE = "|---|---|---:|---:|---:|---:|---:|---:|---|---:|"
+REPLICAS = 32
 STUDY_D = ("lenet5", "alexnet", "resnet18", "vgg11", "wide_resnet")
 
 
@@ -162,6 +163,23 @@ def rows(data: eb.Dataset, options: argparse.Namespace) -> Iterator[str]:
         work = f"{name}, 8 epochs: {100 * run.final_accuracy:.2f} %{f', 4 times {epochs}' if options.quick else ''}"
         yield f"| {work} | bfloat16 | {seconds * 8 / epochs:.1f} s | | | | | | {graphs(run)} | {before:.1f} |"
     yield f"| the five together | bfloat16 | {total:.1f} s | 60 s | | | | | | |"
+
+    one, many = packed(data, 1, epochs), packed(data, REPLICAS, epochs)
+    work = f"{REPLICAS} LeNet-5 in one process, {epochs} epochs: {many / one:.1f} times as long as one ({one:.1f} s)"
+    yield f"| {work} | float32 | {many:.1f} s | 4 times | | | | | | |"
+
+
+def packed(data: eb.Dataset, replicas: int, epochs: int) -> float:
+    """Seconds of a whole sweep, setting up and storing included, of so many trials that all train at a time."""
+    settings: dict[str, Any] = {"network": "lenet5", "epochs": epochs, "evaluate_every": "epoch"}
+    store: dict[str, Any] = {"store": f"memory://packed/{replicas}", "keep_models": False, "progress": False}
+    start = time.perf_counter()
+    sweep = eb.sweep(
+        {"lr": [1e-3]}, data, seeds=replicas, backend="packed", workers=replicas, device="cuda", **settings, **store
+    )
+    seconds = time.perf_counter() - start
+    assert len(sweep.runs) == replicas, sweep.tracebacks()
+    return seconds
 
 
 def main() -> int:

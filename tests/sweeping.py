@@ -22,8 +22,10 @@ def swept(data: eb.Dataset, store: Path | str, space: Any = GRID, **arguments: A
 
 def assert_equal(one: eb.Sweep, other: eb.Sweep) -> None:
     """The same trials with the same numbers to the last bit, but for the seconds that they took."""
-    tables = [sweep.table().drop(columns="seconds") for sweep in (one, other)]
-    assert tables[0].equals(tables[1]), f"{tables[0]}\n{tables[1]}"
+    for row, its_like in zip(one._rows, other._rows, strict=True):  # not the tables: pandas is not everywhere
+        assert (row is None) == (its_like is None)
+        for name in (row or {}).keys() - {"seconds", "started"}:
+            assert row[name] == its_like[name], name  # type: ignore[index] # both are there
     assert one.runs.trials == other.runs.trials
     for run, its_like in zip(one.runs, other.runs, strict=True):
         for name, array in run._arrays.items():

@@ -51,7 +51,8 @@ def sweep(
     """Train every config of a space with every seed; keep each run in a store, and do only what is not there yet.
 
     ``sweep(space, dataset, ...)`` calls `everybatch.train`. ``sweep(train_one, space, ...)`` calls your own function
-    with each config, a dict with the key ``"seed"`` among the others; it returns the `Run`.
+    with each config, a dict with the key ``"seed"`` among the others; it returns the `Run`. A function whose text is
+    changed is another one, and its trials are trained again; what it calls is not looked at.
 
     Parameters
     ----------
@@ -148,8 +149,7 @@ def sweep(
             configs = [{"deterministic": True, **config} for config in configs]
         trials = plan(configs, given, data, device=where, prunes=pruning is not None)
     else:
-        held = parcel(function)[1] if backend != "serial" else {}
-        trials = plan_for_function(function, configs, given, sorted(held))
+        trials = plan_for_function(function, configs, given, _data_of(function))
 
     there = open_store(store)
     there.prepare()
@@ -182,9 +182,8 @@ def sweep(
 
 def _work(order: Order, name: str, index: Index, stored: Mapping[int, Row], *, shown: bool) -> bool:
     """Have the trials trained; tell whether Ctrl-C ended that."""
-    by = "validation_accuracy" if any("validation" in trial.config for trial in order.job.trials) else "test_accuracy"
     title = order.store.name.rstrip("/").rsplit("/", 1)[-1]
-    with SweepProgress(title, len(order.job.trials), len(stored), by, shown=shown) as line:
+    with SweepProgress(title, len(order.job.trials), len(stored), shown=shown) as line:
         line.seen(stored.values())
         try:
             if order.numbers:
@@ -214,6 +213,14 @@ def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] 
     if not isinstance(second, Dataset):
         raise TypeError(f"dataset must be an everybatch Dataset, not {type(second).__name__}: see eb.Dataset")
     return None, first, second
+
+
+def _data_of(function: Callable[[Config], Run]) -> list[str]:
+    """Return the fingerprints of the data sets that a function refers to."""
+    try:
+        return sorted(parcel(function)[1])
+    except ArgumentError:  # it cannot leave this process, which not every backend asks of it
+        return []
 
 
 def _device(given: object) -> str:

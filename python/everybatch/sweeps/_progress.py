@@ -15,12 +15,12 @@ __all__ = ["SweepProgress"]
 class SweepProgress:
     """A context that owns the line: trials done, failed and running, the best so far, the time left."""
 
-    def __init__(self, name: str, trials: int, stored: int, by: str, *, shown: bool) -> None:
+    def __init__(self, name: str, trials: int, stored: int, *, shown: bool) -> None:
         # initial: the trials that were there before say nothing about the time that is left.
         self._bar = tqdm(
             total=trials, initial=stored, desc=name, unit="trial", dynamic_ncols=True, smoothing=0.05, disable=not shown
         )
-        self._by = by
+        self._by = "test_accuracy"  # until a trial has validation images
         self._running: set[int] = set()
         self._failed = 0
         self._best: float | None = None
@@ -43,6 +43,8 @@ class SweepProgress:
 
     def _count(self, row: Row) -> None:
         self._failed += row["status"] == "failed"
+        if row.get("final_validation_accuracy") is not None and self._by == "test_accuracy":
+            self._by, self._best = "validation_accuracy", None
         value = row.get(f"final_{self._by}")
         if value is not None and (self._best is None or value > self._best):
             self._best = value
