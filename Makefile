@@ -21,7 +21,7 @@ PROFILE := --release
 # The environment that the build backend gives maturin, so that Cargo finds everything already built.
 LIKE_MATURIN = eval "$$($(BIN)/python $(BACKEND) env)" &&
 # What everybatch and its tests import, but torch and what comes with it.
-CUDA_KIT_WHEELS := numpy matplotlib tqdm pillow pytest
+CUDA_KIT_WHEELS := numpy matplotlib tqdm cloudpickle pillow pytest
 # The core without Python takes .cargo/config.toml's word for where libtorch is.
 CORE := --no-default-features
 unexport LIBTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_USE_PYTORCH LIBTORCH_STATIC PYO3_PYTHON VIRTUAL_ENV
@@ -66,7 +66,7 @@ test-rust: $(VENV)/.build-tools  ## Test the core without Python
 	cargo test $(PROFILE) $(CORE)
 
 .PHONY: test-python
-test-python: build $(VENV)/.dev-tools  ## Test the package
+test-python: build $(VENV)/.dev-tools $(VENV)/.browser  ## Test the package
 	$(BIN)/python -m pytest
 
 .PHONY: test-cuda
@@ -144,6 +144,16 @@ $(VENV)/.dev-tools: $(VENV)/.runtime
 	$(BIN)/python $(BACKEND) requirements dev > $(VENV)/dev.txt
 	$(BIN)/python -m pip install --quiet --requirement $(VENV)/dev.txt
 	@touch $@
+
+# A browser to look at reports with. Without one their tests are skipped, and nothing fails. apt is asked once.
+$(VENV)/.browser: | $(VENV)/bin/python
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then touch $@; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo 'apt-get install chromium'; \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium) >$(VENV)/browser.log 2>&1 \
+		|| echo "No browser: apt-get failed ($(VENV)/browser.log), so the tests that look at reports will be skipped."; \
+		touch $@; \
+	else echo 'No browser: install chromium, or the tests that look at reports will be skipped.'; fi
 
 # The package itself, editable: the Python files are used where they are.
 $(VENV)/.built: $(VENV)/.runtime $(SOURCES)

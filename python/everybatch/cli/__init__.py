@@ -1,4 +1,4 @@
-"""The command line: `everybatch demo`, `train`, `evaluate`, `predict`, `plot` and `export`.
+"""The command line: `everybatch demo`, `train`, `evaluate`, `predict`, `plot`, `export`, `sweep`, `sweeps`, `report`.
 
 Each command is a file here with two functions: `add` describes its arguments, `run` does the work and returns the
 exit code. Errors are raised as anywhere else in the package; only `main` turns them into a line on stderr.
@@ -16,7 +16,7 @@ from everybatch._core import __version__
 from everybatch.cli._parser import Parser, add_debug
 from everybatch.errors import EverybatchError
 
-from . import demo, evaluate, export, plot, predict, train
+from . import demo, evaluate, export, plot, predict, report, sweep, sweeps, train
 
 __all__ = ["main"]
 
@@ -32,7 +32,12 @@ start here:
   everybatch predict runs/lenet seven.png
   everybatch export runs/lenet --to lenet.onnx
 
-exit codes: 0 all went well, 1 the loss diverged, 2 an error, 130 interrupted with Ctrl-C.
+many runs:
+  everybatch sweep space.toml
+  everybatch sweeps space
+  everybatch report space --out space.html
+
+exit codes: 0 all went well, 1 the loss diverged or a trial of a sweep failed, 2 an error, 130 interrupted with Ctrl-C.
 The same from Python: import everybatch as eb; help(eb.train)"""
 
 
@@ -85,7 +90,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"everybatch {__version__}")
     add_debug(parser)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
-    for module in (demo, train, evaluate, predict, plot, export):
+    for module in (demo, train, evaluate, predict, plot, export, sweep, sweeps, report):
         module.add(commands)
     return parser
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-import warnings
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 
 import everybatch
@@ -22,8 +19,9 @@ from everybatch.cli._models import MODEL_HELP, load_model
 from everybatch.cli._networks import build, is_builder, read_network
 from everybatch.cli._parser import Commands, command, whole
 from everybatch.cli._tables import class_table, summary
+from everybatch.cli._warnings import warnings_at_once
 from everybatch.dataset import Dataset
-from everybatch.errors import ArgumentError, SelectionWarning
+from everybatch.errors import ArgumentError
 from everybatch.schedules import BY_NAME
 
 __all__ = ["add", "run"]
@@ -222,7 +220,7 @@ def run(args: Namespace) -> int:
 
 
 def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch.Run:
-    with _warnings_at_once(), log_lines():
+    with warnings_at_once(), log_lines():
         return everybatch.train(
             start,
             data,
@@ -257,20 +255,6 @@ def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch
             # In a log file a bar is a mess, and among lines too.
             progress=not args.quiet and args.log_every is None and sys.stderr.isatty(),
         )
-
-
-@contextlib.contextmanager
-def _warnings_at_once() -> Iterator[None]:
-    """Print warnings as lines when they come: that the loss diverged, that the test images decide."""
-
-    def show(message: Warning | str, *_: object) -> None:
-        print(f"everybatch: warning: {message}", file=sys.stderr, flush=True)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RuntimeWarning)
-        warnings.simplefilter("always", SelectionWarning)
-        warnings.showwarning = show  # type: ignore[assignment] # the other arguments do not matter here
-        yield
 
 
 def _given(args: Namespace) -> Network | Model | None:

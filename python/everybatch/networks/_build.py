@@ -36,6 +36,6 @@ def build(name: str, options: Mapping[str, Any], data: Dataset) -> Network:
     try:
         network: Network = builder(**settings)
     except TypeError as error:
-        given = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        given = ", ".join(f"{option}={value}" for option, value in options.items())
         raise ArgumentError(f"{name} cannot take the options {given}: one is of the wrong type ({error})") from error
     return network

@@ -4,6 +4,7 @@ from everybatch.sweeps._driver import sweep
 from everybatch.sweeps._ensemble import Ensemble
 from everybatch.sweeps._sweep import Runs, Sweep, load_sweep
 from everybatch.sweeps.pruning import Pruning, median, successive_halving
+from everybatch.sweeps.report import write_report
 from everybatch.sweeps.space import Range, grid, log_uniform, random, sobol, uniform
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "successive_halving",
     "sweep",
     "uniform",
+    "write_report",
 ]

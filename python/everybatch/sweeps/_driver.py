@@ -143,11 +143,11 @@ def sweep(
     where = _device(device)
     configs = [{**fixed, **config} for config in configs_of(asked)]
     columns = list(dict.fromkeys(name for config in configs_of(asked) for name in config))
+    # Nothing is chosen by its speed, so that every backend gives the same numbers.
+    defaults = {"deterministic": True} if where == "cpu" else {}
     if function is None:
         assert data is not None  # told apart
-        if where == "cpu":  # nothing chosen by its speed, so that every backend gives the same numbers
-            configs = [{"deterministic": True, **config} for config in configs]
-        trials = plan(configs, given, data, device=where, prunes=pruning is not None)
+        trials = plan(configs, given, data, defaults, device=where, prunes=pruning is not None)
     else:
         trials = plan_for_function(function, configs, given, _data_of(function))
 
@@ -159,6 +159,7 @@ def sweep(
         trials=trials,
         dataset=data,
         function=function,
+        defaults=defaults,
         device=where,
         threads=whole(threads, "threads"),
         keep_models=flag(keep_models, "keep_models"),

@@ -35,6 +35,8 @@ class Job:
     dataset: Dataset | None
     function: Callable[[dict[str, Any]], Run] | None
     """A user's own, instead of `everybatch.train` on `dataset`."""
+    defaults: dict[str, Any]
+    """Arguments of `everybatch.train` that a config goes before."""
     device: str
     threads: int
     keep_models: bool
@@ -139,7 +141,8 @@ def _train(job: Job, trial: Trial, device: str) -> Run:
         return made
     assert job.dataset is not None  # `sweep` gives one of the two
     network, arguments = arguments_of(trial.config, job.dataset)
-    return train(network, job.dataset, **arguments, seed=trial.seed, device=device, progress=False)
+    arguments = {**job.defaults, **arguments, "seed": trial.seed, "device": device}
+    return train(network, job.dataset, **arguments, progress=False)
 
 
 def _identity(trial: Trial) -> Row:

@@ -6,8 +6,8 @@ import html
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeGuard, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 from everybatch._arguments import choice, flag, whole
 from everybatch.errors import ArgumentError, SelectionWarning, suggest
@@ -191,6 +191,38 @@ class Sweep:
         return sorted(rows, key=lambda row: sign * row[f"final_{by}"])
 
     # ---- as pictures and text --------------------------------------------------------------------------
+
+    def plot(self, kind: str = "curves", **options: Any) -> Any:
+        """Draw the sweep.
+
+        Parameters
+        ----------
+        kind
+            "curves" (`everybatch.plots.sweep_curves`), "bands" (`sweep_bands`), "grid" (`sweep_grid`), "parallel"
+            (`parallel_coordinates`) or "scatter" (`sweep_scatter`).
+        **options
+            Of that function, such as ``by="lr"``.
+
+        Returns
+        -------
+        Axes or list of Axes
+            What the function returns.
+
+        Raises
+        ------
+        TypeError, ArgumentError
+            Something that cannot be drawn, with a sentence that says what could.
+        """
+        from everybatch import plots  # here, for it draws sweeps
+
+        kinds: dict[str, Callable[..., Any]] = {
+            "curves": plots.sweep_curves,
+            "bands": plots.sweep_bands,
+            "grid": plots.sweep_grid,
+            "parallel": plots.parallel_coordinates,
+            "scatter": plots.sweep_scatter,
+        }
+        return kinds[choice(kind, "kind", tuple(kinds))](self, **options)
 
     def _repr_html_(self) -> str:
         try:

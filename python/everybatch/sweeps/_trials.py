@@ -73,9 +73,26 @@ class Trial:
 
 
 def plan(
-    configs: Sequence[Config], seeds: Sequence[int], dataset: Dataset, *, device: str, prunes: bool
+    configs: Sequence[Config],
+    seeds: Sequence[int],
+    dataset: Dataset,
+    defaults: Mapping[str, Any],
+    *,
+    device: str,
+    prunes: bool,
 ) -> list[Trial]:
-    """Return the trials of configs for `everybatch.train`, all checked; `prunes`: each needs validation images.
+    """Return the trials of configs for `everybatch.train`, all checked.
+
+    Parameters
+    ----------
+    configs, seeds, dataset
+        What the trials are made of.
+    defaults
+        Arguments of `everybatch.train` that a config goes before.
+    device
+        That they are checked for.
+    prunes
+        Whether each needs validation images.
 
     Raises
     ------
@@ -87,7 +104,8 @@ def plan(
     for number, config in enumerate(configs):
         try:
             network, arguments = arguments_of(config, dataset)
-            settings = Settings.check(dataset, **{**_DEFAULTS, **arguments, "seed": seeds[0], "device": device})
+            given = {**_DEFAULTS, **defaults, **arguments, "seed": seeds[0], "device": device}
+            settings = Settings.check(dataset, **given)
             _check_fit(network, dataset)
             shown(config)  # it can be written down
             if prunes and settings.validation_indices is None:

@@ -1,0 +1,156 @@
+"""A sweep from a TOML file, carried out: for `everybatch sweep`, and for `everybatch sweeps --resume`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import everybatch
+from everybatch.cli._data import describe
+from everybatch.cli._parser import whole
+from everybatch.cli._sweep_file import SweepFile, parse_sweep
+from everybatch.cli._sweep_names import named
+from everybatch.cli._sweep_table import Trials, counted
+from everybatch.cli._sweep_values import place
+from everybatch.cli._warnings import warnings_at_once
+from everybatch.errors import ArgumentError, FileFormatError
+from everybatch.sweeps import Sweep
+from everybatch.sweeps._store import SWEEP, TRIALS, open_store
+from everybatch.sweeps._stored import ORIGIN
+from everybatch.sweeps._trials import seeds_of
+from everybatch.sweeps.backends import BACKENDS
+
+__all__ = ["GIVEN", "add_ways", "carry_out", "resume"]
+
+SOME_FAILED, INTERRUPTED = 1, 130
+
+GIVEN = ("backend", "workers", "threads", "device", "address")
+"""Options that go before the keys of the file."""
+_BEST = 10
+
+
+def add_ways(parser: Any) -> None:
+    """Add the options that say how the work is done."""
+    parser.add_argument("--backend", choices=BACKENDS, help="where trials are trained; the file's, or processes")
+    parser.add_argument("--workers", metavar="N", type=whole, help="trials at a time")
+    parser.add_argument("--threads", metavar="N", type=whole, help="CPU threads of a trial; the file's, or 1")
+    parser.add_argument("--device", help="auto (GPUs if there are any), cpu, cuda or cuda:1")
+    parser.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster, with --backend ray")
+    parser.add_argument("--retry-failed", action="store_true", help="train those trials again that failed before")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+
+
+def carry_out(file: SweepFile, store: str, args: Namespace, *, trained_on: str | None = None) -> int:
+    """Train what is not stored yet, print the best, and return the exit code.
+
+    Parameters
+    ----------
+    file
+        The sweep.
+    store
+        Where it is kept.
+    args
+        With what `add_ways` defines.
+    trained_on
+        The fingerprint of the data, if trials are to be added to those trained on them.
+
+    Raises
+    ------
+    ArgumentError
+        The data are others, or something in the file cannot work.
+    """
+    data = file.open_data()
+    if trained_on not in (None, data.fingerprint):
+        raise ArgumentError(
+            f"{file.data} holds other images than when the sweep {store} was begun: everybatch sweep {file.path} "
+            "trains all trials on these"
+        )
+    options = {"seeds": 1, "backend": "processes", **file.options}
+    given = {name: getattr(args, name) for name in GIVEN if getattr(args, name) is not None}
+    if given.get("backend", "ray") != "ray":  # what belongs to the file's backend
+        options = {name: value for name, value in options.items() if name not in ("address", "resources")}
+    options |= given
+    if not args.quiet:
+        configs, seeds = len(file.space), len(seeds_of(options["seeds"]))
+        print(f"Data: {describe(data)}")
+        print(f"Sweep: {configs:,} configs, seeds of each: {seeds}, kept in {store}", flush=True)
+    origin = {"file": str(file.path), "text": file.text, "networks": file.networks, "given": given}
+    token = ORIGIN.set({**origin, "data": data.fingerprint})
+    try:
+        with warnings_at_once(), place(file.path.name):
+            swept = everybatch.sweep(
+                file.space,
+                data,
+                store=store,
+                pruning=file.pruning,
+                retry_failed=args.retry_failed,
+                progress=not args.quiet and sys.stderr.isatty(),
+                **options,
+                **file.fixed,
+            )
+    finally:
+        ORIGIN.reset(token)
+    if not args.quiet:
+        print(f"\n{_told(swept)}")
+    if swept.interrupted:
+        print(f"everybatch: interrupted; everybatch sweeps {named(swept)} --resume goes on", file=sys.stderr)
+        return INTERRUPTED
+    return _tell_of_failures(swept)
+
+
+def resume(name: str, args: Namespace) -> int:
+    """Go on with a stored sweep.
+
+    Raises
+    ------
+    ArgumentError
+        It came from a script.
+    FileFormatError
+        What the store says of its origin cannot be read.
+    """
+    origin = (open_store(name).read_json(SWEEP) or {}).get("origin")
+    if origin is None:
+        raise ArgumentError(f"the sweep {name} came from a Python script: run the script again, and it goes on")
+    try:
+        file = parse_sweep(origin["text"], Path(origin["file"]), origin["networks"])
+        others = ("workers", "address") if args.backend is not None else ()  # of the backend that it had before
+        for option, value in origin["given"].items():
+            if getattr(args, option) is None and option not in others:
+                setattr(args, option, value)
+        trained_on = origin["data"]
+    except (KeyError, AttributeError) as error:
+        raise FileFormatError(f"{name}/{SWEEP} is not what everybatch sweep writes: it lacks {error}") from error
+    return carry_out(file, name, args, trained_on=trained_on)
+
+
+def _tell_of_failures(sweep: Sweep) -> int:
+    counts = counted(sweep)
+    bad = [f"{counts[status]:,} {status}" for status in ("failed", "diverged") if counts[status]]
+    if not bad:
+        return 0
+    how = f"everybatch sweeps {named(sweep)} {'--failed' if counts['failed'] else '--sort status'} shows them"
+    print(f"everybatch: warning: of {len(sweep):,} trials, {' and '.join(bad)}: {how}", file=sys.stderr)
+    return SOME_FAILED
+
+
+def _told(sweep: Sweep) -> str:
+    """Return the best trials, the counts, and what one may do next."""
+    trials, counts = Trials(sweep), counted(sweep)
+    by = trials.sort(None)
+    name, first = named(sweep), trials.order[0]
+    steps = [f"everybatch sweeps {name} --resume"] if counts["missing"] else []
+    steps.append(f"everybatch sweeps {name}")
+    if trials.columns[by][first] is not None:
+        steps.append(f"everybatch report {name}")
+        if "://" not in sweep.name:
+            run = Path(sweep.name) / TRIALS / trials.columns["trial"][first]
+            steps.append(f"everybatch plot {shlex.quote(str(run))} --out pictures")
+    more = f"  ({len(trials) - _BEST:,} more)\n" if len(trials) > _BEST else ""
+    return (
+        f"{trials.text(_BEST, by)}\n{more}\n{len(trials):,} trials: "
+        f"{', '.join(f'{count:,} {status}' for status, count in counts.most_common())}. Stored in {sweep.name}.\n"
+        "Next:\n  " + "\n  ".join(steps)
+    )

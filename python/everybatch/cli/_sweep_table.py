@@ -1,0 +1,120 @@
+"""The trials of a sweep as a table of plain text, as wide as the terminal."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from everybatch.cli._tables import duration, percent
+from everybatch.errors import ArgumentError, suggest
+from everybatch.sweeps import Sweep
+from everybatch.sweeps._summary import MEASURES
+from everybatch.sweeps._table import COUNTS, cells
+
+__all__ = ["Trials", "aligned", "counted"]
+
+_WIDEST, _CELL = 120, 28
+_NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( (%|s|min \d\d s))?")
+_WANTED = ("seed", "validation_accuracy", "test_accuracy", "trial", "seconds", "test_loss", "steps")
+"""Columns beside the settings; those that there is no room for are left out, from the end."""
+
+
+class Trials:
+    """The trials of a sweep as columns, in an order. "final_test_accuracy" is also called "test_accuracy"."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        keys = [trial.key for trial in sweep._asked]
+        self.columns = {"trial": keys, **cells(sweep._asked, sweep._rows, sweep.columns)}
+        self.settings = list(self.columns)[1 : 1 + len(sweep.columns)]
+        self.order = list(range(len(keys)))
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def sort(self, by: str | None) -> str:
+        """Bring the best first, or the lowest where a column has no best; return the column that decides.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such column.
+        """
+        if by is None:
+            validated = any(value is not None for value in self.columns["final_validation_accuracy"])
+            by = "validation_accuracy" if validated else "test_accuracy"
+        name = f"final_{by}" if by in MEASURES else by
+        if name not in self.columns:
+            known = (*MEASURES, *self.columns)
+            raise ArgumentError(
+                f"--sort {by}: there is no such column. They are {', '.join(known)}.{suggest(by, known)}"
+            )
+        self.order.sort(key=lambda place: _rank(self.columns[name][place], falling=name.endswith("accuracy")))
+        return name
+
+    def text(self, count: int, by: str) -> str:
+        """Return the first so many as a table, with the column `by` among the others."""
+        told = {_short(name): self._told(name, count) for name in self.columns}
+        always = (_short(by), "status")
+        wanted = [name for name in (*always, *self.settings, *_WANTED) if name in always or any(told[name])]
+        room, kept = min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST), set[str]()
+        for name in dict.fromkeys(wanted):
+            width = 2 + max(map(len, (name, *told[name])))
+            if width <= room:
+                room -= width
+                kept.add(name)
+        names = [name for name in dict.fromkeys(("trial", *self.settings, *_WANTED, *told)) if name in kept]
+        table = aligned([names, *zip(*(told[name] for name in names), strict=True)])
+        left_out = [name for name in self.settings if name in wanted and name not in kept]
+        return f"{table}\n  (no room for {', '.join(left_out)}: see --export)" if left_out else table
+
+    def _told(self, name: str, count: int) -> list[str]:
+        values = self.columns[name]
+        return [_cell(name, values[place]) for place in self.order[:count]]
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells with the columns below each other: numbers to the right, words to the left."""
+    lines = [[cell or "-" for cell in line] for line in lines]
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(map(_NUMBER.fullmatch, column[1:])) for column in columns]
+    return "\n".join(
+        "  "
+        + "  ".join(f"{c:>{w}}" if r else f"{c:<{w}}" for c, w, r in zip(line, widths, right, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def counted(sweep: Sweep) -> Counter[str]:
+    """Return how many trials have which status, the most frequent first."""
+    return Counter("missing" if row is None else str(row["status"]) for row in sweep._rows)
+
+
+def _short(name: str) -> str:
+    measure = name.removeprefix("final_")
+    return measure if measure in MEASURES else name
+
+
+def _rank(value: Any, *, falling: bool) -> tuple[bool, bool, Any]:
+    """What is not there comes last, words after numbers."""
+    if value is None or isinstance(value, str):
+        return value is None, True, value or ""
+    return False, False, -value if falling else value
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name == "seconds":
+        return duration(value)
+    if name.endswith("accuracy") and isinstance(value, float):
+        return percent(value)
+    if name in COUNTS:
+        return f"{value:,}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f"{value:.4g}" if isinstance(value, float) else str(value).removeprefix("type=")  # of a schedule
+    return text if len(text) <= _CELL else f"{text[: _CELL - 2]}.."

@@ -1,0 +1,52 @@
+"""The axes that the curves of a sweep share: labels, limits, and the choice between linear and logarithmic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from everybatch.errors import ArgumentError
+
+from ._compare import METRICS
+from ._curves import AXES, Curve, end_at, label_x
+from ._style import check_choice, log_axis, percent_axis, tidy
+from ._zoom import zoomed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["check_curve_options", "curve_axes"]
+
+_LOG_FROM = 15.0  # as in `losses`
+
+
+def check_curve_options(metric: str, x: str, scale: str) -> None:
+    """Refuse what is no choice."""
+    check_choice("metric", metric, tuple(METRICS))
+    check_choice("x", x, tuple(AXES))
+    check_choice("scale", scale, ("auto", "linear", "log"))
+
+
+def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str, *, plot: str) -> None:
+    """Label the axes and fit them to the curves."""
+    values = np.concatenate([line.y for line in lines])
+    values = values[~np.isnan(values)]
+    if len(values):
+        low, high = float(values.min()), float(values.max())
+        if scale == "log" and low <= 0:
+            raise ArgumentError(f"plots.{plot}: scale='log' needs a {METRICS[metric]} above 0 throughout")
+        if metric.endswith("accuracy") and scale != "log":
+            ax.set_ylim(*zoomed([line.y for line in lines]))
+        elif scale == "log" or (scale == "auto" and low > 0 and high > _LOG_FROM * low):
+            log_axis(ax)
+            ax.set_ylim(0.8 * low, 1.25 * high)
+        elif low >= 0:
+            ax.set_ylim(0, 1.05 * high or 1)
+    label_x(ax, x)
+    end_at(ax, lines)
+    if metric.endswith(("accuracy", "error")):
+        percent_axis(ax)
+    ax.set_ylabel(METRICS[metric])
+    tidy(ax)

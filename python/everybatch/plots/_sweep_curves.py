@@ -1,0 +1,77 @@
+"""`sweep_curves`: the learning curves of all trials of a sweep, coloured by one setting."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from . import _curves
+from ._curves import window_for
+from ._style import new_axes
+from ._sweep_axes import check_curve_options, curve_axes
+from ._sweep_inputs import as_sweep, check_setting, curves_of, left_out, trials_of
+from ._sweep_palette import draw_key, palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from everybatch.sweeps import Sweep
+
+__all__ = ["sweep_curves"]
+
+
+def sweep_curves(
+    sweep: Sweep | str | os.PathLike[str],
+    *,
+    by: str | None = None,
+    metric: str = "test_accuracy",
+    x: str = "step",
+    smooth: int | None = None,
+    scale: str = "auto",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the learning curve of every trial as a thin line, in one colour for each value of a setting.
+
+    Parameters
+    ----------
+    sweep
+        A sweep, or the path of a stored one.
+    by
+        The setting that the colours stand for, ``"seed"`` among them. By default the first one with more than one
+        value.
+    metric
+        As in `compare`: ``"test_accuracy"``, ``"validation_loss"``, ...
+    x
+        ``"step"`` (mini-batches), ``"epoch"`` or ``"seconds"`` (training and evaluation together).
+    smooth
+        Points in the centred running median (mean for the training accuracy); 1 for none. By default a fiftieth of
+        each run, none below 60 points.
+    scale
+        ``"linear"``, ``"log"``, or ``"auto"``, as in `compare`.
+    ax
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    TypeError, ArgumentError
+        Something that cannot be drawn, with a sentence that says what could.
+    """
+    check_curve_options(metric, x, scale)
+    opened = as_sweep(sweep, "plots.sweep_curves")
+    trials = trials_of(opened)
+    setting = check_setting("by", by, trials)
+    found = curves_of(opened, trials, metric, x, "sweep_curves")
+    mean = metric == "train_accuracy"
+    lines = [_curves.smooth(raw, window_for(len(raw), smooth), mean=mean, points=200) for _, raw in found]
+    colours = palette(setting, [trial.settings[setting] for trial in trials])
+
+    ax = new_axes(ax, (6.8, 4.2))
+    faint = min(0.85, max(0.45, 20 / len(found)))
+    for (trial, _), line in zip(found, lines, strict=True):
+        colour, dashes = colours.styles[colours.place(trial.settings[setting])]
+        points = _curves.decimate(line, 600)
+        ax.plot(points.x, points.y, color=colour, linestyle=dashes, linewidth=1.1, alpha=faint, label=trial.key)
+    curve_axes(ax, lines, metric, x, scale, plot="sweep_curves")
+    ax.set_xlabel(f"{ax.get_xlabel()}   {left_out(trials, [trial for trial, _ in found])}".rstrip())
+    draw_key(ax, colours)
+    return ax

@@ -1,0 +1,175 @@
+"""What the pictures of a sweep draw: its trials, their settings and numbers, and the curves of their runs."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from everybatch.errors import ArgumentError
+from everybatch.run import Run
+
+from ._compare import METRICS
+from ._curves import Curve, curve
+from ._style import check_choice, plain
+
+if TYPE_CHECKING:
+    from everybatch.sweeps import Sweep
+
+__all__ = [
+    "RESULTS",
+    "Trial",
+    "as_sweep",
+    "check_setting",
+    "curves_of",
+    "is_number",
+    "left_out",
+    "name_of",
+    "ordered",
+    "runs_of",
+    "text_of",
+    "trials_of",
+    "varied",
+]
+
+_MEASURES = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
+RESULTS = {
+    f"{which}_{name}": f"{which} {'training' if name.startswith('train_') else name.split('_')[0]} "
+    f"{name.rpartition('_')[2]}"
+    for name in _MEASURES
+    for which in ("final", "best")
+}
+"""Columns of `Sweep.table` that tell how good a trial was, as words."""
+_LONGEST = 28
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: `settings` in JSON's types by the name of their column, the seed among them."""
+
+    key: str
+    settings: dict[str, Any]
+    row: dict[str, Any]
+    """What the store knows of it; empty if it was not trained yet."""
+
+    @property
+    def status(self) -> str:
+        return str(self.row.get("status", "missing"))
+
+    def number(self, name: str) -> float:
+        """Return one of its numbers, NaN if it has none."""
+        value = self.row.get(name)
+        return float("nan") if value is None else float(value)
+
+
+def as_sweep(sweep: Sweep | str | os.PathLike[str], plot: str) -> Sweep:
+    """Return the sweep, opened if it is the path of a store.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    """
+    from everybatch.sweeps import Sweep, load_sweep  # here, for a sweep can draw itself
+
+    if isinstance(sweep, Sweep):
+        return sweep
+    if isinstance(sweep, str | os.PathLike):
+        return load_sweep(sweep)
+    raise TypeError(f"{plot} takes a Sweep or the path of a stored one, not {type(sweep).__name__}")
+
+
+def trials_of(sweep: Sweep) -> list[Trial]:
+    """Return all trials, in the sweep's order."""
+    return [
+        Trial(
+            asked.key,
+            {name: asked.config.get(name) for name in sweep.columns} | {"seed": asked.seed},
+            row or {},
+        )
+        for asked, row in zip(sweep._asked, sweep._rows, strict=True)
+    ]
+
+
+def varied(trials: Sequence[Trial]) -> list[str]:
+    """Return the settings, other than the seed, with more than one value."""
+    names = [name for name in trials[0].settings if name != "seed"] if trials else []
+    return [name for name in names if len({repr(trial.settings[name]) for trial in trials}) > 1]
+
+
+def check_setting(argument: str, given: str | None, trials: Sequence[Trial]) -> str:
+    """Return the setting that was asked for; without any, the first one with more than one value."""
+    if given is not None:
+        check_choice(argument, given, tuple(trials[0].settings))
+        return given
+    return next(iter([*varied(trials), *trials[0].settings]))
+
+
+def ordered(values: Iterable[Any]) -> list[Any]:
+    """Return distinct values: numbers by size, others as they come."""
+    distinct = list({repr(value): value for value in values}.values())
+    return sorted(distinct) if all(is_number(value) for value in distinct) else distinct
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def name_of(setting: str) -> str:
+    """Return a setting's name as words: ``network.dropout`` is the dropout."""
+    return plain(setting.removeprefix("network.").replace("_", " ")) or setting
+
+
+def text_of(value: Any, longest: int = _LONGEST) -> str:
+    """Return a setting's value as text for a label."""
+    text = _words(value)
+    return plain(text if len(text) <= longest else text[: longest - 1] + "…")
+
+
+def curves_of(sweep: Sweep, trials: Sequence[Trial], metric: str, x: str, plot: str) -> list[tuple[Trial, Curve]]:
+    """Return the trials in which a quantity was measured, each with its curve.
+
+    Raises
+    ------
+    ArgumentError
+        It was measured in none.
+    """
+    found = []
+    for trial, run in runs_of(sweep, trials):
+        if metric.startswith("validation") and not run._has_validation:
+            continue
+        data = curve(run, "test_accuracy" if metric == "test_error" else metric, x)
+        if len(data):
+            found.append((trial, Curve(data.x, 1 - data.y) if metric == "test_error" else data))
+    if not found:
+        hint = ": train with validation=0.1" if metric.startswith("validation") else ""
+        raise ArgumentError(f"plots.{plot}: no trial of this sweep has a {METRICS[metric]}{hint}")
+    return found
+
+
+def runs_of(sweep: Sweep, trials: Sequence[Trial]) -> Iterator[tuple[Trial, Run]]:
+    """Return the trials that have a run, each with it; every run is read when it is its turn."""
+    for trial in trials:
+        if trial.status not in ("failed", "missing"):
+            yield trial, sweep.run(trial.key)
+
+
+def left_out(trials: Sequence[Trial], shown: Sequence[Trial]) -> str:
+    """Return how many trials a picture does not show, and why; nothing if it shows all."""
+    keys = {trial.key for trial in shown}
+    rest = [trial.status for trial in trials if trial.key not in keys]
+    counted = Counter(status if status in ("failed", "missing") else "not measured" for status in rest)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
+    return f"({len(shown)} of {len(trials)} trials; {reasons})" if rest else ""
+
+
+def _words(value: Any) -> str:
+    """Return a value in words: a schedule as ``cosine, min lr 0``."""
+    if isinstance(value, dict):
+        parts = [f"{name.replace('_', ' ')} {_words(one)}" for name, one in value.items() if name != "type"]
+        return ", ".join([*([str(value["type"])] if "type" in value else []), *parts])
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else " ".join(str(value).split())

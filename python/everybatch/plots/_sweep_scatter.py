@@ -1,0 +1,163 @@
+"""`sweep_scatter`: what the trials of a sweep cost, and how good they are."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from everybatch._arguments import whole
+from everybatch.errors import ArgumentError
+
+from ._style import INK, check_choice, new_axes, percent_axis, small, tidy
+from ._sweep_inputs import RESULTS, Trial, as_sweep, check_setting, left_out, name_of, text_of, trials_of, varied
+from ._sweep_palette import draw_key, palette, spans_decades
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from everybatch.sweeps import Sweep
+
+__all__ = ["sweep_scatter"]
+
+_COSTS = {"parameters": "parameters", "seconds": "seconds (training and evaluation)", "steps": "mini-batches"}
+_WIDTH = 30  # characters of a line in the list of the best
+_BESIDE = ((0, 11), (11, 0), (0, -11), (-11, 0))  # points from a trial to its number
+
+
+def sweep_scatter(
+    sweep: Sweep | str | os.PathLike[str],
+    *,
+    x: str | None = None,
+    values: str = "final_test_accuracy",
+    by: str | None = None,
+    best: int = 3,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a point for each trial: its result over its parameters or seconds, coloured by a setting.
+
+    Parameters
+    ----------
+    sweep
+        A sweep, or the path of a stored one.
+    x
+        ``"parameters"``, ``"seconds"`` or ``"steps"``. By default the parameters, or the seconds if all trials have as
+        many parameters.
+    values
+        The result: ``"final_test_accuracy"``, ``"best_validation_loss"``, ..., as in `Sweep.table`.
+    by
+        The setting that colours and markers stand for. By default the first one with more than one value.
+    best
+        How many of the best trials are numbered, and listed right of the picture; 0 for none.
+    ax
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    TypeError, ArgumentError
+        Something that cannot be drawn, with a sentence that says what could.
+    """
+    check_choice("values", values, tuple(RESULTS))
+    named = whole(best, "best", least=0)
+    opened = as_sweep(sweep, "plots.sweep_scatter")
+    everything = trials_of(opened)
+    setting = check_setting("by", by, everything)
+    if x is None:
+        x = "parameters" if len({trial.number("parameters") for trial in everything if trial.row}) > 1 else "seconds"
+    check_choice("x", x, tuple(_COSTS))
+    trials = [trial for trial in everything if np.isfinite(trial.number(values)) and np.isfinite(trial.number(x))]
+    if not trials:
+        raise ArgumentError(f"plots.sweep_scatter: no trial of this sweep has both {x} and a {RESULTS[values]}")
+    colours = palette(setting, [trial.settings[setting] for trial in everything])
+
+    ax = new_axes(ax, (6.8, 4.2))
+    for value, (colour, _), marker in zip(colours.values, colours.styles, colours.markers, strict=True):
+        here = [trial for trial in trials if repr(trial.settings[setting]) == repr(value)]
+        ax.scatter(
+            [trial.number(x) for trial in here],
+            [trial.number(values) for trial in here],
+            s=42 if len(trials) <= 60 else 24,
+            color=colour,
+            marker=marker,
+            alpha=0.85,
+            edgecolor="white",
+            linewidth=0.6,
+            label=text_of(value),
+            zorder=3,
+        )
+    _limits(ax, np.array([trial.number(x) for trial in trials]), np.array([t.number(values) for t in trials]), x)
+    if values.endswith("accuracy"):
+        percent_axis(ax)
+    ax.set_xlabel(f"{_COSTS[x]}   {left_out(everything, trials)}".rstrip())
+    ax.set_ylabel(RESULTS[values])
+    tidy(ax)
+    draw_key(ax, colours, markers=True)
+    sign = 1 if values.endswith("loss") else -1
+    _name(ax, sorted(trials, key=lambda trial: sign * trial.number(values))[:named], everything, x, values)
+    return ax
+
+
+def _limits(ax: Axes, costs: np.ndarray, results: np.ndarray, x: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    if spans_decades(costs):
+        ax.set_xscale("log")
+        wide = costs.max() > 300 * costs.min()
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlim(costs.min() / 1.2, costs.max() * 1.2)
+    else:
+        margin = 0.05 * (costs.max() - costs.min()) or 0.1 * costs.max() or 1
+        ax.set_xlim(costs.min() - margin, costs.max() + margin)
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=x != "seconds"))
+    digits = ",.0f" if x != "seconds" else "g"
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:{digits}}"))
+    margin = 0.06 * (results.max() - results.min()) or 0.01
+    ax.set_ylim(results.min() - margin, results.max() + margin)
+
+
+def _name(ax: Axes, best: Sequence[Trial], everything: Sequence[Trial], x: str, values: str) -> None:
+    """Number the best trials, and list them right of the Axes."""
+    from matplotlib.patheffects import withStroke
+
+    if not best:
+        return
+    for number, trial in enumerate(best):
+        point = (trial.number(x), trial.number(values))
+        ax.plot(*point, marker="o", markersize=10, markerfacecolor="none", markeredgecolor=INK, zorder=4)
+        ax.annotate(
+            str(number + 1),
+            point,
+            _BESIDE[number % len(_BESIDE)],
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=small(),
+            fontweight="bold",
+            color=INK,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            zorder=5,
+        )
+    lines = [f"{number}.  {_text(trial, everything, values)}" for number, trial in enumerate(best, 1)]
+    ax.annotate(
+        "\n\n".join(lines),
+        (1.03, 1),
+        xycoords="axes fraction",
+        va="top",
+        fontsize=small(),
+        color=INK,
+        annotation_clip=False,
+    )
+
+
+def _text(trial: Trial, everything: Sequence[Trial], values: str) -> str:
+    names = varied(everything)
+    if len({one.settings["seed"] for one in everything}) > 1:
+        names.append("seed")
+    settings = ", ".join(f"{name_of(name)} {text_of(trial.settings[name])}" for name in names)
+    result = trial.number(values)
+    told = f"{result:.2%}" if values.endswith("accuracy") else f"{result:.4g}"
+    return "\n".join([told, *textwrap.wrap(settings, _WIDTH)])
