@@ -13,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BACKEND := build_backend/everybatch_build.py
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml $(BACKEND) $(shell find src -name '*.rs')
-PYTHON_FILES := python tests benches build_backend $(wildcard notebooks)
+PYTHON_FILES := python tests benches examples build_backend $(wildcard notebooks)
 
 # One profile for maturin, clippy and the tests: torch's C++ bindings, the slowest part of a build, are then compiled
 # once for the extension and once for the core without Python.

@@ -79,7 +79,8 @@ def sweep(
         CPU threads of a trial. Two trials of one thread each end sooner than one after the other with two. The last
         digits of a run depend on this number, so it does not depend on the machine unless you say so.
     device
-        "auto" (GPUs if there are any), "cpu", "cuda" (all GPUs in turn) or "cuda:1".
+        "auto" (GPUs if there are any; with Ray, if `resources` has ``num_gpus``), "cpu", "cuda" (all GPUs in turn) or
+        "cuda:1".
     pruning
         End trials early that stay behind on the validation images: `everybatch.sweeps.median()` or
         `everybatch.sweeps.successive_halving()`.
@@ -140,14 +141,16 @@ def sweep(
     given = seeds_of(seeds)
     if pruning is not None and not isinstance(pruning, Pruning):
         raise TypeError(f"pruning must be eb.sweeps.median() or successive_halving(), not {type(pruning).__name__}")
-    where = _device(device)
+    options = _options(backend, address, resources)
+    where = _device(device) if backend != "ray" else _device_in_cluster(device, options)
     configs = [{**fixed, **config} for config in configs_of(asked)]
     columns = list(dict.fromkeys(name for config in configs_of(asked) for name in config))
     # Nothing is chosen by its speed, so that every backend gives the same numbers.
     defaults = {"deterministic": True} if where == "cpu" else {}
     if function is None:
         assert data is not None  # told apart
-        trials = plan(configs, given, data, defaults, device=where, prunes=pruning is not None)
+        here = "cpu" if backend == "ray" else where
+        trials = plan(configs, given, data, defaults, device=here, prunes=pruning is not None)
     else:
         trials = plan_for_function(function, configs, given, _data_of(function))
 
@@ -175,7 +178,7 @@ def sweep(
         referee=None if pruning is None else _referee(pruning, trials, stored, there),
         workers=optional_whole(workers, "workers"),
         retries=whole(retries, "retries", least=0),
-        options=_options(backend, address, resources),
+        options=options,
     )
     interrupted = _work(order, backend, index, stored, shown=flag(progress, "progress"))
     return Sweep(there, index.rows, interrupted=interrupted)
@@ -228,6 +231,13 @@ def _device(given: object) -> str:
     """Return "cpu", "cuda" for all GPUs, or the one that was named."""
     found = _core.resolve_device(str(given))
     return "cuda" if given in ("auto", "cuda") and found.startswith("cuda") else found
+
+
+def _device_in_cluster(given: object, options: Mapping[str, Any]) -> str:
+    """The same for a cluster, whose nodes may have GPUs that this machine lacks."""
+    if given == "auto":
+        return "cuda" if (options["resources"] or {}).get("num_gpus") else "cpu"
+    return choice(given, "device", ("auto", "cpu", "cuda"))
 
 
 def _counts(row: Row, pruning: Pruning | None, *, again: bool) -> bool:
