@@ -88,9 +88,13 @@ def test_data_seed_settings_and_version_make_another_trial(
     def key(data: eb.Dataset = glyphs, **arguments: Any) -> str:
         return swept(data, tmp_path / "s", {"lr": [1e-3]}, **{"steps": 1} | arguments).table().index[0]
 
-    keys = [key(), key(seeds=[1]), key(batch_size=16), key(glyphs.subset(test=30)), key(optimizer="sgd")]
-    assert key(weight_decay=0.0) == keys[0]  # what is the default already changes nothing
-    assert key(schedule="constant") == keys[0]
+    other_mean = eb.Dataset(
+        glyphs.train_images, glyphs.train_labels, glyphs.test_images, glyphs.test_labels, mean=0.3, std=1.0
+    )
+    keys = [key(other_mean), key(seeds=[1]), key(batch_size=16), key(glyphs.subset(test=30)), key(optimizer="sgd")]
+    keys.append(key())
+    assert key(weight_decay=0.0) == keys[-1]  # what is the default already changes nothing
+    assert key(schedule="constant") == keys[-1]
     monkeypatch.setattr("everybatch.sweeps._trials.__version__", "99.0")
     keys.append(key())
     assert len(set(keys)) == len(keys)

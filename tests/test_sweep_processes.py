@@ -76,6 +76,23 @@ def test_a_data_set_is_shared_and_not_copied(colour: eb.Dataset) -> None:
         os.close(file)
 
 
+def test_data_sets_that_differ_in_little_are_told_apart(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    arrays = (glyphs.train_images, glyphs.train_labels, glyphs.test_images, glyphs.test_labels)
+    sets = [eb.Dataset(*arrays, mean=mean, std=1.0) for mean in (0.1, 0.9)]
+
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        return eb.train(eb.networks.lenet5(), sets[config["x"]], steps=2, progress=False, device="cpu")
+
+    made = [
+        eb.sweep(train_one, {"x": [0, 1]}, backend=backend, store=tmp_path / backend, progress=False)
+        for backend in ("serial", "processes", "packed")
+    ]
+    assert [run.config["dataset"]["mean"] for run in made[1].runs] == [[0.1], [0.9]]
+    assert made[0].runs[0].test_loss[0] != made[0].runs[1].test_loss[0]
+    assert_equal(made[0], made[1])
+    assert_equal(made[0], made[2])
+
+
 def test_a_killed_worker_costs_its_trial_a_second_try(glyphs: eb.Dataset, tmp_path: Path) -> None:
     def train_one(config: dict[str, Any]) -> eb.Run:
         mark = tmp_path / f"seen {config['x']}"

@@ -19,7 +19,7 @@ from everybatch.sweeps._progress import SweepProgress
 from everybatch.sweeps._store import Store, open_store
 from everybatch.sweeps._stored import describe, load_stored, write_description
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps._trials import Trial, plan, plan_for_function, seeds_of
+from everybatch.sweeps._trials import Trial, decisive, plan, plan_for_function, seeds_of
 from everybatch.sweeps.backends import BACKENDS, Order, find_backend
 from everybatch.sweeps.pruning import Pruning, Referee
 from everybatch.sweeps.space import Config, Space, configs_of
@@ -220,9 +220,9 @@ def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] 
 
 
 def _data_of(function: Callable[[Config], Run]) -> list[str]:
-    """Return the fingerprints of the data sets that a function refers to."""
+    """Return what is decisive of the data sets that a function refers to."""
     try:
-        return sorted(parcel(function)[1])
+        return sorted(decisive(dataset) for dataset in parcel(function)[1].values())
     except ArgumentError:  # it cannot leave this process, which not every backend asks of it
         return []
 

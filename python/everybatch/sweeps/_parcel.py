@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from collections.abc import Callable, Mapping
@@ -13,13 +14,13 @@ import numpy as np
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 
-__all__ = ["dataset_from", "open_parcel", "parcel", "parts_of"]
+__all__ = ["dataset_from", "identity", "open_parcel", "parcel", "parts_of"]
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def parcel(content: Any) -> tuple[bytes, dict[str, Dataset]]:
-    """Pickle anything, functions of a notebook too; data sets found in it are set aside, by their fingerprints.
+    """Pickle anything, functions of a notebook too; data sets found in it are set aside, by their `identity`.
 
     Raises
     ------
@@ -32,8 +33,9 @@ def parcel(content: Any) -> tuple[bytes, dict[str, Dataset]]:
         def persistent_id(self, thing: Any) -> str | None:
             if not isinstance(thing, Dataset):
                 return None
-            aside[thing.fingerprint] = thing
-            return thing.fingerprint
+            name = identity(thing)
+            aside[name] = thing
+            return name
 
     file = io.BytesIO()
     try:
@@ -47,13 +49,19 @@ def parcel(content: Any) -> tuple[bytes, dict[str, Dataset]]:
 
 
 def open_parcel(content: bytes, dataset: Callable[[str], Dataset]) -> Any:
-    """Unpickle what `parcel` made; `dataset` gives the data set with a fingerprint."""
+    """Unpickle what `parcel` made; `dataset` gives the data set of an `identity`."""
 
     class Unpickler(pickle.Unpickler):
-        def persistent_load(self, fingerprint: str) -> Dataset:
-            return dataset(fingerprint)
+        def persistent_load(self, name: str) -> Dataset:
+            return dataset(name)
 
     return Unpickler(io.BytesIO(content)).load()
+
+
+def identity(dataset: Dataset) -> str:
+    """Tell a data set from all others: by its images and labels, how they are normalised, and what it is called."""
+    more = (dataset.mean, dataset.std, dataset.classes, dataset.name, dataset.source)
+    return hashlib.sha256(repr((dataset.fingerprint, *more)).encode()).hexdigest()[:20]
 
 
 def parts_of(dataset: Dataset) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

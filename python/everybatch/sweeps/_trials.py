@@ -25,7 +25,7 @@ from everybatch.schedules import Schedule
 from everybatch.sweeps.space import Config
 from everybatch.training import selection, train
 
-__all__ = ["SETTINGS", "Trial", "arguments_of", "plan", "plan_for_function", "seeds_of", "shown"]
+__all__ = ["SETTINGS", "Trial", "arguments_of", "decisive", "plan", "plan_for_function", "seeds_of", "shown"]
 
 _OPTION = "network."
 _NOT_SETTINGS = {
@@ -116,7 +116,7 @@ def plan(
         if settings.selects_on_test:
             selects.append(settings.monitor)
         training = {name: value for name, value in settings.for_config().items() if name not in _NO_MATTER}
-        decided = {"network": json.loads(network.to_json()), "training": training, "data": dataset.fingerprint}
+        decided = {"network": json.loads(network.to_json()), "training": training, "data": decisive(dataset)}
         trials += [Trial(len(trials) + i, _key(decided, seed), config, seed) for i, seed in enumerate(seeds)]
     if selects:
         warnings.warn(selection(selects[0]), SelectionWarning, stacklevel=3)
@@ -126,7 +126,7 @@ def plan(
 def plan_for_function(
     function: Callable[[Config], Any], configs: Sequence[Config], seeds: Sequence[int], data: Sequence[str]
 ) -> list[Trial]:
-    """Return the trials of a user's function; `data` are the fingerprints of the data sets that it holds.
+    """Return the trials of a user's function; `data` tells what is `decisive` of the data sets that it holds.
 
     Raises
     ------
@@ -143,6 +143,11 @@ def plan_for_function(
         for seed in seeds:
             trials.append(Trial(len(trials), _key({**decided, "config": plain}, seed), config, seed))
     return _distinct(trials)
+
+
+def decisive(dataset: Dataset) -> str:
+    """Return what of a data set decides a run's numbers: its images and labels, and how they are normalised."""
+    return f"{dataset.fingerprint} {dataset.mean} {dataset.std}"
 
 
 def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, Any]]:

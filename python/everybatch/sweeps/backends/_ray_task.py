@@ -22,7 +22,7 @@ __all__ = ["Desk", "News", "Packed", "Result", "train"]
 News = tuple[int, tuple[int, float] | None]
 """A ticket, and the rung that its trial has come to with which value; None: it has begun."""
 Packed = tuple[str, dict[str, np.ndarray], dict[str, Any]]
-"""A data set: its fingerprint, its arrays, which Ray shares between the tasks of a node, and the rest."""
+"""A data set: its identity, its arrays, which Ray shares between the tasks of a node, and the rest."""
 Result = tuple[Row, tuple[str, str, dict[str, bytes]]]
 """A trial's row; and kind, key and files for the store, which are empty if the task has written them itself."""
 
@@ -102,7 +102,7 @@ def train(
             "install the same version on all nodes"
         )
     desk.begun.remote(ticket)
-    found = {fingerprint: dataset_from(arrays, rest) for fingerprint, arrays, rest in datasets}
+    found = {name: dataset_from(arrays, rest) for name, arrays, rest in datasets}
     try:
         job = open_parcel(content, found.__getitem__)
     except (ImportError, AttributeError) as error:

@@ -1,6 +1,6 @@
 """A worker process of `processes`.
 
-    python -m everybatch.sweeps.backends._worker CONNECTION LIFELINE JOB STORE DEVICE [FINGERPRINT=FILE ...]
+    python -m everybatch.sweeps.backends._worker CONNECTION LIFELINE JOB STORE DEVICE [DATASET=FILE ...]
 
 The numbers are file descriptors that it inherits. It trains the trials that it is told, and is told by its parent:
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     from everybatch.sweeps._threads import threads
 
     files = dict(pair.split("=") for pair in arguments[5:])
-    datasets = {fingerprint: dataset_in(int(file)) for fingerprint, file in files.items()}
+    datasets = {name: dataset_in(int(file)) for name, file in files.items()}
     parent = Connection(connection)
     job = open_parcel(read_bytes(job_file), datasets.__getitem__)
     satchel = Satchel()

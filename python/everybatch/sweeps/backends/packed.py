@@ -14,6 +14,7 @@ import torch
 
 from everybatch._core import Data, Turn, Turns
 from everybatch.dataset import Dataset
+from everybatch.sweeps._parcel import identity
 from everybatch.sweeps._perform import perform
 from everybatch.sweeps._threads import threads
 from everybatch.sweeps.backends import Event, Order
@@ -114,7 +115,7 @@ class _Pack:
 
     def _shared(self, dataset: Dataset, device: str) -> Data:
         """The one copy of a data set on a device. Called by whoever has the turn."""
-        key = (dataset.fingerprint, device)
+        key = (identity(dataset), device)
         if key not in self._data:
             self._data[key] = Data(dataset, device)
         return self._data[key]

@@ -110,7 +110,7 @@ class _Pool:
             store.name if store.reaches == "anywhere" else "",
             "cuda:0" if job.device == "cuda" else job.device,  # the first of those that Ray lets a task see
             __version__,
-            *(ray.put((fingerprint, *parts_of(dataset))) for fingerprint, dataset in datasets.items()),
+            *(ray.put((name, *parts_of(dataset))) for name, dataset in datasets.items()),
         ]
         options: dict[str, Any] = {
             "num_cpus": needs["CPU"],
