@@ -151,6 +151,6 @@ def _told(sweep: Sweep) -> str:
     more = f"  ({len(trials) - _BEST:,} more)\n" if len(trials) > _BEST else ""
     return (
         f"{trials.text(_BEST, by)}\n{more}\n{len(trials):,} trials: "
-        f"{', '.join(f'{count:,} {status}' for status, count in counts.most_common())}. Stored in {sweep.name}.\n"
+        f"{', '.join(f'{count:,} {status}' for status, count in counts.items())}. Stored in {sweep.name}.\n"
         "Next:\n  " + "\n  ".join(steps)
     )

@@ -11,7 +11,7 @@ from typing import Any
 from everybatch.cli._tables import duration, percent
 from everybatch.errors import ArgumentError, suggest
 from everybatch.sweeps import Sweep
-from everybatch.sweeps._summary import MEASURES
+from everybatch.sweeps._summary import MEASURES, count_statuses
 from everybatch.sweeps._table import COUNTS, cells
 
 __all__ = ["Trials", "aligned", "counted"]
@@ -90,7 +90,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 def counted(sweep: Sweep) -> Counter[str]:
     """Return how many trials have which status, the most frequent first."""
-    return Counter("missing" if row is None else str(row["status"]) for row in sweep._rows)
+    return count_statuses("missing" if row is None else row["status"] for row in sweep._rows)
 
 
 def _short(name: str) -> str:

@@ -144,7 +144,7 @@ def _failed(sweep: Sweep, *, traceback: bool) -> int:
 
 
 def _counts(sweep: Sweep) -> str:
-    counts = ", ".join(f"{count:,} {status}" for status, count in counted(sweep).most_common())
+    counts = ", ".join(f"{count:,} {status}" for status, count in counted(sweep).items())
     return f"{len(sweep):,} trial{'' if len(sweep) == 1 else 's'}: {counts}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy.typing as npt
 
 from everybatch.run import Run
 
-__all__ = ["MEASURES", "TRAIN_WINDOW", "summarise"]
+__all__ = ["MEASURES", "TRAIN_WINDOW", "count_statuses", "summarise"]
 
 MEASURES = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 TRAIN_WINDOW = 100
@@ -46,6 +48,12 @@ def summarise(run: Run) -> dict[str, Any]:
     row["hardware"] = run._config.get("hardware", {}).get("name", "")
     row["started"] = run._config.get("started", "")
     return row
+
+
+def count_statuses(statuses: Iterable[str]) -> Counter[str]:
+    """Return how many trials have which status, the most frequent first."""
+    counted = Counter(statuses).items()
+    return Counter(dict(sorted(counted, key=lambda entry: (-entry[1], entry[0] != "finished", entry[0]))))
 
 
 def _trailing_means(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

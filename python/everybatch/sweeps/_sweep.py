@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
@@ -16,7 +15,7 @@ from everybatch.sweeps._ensemble import Ensemble
 from everybatch.sweeps._index import Index, Row
 from everybatch.sweeps._store import FAILED, ROW, Store, open_store
 from everybatch.sweeps._stored import Asked, Description, load_stored, read_description
-from everybatch.sweeps._summary import MEASURES
+from everybatch.sweeps._summary import MEASURES, count_statuses
 from everybatch.sweeps._table import pivot, table
 
 if TYPE_CHECKING:
@@ -232,9 +231,9 @@ class Sweep:
         return f"<p>{html.escape(repr(self)[1:-1])}</p>{shown}"
 
     def __repr__(self) -> str:
-        counted = Counter("missing" if row is None else str(row["status"]) for row in self._rows)
+        counted = count_statuses("missing" if row is None else row["status"] for row in self._rows)
         parts = [f"{len(self)} trial{'' if len(self) == 1 else 's'}"]
-        parts += [f"{count} {status}" for status, count in counted.most_common()]
+        parts += [f"{count} {status}" for status, count in counted.items()]
         return f"<Sweep {self.name!r}: {', '.join(parts)}{', interrupted' if self.interrupted else ''}>"
 
 

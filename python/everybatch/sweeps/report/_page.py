@@ -6,11 +6,11 @@ import base64
 import datetime
 import hashlib
 import json
-from collections import Counter
 from importlib import resources
 from typing import Any
 
 from everybatch._run_repr import _duration
+from everybatch.sweeps._summary import count_statuses
 from everybatch.sweeps._sweep import Sweep
 from everybatch.sweeps.report._runs import Told, configs
 from everybatch.sweeps.report._text import escaped
@@ -77,11 +77,10 @@ from 0 to 100%.</p>
 
 
 def _counts(told: Told) -> str:
-    counted = Counter(trial.status for trial in told.trials)
+    counted = count_statuses(trial.status for trial in told.trials)
     parts = [f"<b>{len(told.trials):,}</b> trial{'' if len(told.trials) == 1 else 's'}"]
     parts += [
-        f'<span class="status {escaped(name)}">{count:,} {escaped(name)}</span>'
-        for name, count in counted.most_common()
+        f'<span class="status {escaped(name)}">{count:,} {escaped(name)}</span>' for name, count in counted.items()
     ]
     return ", ".join(parts)
 
