@@ -141,6 +141,7 @@ def main() -> None:
         for network, steps, every, what in (
             ("lenet5", 100, 1, "LeNet-5, 100 steps, all test images after each"),
             ("lenet5", 938, "epoch", "LeNet-5, one epoch"),
+            ("resnet", 40, "epoch", "reference ResNet, 40 steps, all test images before and after"),
             ("resnet", 4, 1, "reference ResNet, 4 steps, all test images after each"),
         ):
             ratios = throughput(data, network, steps, every, options.rounds)
