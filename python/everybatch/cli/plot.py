@@ -11,7 +11,7 @@ from everybatch.cli._models import run_folder
 from everybatch.cli._parser import Commands, command
 from everybatch.cli._pictures import KINDS, MOST_RUNS, picture
 from everybatch.errors import ArgumentError
-from everybatch.plots._compare import METRICS
+from everybatch.plots._curve_axes import METRICS
 from everybatch.run import load_run
 
 __all__ = ["add", "run"]

@@ -10,38 +10,17 @@ import numpy as np
 from everybatch.errors import ArgumentError
 
 from . import _curves
-from ._curves import AXES, Curve, end_at, label_x, window_for
+from ._curve_axes import METRICS, check_curve_options, curve_axes
+from ._curves import Curve, window_for
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
-from ._style import (
-    MARKERS,
-    check_choice,
-    line_style,
-    log_axis,
-    new_axes,
-    percent_axis,
-    plain,
-    small,
-    tidy,
-    title,
-)
-from ._zoom import zoomed
+from ._style import MARKERS, line_style, new_axes, plain, small, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["compare"]
 
-METRICS = {
-    "test_accuracy": "test accuracy",
-    "test_error": "test error",
-    "test_loss": "test loss",
-    "train_accuracy": "training accuracy",
-    "train_loss": "training loss",
-    "validation_accuracy": "validation accuracy",
-    "validation_loss": "validation loss",
-}
-_LOG_FROM = 15.0  # as in `losses`
 _FEW = 30  # points that are so few that each gets a marker
 
 
@@ -85,9 +64,7 @@ def compare(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("metric", metric, tuple(METRICS))
-    check_choice("x", x, tuple(AXES))
-    check_choice("scale", scale, ("auto", "linear", "log"))
+    check_curve_options(metric, x, scale)
     sources = as_sources(runs, labels, plot="compare", ndim=1)
     raw = [_curve(source, metric, x) for source in sources]
     windows = [window_for(len(each), smooth) for each in raw]
@@ -97,15 +74,10 @@ def compare(
     ax = new_axes(ax, (6.8, 4.0))
     for number, (points, line, window) in enumerate(zip(raw, lines, windows, strict=True)):
         _draw(ax, points, line, number, len(raw), plain(sources[number].label), smoothed=window > 1)
-    _limits(ax, lines, metric, scale)
-    label_x(ax, x)
-    end_at(ax, lines)  # the longest lines end where their names begin
-    if metric.endswith(("accuracy", "error")):
-        percent_axis(ax)
+    curve_axes(ax, lines, metric, x, scale, plot="compare")
     widest = max(windows)
     ax.set_ylabel(METRICS[metric] + (f", {'mean' if mean else 'median'} of {widest}" if widest > 1 else ""))
     _name_ends(ax, sources, raw, lines, metric)
-    tidy(ax)
     title(ax, [source.run for source in sources])
     return ax
 
@@ -135,23 +107,6 @@ def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: s
         "markevery": (number * every // runs, every),
     }
     ax.plot(line.x, line.y, color=colour, linewidth=1.6, zorder=4, label=label, **style)
-
-
-def _limits(ax: Axes, lines: Sequence[Curve], metric: str, scale: str) -> None:
-    values = np.concatenate([line.y for line in lines])
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return
-    low, high = float(values.min()), float(values.max())
-    if scale == "log" and low <= 0:
-        raise ArgumentError(f"plots.compare: scale='log' needs a {METRICS[metric]} above 0 throughout")
-    if metric.endswith("accuracy") and scale != "log":
-        ax.set_ylim(*zoomed([line.y for line in lines]))
-    elif scale == "log" or (scale == "auto" and low > 0 and high > _LOG_FROM * low):
-        log_axis(ax)
-        ax.set_ylim(0.8 * low, 1.25 * high)
-    elif low >= 0:
-        ax.set_ylim(0, 1.05 * high or 1)
 
 
 def _name_ends(ax: Axes, sources: Sequence[Source], raw: Sequence[Curve], lines: Sequence[Curve], metric: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _curves
+from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._labels import end_labels
 from ._style import GREY, Dashes, check_choice, line_style, new_axes, small
-from ._sweep_axes import check_curve_options, curve_axes
 from ._sweep_inputs import Trial, as_sweep, check_setting, curves_of, left_out, name_of, text_of, trials_of, varied
 from ._sweep_palette import draw_key, palette
 

@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from . import _curves
+from ._curve_axes import check_curve_options, curve_axes
 from ._curves import window_for
 from ._style import new_axes
-from ._sweep_axes import check_curve_options, curve_axes
 from ._sweep_inputs import as_sweep, check_setting, curves_of, left_out, trials_of
 from ._sweep_palette import draw_key, palette
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-from ._compare import METRICS
+from ._curve_axes import METRICS
 from ._curves import Curve, curve
 from ._style import check_choice, plain
 

@@ -1,4 +1,4 @@
-"""The axes that the curves of a sweep share: labels, limits, and the choice between linear and logarithmic."""
+"""The axes that several curves of one quantity share: labels, limits, and whether they are logarithmic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from everybatch.errors import ArgumentError
 
-from ._compare import METRICS
 from ._curves import AXES, Curve, end_at, label_x
 from ._style import check_choice, log_axis, percent_axis, tidy
 from ._zoom import zoomed
@@ -17,8 +16,17 @@ from ._zoom import zoomed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["check_curve_options", "curve_axes"]
+__all__ = ["METRICS", "check_curve_options", "curve_axes"]
 
+METRICS = {
+    "test_accuracy": "test accuracy",
+    "test_error": "test error",
+    "test_loss": "test loss",
+    "train_accuracy": "training accuracy",
+    "train_loss": "training loss",
+    "validation_accuracy": "validation accuracy",
+    "validation_loss": "validation loss",
+}
 _LOG_FROM = 15.0  # as in `losses`
 
 
@@ -45,7 +53,7 @@ def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str
         elif low >= 0:
             ax.set_ylim(0, 1.05 * high or 1)
     label_x(ax, x)
-    end_at(ax, lines)
+    end_at(ax, lines)  # the longest lines end where their names begin
     if metric.endswith(("accuracy", "error")):
         percent_axis(ax)
     ax.set_ylabel(METRICS[metric])
