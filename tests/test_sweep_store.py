@@ -42,6 +42,15 @@ def test_a_store_in_memory_holds_what_one_on_disk_does(glyphs: eb.Dataset, tmp_p
         assert elsewhere.runs[1].model.predict(glyphs.test_images).shape == (60,)
 
 
+def test_workers_write_into_a_store_that_they_reach(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    store = f"dir::file://{tmp_path}/elsewhere"  # a file system that is not taken for this machine's
+    assert open_store(store).reaches == "anywhere"
+    made = swept(glyphs, store, backend="processes")
+    assert_equal(swept(glyphs, tmp_path / "s"), made)
+    assert_equal(made, eb.load_sweep(store))
+    assert_equal(made, swept(glyphs, store, backend="serial"))
+
+
 def test_failures_move_out_of_the_way_in_memory_too(glyphs: eb.Dataset, tmp_path: Path) -> None:
     works = []
 

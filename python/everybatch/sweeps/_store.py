@@ -98,8 +98,10 @@ class Store:
 
     def put(self, folder: Path, kind: str, key: str) -> None:
         """Give what is in `folder` the name of a trial; an earlier failure of it goes away."""
+        place = f"{self._root}/{kind}/{key}"
+        self._files.makedirs(place, exist_ok=True)  # object stores need none, but servers with folders do
         for path in sorted(folder.iterdir(), key=lambda path: path.name == ROW):
-            self._files.pipe_file(f"{self._root}/{kind}/{key}/{path.name}", path.read_bytes())
+            self._files.pipe_file(f"{place}/{path.name}", path.read_bytes())
         if kind == TRIALS:
             self._remove(FAILED, key)
 
