@@ -136,6 +136,11 @@ def test_networks_schedules_and_augmentations_are_values(glyphs: eb.Dataset, tin
     assert [run.model.network.name for run in sweep.runs] == ["tiny", "lenet5"]
 
 
+def test_a_space_may_be_gone_through_once_only(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    sweep = swept(glyphs, tmp_path / "s", ({"lr": lr} for lr in (1e-3, 1e-2)), steps=1)
+    assert list(sweep.table()["lr"]) == [1e-3, 1e-2]
+
+
 def test_a_function_of_ones_own(glyphs: eb.Dataset, tmp_path: Path) -> None:
     def train_one(config: dict[str, Any]) -> eb.Run:
         network = eb.networks.lenet5(dropout=config["dropout"])

@@ -12,18 +12,23 @@ from typing import IO
 
 from everybatch.errors import ArgumentError
 
-__all__ = ["as_path", "explained", "put_in_place", "require_folder", "sibling", "to_disk", "whole_file"]
+__all__ = ["as_name", "as_path", "explained", "put_in_place", "require_folder", "sibling", "to_disk", "whole_file"]
 
 
 def as_path(given: str | os.PathLike[str], what: str) -> Path:
     """Return an absolute path; refuse what is none. `what` names the argument: ``"folder"`` or ``"file"``."""
+    return Path(as_name(given, what, what)).expanduser().absolute()
+
+
+def as_name(given: str | os.PathLike[str], argument: str, what: str) -> str:
+    """Return a path as text; refuse what is none."""
     try:
         name = os.fspath(given)
     except TypeError:
-        raise TypeError(f"{what} must be a path, not {type(given).__name__}") from None
+        raise TypeError(f"{argument} must be a path, not {type(given).__name__}") from None
     if not isinstance(name, str) or not name:
-        raise ArgumentError(f"{what} must name a {what}, not {name!r}")
-    return Path(name).expanduser().absolute()
+        raise ArgumentError(f"{argument} must name a {what}, not {name!r}")
+    return name
 
 
 @contextlib.contextmanager

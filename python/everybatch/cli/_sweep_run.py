@@ -13,7 +13,7 @@ from everybatch.cli._data import describe
 from everybatch.cli._parser import whole
 from everybatch.cli._sweep_file import SweepFile, parse_sweep
 from everybatch.cli._sweep_names import named
-from everybatch.cli._sweep_table import Trials, counted
+from everybatch.cli._sweep_table import Trials
 from everybatch.cli._sweep_values import place
 from everybatch.cli._warnings import warnings_at_once
 from everybatch.errors import ArgumentError, FileFormatError
@@ -127,7 +127,7 @@ def resume(name: str, args: Namespace) -> int:
 
 
 def _tell_of_failures(sweep: Sweep) -> int:
-    counts = counted(sweep)
+    counts = sweep._counted()
     bad = [f"{counts[status]:,} {status}" for status in ("failed", "diverged") if counts[status]]
     if not bad:
         return 0
@@ -138,7 +138,7 @@ def _tell_of_failures(sweep: Sweep) -> int:
 
 def _told(sweep: Sweep) -> str:
     """Return the best trials, the counts, and what one may do next."""
-    trials, counts = Trials(sweep), counted(sweep)
+    trials, counts = Trials(sweep), sweep._counted()
     by = trials.sort(None)
     name, first = named(sweep), trials.order[0]
     steps = [f"everybatch sweeps {name} --resume"] if counts["missing"] else []

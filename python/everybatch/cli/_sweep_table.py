@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from everybatch.cli._tables import duration, percent
 from everybatch.errors import ArgumentError, suggest
 from everybatch.sweeps import Sweep
-from everybatch.sweeps._summary import MEASURES, count_statuses
+from everybatch.sweeps._summary import MEASURES
 from everybatch.sweeps._table import COUNTS, cells
 
-__all__ = ["Trials", "aligned", "counted"]
+__all__ = ["Trials", "aligned"]
 
 _WIDEST, _CELL = 120, 28
 _NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( (%|s|min \d\d s))?")
@@ -86,11 +85,6 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
         + "  ".join(f"{c:>{w}}" if r else f"{c:<{w}}" for c, w, r in zip(line, widths, right, strict=True)).rstrip()
         for line in lines
     )
-
-
-def counted(sweep: Sweep) -> Counter[str]:
-    """Return how many trials have which status, the most frequent first."""
-    return count_statuses("missing" if row is None else row["status"] for row in sweep._rows)
 
 
 def _short(name: str) -> str:

@@ -10,7 +10,7 @@ from everybatch.cli._parser import Commands, UsageError, command, whole
 from everybatch.cli._sweep_export import ENDINGS, export_trials
 from everybatch.cli._sweep_names import FOLDER, NAME_HELP, find_sweep, sweeps_here
 from everybatch.cli._sweep_run import GIVEN, add_ways, resume
-from everybatch.cli._sweep_table import Trials, aligned, counted
+from everybatch.cli._sweep_table import Trials, aligned
 from everybatch.errors import EverybatchError
 from everybatch.sweeps import Sweep, load_sweep
 
@@ -144,7 +144,7 @@ def _failed(sweep: Sweep, *, traceback: bool) -> int:
 
 
 def _counts(sweep: Sweep) -> str:
-    counts = ", ".join(f"{count:,} {status}" for status, count in counted(sweep).items())
+    counts = ", ".join(f"{count:,} {status}" for status, count in sweep._counted().items())
     return f"{len(sweep):,} trial{'' if len(sweep) == 1 else 's'}: {counts}"
 
 

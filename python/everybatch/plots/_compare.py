@@ -10,7 +10,7 @@ import numpy as np
 from everybatch.errors import ArgumentError
 
 from . import _curves
-from ._curve_axes import METRICS, check_curve_options, curve_axes
+from ._curve_axes import METRICS, check_curve_options, curve_axes, metric_curve
 from ._curves import Curve, window_for
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
@@ -86,11 +86,11 @@ def _curve(source: Source, metric: str, x: str) -> Curve:
     if source.run is None:
         assert source.values is not None  # a Source has one or the other
         return _curves.bare(source.values, x, "compare")
-    data = _curves.curve(source.run, "test_accuracy" if metric == "test_error" else metric, x)
+    data = metric_curve(source.run, metric, x)
     if not len(data):
         name = f" of {source.label!r}" if source.label else ""
         raise ArgumentError(f"plots.compare: the run{name} ended before its {METRICS[metric]} was measured")
-    return Curve(data.x, 1 - data.y) if metric == "test_error" else data
+    return data
 
 
 def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: str, *, smoothed: bool) -> None:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from everybatch.errors import ArgumentError
+from everybatch.run import Run
 
-from ._curves import AXES, Curve, end_at, label_x
+from ._curves import AXES, Curve, curve, end_at, label_x
 from ._style import check_choice, log_axis, percent_axis, tidy
 from ._zoom import zoomed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["METRICS", "check_curve_options", "curve_axes"]
+__all__ = ["METRICS", "check_curve_options", "curve_axes", "metric_curve"]
 
 METRICS = {
     "test_accuracy": "test accuracy",
@@ -35,6 +36,14 @@ def check_curve_options(metric: str, x: str, scale: str) -> None:
     check_choice("metric", metric, tuple(METRICS))
     check_choice("x", x, tuple(AXES))
     check_choice("scale", scale, ("auto", "linear", "log"))
+
+
+def metric_curve(run: Run, metric: str, x: str) -> Curve:
+    """Return the measurements of one of `METRICS`."""
+    if metric != "test_error":
+        return curve(run, metric, x)
+    data = curve(run, "test_accuracy", x)
+    return Curve(data.x, 1 - data.y)
 
 
 def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str, *, plot: str) -> None:

@@ -15,7 +15,17 @@ from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._labels import end_labels
 from ._style import GREY, Dashes, check_choice, line_style, new_axes, small
-from ._sweep_inputs import Trial, as_sweep, check_setting, curves_of, left_out, name_of, text_of, trials_of, varied
+from ._sweep_inputs import (
+    Trial,
+    as_sweep,
+    check_setting,
+    curves_of,
+    label_left_out,
+    name_of,
+    text_of,
+    trials_of,
+    varied,
+)
 from ._sweep_palette import draw_key, palette
 
 if TYPE_CHECKING:
@@ -92,7 +102,7 @@ def sweep_bands(
     for one, name, style in zip(bands, names, styles, strict=True):
         _draw(ax, one, name, style, len(bands))
     curve_axes(ax, [line for lines in groups.values() for line in lines], metric, x, scale, plot="sweep_bands")
-    ax.set_xlabel(f"{ax.get_xlabel()}   {left_out(trials, [trial for trial, _ in found])}".rstrip())
+    label_left_out(ax, trials, [trial for trial, _ in found])
     if len(found) > len(groups):
         around = "lowest to highest" if band == "range" else "± standard deviation"
         ax.set_ylabel(f"{ax.get_ylabel()}, mean and {around}")

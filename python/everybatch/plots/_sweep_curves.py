@@ -9,7 +9,7 @@ from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import window_for
 from ._style import new_axes
-from ._sweep_inputs import as_sweep, check_setting, curves_of, left_out, trials_of
+from ._sweep_inputs import as_sweep, check_setting, curves_of, label_left_out, trials_of
 from ._sweep_palette import draw_key, palette
 
 if TYPE_CHECKING:
@@ -72,6 +72,6 @@ def sweep_curves(
         points = _curves.decimate(line, 600)
         ax.plot(points.x, points.y, color=colour, linestyle=dashes, linewidth=1.1, alpha=faint, label=trial.key)
     curve_axes(ax, lines, metric, x, scale, plot="sweep_curves")
-    ax.set_xlabel(f"{ax.get_xlabel()}   {left_out(trials, [trial for trial, _ in found])}".rstrip())
+    label_left_out(ax, trials, [trial for trial, _ in found])
     draw_key(ax, colours)
     return ax

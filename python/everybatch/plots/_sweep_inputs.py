@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-from ._curve_axes import METRICS
-from ._curves import Curve, curve
+from ._curve_axes import METRICS, metric_curve
+from ._curves import Curve
 from ._style import check_choice, plain
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from everybatch.sweeps import Sweep
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "check_setting",
     "curves_of",
     "is_number",
+    "label_left_out",
     "left_out",
     "name_of",
     "ordered",
@@ -140,9 +143,9 @@ def curves_of(sweep: Sweep, trials: Sequence[Trial], metric: str, x: str, plot: 
     for trial, run in runs_of(sweep, trials):
         if metric.startswith("validation") and not run._has_validation:
             continue
-        data = curve(run, "test_accuracy" if metric == "test_error" else metric, x)
+        data = metric_curve(run, metric, x)
         if len(data):
-            found.append((trial, Curve(data.x, 1 - data.y) if metric == "test_error" else data))
+            found.append((trial, data))
     if not found:
         hint = ": train with validation=0.1" if metric.startswith("validation") else ""
         raise ArgumentError(f"plots.{plot}: no trial of this sweep has a {METRICS[metric]}{hint}")
@@ -163,6 +166,11 @@ def left_out(trials: Sequence[Trial], shown: Sequence[Trial]) -> str:
     counted = Counter(status if status in ("failed", "missing") else "not measured" for status in rest)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
     return f"({len(shown)} of {len(trials)} trials; {reasons})" if rest else ""
+
+
+def label_left_out(ax: Axes, trials: Sequence[Trial], shown: Sequence[Trial]) -> None:
+    """Write below the axis how many trials a picture does not show."""
+    ax.set_xlabel(f"{ax.get_xlabel()}   {left_out(trials, shown)}".rstrip())
 
 
 def _words(value: Any) -> str:

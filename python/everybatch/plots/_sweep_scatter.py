@@ -13,7 +13,7 @@ from everybatch._arguments import whole
 from everybatch.errors import ArgumentError
 
 from ._style import INK, check_choice, new_axes, percent_axis, small, tidy
-from ._sweep_inputs import RESULTS, Trial, as_sweep, check_setting, left_out, name_of, text_of, trials_of, varied
+from ._sweep_inputs import RESULTS, Trial, as_sweep, check_setting, label_left_out, name_of, text_of, trials_of, varied
 from ._sweep_palette import draw_key, palette, spans_decades
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def sweep_scatter(
     _limits(ax, np.array([trial.number(x) for trial in trials]), np.array([t.number(values) for t in trials]), x)
     if values.endswith("accuracy"):
         percent_axis(ax)
-    ax.set_xlabel(f"{_COSTS[x]}   {left_out(everything, trials)}".rstrip())
+    ax.set_xlabel(_COSTS[x])
+    label_left_out(ax, everything, trials)
     ax.set_ylabel(RESULTS[values])
     tidy(ax)
     draw_key(ax, colours, markers=True)

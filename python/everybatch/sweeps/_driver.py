@@ -26,8 +26,6 @@ from everybatch.sweeps.space import Config, Space, configs_of
 
 __all__ = ["sweep"]
 
-_RAY_OPTIONS = ("address", "resources")
-
 
 def sweep(
     space: Space | Callable[[Config], Run],
@@ -143,8 +141,9 @@ def sweep(
         raise TypeError(f"pruning must be eb.sweeps.median() or successive_halving(), not {type(pruning).__name__}")
     options = _options(backend, address, resources)
     where = _device(device) if backend != "ray" else _device_in_cluster(device, options)
-    configs = [{**fixed, **config} for config in configs_of(asked)]
-    columns = list(dict.fromkeys(name for config in configs_of(asked) for name in config))
+    drawn = configs_of(asked)
+    configs = [{**fixed, **config} for config in drawn]
+    columns = list(dict.fromkeys(name for config in drawn for name in config))
     # Nothing is chosen by its speed, so that every backend gives the same numbers.
     defaults = {"deterministic": True} if where == "cpu" else {}
     if function is None:

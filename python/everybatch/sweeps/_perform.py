@@ -21,7 +21,7 @@ from everybatch.sweeps._trials import Trial, arguments_of, shown
 from everybatch.sweeps.pruning import Pruning
 from everybatch.training import train
 
-__all__ = ["Ask", "Job", "perform", "row_of_failure", "store_failure"]
+__all__ = ["Ask", "Job", "perform", "store_failure"]
 
 Ask = Callable[[int, int, float], bool]
 """Called with a trial's number, the steps taken and the monitored value: whether the trial is to end."""
@@ -119,18 +119,14 @@ def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: di
     OSError
         The store cannot be written.
     """
-    row = row_of_failure(trial, error, rungs)
+    sentence = " ".join(str(error).split())
+    message = f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
+    row = {**_identity(trial), "status": "failed", "message": message, "rungs": rungs or {}}
     told = "".join(traceback.format_exception(error))
     with store.staging(trial.key) as folder:
         _write_row(folder, {**row, "traceback": told})
         store.put(folder, FAILED, trial.key)
     return row
-
-
-def row_of_failure(trial: Trial, error: BaseException, rungs: dict[int, float] | None = None) -> Row:
-    sentence = " ".join(str(error).split())
-    message = f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
-    return {**_identity(trial), "status": "failed", "message": message, "rungs": rungs or {}}
 
 
 def _train(job: Job, trial: Trial, device: str) -> Run:

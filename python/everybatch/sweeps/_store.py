@@ -25,7 +25,7 @@ from typing import Any, Literal
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from everybatch._disk import explained, put_in_place, to_disk, whole_file
+from everybatch._disk import as_name, explained, put_in_place, to_disk, whole_file
 from everybatch.errors import ArgumentError, FileFormatError
 
 __all__ = ["FAILED", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
@@ -45,12 +45,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     ImportError
         Its file system needs a package that is not installed.
     """
-    try:
-        name = os.fspath(path)
-    except TypeError:
-        raise TypeError(f"store must be a path, not {type(path).__name__}") from None
-    if not isinstance(name, str) or not name:
-        raise ArgumentError(f"store must name a folder, not {name!r}")
+    name = as_name(path, "store", "folder")
     try:
         files, root = fsspec.core.url_to_fs(name if "://" in name or "::" in name else str(Path(name).expanduser()))
     except ValueError as error:

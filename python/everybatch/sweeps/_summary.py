@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from everybatch.run import Run
 
-__all__ = ["MEASURES", "TRAIN_WINDOW", "count_statuses", "summarise"]
+__all__ = ["MEASURES", "count_statuses", "summarise"]
 
 MEASURES = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
-TRAIN_WINDOW = 100
+_TRAIN_WINDOW = 100
 """Batches that training accuracy and loss are averaged over: one batch alone says little."""
 
 
@@ -58,7 +58,7 @@ def count_statuses(statuses: Iterable[str]) -> Counter[str]:
 
 def _trailing_means(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Means (n - window + 1,) of so many values in a row."""
-    window = min(TRAIN_WINDOW, len(values))
+    window = min(_TRAIN_WINDOW, len(values))
     if not window:
         return np.empty(0)
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])

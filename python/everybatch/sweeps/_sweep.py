@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from everybatch._arguments import choice, flag, whole
 from everybatch.errors import ArgumentError, SelectionWarning, suggest
@@ -53,6 +54,7 @@ class Sweep:
             described = Description(described.trials + more, described.columns)
         self._store, self._asked = store, described.trials
         self._rows = [rows.get(trial.key) for trial in described.trials]
+        self._with_run = {row["key"]: row for row in self._rows if row is not None and row["status"] != "failed"}
         self.name, self.interrupted, self.columns = store.name, interrupted, tuple(described.columns)
 
     # ---- as a table ------------------------------------------------------------------------------------
@@ -107,7 +109,7 @@ class Sweep:
     @property
     def runs(self) -> Runs:
         """The runs of all trials that have one, in order; each is read when it is asked for."""
-        return Runs(self._store, [row["key"] for row in self._rows if _has_run(row)])
+        return Runs(self._store, list(self._with_run))
 
     def run(self, trial: str) -> Run:
         """Return the run of a trial, by its name in the store (the index of `table`).
@@ -117,9 +119,8 @@ class Sweep:
         KeyError
             The sweep has no such trial, or it has no run.
         """
-        keys = [row["key"] for row in self._rows if _has_run(row)]
-        if trial not in keys:
-            raise KeyError(f"no trial {trial!r} with a run.{suggest(str(trial), keys)}")
+        if trial not in self._with_run:
+            raise KeyError(f"no trial {trial!r} with a run.{suggest(str(trial), self._with_run)}")
         return load_stored(self._store, trial)
 
     def tracebacks(self) -> dict[str, str]:
@@ -180,7 +181,7 @@ class Sweep:
 
     def _ranked(self, by: str) -> list[Row]:
         choice(by, "by", MEASURES)
-        rows = [row for row in self._rows if _has_run(row) and row[f"final_{by}"] is not None]
+        rows = [row for row in self._with_run.values() if row[f"final_{by}"] is not None]
         if not rows:
             hint = ": train with validation=0.1, or choose by='test_accuracy'" if by.startswith("validation") else ""
             raise ArgumentError(f"no trial of this sweep has a {by}{hint}")
@@ -223,6 +224,10 @@ class Sweep:
         }
         return kinds[choice(kind, "kind", tuple(kinds))](self, **options)
 
+    def _counted(self) -> Counter[str]:
+        """How many trials have which status, the most frequent first."""
+        return count_statuses("missing" if row is None else row["status"] for row in self._rows)
+
     def _repr_html_(self) -> str:
         try:
             shown = self.table().dropna(axis="columns", how="all").to_html(max_rows=20)
@@ -231,9 +236,8 @@ class Sweep:
         return f"<p>{html.escape(repr(self)[1:-1])}</p>{shown}"
 
     def __repr__(self) -> str:
-        counted = count_statuses("missing" if row is None else row["status"] for row in self._rows)
         parts = [f"{len(self)} trial{'' if len(self) == 1 else 's'}"]
-        parts += [f"{count} {status}" for status, count in counted.items()]
+        parts += [f"{count} {status}" for status, count in self._counted().items()]
         return f"<Sweep {self.name!r}: {', '.join(parts)}{', interrupted' if self.interrupted else ''}>"
 
 
@@ -292,10 +296,6 @@ def load_sweep(store: str | os.PathLike[str], *, everything: bool = False) -> Sw
     if not len(made):
         raise FileNotFoundError(f"{there.name} holds no sweep")
     return made
-
-
-def _has_run(row: Row | None) -> TypeGuard[Row]:
-    return row is not None and row["status"] != "failed"
 
 
 def _warn_of_selection(by: str) -> None:

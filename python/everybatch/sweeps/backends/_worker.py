@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from multiprocessing.connection import Connection
 
 __all__ = ["main"]
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> None:
         parent.send(("rung", step, value))
         return bool(parent.recv())
 
-    with threads(job.threads), warnings.catch_warnings():
+    with threads(job.threads):
         while True:
             try:
                 number = parent.recv()

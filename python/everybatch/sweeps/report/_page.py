@@ -10,7 +10,6 @@ from importlib import resources
 from typing import Any
 
 from everybatch._run_repr import _duration
-from everybatch.sweeps._summary import count_statuses
 from everybatch.sweeps._sweep import Sweep
 from everybatch.sweeps.report._runs import Told, configs
 from everybatch.sweeps.report._text import escaped
@@ -41,7 +40,7 @@ def page(sweep: Sweep, told: Told, table: str, figures: str) -> str:
 <body>
 <header>
 <h1>{escaped(name)}</h1>
-<p class="counts">{_counts(told)}</p>
+<p class="counts">{_counts(sweep)}</p>
 {_facts(sweep, told)}
 </header>
 <main>
@@ -76,11 +75,11 @@ from 0 to 100%.</p>
 """
 
 
-def _counts(told: Told) -> str:
-    counted = count_statuses(trial.status for trial in told.trials)
-    parts = [f"<b>{len(told.trials):,}</b> trial{'' if len(told.trials) == 1 else 's'}"]
+def _counts(sweep: Sweep) -> str:
+    parts = [f"<b>{len(sweep):,}</b> trial{'' if len(sweep) == 1 else 's'}"]
     parts += [
-        f'<span class="status {escaped(name)}">{count:,} {escaped(name)}</span>' for name, count in counted.items()
+        f'<span class="status {escaped(name)}">{count:,} {escaped(name)}</span>'
+        for name, count in sweep._counted().items()
     ]
     return ", ".join(parts)
 
