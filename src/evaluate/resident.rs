@@ -25,6 +25,10 @@ pub struct DeviceChoice {
     pub measured: Vec<(i64, Layout, f64)>,
 }
 
+/// Images of a chunk that are tried: small ones stay in the GPU's cache on their way through the network, large ones need
+/// fewer launches.
+const CHUNKS: [i64; 4] = [1000, 2500, 5000, 10_000];
+
 pub struct Resident {
     /// (N, C, H, W), normalised, in the plan's layout and number format.
     images: Tensor,
@@ -90,11 +94,11 @@ impl Resident {
 
     fn choose(part: &Evaluator, model: &Model, precision: Precision) -> Result<DeviceChoice> {
         let images = part.labels.size()[0];
-        let layouts: &[Layout] = match precision {
-            Precision::Float32 => &[Layout::ChannelsLast, Layout::ChannelsFirst],
-            Precision::BFloat16 => &[Layout::ChannelsLast], // what the matrix units want
+        let layouts: &[Layout] = match precision.uses_matrix_units() {
+            false => &[Layout::ChannelsLast, Layout::ChannelsFirst],
+            true => &[Layout::ChannelsLast],
         };
-        let mut chunks = vec![images.min(2500), images.min(10_000)];
+        let mut chunks = CHUNKS.map(|chunk| images.min(chunk)).to_vec();
         chunks.dedup();
         let (mut measured, mut best, mut failure) = (Vec::new(), None, None);
         for layout in layouts {
@@ -116,7 +120,7 @@ impl Resident {
             return Err(failure.unwrap_or_else(|| Error::argument("there was nothing to measure")));
         };
         let chunk = resident.images.f_narrow(0, 0, resident.choice.chunk)?;
-        resident.plan.choose_ways(&chunk)?;
+        resident.plan.choose_ways(&chunk, precision.tolerance())?;
         Ok(DeviceChoice { convolutions: resident.plan.ways(), measured, ..resident.choice })
     }
 

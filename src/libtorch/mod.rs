@@ -9,6 +9,7 @@ mod fused_optimizers;
 mod gradients;
 mod lanes;
 mod layout;
+mod many;
 mod mkldnn;
 mod parallel;
 #[cfg(test)]
@@ -22,7 +23,8 @@ pub use dispatcher::{call, Argument};
 pub use fused_optimizers::{fused_adam, fused_sgd, Adam, Rate, Sgd};
 pub use gradients::convolution_gradients;
 pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
-pub use layout::{channels_last, copied, laid_out_like};
+pub use layout::{channels_first, channels_last, copied, laid_out_like};
+pub use many::copy_all;
 pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
 pub use parallel::parallel;
 pub use upload::{await_tensor, upload};

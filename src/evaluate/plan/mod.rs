@@ -21,7 +21,7 @@ use prepare::{prepare, Purpose};
 pub use ways::Way;
 
 use crate::error::Result;
-use crate::libtorch::channels_last;
+use crate::libtorch::{channels_first, channels_last};
 use crate::network::{Model, Precision};
 
 /// A network compiled for inference with its weights of the moment; good until they change, for it may share them.
@@ -46,7 +46,7 @@ impl Layout {
     pub fn of(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Layout::ChannelsLast => channels_last(x),
-            Layout::ChannelsFirst => Ok(x.f_contiguous()?),
+            Layout::ChannelsFirst => channels_first(x),
         }
     }
 }
