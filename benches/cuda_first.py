@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-LIMITS = {"A": 60, "B": 100, "C": 30, "D": 150, "E": 80, "F": 45, "G": 400}
+LIMITS = {"A": 50, "B": 90, "C": 30, "D": 120, "E": 75, "F": 45, "G": 400}
 MARK = "|"
 """What a line begins with that belongs into the table."""
 

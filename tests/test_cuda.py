@@ -239,3 +239,22 @@ def test_kept_weights_are_those_that_were_measured(gpu: OnGpu, glyphs: eb.Datase
     for step, measured in eb.evaluate_checkpoints(tmp_path / "kept", glyphs).items():
         at = int(np.flatnonzero(run.eval_step == step)[0])
         assert measured.loss == pytest.approx(run.test_loss[at], rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_broken_weights_show(gpu: OnGpu, precision: str, value: float) -> None:
+    # cuDNN's fused ReLU makes zeros of NaN, where PyTorch's relu keeps it.
+    data = eb.datasets.glyphs(train=130, test=2000)
+    model = eb.networks.resnet().initialize(seed=0)
+    kept = gpu(model, data, epochs=8, precision=precision)
+    assert "fused" in kept.config["cuda"]["evaluation"][0]["convolutions"]
+    assert np.isfinite(kept.test_loss).all()
+    names = [name for name, tensor in model.state_dict().items() if tensor.dim() == 4]
+    for name in (names[0], names[5], names[-1]):
+        broken = eb.networks.resnet().initialize(seed=0)
+        broken.state_dict()[name][0] = value
+        with pytest.warns(RuntimeWarning, match="NaN or infinite"):
+            run = gpu(broken, data, epochs=8, precision=precision)
+        assert run.diverged_at == 0
+        assert np.isnan(run.test_loss[0])

@@ -3,6 +3,7 @@
 //! `compile` folds what comes before, `fold` what comes after, `prepare` packs the weights for the shapes that are met,
 //! and `op` runs. `refresh` and `ways` are for plans that stay where they are, on a GPU. On a CPU each operation is one call of oneDNN where there is one, through libtorch's C interface.
 
+mod columns;
 mod compile;
 mod dense;
 mod fold;

@@ -9,7 +9,7 @@ use tch::Tensor;
 use super::op::{convolve, Constant, Op, Sum, Value};
 use super::Plan;
 use crate::error::Result;
-use crate::libtorch::await_tensor;
+use crate::libtorch::{await_tensor, copied};
 use crate::network::{Activation, Conv2d};
 
 /// How a convolution runs on a GPU.
@@ -95,16 +95,22 @@ fn faster(
     sum: Option<&Tensor>,
     tolerance: f64,
 ) -> Result<Way> {
-    let run = |way| {
+    let run_on = |x: &Tensor, way| {
         let sum = sum.map_or(Sum::None, |sum| Sum::Kept(sum.shallow_clone()));
         convolve(x, conv, weight, bias, sum, Some(Activation::Relu), way)
     };
+    let run = |way| run_on(x, way);
     let separate = run(Way::Separate)?;
     // What cuDNN has no kernel for, or a wrong one, runs as before.
     let Ok(fused) = run(Way::Fused) else { return Ok(Way::Separate) };
     let scale = separate.f_abs()?.f_max()?.f_double_value(&[])?;
     let gap = (separate.f_sub(&fused)?).f_abs()?.f_max()?.f_double_value(&[])?;
     if !(fused.size() == separate.size() && gap <= tolerance * scale) {
+        return Ok(Way::Separate);
+    }
+    // cuDNN says nothing of what its ReLU makes of NaN.
+    let broken = run_on(&with_nan(x)?, Way::Fused)?.f_isnan()?;
+    if !broken.f_equal(&run_on(&with_nan(x)?, Way::Separate)?.f_isnan()?)? {
         return Ok(Way::Separate);
     }
     let seconds = |way| -> Result<f64> {
@@ -118,4 +124,11 @@ fn faster(
     };
     let (one, other) = (seconds(Way::Fused)?, seconds(Way::Separate)?);
     Ok(if one < other { Way::Fused } else { Way::Separate })
+}
+
+/// The same maps with one value that is not a number in each.
+fn with_nan(x: &Tensor) -> Result<Tensor> {
+    let x = copied(x, x)?;
+    let _ = x.f_select(1, 0)?.f_select(1, 0)?.f_select(1, 0)?.f_fill_(f64::NAN)?;
+    Ok(x)
 }
