@@ -9,8 +9,14 @@ use super::ways::Way;
 use crate::error::{Error, Result};
 use crate::network::{BatchNorm, Layer, Model, Residual};
 
-pub fn operations(model: &Model) -> Result<Vec<Op>> {
-    Compiler { tensors: model.tensors.iter() }.layers(&model.network.layers)
+/// The operations in parts, each of which ends after one of the layers at `ends`, or with the last.
+pub fn operations(model: &Model, ends: &[usize]) -> Result<Vec<Vec<Op>>> {
+    let mut compiler = Compiler { tensors: model.tensors.iter() };
+    let layers = &model.network.layers;
+    let mut starts = vec![0];
+    starts.extend(ends.iter().map(|end| end + 1).filter(|start| *start < layers.len()));
+    let stops = starts.iter().skip(1).copied().chain([layers.len()]);
+    starts.iter().zip(stops).map(|(start, stop)| compiler.layers(&layers[*start..stop])).collect()
 }
 
 struct Compiler<'a> {

@@ -15,9 +15,9 @@ impl Plan {
     pub fn resident(model: &Model, precision: Precision, chunk: [i64; 4], layout: Layout) -> Result<Plan> {
         let [images, channels, height, width] = chunk;
         let purpose = Purpose { kind: precision.kind(), chunk: images, images, layout, packs: false };
-        let mut plan = Plan::compile_for(model, purpose, [channels, height, width])?;
+        let mut plan = Plan::compile_for(model, purpose, [channels, height, width], Some(&[]), None)?;
         tch::no_grad(|| {
-            for tensor in tensors_mut(&mut plan.ops) {
+            for tensor in plan.parts.iter_mut().flat_map(|part| tensors_mut(part)) {
                 *tensor = copied(tensor, tensor)?;
             }
             Ok(plan)
@@ -27,14 +27,16 @@ impl Plan {
     /// Folds the weights of `model` into the tensors of a [`Plan::resident`]. Nothing waits for the device.
     pub fn refresh(&self, model: &Model) -> Result<()> {
         tch::no_grad(|| {
-            let mut fresh = compile::operations(model)?;
-            // Only the map of a constant depends on the shapes on the way.
-            if has_constant(&fresh) {
-                let _ =
-                    prepare(&mut fresh, example(model.device(), self.purpose, self.shape)?, self.purpose)?;
-            }
-            for (kept, new) in tensors(&self.ops).into_iter().zip(tensors(&fresh)) {
-                kept.shallow_clone().f_copy_(&new.f_reshape(kept.size())?)?;
+            let fresh = compile::operations(model, &[])?;
+            for (kept, mut fresh) in self.parts.iter().zip(fresh) {
+                // Only the map of a constant depends on the shapes on the way.
+                if has_constant(&fresh) {
+                    let x = example(model.device(), self.purpose, self.shape)?;
+                    let _ = prepare(&mut fresh, x, self.purpose)?;
+                }
+                for (kept, new) in tensors(kept).into_iter().zip(tensors(&fresh)) {
+                    kept.shallow_clone().f_copy_(&new.f_reshape(kept.size())?)?;
+                }
             }
             Ok(())
         })
