@@ -10,14 +10,16 @@ ACTIVATIONS = ("relu", "leaky_relu", "softplus", "gelu", "silu", "tanh", "sigmoi
 
 
 def random_network(seed: int) -> eb.Network:
-    """Return a network of any layers but dropout for images of up to three channels and 6 to 12 pixels, five classes."""
+    """Return a network of any layers but dropout, for small images of one or three channels and five classes."""
     return _Draw(seed).network()
 
 
 class _Draw:
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
-        self.channels, self.height, self.width = (int(self.random.integers(low, high)) for low, high in [(0, 2), (6, 13), (6, 13)])
+        self.channels, self.height, self.width = (
+            int(self.random.integers(low, high)) for low, high in [(0, 2), (6, 13), (6, 13)]
+        )
         self.channels = 1 + 2 * self.channels  # as pictures have
         self.input_shape = self.channels, self.height, self.width
 
