@@ -33,6 +33,7 @@ _RECORDABLE = ("predictions",)
 _OPTIMIZERS = ("sgd", "adam", "adamw")
 _PRECISIONS = ("float32", "tf32", "bfloat16")
 _KERNELS = ("exact", "fused")
+_MOST_STEPS = 2**53  # beyond, float64 does not tell two steps apart
 MONITORS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 
 
@@ -105,6 +106,10 @@ class Settings:
                 f"{'' if held_out is None else ' beside those held out'}: choose a smaller one"
             )
         steps_per_epoch = math.ceil(left / batch_size)
+        total_steps = epochs * steps_per_epoch if steps is None else steps
+        if total_steps > _MOST_STEPS:
+            what = f"epochs is {epochs}, of {steps_per_epoch} steps each" if steps is None else f"steps is {steps}"
+            raise ArgumentError(f"{what}: a run takes at most {_MOST_STEPS} steps")
         monitor = _monitor(given["monitor"], held_out is not None)
         select = choice(given["select"], "select", ("last", "best"))
         patience, min_delta = optional_whole(given["patience"], "patience"), real(given["min_delta"], "min_delta")
@@ -146,7 +151,7 @@ class Settings:
             deterministic=flag(given["deterministic"], "deterministic"),
             kernels=_kernels(given["kernels"], precision),
             steps_per_epoch=steps_per_epoch,
-            total_steps=epochs * steps_per_epoch if steps is None else steps,
+            total_steps=total_steps,
             test_indices=np.arange(len(dataset.test_labels)) if test is None else test,
             validation_indices=held_out,
             validation=_as_given(given["validation"], held_out),

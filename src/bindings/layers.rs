@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::arguments::{type_name, Pair, Whole};
 use super::errors::ours;
 use crate::network::{
-    check, check_depth, Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
+    check, check_extent, Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
 };
 
 /// One layer of a network: plain data, made by `Conv2d(...)`, `Linear(...)` and the other layer functions.
@@ -44,7 +44,7 @@ impl PyLayer {
 }
 
 fn checked(layer: Layer) -> PyResult<PyLayer> {
-    check_depth(std::slice::from_ref(&layer))?;
+    check_extent([&layer])?;
     check(&layer)?;
     Ok(PyLayer(layer))
 }
@@ -181,6 +181,7 @@ fn residual(
     activation: Option<Bound<PyAny>>,
 ) -> PyResult<PyLayer> {
     let activation = activation.map(|given| activation_of(&given)).transpose()?;
+    check_extent(body.iter().chain(&shortcut).map(|layer| &layer.0))?; // before they are copied
     let inner = |layers: Vec<PyRef<PyLayer>>| layers.iter().map(|layer| layer.0.clone()).collect::<Vec<_>>();
     checked(Layer::Residual(Residual { body: inner(body), shortcut: inner(shortcut), activation }))
 }

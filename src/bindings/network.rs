@@ -4,7 +4,7 @@ use super::arguments::{ImageShape, Seed};
 use super::layers::PyLayer;
 use super::model::PyModel;
 use super::run::computing;
-use crate::network::{Model, Network, Normalization};
+use crate::network::{check_extent, Model, Network, Normalization};
 
 /// A network: a list of layers, and the shape of the images that it is meant for.
 #[pyclass(name = "Network", module = "everybatch", frozen, eq)]
@@ -17,6 +17,7 @@ impl PyNetwork {
     #[pyo3(signature = (layers, input_shape=ImageShape([1, 28, 28]), name="network"),
         text_signature = "(layers, input_shape=(1, 28, 28), name='network')")]
     fn new(layers: Vec<PyRef<PyLayer>>, input_shape: ImageShape, name: &str) -> PyResult<Self> {
+        check_extent(layers.iter().map(|layer| &layer.0))?; // before they are copied
         let layers = layers.iter().map(|layer| layer.0.clone()).collect();
         Ok(PyNetwork(Network::new(name, input_shape.0, layers)?))
     }

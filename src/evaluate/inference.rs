@@ -11,7 +11,7 @@ use super::workers::Workers;
 use super::Plan;
 use crate::error::Result;
 use crate::libtorch::channels_last;
-use crate::network::{Model, Normalization, Precision};
+use crate::network::{Model, Needs, Normalization, Precision};
 
 /// How chunks of images meet a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -71,11 +71,23 @@ impl Strategy {
 pub struct Inference {
     /// (N, C, H, W), channels-last, in the plan's number format.
     images: Tensor,
+    /// The largest absolute value in them.
+    largest: f64,
     precision: Precision,
     strategy: Strategy,
     workers: Option<Workers>,
     /// What calibration found, if there was any.
     measured: Vec<Measured>,
+}
+
+/// The largest absolute value, NaN if there is one that is no number. Not asked of a GPU, which would have to be waited for.
+fn largest(images: &Tensor) -> Result<f64> {
+    if images.numel() == 0 || images.device() != Device::Cpu {
+        return Ok(0.0);
+    }
+    let (least, greatest) = images.f_aminmax(None, false)?;
+    let [least, greatest] = [least.f_double_value(&[])?, greatest.f_double_value(&[])?];
+    Ok(if least.is_nan() { least } else { greatest.max(-least) })
 }
 
 /// What calibration found before in this process, so that equal runs get equal plans.
@@ -89,7 +101,9 @@ impl Inference {
     pub fn new(pixels: &Tensor, normalization: &Normalization, precision: Precision) -> Result<Self> {
         let images = channels_last(&normalization.apply(pixels)?.f_to_kind(precision.kind())?)?;
         let strategy = Strategy::usual(images.device(), images.size()[0]);
-        let mut inference = Inference { images, precision, strategy, workers: None, measured: Vec::new() };
+        let largest = largest(&images)?;
+        let mut inference =
+            Inference { images, largest, precision, strategy, workers: None, measured: Vec::new() };
         inference.follow(strategy)?;
         Ok(inference)
     }
@@ -119,9 +133,16 @@ impl Inference {
     /// Those of the first `count` images.
     fn logits_of(&self, model: &Model, count: i64) -> Result<Tensor> {
         let size = self.images.size();
-        let chunk = self.strategy.chunk;
-        let plan =
-            Plan::compile(model, self.precision, [chunk.min(count), size[1], size[2], size[3]], count)?;
+        let chunk = match self.images.device() {
+            Device::Cpu => {
+                let Strategy { chunk, workers } = self.strategy;
+                let needs = Needs::of(&model.network, [size[1], size[2], size[3]])?;
+                needs.chunk(&model.network, chunk, workers, self.precision.bytes())?
+            }
+            _ => self.strategy.chunk,
+        };
+        let shape = [chunk.min(count), size[1], size[2], size[3]];
+        let plan = Plan::compile(model, self.precision, shape, count, self.largest)?;
         let chunks = (0..count)
             .step_by(chunk.max(1) as usize)
             .map(|start| Ok(self.images.f_narrow(0, start, chunk.min(count - start))?));

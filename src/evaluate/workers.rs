@@ -116,7 +116,7 @@ mod tests {
     fn plan(chunk: i64) -> Arc<Plan> {
         let network = builders::lenet5(&builders::Lenet5::default()).unwrap();
         let model = Model::initialize(network, 3).unwrap();
-        Arc::new(Plan::compile(&model, Precision::Float32, [chunk, 1, 28, 28], 100).unwrap())
+        Arc::new(Plan::compile(&model, Precision::Float32, [chunk, 1, 28, 28], 100, 10.0).unwrap())
     }
 
     #[test]

@@ -89,8 +89,28 @@ impl Moments {
             let mean = sum[channel] / count;
             (f64::from(origin[channel]) + mean, (squares[channel] / count - mean * mean).max(0.0))
         };
+        if sum.iter().chain(&squares).any(|sum| !sum.is_finite()) {
+            return Ok(Moments::of_large(x, channels));
+        }
         let (mean, var) = (0..channels).map(of_channel).map(|(mean, var)| (mean as f32, var as f32)).unzip();
         Ok(Moments { mean, var })
+    }
+
+    /// The same in two passes, as PyTorch, for what is not finite and what has squares that are not in float32: then the
+    /// variance is infinite, or NaN.
+    fn of_large<T: Element>(x: &[T], channels: usize) -> Self {
+        let count = (x.len() / channels) as f64;
+        let summed = |value: &dyn Fn(usize, f64) -> f64| {
+            let mut sums = vec![0f64; channels];
+            for (place, x) in x.iter().enumerate() {
+                sums[place % channels] += value(place % channels, f64::from(x.value()));
+            }
+            sums
+        };
+        let mean: Vec<f64> = summed(&|_, x| x).into_iter().map(|sum| sum / count).collect();
+        let squares = summed(&|channel, x| (x - mean[channel]) * (x - mean[channel]));
+        let var = squares.into_iter().map(|sum| (f64::from(sum as f32) / count) as f32).collect();
+        Moments { mean: mean.into_iter().map(|mean| mean as f32).collect(), var }
     }
 }
 
@@ -162,8 +182,13 @@ fn inverse_deviations(moments: &Moments, eps: f64) -> Vec<f32> {
 
 #[inline(always)]
 fn bent(value: f32, slope: f32) -> f32 {
-    // A NaN is neither above nor below zero, and stays one.
-    value * if value > 0.0 { 1.0 } else { slope }
+    // ReLU makes 0 of -infinity, which times 0 is not. A NaN is neither above nor below zero, and stays one.
+    let below = if slope == 0.0 { 0.0 } else { value * slope };
+    if value <= 0.0 {
+        below
+    } else {
+        value
+    }
 }
 
 vectorised! {
@@ -212,7 +237,7 @@ pub fn batch_norm_gradient<T: Element>(
     let inverse = inverse_deviations(moments, eps);
     let means = over_a_row(moments.mean.iter().copied());
     let places = Places::new(g);
-    let [sum, products] = sums(len, channels, |range, sum, products| {
+    let [mut sum, mut products] = sums(len, channels, |range, sum, products| {
         // SAFETY: `g` is borrowed until all ranges, which do not overlap, are done.
         let g = unsafe { places.slice(range.clone()) };
         if let Some(y) = y {
@@ -220,6 +245,10 @@ pub fn batch_norm_gradient<T: Element>(
         }
         add_products(g, &x[range], &means, sum, products);
     })?;
+    if sum.iter().chain(&products).any(|sum| !sum.is_finite()) {
+        // SAFETY: as above; nothing runs beside this.
+        [sum, products] = products_of_large(unsafe { places.slice(0..len) }, x, &moments.mean);
+    }
 
     // dx = weight / deviation · (g - mean(g) - x̂ · mean(g · x̂)), put as a · g + b · (x - mean(x)) + c.
     let count = (len / channels) as f64;
@@ -262,7 +291,9 @@ pub fn bend_gradient<T: Element>(g: &mut [T], y: &[T], slope: f32) -> Result<()>
 vectorised! {
     fn bend<T: Element>(g: &mut [T], y: &[T], slope: f32) {
         for (g, y) in g.iter_mut().zip(y) {
-            *g = T::from_value(g.value() * if y.value() > 0.0 { 1.0 } else { slope });
+            // As PyTorch: what ReLU cuts off has no gradient, whatever comes back, and a NaN is not cut off.
+            let below = if slope == 0.0 { 0.0 } else { g.value() * slope };
+            *g = T::from_value(if y.value() <= 0.0 { below } else { g.value() });
         }
     }
 }
@@ -285,6 +316,18 @@ vectorised! {
             products.iter_mut().zip(&near_products).for_each(|(sum, near)| *sum += f64::from(*near));
         }
     }
+}
+
+/// The same in float64, for numbers whose products float32 does not hold, and those that are not finite.
+fn products_of_large<T: Element>(g: &[T], x: &[T], means: &[f32]) -> [Vec<f64>; 2] {
+    let [mut sum, mut products] = [vec![0f64; means.len()], vec![0f64; means.len()]];
+    for (place, (g, x)) in g.iter().zip(x).enumerate() {
+        let channel = place % means.len();
+        let (g, x) = (f64::from(g.value()), f64::from(x.value()));
+        sum[channel] += g;
+        products[channel] += g * (x - f64::from(means[channel]));
+    }
+    [sum, products]
 }
 
 vectorised! {
@@ -376,6 +419,73 @@ mod tests {
                 assert!(gap < 1e-5 * scale, "{what}, {channels} channels: {gap}");
             }
         }
+    }
+
+    // Against libtorch's batch norm of the same map: moments, running statistics and result. NaN equals NaN.
+    #[test]
+    fn what_is_not_finite_or_very_large_ends_as_in_libtorch() {
+        let float = (Kind::Float, Device::Cpu);
+        for (planted, place) in [
+            (f32::NAN, 0),
+            (f32::NAN, 7),
+            (f32::INFINITY, 0),
+            (f32::INFINITY, 11),
+            (f32::NEG_INFINITY, 7),
+            (3e25, 4),
+            (-2e38, 0),
+        ] {
+            for slope in [0.0f32, 0.1, 1.0] {
+                let x = Tensor::randn([8, 2], float);
+                let mut values = Vec::<f32>::try_from(x.flatten(0, -1)).unwrap();
+                values[place] = planted;
+                let x = Tensor::from_slice(&values).view([8, 2]);
+                let (weight, bias) =
+                    (Tensor::from_slice(&[1.5f32, -0.5]), Tensor::from_slice(&[0.5f32, 0.1]));
+                let [mean, var] = [Tensor::zeros([2], float), Tensor::ones([2], float)];
+                let (running_mean, running_var) = (mean.copy(), var.copy());
+                let plain = x.batch_norm(
+                    Some(&weight),
+                    Some(&bias),
+                    Some(&running_mean),
+                    Some(&running_var),
+                    true,
+                    0.1,
+                    1e-5,
+                    false,
+                );
+                let expected = match slope {
+                    0.0 => plain.relu(),
+                    slope => plain.prelu(&Tensor::from_slice(&[slope])),
+                };
+                let y = x.empty_like();
+                // SAFETY: all are dense and float32, and what is written to is used nowhere else.
+                unsafe {
+                    let x = elements::<f32>(&x);
+                    let moments = Moments::of(x, 2).unwrap();
+                    moments.follow(0.1, 8, elements_mut(&mean), elements_mut(&var));
+                    let (weight, bias) = (elements(&weight), elements(&bias));
+                    batch_norm(x, &moments, 1e-5, weight, bias, None, slope, elements_mut(&y)).unwrap();
+                }
+                for (what, found, expected) in
+                    [("result", &y, &expected), ("mean", &mean, &running_mean), ("var", &var, &running_var)]
+                {
+                    let same = found.isclose(expected, 1e-4, 1e-5, true).all();
+                    assert!(
+                        bool::try_from(same).unwrap(),
+                        "{what}, {planted} at {place}: {found} {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    // torch 2.11: y = torch.tensor([nan, -1., 0., 2.], requires_grad=True).relu(), and g.relu's backward with
+    // torch.tensor([inf, nan, inf, -inf]), gives [inf, 0, 0, -inf].
+    #[test]
+    fn what_relu_cuts_off_has_no_gradient() {
+        let mut g = [f32::INFINITY, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        bend_gradient(&mut g, &[f32::NAN, 0.0, 0.0, 2.0], 0.0).unwrap();
+        assert_eq!(g, [f32::INFINITY, 0.0, 0.0, f32::NEG_INFINITY]);
     }
 
     #[test]

@@ -5,11 +5,13 @@ mod batch_norm;
 mod element;
 mod pool;
 mod product;
+mod range;
 mod vectorised;
 
 pub use batch_norm::{batch_norm, batch_norm_gradient, bend_gradient, Moments};
 pub use element::{elements, elements_mut, Bf16, Element};
 pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 pub use product::{gather_taps, spread_taps, Taps};
+pub use range::{absolute_sums, within};
 
 use vectorised::vectorised;

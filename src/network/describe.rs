@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::tensors::{own_tensors, Init};
-use super::{Conv2d, Layer, Network, Residual};
+use super::{Conv2d, Layer, Network, Residual, MOST_NUMBERS};
 use crate::error::{Error, Result};
 
 /// Shape of one example without the batch dimension: (channels, height, width), or (features,).
@@ -34,8 +34,7 @@ pub struct Row {
     pub statistics: i64,
 }
 
-/// The most channels, features or pixels that are accepted: far above anything trainable, and no product of the sizes
-/// of one example overflows.
+/// The most channels or features that are accepted: far above anything trainable.
 const LARGEST_SIZE: i64 = 1 << 20;
 
 const LARGEST_PADDING: i64 = 1 << 10;
@@ -78,7 +77,8 @@ impl Walk<'_> {
         let output = match layer {
             Layer::Residual(block) => self.residual(block, path, depth, input)?,
             simple => {
-                output_shape(simple, &input).map_err(|problem| self.error(path, layer, &input, problem))?
+                let output = output_shape(simple, &input).and_then(bounded);
+                output.map_err(|problem| self.error(path, layer, &input, problem))?
             }
         };
         for spec in own_tensors(layer, "") {
@@ -128,6 +128,16 @@ struct Problem {
 
 fn needs<T>(needs: impl Into<String>, hint: impl Into<String>) -> Result<T, Problem> {
     Err(Problem { needs: needs.into(), hint: hint.into() })
+}
+
+fn bounded(output: Shape) -> Result<Shape, Problem> {
+    match output.0.iter().map(|size| i128::from(*size)).product::<i128>() {
+        numbers if numbers > MOST_NUMBERS => needs(
+            format!("to give at most {MOST_NUMBERS} numbers for an image, and it gives {numbers}, {output}"),
+            "Use fewer channels, less padding, or more stride or pooling before it.",
+        ),
+        _ => Ok(output),
+    }
 }
 
 fn image(input: &Shape) -> Result<(i64, i64, i64), Problem> {
@@ -244,9 +254,9 @@ pub fn check(layer: &Layer) -> Result<()> {
     };
     let wrong = |message: String| Err(Error::Argument(format!("{}: {message}", layer.kind())));
     let affordable = |sizes: &[i64]| match sizes.iter().map(|size| i128::from(*size)).product::<i128>() {
-        weights if weights > MOST_WEIGHTS => {
-            wrong(format!("{weights} weights are more than fit into memory"))
-        }
+        weights if weights > MOST_WEIGHTS => wrong(format!(
+            "{weights} weights are too many: a layer has at most {MOST_WEIGHTS}, 4 GiB of float32"
+        )),
         _ => Ok(()),
     };
     match layer {
@@ -330,6 +340,17 @@ mod tests {
             Layer::MaxPool2d(Pool2d::new(3, 2, 1)),
         ];
         assert_eq!(shapes(layers, [1, 28, 30]).unwrap(), ["(8, 14, 15)", "(8, 7, 8)"]);
+    }
+
+    // 2^20 channels of 16² pixels are 2^28 numbers; 17² are more.
+    #[test]
+    fn a_map_that_is_too_large_is_refused_with_its_size() {
+        let conv = || Layer::Conv2d(Conv2d::new(1, 1 << 20, 1));
+        assert!(shapes(vec![conv()], [1, 16, 16]).is_ok());
+        let error = shapes(vec![conv()], [1, 17, 17]).unwrap_err().to_string();
+        assert!(error.contains("303038464") && error.contains("0 (Conv2d)"), "{error}");
+        let pads = vec![Layer::Conv2d(Conv2d::new(1, 1, 1).padding(1024)); 100];
+        assert!(shapes(pads, [1, 8, 8]).unwrap_err().to_string().contains("at most 268435456"));
     }
 
     #[test]

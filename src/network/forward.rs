@@ -1,4 +1,5 @@
-//! The reader that trains: a differentiable forward pass in training mode (batch statistics, dropout on).
+//! The reader that trains: a differentiable forward pass in training mode (batch statistics, dropout on). The same layer
+//! by layer in evaluation mode, for weights with which nothing may be folded.
 
 use std::slice::Iter;
 
@@ -23,6 +24,14 @@ impl Precision {
         match self {
             Precision::Float32 | Precision::Tf32 => Kind::Float,
             Precision::BFloat16 => Kind::BFloat16,
+        }
+    }
+
+    /// Of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Precision::Float32 | Precision::Tf32 => 4,
+            Precision::BFloat16 => 2,
         }
     }
 
@@ -52,19 +61,27 @@ impl Precision {
 /// Float32 logits (N, classes) of float32 images `x` (N, C, H, W). `tensors` are the network's, in the order of
 /// `tensor_specs`; batch norm's running statistics among them are updated.
 pub fn forward(layers: &[Layer], tensors: &[Tensor], x: &Tensor, precision: Precision) -> Result<Tensor> {
-    let mut pass = Pass { tensors: tensors.iter(), kind: precision.kind() };
+    let mut pass = Pass { tensors: tensors.iter(), kind: precision.kind(), training: true };
+    Ok(pass.layers(layers, x)?.f_to_kind(Kind::Float)?)
+}
+
+/// The same in evaluation mode: running statistics are used and left alone, and nothing is dropped. Heavy layers compute
+/// in `kind`. Every operator is PyTorch's own, so what is not finite comes out as it does there.
+pub fn forward_unfused(layers: &[Layer], tensors: &[Tensor], x: &Tensor, kind: Kind) -> Result<Tensor> {
+    let mut pass = Pass { tensors: tensors.iter(), kind, training: false };
     Ok(pass.layers(layers, x)?.f_to_kind(Kind::Float)?)
 }
 
 /// The same in float64, of tensors and images that are: a yardstick for tests.
 #[cfg(test)]
 pub fn forward_in_double(layers: &[Layer], tensors: &[Tensor], x: &Tensor) -> Result<Tensor> {
-    Pass { tensors: tensors.iter(), kind: Kind::Double }.layers(layers, x)
+    Pass { tensors: tensors.iter(), kind: Kind::Double, training: true }.layers(layers, x)
 }
 
 struct Pass<'a> {
     tensors: Iter<'a, Tensor>,
     kind: Kind,
+    training: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -102,13 +119,16 @@ impl<'a> Pass<'a> {
             }
             Layer::BatchNorm1d(b) | Layer::BatchNorm2d(b) => {
                 let [weight, bias, mean, var] = [self.next()?, self.next()?, self.next()?, self.next()?];
-                let _ = self.next()?.shallow_clone().f_add_scalar_(1)?; // num_batches_tracked
+                let tracked = self.next()?;
+                if self.training {
+                    let _ = tracked.shallow_clone().f_add_scalar_(1)?;
+                }
                 x.f_batch_norm(
                     Some(weight),
                     Some(bias),
                     Some(mean),
                     Some(var),
-                    true,
+                    self.training,
                     b.momentum,
                     b.eps,
                     true,
@@ -124,8 +144,8 @@ impl<'a> Pass<'a> {
                 x.f_max_pool2d(window, window, [0, 0], [1, 1], false)?.f_flatten(1, -1)?
             }
             Layer::Flatten => x.f_flatten(1, -1)?,
-            Layer::Dropout(d) => x.f_dropout(d.p, true)?,
-            Layer::Dropout2d(d) => x.f_feature_dropout(d.p, true)?,
+            Layer::Dropout(d) => x.f_dropout(d.p, self.training)?,
+            Layer::Dropout2d(d) => x.f_feature_dropout(d.p, self.training)?,
             Layer::Residual(Residual { body, shortcut, activation }) => {
                 let sum = self.layers(body, x)?.f_add(&self.layers(shortcut, x)?)?;
                 match activation {

@@ -7,6 +7,7 @@ mod describe;
 mod forward;
 mod init;
 mod layer;
+mod memory;
 mod model;
 mod normalizer;
 #[cfg(test)]
@@ -21,8 +22,9 @@ pub use activation::Activation;
 pub use describe::{check, describe, Row, Shape};
 #[cfg(test)]
 pub use forward::forward_in_double;
-pub use forward::{avg_pool, forward, global_avg_pool, max_pool, Precision};
+pub use forward::{avg_pool, forward, forward_unfused, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+pub use memory::Needs;
 pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
 #[cfg(test)]
@@ -36,6 +38,12 @@ const MOST_CLASSES: i64 = 256;
 
 /// Residual blocks may lie in one another this deep; the readers recurse.
 const DEEPEST: usize = 32;
+
+/// Layers of a network, those in residual blocks included: a block of two blocks of two blocks is soon very many.
+const MOST_LAYERS: usize = 100_000;
+
+/// The most numbers that a layer takes or gives for one image: 1 GiB of float32. Then no count overflows.
+const MOST_NUMBERS: i128 = 1 << 28;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +75,13 @@ impl Network {
                 Shape(input_shape.to_vec())
             )));
         }
-        check_depth(layers)?;
+        if input_shape.iter().map(|size| i128::from(*size)).product::<i128>() > MOST_NUMBERS {
+            return Err(Error::Argument(format!(
+                "input_shape is {}: an image has at most {MOST_NUMBERS} numbers",
+                Shape(input_shape.to_vec())
+            )));
+        }
+        check_extent(layers)?;
         layers.iter().try_for_each(check)?;
         let rows = self.rows()?;
         let last = rows.into_iter().rev().find(|row| row.depth == 0);
@@ -136,25 +150,28 @@ impl Network {
     }
 }
 
-/// Refuses blocks that lie in one another too deep.
-pub fn check_depth(layers: &[Layer]) -> Result<()> {
-    match depth(layers) {
-        0..=DEEPEST => Ok(()),
-        _ => Err(Error::Argument(format!("residual blocks lie in one another more than {DEEPEST} deep"))),
-    }
-}
-
-fn depth(layers: &[Layer]) -> usize {
+/// Refuses blocks that lie in one another too deep, and layers that are too many.
+pub fn check_extent<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> Result<()> {
     // An explicit stack: this runs before the depth is known to be harmless.
-    let mut deepest = 0;
-    let mut open: Vec<(&Layer, usize)> = layers.iter().map(|layer| (layer, 0)).collect();
-    while let Some((layer, depth)) = open.pop() {
-        if let Layer::Residual(block) = layer {
-            deepest = deepest.max(depth + 1);
-            open.extend(block.body.iter().chain(&block.shortcut).map(|inner| (inner, depth + 1)));
+    let mut count = 0;
+    for layer in layers {
+        let mut open = vec![(layer, 0)];
+        while let Some((layer, depth)) = open.pop() {
+            count += 1;
+            if count > MOST_LAYERS {
+                return Err(Error::Argument(format!("there are more than {MOST_LAYERS} layers")));
+            }
+            if let Layer::Residual(block) = layer {
+                if depth == DEEPEST {
+                    return Err(Error::Argument(format!(
+                        "residual blocks lie in one another more than {DEEPEST} deep"
+                    )));
+                }
+                open.extend(block.body.iter().chain(&block.shortcut).map(|inner| (inner, depth + 1)));
+            }
         }
     }
-    deepest
+    Ok(())
 }
 
 #[cfg(test)]
@@ -195,5 +212,12 @@ mod tests {
             layer = Layer::Residual(Residual { body: vec![layer], shortcut: vec![], activation: None });
         }
         assert!(Network::new("deep", [1, 1, 2], vec![layer]).is_err());
+    }
+
+    #[test]
+    fn too_many_layers_are_refused() {
+        let layers = vec![Layer::Activation(Activation::Relu); MOST_LAYERS + 1];
+        assert!(check_extent(&layers[1..]).is_ok());
+        assert!(check_extent(&layers).unwrap_err().to_string().contains("100000"));
     }
 }

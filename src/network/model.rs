@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::init::initial_tensor;
-use super::{forward, tensor_specs, Network, Normalizer, Precision, Shape, TensorSpec};
+use super::{forward, tensor_specs, Needs, Network, Normalizer, Precision, Shape, TensorSpec};
 use crate::error::{Error, Result};
 use crate::libtorch::{channels_last, copied};
 
@@ -55,6 +55,7 @@ pub struct Model {
 impl Model {
     /// Fresh weights from `seed`, on the CPU.
     pub fn initialize(network: Network, seed: u64) -> Result<Self> {
+        Needs::of(&network, network.input_shape)?.check_weights(&network)?;
         let specs = tensor_specs(&network.layers);
         let tensors = specs
             .iter()

@@ -61,10 +61,27 @@ pub enum Length {
     Steps(usize),
 }
 
+/// The most steps of a run: beyond, float64 does not tell them apart. No run gets there, but one that is meant to be ended
+/// by hand may say so.
+pub const MOST_STEPS: usize = 1 << 53;
+
 impl Length {
+    /// Refuses what is too long.
+    pub fn check(self, steps_per_epoch: usize) -> Result<()> {
+        match (self, self.in_steps(steps_per_epoch)) {
+            (_, 0..=MOST_STEPS) => Ok(()),
+            (Length::Steps(steps), _) => {
+                Err(Error::Argument(format!("steps is {steps}: a run takes at most {MOST_STEPS}")))
+            }
+            (Length::Epochs(epochs), _) => Err(Error::Argument(format!(
+                "epochs is {epochs}, of {steps_per_epoch} steps each: a run takes at most {MOST_STEPS} steps"
+            ))),
+        }
+    }
+
     pub fn in_steps(self, steps_per_epoch: usize) -> usize {
         match self {
-            Length::Epochs(epochs) => epochs * steps_per_epoch,
+            Length::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch), // `check` refuses what comes near
             Length::Steps(steps) => steps,
         }
     }
@@ -167,6 +184,15 @@ impl TrainConfig {
         self.watch.check(!self.validation.is_empty())
     }
 
+    /// How often the weights are kept in memory beside those that train: the optimizer's means, averages, the best.
+    pub fn copies(&self) -> usize {
+        let means = match self.method {
+            Method::Sgd { momentum, .. } => usize::from(momentum != 0.0),
+            _ => 2,
+        };
+        means + usize::from(self.ema.is_some()) + usize::from(self.watch.keep_best)
+    }
+
     /// Whether the test set is due once `taken` steps out of `total` have been taken.
     pub fn evaluation_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
         taken == 0 || taken == total || self.evaluate_every.is_due(taken, steps_per_epoch)
@@ -174,7 +200,8 @@ impl TrainConfig {
 
     /// Measurements of a whole run.
     pub fn evaluations(&self, total: usize, steps_per_epoch: usize) -> usize {
-        (0..=total).filter(|taken| self.evaluation_is_due(*taken, total, steps_per_epoch)).count()
+        let every = self.evaluate_every.in_steps(steps_per_epoch);
+        1 + total / every + usize::from(total % every != 0)
     }
 }
 
@@ -188,5 +215,29 @@ mod tests {
         assert_eq!(serde_json::from_str::<Every>("\"epoch\"").unwrap(), Every::EPOCH);
         assert_eq!(serde_json::to_string(&Every::EPOCH).unwrap(), "\"epoch\"");
         assert!(serde_json::from_str::<Every>("\"week\"").is_err());
+    }
+
+    #[test]
+    fn measurements_are_counted_without_counting() {
+        let config = crate::train::training_loop::tests::config();
+        for every in [Every::Steps(1), Every::Steps(4), Every::Steps(100), Every::EPOCH] {
+            let config = TrainConfig { evaluate_every: every, ..config.clone() };
+            for total in 1..20 {
+                let due = (0..=total).filter(|taken| config.evaluation_is_due(*taken, total, 3)).count();
+                assert_eq!(config.evaluations(total, 3), due, "{every:?} {total}");
+            }
+        }
+        assert_eq!(config.evaluations(MOST_STEPS, 3), MOST_STEPS + 1);
+    }
+
+    #[test]
+    fn a_run_that_is_too_long_is_refused() {
+        assert!(Length::Steps(MOST_STEPS).check(3).is_ok());
+        assert!(Length::Steps(1 << 62).check(3).is_err());
+        assert!(Length::Epochs(1 << 62)
+            .check(1 << 10)
+            .unwrap_err()
+            .to_string()
+            .contains("4611686018427387904"));
     }
 }

@@ -122,13 +122,14 @@ impl Optimizer {
                 let decayed = gradients
                     .iter()
                     .zip(&parameters)
-                    .map(|(g, p)| Ok(g.f_add(&p.f_mul_scalar(weight_decay)?)?));
+                    .map(|(g, p)| Ok(g.f_add(&p.f_mul_scalar(in_float32(weight_decay))?)?));
                 self.adam(&parameters, &decayed.collect::<Result<Vec<_>>>()?, betas, eps)
             }
             Method::Adam { betas, eps, .. } => self.adam(&parameters, gradients, betas, eps),
             Method::AdamW { betas, eps, weight_decay } => {
                 for parameter in &parameters {
-                    let _ = parameter.shallow_clone().f_mul_scalar_(1.0 - self.lr * weight_decay)?;
+                    let kept = in_float32(1.0 - self.lr * weight_decay);
+                    let _ = parameter.shallow_clone().f_mul_scalar_(kept)?;
                 }
                 self.adam(&parameters, gradients, betas, eps)
             }
@@ -147,7 +148,7 @@ impl Optimizer {
     ) -> Result<()> {
         use Argument::{Tensor as One, Tensors};
         let steps = self.taken as f64;
-        let step_size = self.lr / (1.0 - betas.0.powf(steps));
+        let step_size = in_float32(self.lr / (1.0 - betas.0.powf(steps)));
         let correction = (1.0 - betas.1.powf(steps)).sqrt();
         let same = |value: f64| Tensor::f_full([parameters.len() as i64], value, (Kind::Double, Device::Cpu));
 
@@ -165,7 +166,7 @@ impl Optimizer {
         )?;
         let denominators = second
             .iter()
-            .map(|square| Ok(square.f_sqrt()?.f_div_scalar_(correction)?.f_add_scalar_(eps)?))
+            .map(|square| Ok(square.f_sqrt()?.f_div_scalar_(correction)?.f_add_scalar_(in_float32(eps))?))
             .collect::<Result<Vec<_>>>()?;
         call(
             c"aten::_foreach_addcdiv_",
@@ -184,6 +185,15 @@ impl Optimizer {
         let _ = taken.f_add_scalar_(1.0)?;
         let state = [self.first.as_slice(), &self.second];
         fused_adam(parameters, gradients, state, taken, Rate::Host(self.lr), method)
+    }
+}
+
+/// A number for an operator on float32, which refuses one that is too large for it: infinity, which it takes, and which
+/// ends the run as any other number that is not finite.
+fn in_float32(number: f64) -> f64 {
+    match number.abs() > f64::from(f32::MAX) {
+        true => f64::INFINITY.copysign(number),
+        false => number,
     }
 }
 
@@ -241,6 +251,30 @@ mod tests {
         }
         for (value, expected) in Vec::<f64>::try_from(parameter).unwrap().iter().zip(ADAMW) {
             assert!((value - expected).abs() < 1e-6, "{value} instead of {expected}");
+        }
+    }
+
+    // What float32 does not hold is infinite, and makes weights that are not finite instead of an error.
+    #[test]
+    fn numbers_beyond_float32_make_weights_that_are_not_finite() {
+        for lr in [1e38, 1e300, f64::MAX] {
+            for (eps, weight_decay) in [(1e-8, 0.0), (1e-8, 1e300), (1e300, 0.1), (0.0, 1.0)] {
+                let betas = (0.9, 0.999);
+                for method in [
+                    Method::Sgd { momentum: 1e300, nesterov: true, weight_decay },
+                    Method::Adam { betas, eps, weight_decay },
+                    Method::AdamW { betas, eps, weight_decay },
+                ] {
+                    for fused in [false, true] {
+                        let parameter = Tensor::from_slice(&[1f32, -2.0, 0.5]);
+                        let mut optimizer = Optimizer::new(method, lr, &[&parameter], fused).unwrap();
+                        for _ in 0..2 {
+                            let gradient = Tensor::from_slice(&[0.5f32, -1.0, 0.25]);
+                            optimizer.step(&[&parameter], &[gradient]).unwrap();
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -169,7 +169,8 @@ impl LearningRate {
         match schedule {
             Schedule::Constant => lr,
             Schedule::Step { every, gamma } => {
-                lr * gamma.powi((taken / every.in_steps(self.steps_per_epoch)) as i32)
+                let times = taken / every.in_steps(self.steps_per_epoch);
+                lr * gamma.powi(times.min(i32::MAX as usize) as i32)
             }
             Schedule::Multistep { milestones, gamma } => {
                 lr * gamma.powi(milestones.iter().filter(|milestone| **milestone <= taken).count() as i32)

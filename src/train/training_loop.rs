@@ -19,7 +19,7 @@ use crate::data::{BatchOrder, Dataset, Split};
 use crate::error::Result;
 use crate::evaluate::{Choice, Evaluator};
 use crate::libtorch::{upload, Gpu, OneLane};
-use crate::network::Model;
+use crate::network::{Model, Needs};
 
 /// Measurements that a run must make for calibration to pay.
 const WORTH_CALIBRATING: usize = 20;
@@ -62,9 +62,14 @@ pub fn train_with(
     let network = model.network.for_input(data.train.image_shape())?;
     let kept = complement(data.train.len(), &config.validation)?;
     let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
+    config.length.check(order.steps_per_epoch())?;
     let total = config.length.in_steps(order.steps_per_epoch());
     config.schedule.check_length(total)?;
     check_fit(&network, data, &order)?;
+    if device == Device::Cpu {
+        let needs = Needs::of(&network, network.input_shape)?;
+        needs.check_training(&network, config.copies(), config.batch_size, config.precision.bytes())?;
+    }
     let mut model = model.to_device(device)?;
     model.network = network;
     if model.normalization.is_none() {

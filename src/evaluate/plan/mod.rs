@@ -1,7 +1,11 @@
 //! The reader that infers: compiles the layer tree and today's weights into a list of fused operations.
 //!
 //! `compile` folds what comes before, `fold` what comes after, `prepare` packs the weights for the shapes that are met,
-//! and `op` runs. `refresh` and `ways` are for plans that stay where they are, on a GPU. On a CPU each operation is one call of oneDNN where there is one, through libtorch's C interface.
+//! and `op` runs. `refresh` and `ways` are for plans that stay where they are, on a GPU. On a CPU each operation is one
+//! call of oneDNN where there is one, through libtorch's C interface.
+//!
+//! All of that holds for finite numbers. `range` tells from the weights whether there will be others, and then the network
+//! runs layer by layer (`unfused`), so that NaN and infinity come out as in PyTorch.
 
 mod columns;
 mod compile;
@@ -11,7 +15,10 @@ mod op;
 mod phases;
 mod pool;
 mod prepare;
+mod products;
+mod range;
 mod refresh;
+mod unfused;
 mod ways;
 
 use serde::Serialize;
@@ -19,15 +26,19 @@ use tch::{Device, Kind, Tensor};
 
 use op::{run, Op, Value};
 use prepare::{prepare, Purpose};
+use unfused::Unfused;
 pub use ways::Way;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::libtorch::{channels_first, channels_last};
 use crate::network::{Model, Precision};
 
 /// A network compiled for inference with its weights of the moment; good until they change, for it may share them.
 pub struct Plan {
-    ops: Vec<Op>,
+    /// In one part, or in several between which numbers are looked at (see `range`); none if not all are finite.
+    parts: Vec<Vec<Op>>,
+    /// What runs where an operation might meet a number that is not finite.
+    unfused: Option<Unfused>,
     kind: Kind,
     purpose: Purpose,
     /// (C, H, W) of the images.
@@ -57,28 +68,62 @@ unsafe impl Sync for Plan {}
 
 impl Plan {
     /// Folds the weights of `model`. `chunk` is the shape (N, C, H, W) of the inputs that will be given, or of the
-    /// largest; `images` is the number of them all, which tells what work on the weights is worth while.
-    pub fn compile(model: &Model, precision: Precision, chunk: [i64; 4], images: i64) -> Result<Plan> {
+    /// largest; `images` is the number of them all, which tells what work on the weights is worth while, and `largest`
+    /// the largest absolute value in them.
+    pub fn compile(
+        model: &Model,
+        precision: Precision,
+        chunk: [i64; 4],
+        images: i64,
+        largest: f64,
+    ) -> Result<Plan> {
         let packs = model.device() == Device::Cpu;
         let purpose =
             Purpose { kind: precision.kind(), chunk: chunk[0], images, layout: Layout::ChannelsLast, packs };
-        Plan::compile_for(model, purpose, [chunk[1], chunk[2], chunk[3]])
+        let looks = range::looks(model, largest)?;
+        let needed = looks.as_ref().is_none_or(|looks| !looks.is_empty());
+        let unfused = needed.then(|| Unfused::new(model)).transpose()?;
+        Plan::compile_for(model, purpose, [chunk[1], chunk[2], chunk[3]], looks.as_deref(), unfused)
     }
 
-    fn compile_for(model: &Model, purpose: Purpose, shape: [i64; 3]) -> Result<Plan> {
+    fn compile_for(
+        model: &Model,
+        purpose: Purpose,
+        shape: [i64; 3],
+        looks: Option<&[usize]>,
+        unfused: Option<Unfused>,
+    ) -> Result<Plan> {
         tch::no_grad(|| {
-            let mut ops = compile::operations(model)?;
-            let _ = prepare(&mut ops, example(model.device(), purpose, shape)?, purpose)?;
-            Ok(Plan { ops, kind: purpose.kind, purpose, shape })
+            let mut parts = match looks {
+                Some(looks) => compile::operations(model, looks)?,
+                None => Vec::new(),
+            };
+            let x = example(model.device(), purpose, shape)?;
+            let _ = parts.iter_mut().try_fold(x, |x, part| prepare(part, x, purpose))?;
+            Ok(Plan { parts, unfused, kind: purpose.kind, purpose, shape })
         })
     }
 
     /// Float32 logits (N, classes) of normalised images (N, C, H, W), best given as [`channels_last`].
     pub fn run(&self, x: &Tensor) -> Result<Tensor> {
-        tch::no_grad(|| {
-            let x = Value { tensor: x.f_to_kind(self.kind)?, free: false };
-            Ok(run(&self.ops, x)?.tensor.f_to_kind(Kind::Float)?)
+        tch::no_grad(|| match (self.run_parts(x)?, &self.unfused) {
+            (Some(logits), _) => Ok(logits.f_to_kind(Kind::Float)?),
+            (None, Some(unfused)) => unfused.run(x, self.kind),
+            (None, None) => Err(Error::argument("a plan has nothing to run: this is a bug in everybatch")),
         })
+    }
+
+    /// None if a look between two parts finds a number that is too large.
+    fn run_parts(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        let Some((first, others)) = self.parts.split_first() else { return Ok(None) };
+        let mut x = run(first, Value { tensor: x.f_to_kind(self.kind)?, free: false })?;
+        for part in others {
+            if !unfused::is_usual(&x.tensor)? {
+                return Ok(None);
+            }
+            x = run(part, x)?;
+        }
+        Ok(Some(x.tensor))
     }
 }
 

@@ -54,8 +54,9 @@ fn assert_equal_to_unfused(network: Network) {
     let scale = expected.abs().max().double_value(&[]);
     // So few images that work on the weights does not pay, and so many that it does.
     for images in [7, 1000] {
-        let plan = Plan::compile(&model, Precision::Float32, [7, channels, height, width], images);
+        let plan = Plan::compile(&model, Precision::Float32, [7, channels, height, width], images, 10.0);
         let plan = plan.unwrap_or_else(|error| panic!("{error}: {}", model.network.to_json()));
+        assert!(!plan.parts.is_empty());
         let logits = plan.run(&channels_last(&x).unwrap()).unwrap();
         let gap = (&logits - &expected).abs().max().double_value(&[]) / scale;
         assert!(gap < 1e-5, "{}: {gap}", model.network.to_json());
@@ -157,8 +158,8 @@ fn batch_norm_of_vectors_is_folded_without_touching_the_model() {
     assert_equal_to_unfused(network.clone());
     let model = trained(network);
     let before: Vec<Tensor> = model.tensors.iter().map(Tensor::copy).collect();
-    let plan = Plan::compile(&model, Precision::Float32, [7, 1, 3, 4], 7).unwrap();
-    assert!(!plan.ops.iter().any(|op| matches!(op, Op::Affine { .. })));
+    let plan = Plan::compile(&model, Precision::Float32, [7, 1, 3, 4], 7, 10.0).unwrap();
+    assert!(!plan.parts[0].iter().any(|op| matches!(op, Op::Affine { .. })));
     assert!(model.tensors.iter().zip(&before).all(|(now, then)| now == then));
 }
 
@@ -228,9 +229,8 @@ fn a_common_stack_leaves_no_operation_over() {
         Layer::Linear(Linear::new(16, 10)),
     ];
     let network = Network::new("stack", [1, 28, 28], layers).unwrap();
-    let plan = Plan::compile(&trained(network.clone()), Precision::Float32, [7, 1, 28, 28], 1000).unwrap();
-    let kinds: Vec<&str> = plan
-        .ops
+    let plan = Plan::compile(&trained(network.clone()), Precision::Float32, [7, 1, 28, 28], 1000, 10.0);
+    let kinds: Vec<&str> = plan.unwrap().parts[0]
         .iter()
         .map(|op| match op {
             Op::Conv { .. } => "conv",
@@ -242,4 +242,51 @@ fn a_common_stack_leaves_no_operation_over() {
         .collect();
     assert_eq!(kinds, ["conv", "pool", "conv", "pool", "conv", "mean", "linear"]);
     assert_equal_to_unfused(network);
+}
+
+// Against the unfused network, which is libtorch's operators: NaN and infinities at the same places.
+#[test]
+fn what_is_not_finite_comes_out_as_from_the_unfused_network() {
+    for seed in 0..150 {
+        let model = trained(random_network(seed));
+        let [channels, height, width] = model.network.input_shape;
+        let x = Tensor::randn([7, channels, height, width], (Kind::Float, Device::Cpu));
+        let floats: Vec<&Tensor> =
+            model.tensors.iter().filter(|tensor| tensor.kind() == Kind::Float).collect();
+        let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30, -3e38];
+        let (tensor, value) = (floats[seed as usize % floats.len()], values[seed as usize % values.len()]);
+        let _ = tch::no_grad(|| tensor.detach().flatten(0, -1).get(0).fill_(value));
+        let expected = tch::no_grad(|| unfused(&model.network.layers, &mut model.tensors.iter(), &x));
+        let shape = [7, channels, height, width];
+        let plan = Plan::compile(&model, Precision::Float32, shape, 1000, 10.0).unwrap();
+        let logits = plan.run(&channels_last(&x).unwrap()).unwrap();
+        let same = bool::try_from(logits.isclose(&expected, 1e-3, 1e-3, true).all()).unwrap();
+        assert!(same, "{value} in {}: {logits} {expected}", model.network.to_json());
+    }
+}
+
+#[test]
+fn deep_networks_are_looked_at_and_stay_fused() {
+    let block = || {
+        let conv = || Layer::Conv2d(Conv2d::new(4, 4, 3).padding(1));
+        let relu = Layer::Activation(Activation::Relu);
+        Layer::Residual(Residual { body: vec![conv(), relu, conv()], shortcut: vec![], activation: None })
+    };
+    let mut layers = vec![Layer::Conv2d(Conv2d::new(1, 4, 3))];
+    layers.extend((0..40).map(|_| block()));
+    layers.extend([Layer::GlobalAvgPool, Layer::Linear(Linear::new(4, 5))]);
+    let model = Model::initialize(Network::new("deep", [1, 6, 6], layers).unwrap(), 3).unwrap();
+    let x = Tensor::randn([7, 1, 6, 6], (Kind::Float, Device::Cpu));
+    let plan = Plan::compile(&model, Precision::Float32, [7, 1, 6, 6], 1000, 10.0).unwrap();
+    assert!(plan.parts.len() > 1);
+    let expected = tch::no_grad(|| unfused(&model.network.layers, &mut model.tensors.iter(), &x));
+    let logits = plan.run_parts(&x).unwrap().unwrap();
+    assert!(logits.allclose(&expected, 1e-4, 1e-5, false));
+    // Weights ten times as large make numbers that are not usual, and infinities in the end.
+    tch::no_grad(|| {
+        model.tensors.iter().for_each(|tensor| drop(tensor.detach().f_mul_scalar_(10.0).unwrap()))
+    });
+    let expected = tch::no_grad(|| unfused(&model.network.layers, &mut model.tensors.iter(), &x));
+    let plan = Plan::compile(&model, Precision::Float32, [7, 1, 6, 6], 1000, 10.0).unwrap();
+    assert!(bool::try_from(plan.run(&x).unwrap().isclose(&expected, 1e-3, 1e-3, true).all()).unwrap());
 }

@@ -28,18 +28,20 @@ impl Plan {
     pub fn choose_ways(&mut self, x: &Tensor, tolerance: f64) -> Result<()> {
         let kind = self.kind;
         tch::no_grad(|| {
-            let _ = choose(&mut self.ops, x.f_to_kind(kind)?, tolerance)?;
+            let x = x.f_to_kind(kind)?;
+            let _ = self.parts.iter_mut().try_fold(x, |x, part| choose(part, x, tolerance))?;
             Ok(())
         })
     }
 
     /// The ways of all convolutions, in the order in which they run.
     pub fn ways(&mut self) -> Vec<Way> {
-        ways_mut(&mut self.ops).into_iter().map(|way| *way).collect()
+        self.parts.iter_mut().flat_map(|part| ways_mut(part)).map(|way| *way).collect()
     }
 
     pub fn set_ways(&mut self, ways: &[Way]) {
-        ways_mut(&mut self.ops).into_iter().zip(ways).for_each(|(way, new)| *way = *new);
+        let own = self.parts.iter_mut().flat_map(|part| ways_mut(part));
+        own.zip(ways).for_each(|(way, new)| *way = *new);
     }
 }
 

@@ -6,7 +6,7 @@ use super::layers::{bent, Kept};
 use super::pass::Pass;
 use super::{Gradients, Saved, Weights};
 use crate::error::{Error, Result};
-use crate::kernels::{elements, elements_mut, gather_taps, spread_taps, Bf16, Taps};
+use crate::kernels::{elements, elements_mut, gather_taps, spread_taps, within, Bf16, Taps};
 use crate::libtorch::{channels_last, convolution, convolution_gradients, pack_convolution};
 use crate::network::Conv2d;
 
@@ -68,7 +68,7 @@ impl Pass<'_> {
             Way::ChannelsLast => channels_last(&x)?,
             _ => x.f_contiguous()?,
         };
-        let y = match (way, &bias) {
+        let mut y = match (way, &bias) {
             (Way::Product, bias) => {
                 weight = self.product(conv, &weight, map_of(&x))?;
                 let [height, width] = conv.output_size(map_of(&x));
@@ -88,21 +88,44 @@ impl Pass<'_> {
                 x.f_conv2d(&weight, bias.as_ref(), conv.stride, padding, dilation, conv.groups)?
             }
         };
+        if way == Way::Product && !covers(conv, map_of(&x)) && !self.is_finite(&y)? {
+            // A product with the zeros of taps that do not reach makes NaN of what is not finite.
+            weight = self.cast(weights.first)?;
+            let (padding, dilation) = (conv.padding, conv.dilation);
+            y = x.f_conv2d(&weight, bias.as_ref(), conv.stride, padding, dilation, conv.groups)?;
+        }
         let (y, kept) = bent(weights.slope, y)?;
         Ok((y, Saved::Linear { x, weight, y: kept }))
+    }
+
+    fn is_finite(&self, x: &Tensor) -> Result<bool> {
+        let x = x.f_contiguous()?;
+        // SAFETY: it is dense, on the CPU and of this element type.
+        Ok(unsafe {
+            match self.kind {
+                Kind::BFloat16 => within::<Bf16>(elements(&x), f32::MAX),
+                _ => within::<f32>(elements(&x), f32::MAX),
+            }
+        })
     }
 
     pub fn convolution_back(
         &self,
         conv: &Conv2d,
         weights: Weights,
-        (x, weight, y): Kept,
+        (x, mut weight, y): Kept,
         dy: Tensor,
         by_input: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
         let dy = self.unbent(weights.slope, y.as_ref(), dy)?;
-        let way = Way::of(conv, &x);
+        let mut way = Way::of(conv, &x);
+        let exact = covers(conv, map_of(&x));
+        if way == Way::Product && !exact && (weight.dim() == 4 || !self.is_finite(&dy)?) {
+            // As forward: see there.
+            weight = self.cast(weights.first)?;
+            way = Way::Indexed;
+        }
         if way == Way::Product {
             let map = map_of(&x);
             let dy = flat(&dy.f_contiguous()?)?;

@@ -160,3 +160,34 @@ fn dropout_is_repeatable_and_drops() {
     // A pixel that is dropped from all eight images has no gradient: 784 / 2⁸ of them, about three.
     assert!((1..12).contains(&dropped.int64_value(&[])), "{dropped}");
 }
+
+/// Whether all is equal within rounding, NaN and infinities included.
+fn alike(ours: &Tensor, autograd: &Tensor) -> bool {
+    bool::try_from(ours.isclose(autograd, 1e-2, 1e-2, true).all()).unwrap()
+}
+
+#[test]
+fn what_is_not_finite_trains_as_by_autograd() {
+    let is_finite = |tensor: &Tensor| bool::try_from(tensor.isfinite().all()).unwrap();
+    for seed in 0..100 {
+        let network = random_network(seed);
+        let model = Model::initialize(network.clone(), seed).unwrap();
+        let parameters = model.parameters();
+        let value = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][seed as usize % 3];
+        let planted = parameters[seed as usize % parameters.len()].detach();
+        // The middle of a kernel always meets the map. A tap that meets zeros of the padding alone makes NaN or nothing in
+        // libtorch itself, depending on the order of memory; so does its gradient.
+        let middle = planted.size().get(2..).map_or(0, |kernel| kernel.iter().product::<i64>() / 2);
+        let _ = tch::no_grad(|| planted.flatten(0, -1).get(middle).fill_(value));
+        let (x, labels) = batch(&network, 8);
+        let ours = by_ours(&model, &x, &labels, Precision::Float32);
+        let autograd = by_autograd(&model, &x, &labels, Kind::Float);
+        for (index, (ours, autograd)) in ours.iter().zip(&autograd).enumerate() {
+            let same = match is_finite(autograd) || index == 0 || index > parameters.len() {
+                true => alike(ours, autograd),
+                false => !is_finite(ours),
+            };
+            assert!(same, "{value}, {seed}, result {index}: {ours} {autograd} {}", network.to_json());
+        }
+    }
+}
