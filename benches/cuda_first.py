@@ -111,7 +111,7 @@ def recording() -> None:
                 f"{plan['layout']}, {ways.count('fused')} of {len(ways)} convolutions fused; {timed(run)}; "
                 f"loss {run.train_loss[0]:.3f} to {run.train_loss[-1]:.3f}, test accuracy {run.final_accuracy:.4f}"
             )
-            print(plan["measured"])
+            print(plan["columns"], plan["products"], plan["measured"])
 
 
 def repeatable() -> None:
@@ -155,14 +155,11 @@ def speed() -> None:
     for network in (eb.networks.resnet(), eb.networks.lenet5()):
         for precision in ("float32", "tf32", "bfloat16"):
             for measured in (1, "epoch"):
-                for benchmark in (False, True):
-                    what = f"{network.name}, {precision}, {'step + pass' if measured == 1 else 'step'}"
-                    what += ", cudnn.benchmark" if benchmark else ""
-                    with case(what):
-                        torch.backends.cudnn.benchmark = benchmark
-                        arguments: dict[str, Any] = {"steps": 200, "batch_size": 60, "evaluate_every": measured}
-                        run = train(network, data, precision=precision, **arguments)
-                        say(f"{what}: {timed(run)}; peak {torch.cuda.max_memory_reserved() / 2**20:.0f} MiB")
+                what = f"{network.name}, {precision}, {'step + pass' if measured == 1 else 'step'}"
+                with case(what):
+                    arguments: dict[str, Any] = {"steps": 200, "batch_size": 60, "evaluate_every": measured}
+                    run = train(network, data, precision=precision, **arguments)
+                    say(f"{what}: {timed(run)}; peak {torch.cuda.max_memory_reserved() / 2**20:.0f} MiB")
 
 
 def profile() -> None:
