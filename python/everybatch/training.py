@@ -253,10 +253,10 @@ def train(
     started = datetime.now(UTC)
 
     with contextlib.ExitStack() as stack:
-        # Dropout draws from torch's global generator: give it back to the caller as it was.
         cuda = settings.device.startswith("cuda")
-        stack.enter_context(torch.random.fork_rng(devices=[settings.device] if cuda else []))
         if cuda:
+            # Dropout draws from torch's generators there: give them back to the caller as they were.
+            stack.enter_context(torch.random.fork_rng(devices=[settings.device]))
             stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
         data = (hooks.data or Data)(dataset, settings.device)
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None

@@ -4,7 +4,7 @@ use std::slice::Iter;
 
 use tch::{Kind, Tensor};
 
-use super::{Layer, Pool2d, Residual};
+use super::{masks, Layer, Pool2d, Residual};
 use crate::error::{Error, Result};
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
@@ -106,8 +106,8 @@ impl<'a> Pass<'a> {
                 x.f_max_pool2d(window, window, [0, 0], [1, 1], false)?.f_flatten(1, -1)?
             }
             Layer::Flatten => x.f_flatten(1, -1)?,
-            Layer::Dropout(d) => x.f_dropout(d.p, true)?,
-            Layer::Dropout2d(d) => x.f_feature_dropout(d.p, true)?,
+            Layer::Dropout(d) => masks::dropout(x, d.p)?,
+            Layer::Dropout2d(d) => masks::feature_dropout(x, d.p)?,
             Layer::Residual(Residual { body, shortcut, activation }) => {
                 let sum = self.layers(body, x)?.f_add(&self.layers(shortcut, x)?)?;
                 match activation {

@@ -7,6 +7,7 @@ mod describe;
 mod forward;
 mod init;
 mod layer;
+mod masks;
 mod model;
 mod normalizer;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use describe::{check, describe, Row, Shape};
 pub use forward::forward_in_double;
 pub use forward::{avg_pool, forward, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+pub use masks::{drawing, mixed};
 pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
 #[cfg(test)]
