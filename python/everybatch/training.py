@@ -273,9 +273,9 @@ def train(
     with contextlib.ExitStack() as stack:
         cuda = settings.device.startswith("cuda")
         if cuda:
+            stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
             # Dropout draws from torch's generators there: give them back to the caller as they were.
             stack.enter_context(torch.random.fork_rng(devices=[settings.device]))
-            stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
         data = (hooks.data or Data)(dataset, settings.device)
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
         arrays, trained, model_step, (evaluation, on_gpu), state, message, diverged_at, raised = _core.train(
