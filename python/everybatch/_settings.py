@@ -31,7 +31,7 @@ __all__ = ["MONITORS", "Settings"]
 
 _RECORDABLE = ("predictions",)
 _OPTIMIZERS = ("sgd", "adam", "adamw")
-_PRECISIONS = ("float32", "bfloat16")
+_PRECISIONS = ("float32", "tf32", "bfloat16")
 _KERNELS = ("exact", "fused")
 MONITORS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 

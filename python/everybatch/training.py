@@ -152,8 +152,10 @@ def train(
     device
         "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1".
     precision
-        "float32", or "bfloat16" for the convolutions and matrix products (weights, normalisation statistics and loss
-        stay float32); refused on a CPU without the instructions for it.
+        "float32"; "tf32", on NVIDIA GPUs, where convolutions and matrix products then keep 10 of the 23 bits of each
+        factor and are several times faster (PyTorch's own default for convolutions); or "bfloat16" for the convolutions
+        and matrix products (weights, normalisation statistics and loss stay float32), which is refused on a CPU without
+        the instructions for it.
     deterministic
         Use only kernels that give the same bits each time, and choose none by its speed: on one machine, runs with one
         seed are then identical. On a GPU this is slower, and needs the environment variable CUBLAS_WORKSPACE_CONFIG,
@@ -181,7 +183,8 @@ def train(
     On a GPU, steps and measurements are recorded once as CUDA graphs and replayed, each in a stream of its own: the
     next step is taken while the weights of the last one are measured. Where that is not possible they run one by one;
     ``run.config["cuda"]`` and the log tell whether and why. The environment variable ``EVERYBATCH_CUDA_GRAPHS=0``
-    switches graphs off.
+    switches graphs off. Do not run ``torch.compile(mode="reduce-overhead")`` in another thread meanwhile: when it
+    records graphs of its own, torch gives up memory of cuBLAS that the recorded steps use.
 
     What a program sets in torch does not reach the run, whether it was set before or by a callback: grad mode,
     inference mode, autocast, default dtype and device, modes and hooks written in Python, ``torch.func``, anomaly
@@ -272,7 +275,7 @@ def train(
 
     with contextlib.ExitStack() as stack:
         cuda = settings.device.startswith("cuda")
-        if cuda:
+        if cuda:  # first of all, see there
             stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
             # Dropout draws from torch's generators there: give them back to the caller as they were.
             stack.enter_context(torch.random.fork_rng(devices=[settings.device]))

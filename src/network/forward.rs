@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     Float32,
+    /// Float32 whose convolutions and matrix products an NVIDIA GPU computes with 10 bits of each factor (TF32). Which of
+    /// both it computes is a setting of torch's for the whole process; `python/everybatch/_gpu.py` makes it.
+    Tf32,
     /// Convolutions and matrix products in bfloat16, as PyTorch's autocast does it.
     BFloat16,
 }
@@ -18,7 +21,7 @@ pub enum Precision {
 impl Precision {
     pub fn kind(self) -> Kind {
         match self {
-            Precision::Float32 => Kind::Float,
+            Precision::Float32 | Precision::Tf32 => Kind::Float,
             Precision::BFloat16 => Kind::BFloat16,
         }
     }
@@ -26,7 +29,22 @@ impl Precision {
     pub fn name(self) -> &'static str {
         match self {
             Precision::Float32 => "float32",
+            Precision::Tf32 => "tf32",
             Precision::BFloat16 => "bfloat16",
+        }
+    }
+
+    /// Whether a GPU computes with its matrix units, which want channels-last maps.
+    pub fn uses_matrix_units(self) -> bool {
+        self != Precision::Float32
+    }
+
+    /// By how much, relative to the largest value, the results of two kernels for the same convolution may differ.
+    pub fn tolerance(self) -> f64 {
+        match self {
+            Precision::Float32 => 1e-4,
+            Precision::Tf32 => 5e-3,
+            Precision::BFloat16 => 2e-2,
         }
     }
 }

@@ -108,7 +108,7 @@ def add(commands: Commands) -> None:
     )
     how.add_argument("--device", default="auto", help="auto (the GPU if there is one), cpu, cuda or cuda:1")
     how.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32", help="of convolutions and products"
+        "--precision", choices=("float32", "tf32", "bfloat16"), default="float32", help="of convolutions and products"
     )
     how.add_argument(
         "--deterministic", action="store_true", help="use only kernels that give the same bits each time, on a GPU too"

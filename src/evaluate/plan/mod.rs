@@ -3,6 +3,7 @@
 //! `compile` folds what comes before, `fold` what comes after, `prepare` packs the weights for the shapes that are met,
 //! and `op` runs. `refresh` and `ways` are for plans that stay where they are, on a GPU. On a CPU each operation is one call of oneDNN where there is one, through libtorch's C interface.
 
+mod columns;
 mod compile;
 mod dense;
 mod fold;
@@ -21,7 +22,7 @@ use prepare::{prepare, Purpose};
 pub use ways::Way;
 
 use crate::error::Result;
-use crate::libtorch::channels_last;
+use crate::libtorch::{channels_first, channels_last};
 use crate::network::{Model, Precision};
 
 /// A network compiled for inference with its weights of the moment; good until they change, for it may share them.
@@ -46,7 +47,7 @@ impl Layout {
     pub fn of(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Layout::ChannelsLast => channels_last(x),
-            Layout::ChannelsFirst => Ok(x.f_contiguous()?),
+            Layout::ChannelsFirst => channels_first(x),
         }
     }
 }

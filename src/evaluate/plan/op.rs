@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor};
 
+use super::columns::Columns;
 use super::pool::{group_maximum, pooled_maximum, Bounds};
 use super::ways::Way;
 use crate::error::Result;
@@ -19,6 +20,8 @@ pub enum Op {
         /// On a GPU.
         way: Way,
     },
+    /// The first convolution, of images that are laid out for it.
+    Columns(Columns),
     /// A convolution on a small map, or a linear layer on the channels-last pixels of a map, as one matrix product.
     Dense {
         weight: Tensor,
@@ -104,6 +107,7 @@ impl Op {
                 let sum = constant.map_or(Sum::None, Sum::Kept);
                 convolve(&x, conv, weight, bias, sum, *activation, *way)?
             }
+            Op::Columns(columns) => columns.run(&x)?,
             Op::Dense { weight, bias, activation, map } => dense(&x, weight, bias, None, *activation, *map)?,
             Op::Linear { weight, bias, activation } => match x.device() {
                 Device::Cpu => product(&x, weight, bias, None, *activation)?,

@@ -59,6 +59,7 @@ fn tensors(ops: &[Op]) -> Vec<&Tensor> {
                     all.push(map);
                 }
             }
+            Op::Columns(columns) => all.extend([&columns.filled, &columns.bias]),
             Op::Linear { weight, bias, .. } | Op::Dense { weight, bias, .. } => all.extend([weight, bias]),
             Op::Affine { scale, shift } => all.extend(scale.iter().chain([shift])),
             Op::MaxPool { bounds: Some(Bounds { low, high }), .. }
@@ -84,6 +85,7 @@ fn tensors_mut(ops: &mut [Op]) -> Vec<&mut Tensor> {
                     all.push(map);
                 }
             }
+            Op::Columns(columns) => all.extend([&mut columns.filled, &mut columns.bias]),
             Op::Linear { weight, bias, .. } | Op::Dense { weight, bias, .. } => all.extend([weight, bias]),
             Op::Affine { scale, shift } => all.extend(scale.iter_mut().chain([shift])),
             Op::MaxPool { bounds: Some(Bounds { low, high }), .. }
