@@ -5,7 +5,7 @@ use std::slice::Iter;
 
 use tch::{Kind, Tensor};
 
-use super::{Layer, Pool2d, Residual};
+use super::{masks, Layer, Pool2d, Residual};
 use crate::error::{Error, Result};
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
@@ -144,8 +144,9 @@ impl<'a> Pass<'a> {
                 x.f_max_pool2d(window, window, [0, 0], [1, 1], false)?.f_flatten(1, -1)?
             }
             Layer::Flatten => x.f_flatten(1, -1)?,
-            Layer::Dropout(d) => x.f_dropout(d.p, self.training)?,
-            Layer::Dropout2d(d) => x.f_feature_dropout(d.p, self.training)?,
+            Layer::Dropout(d) if self.training => masks::dropout(x, d.p)?,
+            Layer::Dropout2d(d) if self.training => masks::feature_dropout(x, d.p)?,
+            Layer::Dropout(_) | Layer::Dropout2d(_) => x.shallow_clone(),
             Layer::Residual(Residual { body, shortcut, activation }) => {
                 let sum = self.layers(body, x)?.f_add(&self.layers(shortcut, x)?)?;
                 match activation {

@@ -8,6 +8,7 @@ mod forward;
 mod init;
 mod layer;
 mod memory;
+mod masks;
 mod model;
 mod normalizer;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use forward::forward_in_double;
 pub use forward::{avg_pool, forward, forward_unfused, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use memory::Needs;
+pub use masks::{drawing, mixed};
 pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
 #[cfg(test)]
