@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import textwrap
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from everybatch._arguments import flag
-from everybatch._disk import as_path, explained, put_in_place, require_folder, sibling, to_disk
+from everybatch._disk import as_path, explained, require_folder, whole_folder
 from everybatch._run_tables import Column, class_columns, columns
 from everybatch.export._given import as_run, missing_package
 from everybatch.run import Run
@@ -69,19 +68,14 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
     target = as_path(folder, "folder")
     _refuse_existing(target, overwrite)
     require_folder(target)
-    with explained("the event files", target):
-        temporary = sibling(target, "tmp")
-        temporary.mkdir()
-        try:
-            with SummaryWriter(temporary) as writer:
-                for tag, step, value, at in _scalars(run):
-                    writer.add_scalar(tag, value, step, walltime=at)
-                writer.add_text("config", _code(run.config), 0)
-            to_disk(temporary)
-            put_in_place(temporary, target)
-        except BaseException:  # Ctrl-C too must leave nothing behind
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    with (
+        explained("the event files", target),
+        whole_folder(target) as temporary,
+        SummaryWriter(temporary) as writer,
+    ):
+        for tag, step, value, at in _scalars(run):
+            writer.add_scalar(tag, value, step, walltime=at)
+        writer.add_text("config", _code(run.config), 0)
 
 
 def _scalars(run: Run) -> Iterator[tuple[str, int, float, float]]:
