@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from everybatch.errors import ArgumentError, suggest
 
-__all__ = ["ARRAYS", "OPTIONAL", "STATES", "check_arrays", "check_config"]
+__all__ = ["ARRAYS", "OPTIONAL", "STATES", "check_arrays", "check_config", "class_type"]
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +31,7 @@ ARRAYS: dict[str, tuple[type[np.generic], tuple[str, ...]]] = {
     "eval_seconds": (np.float64, ("evaluations",)),
     "confusion": (np.int64, ("classes", "classes")),
     "test_indices": (np.int64, ("measured test images",)),
-    "predictions": (np.uint8, ("evaluations", "measured test images")),
+    "predictions": (np.uint8, ("evaluations", "measured test images")),  # or uint16, see class_type
     "lr": (np.float64, ("steps",)),
     "validation_loss": (np.float32, ("evaluations",)),
     "validation_accuracy": (np.float32, ("evaluations",)),
@@ -41,6 +41,11 @@ ARRAYS: dict[str, tuple[type[np.generic], tuple[str, ...]]] = {
 VALIDATION = frozenset(name for name in ARRAYS if name.startswith("validation_"))
 OPTIONAL = frozenset({"predictions", "lr"}) | VALIDATION
 STATES = ("finished", "interrupted", "stopped", "diverged", "failed")
+
+
+def class_type(classes: int) -> type[np.generic]:
+    """The type of recorded predictions: as narrow as the number of classes allows."""
+    return np.uint8 if classes <= 256 else np.uint16
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +105,8 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
     if missing:
         raise ArgumentError(f"the array {missing[0]!r} is missing")
 
-    lengths: dict[str, tuple[int, str]] = {"classes": (len(config["dataset"]["classes"]), "the list of class names")}
+    classes = len(config["dataset"]["classes"])
+    lengths: dict[str, tuple[int, str]] = {"classes": (classes, "the list of class names")}
     views: dict[str, Array] = {}
     for name, (dtype, dimensions) in ARRAYS.items():
         if name not in arrays:
@@ -108,6 +114,8 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
         array = arrays[name]
         if not isinstance(array, np.ndarray):
             raise TypeError(f"the array {name!r} must be a NumPy array, not {type(array).__name__}")
+        if name == "predictions":
+            dtype = class_type(classes)
         if array.dtype != dtype:
             raise ArgumentError(f"the array {name!r} has dtype {array.dtype}; it must be {np.dtype(dtype)}")
         if array.ndim != len(dimensions):
@@ -142,6 +150,10 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
         values = arrays[name][np.isfinite(arrays[name])]
         if values.size and (values.min() < 0 or values.max() > 1):
             raise ArgumentError(f"the array {name!r} must hold fractions between 0 and 1")
+    classes = len(config["dataset"]["classes"])
+    predicted = arrays.get("predictions", np.empty(0, np.uint8))
+    if predicted.size and predicted.max() >= classes:
+        raise ArgumentError(f"the array 'predictions' holds {predicted.max()}, and there are {classes} classes")
     if arrays["confusion"].min() < 0:
         raise ArgumentError("the array 'confusion' holds a negative count")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +113,9 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
 def class_columns(classes: tuple[str, ...]) -> list[str]:
     """Return the class names as column names; one that is taken already has its number added."""
     names: list[str] = []
+    count = Counter(classes)
     for index, name in enumerate(classes):
-        taken = name in _COLUMNS or classes.count(name) > 1
+        taken = name in _COLUMNS or count[name] > 1
         names.append(f"{name} (class {index})" if taken else name)
     return names
 

@@ -27,7 +27,7 @@ __all__ = ["Run", "load_run"]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+Classes = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 class Run:
@@ -105,8 +105,10 @@ class Run:
         return self._arrays["confusion"]
 
     @property
-    def predictions(self) -> Bytes:
+    def predictions(self) -> Classes:
         """(evaluations, measured test images) uint8: the predicted class of every measured test image.
+
+        With more than 256 classes uint16.
 
         Raises
         ------
