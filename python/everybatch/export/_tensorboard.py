@@ -107,7 +107,8 @@ def _started(run: Run) -> float:
 
 def _code(config: dict[str, Any]) -> str:
     # TensorBoard reads texts as Markdown, where four spaces mark what is shown as it is.
-    return textwrap.indent(json.dumps(config, indent=2, ensure_ascii=False), " " * 4)
+    text = json.dumps(config, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    return textwrap.indent(text, " " * 4)
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:
