@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from everybatch.errors import ArgumentError, DataError
 
-__all__ = ["check_names", "check_unnamed", "plain_text"]
+__all__ = ["as_utf8", "check_names", "check_unnamed", "plain_text"]
 
 _LONGEST = 1000
 _FEW = 256
@@ -58,7 +58,16 @@ def check_unnamed(labels: Iterable[npt.NDArray[np.int64]], count: int) -> None:
         )
 
 
+def as_utf8(name: str) -> str:
+    """Return a name as it was meant: where the system's text is ASCII, Python reads UTF-8 as bytes without meaning."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return name
+
+
 def plain_text(text: str) -> str:
     """Return one line that every file and terminal of UTF-8 can hold: what is no text is written as its escape."""
+    text = as_utf8(text)
     text = "".join(letter if letter.isprintable() or "\ud800" <= letter <= "\udfff" else " " for letter in text)
     return text.encode("utf-8", "backslashreplace").decode()

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from everybatch import _convert
-from everybatch._class_names import check_names, check_unnamed, plain_text
+from everybatch._class_names import as_utf8, check_names, check_unnamed, plain_text
 from everybatch._convert import BLOCK, MOST_CLASSES
 from everybatch._draw import draw
 from everybatch.errors import ArgumentError, DataError, ShapeError
@@ -244,7 +244,7 @@ def _class_names(given: Iterable[object] | None, needed: int) -> tuple[str, ...]
         return tuple(str(i) for i in range(max(needed, 2)))
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise TypeError(f"classes must be a list of names, not {given!r}")
-    names = tuple(str(name) for name in given)
+    names = tuple(as_utf8(str(name)) for name in given)
     if len(names) > MOST_CLASSES:
         raise DataError(f"classes has {len(names):,} names; there can be at most {MOST_CLASSES:,} classes")
     if len(names) < 2:
