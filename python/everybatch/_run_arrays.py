@@ -72,6 +72,12 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("batch_size", "steps_per_epoch"):
         _whole_number(plain, "training", name, least=1)
     _whole_number(plain, "training", "seed", least=0)
+    if plain["training"]["seed"] >= 1 << 64:
+        raise ArgumentError(f"config['training']['seed'] is {plain['training']['seed']}; it must be less than 2**64")
+    for name, kinds, what in (("lr", (int, float), "a number"), ("checkpoints", (str,), "the path of a folder")):
+        value = plain["training"].get(name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise ArgumentError(f"config['training'][{name!r}] is {value!r}; it must be {what}")
     if not isinstance(plain["training"].get("shuffle"), bool):
         raise ArgumentError("config['training']['shuffle'] must be true or false")
     classes = plain["dataset"].get("classes")
@@ -81,8 +87,9 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ArgumentError(
             f"config['status']['state'] is {plain['status'].get('state')!r}; it must be one of {', '.join(STATES)}"
         )
-    if plain["status"].get("diverged_at") is not None:
-        _whole_number(plain, "status", "diverged_at", least=0)
+    for name in ("diverged_at", "model_step"):
+        if plain["status"].get(name) is not None:
+            _whole_number(plain, "status", name, least=0)
     return plain
 
 
@@ -144,6 +151,9 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
         indices = arrays.get(name, np.empty(0))
         if indices.size and (indices.min() < 0 or indices.max() >= count):
             raise ArgumentError(f"the array {name!r} must index the {part} set of {count} images")
+    for name in ("train_seconds", "eval_seconds"):
+        if not np.all((arrays[name] >= 0) & np.isfinite(arrays[name])):
+            raise ArgumentError(f"the array {name!r} must hold seconds: finite, and none below 0")
     for name in arrays:
         if not name.endswith("accuracy"):
             continue

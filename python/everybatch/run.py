@@ -158,7 +158,8 @@ class Run:
         """(steps,) float64: learning rate of each step."""
         if "lr" in self._arrays:
             return self._arrays["lr"]
-        return np.full(self.steps, self._config["training"].get("lr", np.nan), np.float64)
+        lr = self._config["training"].get("lr")
+        return np.full(self.steps, np.nan if lr is None else lr, np.float64)
 
     # ---- time and extent -------------------------------------------------------------------------------
 
@@ -325,6 +326,8 @@ class Run:
         ------
         IndexError
             The run has no such step.
+        ArgumentError
+            The run's config is at odds with itself, as one that was changed by hand.
         """
         from everybatch import _core
 
@@ -333,17 +336,20 @@ class Run:
             valid = f"valid steps are 0 to {self.steps - 1}" if self.steps else "it took none"
             raise IndexError(f"step {number} is not one of the {self.steps} steps of this run: {valid}")
         training = self._config["training"]
-        trained = np.arange(self._config["dataset"]["train"])
-        if "validation_indices" in self._arrays:
-            trained = np.delete(trained, self.validation_indices)
-        positions = _core.batch_indices(
-            len(trained),
-            training["batch_size"],
-            training["seed"],
-            training["shuffle"],
-            number,
+        held_out = np.unique(self._arrays.get("validation_indices", np.empty(0, np.int64)))
+        count = self._config["dataset"]["train"] - len(held_out)
+        batches = -(-count // training["batch_size"])
+        if batches != self._steps_per_epoch:
+            raise ArgumentError(
+                f"the run's config is at odds with itself: {count} training images in batches of "
+                f"{training['batch_size']} are {batches} steps an epoch, not {self._steps_per_epoch}"
+            )
+        positions: Integers = _core.batch_indices(
+            count, training["batch_size"], training["seed"], training["shuffle"], number
         )
-        indices: Integers = trained[positions]
+        if not len(held_out):
+            return positions
+        indices: Integers = np.delete(np.arange(count + len(held_out)), held_out)[positions]
         return indices
 
     @property
