@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from everybatch.errors import ArgumentError, DataError
 
-__all__ = ["as_utf8", "check_names", "check_unnamed", "plain_text"]
+__all__ = ["as_utf8", "check_names", "check_unnamed", "is_text", "plain_text"]
 
 _LONGEST = 1000
 _FEW = 256
@@ -25,11 +25,11 @@ def check_names(names: Sequence[str]) -> None:
     """
     for number, name in enumerate(names):
         what = f"classes[{number}] is {name[:60]!r}{'...' if len(name) > 60 else ''}"
-        if any("\ud800" <= letter <= "\udfff" for letter in name):
+        if not is_text(name):
             raise ArgumentError(
                 f"{what}, which is not UTF-8 text: rename the folder that it comes from, or give the names in classes="
             )
-        if any(letter < " " or "\x7f" <= letter <= "\x9f" or letter in "\u2028\u2029" for letter in name):
+        if any(map(_controls, name)):
             raise ArgumentError(
                 f"{what}, with a line break or another control character in it: [name.strip() for name in names] "
                 "takes them from the ends"
@@ -58,6 +58,15 @@ def check_unnamed(labels: Iterable[npt.NDArray[np.int64]], count: int) -> None:
         )
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: no part of it stands for a byte without meaning."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _controls(letter: str) -> bool:
+    return letter < " " or "\x7f" <= letter <= "\x9f" or letter in "\u2028\u2029"
+
+
 def as_utf8(name: str) -> str:
     """Return a name as it was meant: where the system's text is ASCII, Python reads UTF-8 as bytes without meaning."""
     try:
@@ -69,5 +78,5 @@ def as_utf8(name: str) -> str:
 def plain_text(text: str) -> str:
     """Return one line that every file and terminal of UTF-8 can hold: what is no text is written as its escape."""
     text = as_utf8(text)
-    text = "".join(letter if letter.isprintable() or "\ud800" <= letter <= "\udfff" else " " for letter in text)
+    text = "".join(" " if _controls(letter) else letter for letter in text)
     return text.encode("utf-8", "backslashreplace").decode()

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from everybatch._arguments import flag
+from everybatch._class_names import is_text
 from everybatch._disk import as_path, explained, require_folder, whole_folder
 from everybatch._run_tables import Column, class_columns, columns
+from everybatch.errors import ArgumentError
 from everybatch.export._given import as_run, missing_package
 from everybatch.run import Run
 
@@ -66,6 +68,8 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
     except ImportError as error:
         raise missing_package("tensorboard", "the package tensorboard", "tensorboard") from error
     target = as_path(folder, "folder")
+    if not is_text(str(target)):
+        raise ArgumentError(f"TensorBoard cannot write to {str(target)!r}, a path that is not UTF-8 text")
     _refuse_existing(target, overwrite)
     require_folder(target)
     with (
