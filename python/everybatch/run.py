@@ -393,15 +393,17 @@ class Run:
         """Save the run in a folder of its own: ``config.json``, ``history.npz`` and ``model.safetensors``.
 
         The files are written beside it under a temporary name and renamed at the end, so that the folder is
-        there whole or not at all. The model is saved with the weights that it has now.
+        there whole or not at all, and `load_run` notices every byte that is changed later: ``config.json`` has the
+        SHA-256 of itself and of the others. The model is saved with the weights that it has now.
 
         Parameters
         ----------
         folder
             Where to; parent folders are made as needed.
         overwrite
-            Replace a run that was saved there before. The old one is removed only after the new one is in
-            place. A folder with anything else in it is never replaced.
+            Replace a run that was saved there before. Both change places in one step, and the old one is removed
+            then; what a killed process leaves beside it goes away with the next save. A folder with anything else in
+            it is never replaced.
 
         Raises
         ------
