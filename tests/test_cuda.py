@@ -244,7 +244,7 @@ def test_kept_weights_are_those_that_were_measured(gpu: OnGpu, glyphs: eb.Datase
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_broken_weights_show(gpu: OnGpu, precision: str, value: float) -> None:
-    # cuDNN's fused ReLU makes zeros of NaN, where PyTorch's relu keeps it.
+    # A fused ReLU could make zeros of NaN, where PyTorch's relu keeps it.
     data = eb.datasets.glyphs(train=130, test=2000)
     model = eb.networks.resnet().initialize(seed=0)
     kept = gpu(model, data, epochs=8, precision=precision)
@@ -258,3 +258,21 @@ def test_broken_weights_show(gpu: OnGpu, precision: str, value: float) -> None:
             run = gpu(broken, data, epochs=8, precision=precision)
         assert run.diverged_at == 0
         assert np.isnan(run.test_loss[0])
+
+
+# Counts by NumPy; the first measurement, before any step, is the CPU's but for images whose logits nearly tie.
+def test_more_classes_than_a_byte_can_number() -> None:
+    classes = 300
+    images = np.random.default_rng(0).integers(0, 256, (2 * classes, 6, 6), dtype=np.uint8)
+    labels = np.arange(2 * classes) % classes
+    data = eb.Dataset(images, labels, images, labels)
+    network = eb.Network([eb.Flatten(), eb.Linear(36, classes)], input_shape=(1, 6, 6))
+    train = partial(eb.train, network, data, steps=70, batch_size=50, lr=0.01, progress=False, record=("predictions",))
+    run, cpu = train(device="cuda"), train(device="cpu", steps=1)
+    assert run.predictions.dtype == np.uint16
+    assert np.mean(run.predictions[0] == cpu.predictions[0]) > 0.99
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (labels, run.predictions[-1]), 1)
+    assert np.array_equal(run.confusion, counts)
+    assert np.allclose((run.predictions == labels).mean(axis=1), run.test_accuracy)
+    assert run.predictions[-1].max() > 256

@@ -23,6 +23,7 @@ from everybatch._log import log_step
 from everybatch._logits import bounded_logits
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
+from everybatch._run_arrays import check_config
 from everybatch._settings import Settings
 from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder
@@ -271,6 +272,18 @@ def train(
         hooks.turn.wait()
     model = network if isinstance(network, Model) else network.initialize(settings.seed)
     folder = None if checkpoints is None else prepare_folder(checkpoints)
+    config = {
+        "network": json.loads(model.network.to_json()),
+        "dataset": describe_dataset(dataset),
+        "training": {
+            **settings.for_config(),
+            "checkpoints": None if folder is None else str(folder),
+            "from_model": isinstance(network, Model),
+        },
+        "versions": versions(),
+        "hardware": hardware(settings.device),
+    }
+    check_config(config | {"status": {"state": "finished"}})  # now, not when there is something to lose
     started = datetime.now(UTC)
 
     with contextlib.ExitStack() as stack:
@@ -288,16 +301,8 @@ def train(
     arrays["test_indices"] = settings.test_indices
     if settings.validation_indices is not None:
         arrays["validation_indices"] = settings.validation_indices
-    config = {
+    config |= {
         "network": json.loads(trained.network.to_json()),
-        "dataset": describe_dataset(dataset),
-        "training": {
-            **settings.for_config(),
-            "checkpoints": None if folder is None else str(folder),
-            "from_model": isinstance(network, Model),
-        },
-        "versions": versions(),
-        "hardware": hardware(settings.device),
         "evaluation": json.loads(evaluation),
         "cuda": json.loads(on_gpu),
         "status": {"state": state, "message": message, "diverged_at": diverged_at, "model_step": model_step},

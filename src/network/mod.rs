@@ -35,8 +35,8 @@ pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec};
 
 use crate::error::{Error, Result};
 
-/// Predicted classes are kept as uint8.
-const MOST_CLASSES: i64 = 256;
+/// A confusion matrix of so many takes 800 MB.
+pub const MOST_CLASSES: i64 = 10_000;
 
 /// Residual blocks may lie in one another this deep; the readers recurse.
 const DEEPEST: usize = 32;
