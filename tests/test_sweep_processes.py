@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,14 +131,14 @@ def test_workers_that_cannot_start_are_not_started_for_ever(
         swept(glyphs, tmp_path / "s", backend="processes")
 
 
-def test_what_cannot_be_sent_is_told(glyphs: eb.Dataset, tmp_path: Path) -> None:
-    with (tmp_path / "file").open("w") as open_file:
+def test_what_cannot_be_sent_is_told(tmp_path: Path) -> None:
+    lock = threading.Lock()
 
-        def train_one(config: dict[str, Any]) -> Any:
-            return open_file
+    def train_one(config: dict[str, Any]) -> Any:
+        return lock
 
-        with pytest.raises(ArgumentError, match="cannot be sent to another process"):
-            eb.sweep(train_one, {"x": [1]}, store=tmp_path / "s", progress=False)
+    with pytest.raises(ArgumentError, match="cannot be sent to another process"):
+        eb.sweep(train_one, {"x": [1]}, store=tmp_path / "s", progress=False)
 
 
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def test_workers_write_into_a_store_that_they_reach(glyphs: eb.Dataset, tmp_path
 
 
 def test_failures_move_out_of_the_way_in_memory_too(glyphs: eb.Dataset, tmp_path: Path) -> None:
-    works = []
+    works = tmp_path / "works"
 
     def train_one(config: dict[str, Any]) -> eb.Run:
-        if not works:
+        if not works.exists():
             raise ValueError
         return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
 
@@ -64,7 +64,7 @@ def test_failures_move_out_of_the_way_in_memory_too(glyphs: eb.Dataset, tmp_path
         return eb.sweep(train_one, {"x": [1]}, **fixed | arguments)
 
     assert list(sweep().table()["status"]) == ["failed"]
-    works.append(True)
+    works.touch()
     assert list(sweep(retry_failed=True).table()["status"]) == ["finished"]
     assert list(eb.load_sweep(memory(tmp_path)).table()["status"]) == ["finished"]
     assert not open_store(memory(tmp_path)).keys("failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,14 +13,14 @@ from everybatch._arguments import choice, flag, optional_whole, whole
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
+from everybatch.sweeps._content import content_of
 from everybatch.sweeps._index import Index, Row
-from everybatch.sweeps._parcel import parcel
 from everybatch.sweeps._perform import Job
 from everybatch.sweeps._progress import SweepProgress
 from everybatch.sweeps._store import Store, open_store
 from everybatch.sweeps._stored import describe, load_stored, write_description
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps._trials import Trial, decisive, plan, plan_for_function, seeds_of
+from everybatch.sweeps._trials import Trial, plan, plan_for_function, seeds_of
 from everybatch.sweeps.backends import BACKENDS, Order, find_backend
 from everybatch.sweeps.pruning import Pruning, Referee
 from everybatch.sweeps.space import Config, Space, configs_of
@@ -49,8 +50,9 @@ def sweep(
     """Train every config of a space with every seed; keep each run in a store, and do only what is not there yet.
 
     ``sweep(space, dataset, ...)`` calls `everybatch.train`. ``sweep(train_one, space, ...)`` calls your own function
-    with each config, a dict with the key ``"seed"`` among the others; it returns the `Run`. A function whose text is
-    changed is another one, and its trials are trained again; what it calls is not looked at.
+    with each config, a dict with the key ``"seed"`` among the others; it returns the `Run`. A function is known by its
+    code and all that it refers to: captured values, defaults, and the functions, classes and values of your own files
+    or notebook that it uses, and that these use. Where any of it is changed, the trials are trained again.
 
     Parameters
     ----------
@@ -151,7 +153,8 @@ def sweep(
         here = "cpu" if backend == "ray" else where
         trials = plan(configs, given, data, defaults, device=here, prunes=pruning is not None)
     else:
-        trials = plan_for_function(function, configs, given, _data_of(function))
+        content = content_of(function)
+        trials = plan_for_function(function, content, configs, given)
 
     there = open_store(store)
     there.prepare()
@@ -180,6 +183,8 @@ def sweep(
         options=options,
     )
     interrupted = _work(order, backend, index, stored, shown=flag(progress, "progress"))
+    if function is not None:
+        _warn_of_change(function, content)
     return Sweep(there, index.rows, interrupted=interrupted)
 
 
@@ -218,12 +223,18 @@ def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] 
     return None, first, second
 
 
-def _data_of(function: Callable[[Config], Run]) -> list[str]:
-    """Return what is decisive of the data sets that a function refers to."""
-    try:
-        return sorted(decisive(dataset) for dataset in parcel(function)[1].values())
-    except ArgumentError:  # it cannot leave this process, which not every backend asks of it
-        return []
+def _warn_of_change(function: Callable[[Config], Run], before: str) -> None:
+    """Warn if a function is another one after its trials, which are stored by what it was before."""
+    with contextlib.suppress(ArgumentError):
+        if content_of(function) == before:
+            return
+    warnings.warn(
+        "the function changed something that it refers to while it trained, such as a list that it added to: the next "
+        "sweep takes it for another function, and trains its trials again. Keep such things in files, or make them "
+        "within the function",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _device(given: object) -> str:

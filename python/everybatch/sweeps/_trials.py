@@ -22,10 +22,11 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, EverybatchError, SelectionWarning, suggest
 from everybatch.networks._build import build
 from everybatch.schedules import Schedule
+from everybatch.sweeps._content import decisive
 from everybatch.sweeps.space import Config
 from everybatch.training import selection, train
 
-__all__ = ["SETTINGS", "Trial", "arguments_of", "decisive", "plan", "plan_for_function", "seeds_of", "shown"]
+__all__ = ["SETTINGS", "Trial", "arguments_of", "plan", "plan_for_function", "seeds_of", "shown"]
 
 _OPTION = "network."
 _NOT_SETTINGS = {
@@ -124,9 +125,9 @@ def plan(
 
 
 def plan_for_function(
-    function: Callable[[Config], Any], configs: Sequence[Config], seeds: Sequence[int], data: Sequence[str]
+    function: Callable[[Config], Any], content: str, configs: Sequence[Config], seeds: Sequence[int]
 ) -> list[Trial]:
-    """Return the trials of a user's function; `data` tells what is `decisive` of the data sets that it holds.
+    """Return the trials of a user's function; `content` is what `content_of` tells of it.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def plan_for_function(
         A config holds something that cannot be written down, or a seed.
     """
     name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
-    decided = {"function": name, "source": _source(function), "data": list(data)}
+    decided = {"function": name, "content": content}
     trials: list[Trial] = []
     for config in configs:
         if "seed" in config:
@@ -143,11 +144,6 @@ def plan_for_function(
         for seed in seeds:
             trials.append(Trial(len(trials), _key({**decided, "config": plain}, seed), config, seed))
     return _distinct(trials)
-
-
-def decisive(dataset: Dataset) -> str:
-    """Return what of a data set decides a run's numbers: its images and labels, and how they are normalised."""
-    return f"{dataset.fingerprint} {dataset.mean} {dataset.std}"
 
 
 def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, Any]]:
@@ -265,14 +261,3 @@ def _plain(value: Any, name: str) -> Any:
         f"{name} is a {type(value).__name__}, which cannot be written down: a config holds numbers, text, lists, "
         "dicts, networks, schedules and augmentations"
     )
-
-
-def _source(function: Callable[..., Any]) -> str:
-    """Return what a function says: its text, or its byte code where that is not to be had."""
-    inner: Any = function if inspect.isroutine(function) else type(function)  # an object that can be called
-    inner = getattr(inner, "__func__", inner)
-    try:
-        return inspect.getsource(inner)
-    except (OSError, TypeError):
-        code = getattr(inner, "__code__", None)
-        return "" if code is None else hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()
