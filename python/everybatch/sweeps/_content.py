@@ -201,7 +201,8 @@ class _Teller:
             self._put("name", f"{getattr(thing, '__module__', '')} {reduced}")
             return
         make, arguments, *rest = reduced
-        state, entries, pairs = (*rest[:3], *[None] * (3 - len(rest[:3])))
+        padded: list[Any] = [*rest, None, None, None]
+        state, entries, pairs = padded[:3]
         self.tell(make)
         self.tell(arguments)
         if type(state) is dict:

@@ -13,15 +13,16 @@ from everybatch._arguments import choice, flag, optional_whole, whole
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
+from everybatch.sweeps._claims import Claims
 from everybatch.sweeps._content import content_of
 from everybatch.sweeps._index import Index, Row
 from everybatch.sweeps._perform import Job
-from everybatch.sweeps._progress import SweepProgress
 from everybatch.sweeps._store import Store, open_store
 from everybatch.sweeps._stored import describe, load_stored, write_description
 from everybatch.sweeps._sweep import Sweep
 from everybatch.sweeps._trials import Trial, plan, plan_for_function, seeds_of
-from everybatch.sweeps.backends import BACKENDS, Order, find_backend
+from everybatch.sweeps._work import Shared, work
+from everybatch.sweeps.backends import BACKENDS, Order
 from everybatch.sweeps.pruning import Pruning, Referee
 from everybatch.sweeps.space import Config, Space, configs_of
 
@@ -70,8 +71,9 @@ def sweep(
         many replicas in this process that take turns, meant for one GPU, which works for all of them at once. "ray": a
         Ray cluster. With as many threads, all give the same numbers.
     store
-        A folder, or any path that fsspec knows, such as ``"s3://bucket/sweep"``. Several sweeps may share one: trials
-        are known by a hash of config, seed, data and version.
+        A folder, or any path that fsspec knows, such as ``"s3://bucket/sweep"``. Several sweeps may share one, even at
+        the same time: trials are known by a hash of config, seed, data and version, and in a folder those that another
+        sweep trains already are waited for, unless `pruning` is given.
     workers
         Trials at a time. By default as many as there are cores (for `threads` each) or GPUs; 4 for "packed" on a CPU
         and 16 on a GPU; with Ray, as many as the cluster has resources for.
@@ -159,7 +161,8 @@ def sweep(
     there = open_store(store)
     there.prepare()
     index = Index(there)
-    write_description(there, describe(trials, columns))
+    described = describe(trials, columns)
+    write_description(there, described)
     job = Job(
         trials=trials,
         dataset=data,
@@ -173,40 +176,23 @@ def sweep(
     stored = {trial.number: index.rows[trial.key] for trial in trials if trial.key in index.rows}
     again = flag(retry_failed, "retry_failed")
     stored = {number: row for number, row in stored.items() if _counts(row, pruning, again=again)}
-    order = Order(
-        job=job,
-        numbers=[trial.number for trial in trials if trial.number not in stored],
-        store=there,
-        referee=None if pruning is None else _referee(pruning, trials, stored, there),
-        workers=optional_whole(workers, "workers"),
-        retries=whole(retries, "retries", least=0),
-        options=options,
-    )
-    interrupted = _work(order, backend, index, stored, shown=flag(progress, "progress"))
+    # Pruning needs every trial before a later one, so that a sweep with it trains all of its own.
+    with contextlib.closing(there.claims() if pruning is None else Claims(None)) as claims:
+        shared = Shared(job, index, claims, lambda row: _counts(row, pruning, again=again))
+        order = Order(
+            job=job,
+            numbers=[trial.number for trial in trials if trial.number not in stored],
+            begin=shared.begin,
+            store=there,
+            referee=None if pruning is None else _referee(pruning, trials, stored, there),
+            workers=optional_whole(workers, "workers"),
+            retries=whole(retries, "retries", least=0),
+            options=options,
+        )
+        interrupted = work(order, backend, index, shared, stored, shown=flag(progress, "progress"))
     if function is not None:
         _warn_of_change(function, content)
-    return Sweep(there, index.rows, interrupted=interrupted)
-
-
-def _work(order: Order, name: str, index: Index, stored: Mapping[int, Row], *, shown: bool) -> bool:
-    """Have the trials trained; tell whether Ctrl-C ended that."""
-    title = order.store.name.rstrip("/").rsplit("/", 1)[-1]
-    with SweepProgress(title, len(order.job.trials), len(stored), shown=shown) as line:
-        line.seen(stored.values())
-        try:
-            if order.numbers:
-                with contextlib.closing(find_backend(name)(order)) as events:  # type: ignore[type-var] # a generator
-                    for event in events:
-                        if event.row is None:
-                            line.begun(event.number)
-                        else:
-                            index.add(event.row)
-                            line.ended(event.number, event.row)
-        except KeyboardInterrupt:
-            return True
-        finally:
-            index.write()
-    return False
+    return Sweep(there, index.rows, described, interrupted=interrupted)
 
 
 def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] | None, object, Dataset | None]:

@@ -24,6 +24,7 @@ class Index:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.rows = _listed(store)
+        """What is known of the trials by now."""
         self._written = float("-inf")
         self._took = 0.0
         self._behind = self._read_beyond()
@@ -34,6 +35,14 @@ class Index:
         self._behind = True
         if time.monotonic() - self._written > max(_SECONDS, _SHARE * self._took):
             self.write()
+
+    def look(self, key: str) -> Row | None:
+        """Return the row of a trial that another sweep may have stored since; None if there is none."""
+        row = _row(self._store, TRIALS, key) or _row(self._store, FAILED, key)
+        if row is not None:
+            self.rows[key] = row
+            self._behind = True
+        return row
 
     def write(self) -> None:
         """Bring the file up to date."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -42,8 +43,9 @@ class Description:
 
 
 def describe(trials: Sequence[Trial], columns: Sequence[str]) -> Description:
-    """Return the description of planned trials."""
-    return Description([Asked(t.key, shown(t.config), t.seed) for t in trials], list(columns), ORIGIN.get())
+    """Return the description of planned trials, as it will be read again."""
+    asked = [Asked(t.key, json.loads(json.dumps(shown(t.config))), t.seed) for t in trials]
+    return Description(asked, list(columns), ORIGIN.get())
 
 
 def write_description(store: Store, description: Description) -> None:

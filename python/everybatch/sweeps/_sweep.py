@@ -45,9 +45,14 @@ class Sweep:
     columns: tuple[str, ...]
 
     def __init__(
-        self, store: Store, rows: dict[str, Row], *, interrupted: bool = False, everything: bool = False
+        self,
+        store: Store,
+        rows: dict[str, Row],
+        described: Description,
+        *,
+        interrupted: bool = False,
+        everything: bool = False,
     ) -> None:
-        described = read_description(store, rows)
         if everything:
             known = {trial.key for trial in described.trials}
             more = [Asked(key, row["config"], row["seed"]) for key, row in rows.items() if key not in known]
@@ -292,7 +297,8 @@ def load_sweep(store: str | os.PathLike[str], *, everything: bool = False) -> Sw
     if not there.exists():
         raise FileNotFoundError(f"there is no sweep at {there.name}: the folder does not exist")
     index = Index(there)
-    made = Sweep(there, index.rows, everything=flag(everything, "everything"))
+    described = read_description(there, index.rows)
+    made = Sweep(there, index.rows, described, everything=flag(everything, "everything"))
     if not len(made):
         raise FileNotFoundError(f"{there.name} holds no sweep")
     return made
