@@ -13,9 +13,19 @@ from everybatch.errors import FileFormatError
 from everybatch.run import Run, load_run
 from everybatch.sweeps._index import Row
 from everybatch.sweeps._store import SWEEP, Store
-from everybatch.sweeps._trials import Trial, shown
+from everybatch.sweeps._trials import Trial, contents, shown
 
-__all__ = ["ORIGIN", "Asked", "Description", "describe", "load_stored", "read_description", "write_description"]
+__all__ = [
+    "ORIGIN",
+    "Asked",
+    "Description",
+    "asked_of",
+    "describe",
+    "load_stored",
+    "read_description",
+    "told_apart",
+    "write_description",
+]
 
 FORMAT = 1
 
@@ -30,6 +40,8 @@ class Asked:
     key: str
     config: dict[str, Any]
     seed: int
+    contents: dict[str, str] = dataclasses.field(default_factory=dict)
+    """A digest of each network, for those that share a name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +56,7 @@ class Description:
 
 def describe(trials: Sequence[Trial], columns: Sequence[str]) -> Description:
     """Return the description of planned trials, as it will be read again."""
-    asked = [Asked(t.key, json.loads(json.dumps(shown(t.config))), t.seed) for t in trials]
+    asked = [Asked(t.key, json.loads(json.dumps(shown(t.config))), t.seed, contents(t.config)) for t in trials]
     return Description(asked, list(columns), ORIGIN.get())
 
 
@@ -63,7 +75,7 @@ def read_description(store: Store, rows: dict[str, Row]) -> Description:
     """
     content = store.read_json(SWEEP)
     if content is None:
-        trials = [Asked(row["key"], row["config"], row["seed"]) for row in rows.values()]
+        trials = [asked_of(row) for row in rows.values()]
         return Description(trials, list(dict.fromkeys(name for trial in trials for name in trial.config)))
     try:
         if content["format"] != FORMAT:
@@ -76,6 +88,28 @@ def read_description(store: Store, rows: dict[str, Row]) -> Description:
         )
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"{store.name}/{SWEEP} is not what a sweep writes: it lacks {error}") from error
+
+
+def asked_of(row: Row) -> Asked:
+    """Return what was asked for where a trial's row was the answer."""
+    return Asked(row["key"], row["config"], row["seed"], row.get("contents") or {})
+
+
+def told_apart(trials: Sequence[Asked]) -> list[Asked]:
+    """Return trials whose networks all have names of their own: those that share one get a part of their digest."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for trial in trials:
+        for name, digest in trial.contents.items():
+            found.setdefault((name, str(trial.config.get(name))), set()).add(digest)
+    made = []
+    for trial in trials:
+        shared = {
+            name: f"{trial.config[name]} {digest}"
+            for name, digest in trial.contents.items()
+            if len(found[name, str(trial.config.get(name))]) > 1
+        }
+        made.append(dataclasses.replace(trial, config={**trial.config, **shared}) if shared else trial)
+    return made
 
 
 def load_stored(store: Store, key: str) -> Run:

@@ -36,8 +36,10 @@ def summarise(run: Run) -> dict[str, Any]:
         elif name.startswith("validation") and not run._has_validation:
             values = final = np.empty(0)
         else:
-            values = getattr(run, name)[after]
-            final = getattr(run, name)[kept[:1]]
+            # Weights that are not numbers still get some images right; that is no accuracy.
+            broken = ~np.isfinite(getattr(run, f"{name.partition('_')[0]}_loss"))
+            measured = np.where(broken, np.nan, getattr(run, name))
+            values, final = measured[after], measured[kept[:1]]
         finite = values[np.isfinite(values)]
         best = (finite.min() if loss else finite.max()) if len(finite) else None
         row[f"best_{name}"] = _number(best)

@@ -26,7 +26,7 @@ from everybatch.sweeps._content import decisive
 from everybatch.sweeps.space import Config
 from everybatch.training import selection, train
 
-__all__ = ["SETTINGS", "Trial", "arguments_of", "plan", "plan_for_function", "seeds_of", "shown"]
+__all__ = ["SETTINGS", "Trial", "arguments_of", "contents", "plan", "plan_for_function", "seeds_of", "shown"]
 
 _OPTION = "network."
 _NOT_SETTINGS = {
@@ -191,6 +191,15 @@ def shown(config: Mapping[str, Any]) -> Config:
     return {
         name: (value.name or "network") if isinstance(value, Network) else _plain(value, name)
         for name, value in config.items()
+    }
+
+
+def contents(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what tells networks apart that `shown` may give the same name, by the setting's name."""
+    return {
+        name: hashlib.sha256(value.to_json().encode()).hexdigest()[:8]
+        for name, value in config.items()
+        if isinstance(value, Network)
     }
 
 
