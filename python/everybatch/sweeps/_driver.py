@@ -20,13 +20,15 @@ from everybatch.sweeps._perform import Job
 from everybatch.sweeps._store import Store, open_store
 from everybatch.sweeps._stored import describe, load_stored, write_description
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps._trials import Trial, plan, plan_for_function, seeds_of
+from everybatch.sweeps._trials import Trial, check_number, plan, plan_for_function, seeds_of
 from everybatch.sweeps._work import Shared, work
 from everybatch.sweeps.backends import BACKENDS, Order
 from everybatch.sweeps.pruning import Pruning, Referee
 from everybatch.sweeps.space import Config, Space, configs_of
 
 __all__ = ["sweep"]
+
+_MOST_THREADS, _MOST_WORKERS = 1024, 1024
 
 
 def sweep(
@@ -147,6 +149,7 @@ def sweep(
     where = _device(device) if backend != "ray" else _device_in_cluster(device, options)
     drawn = configs_of(asked)
     configs = [{**fixed, **config} for config in drawn]
+    check_number(configs, given)
     columns = list(dict.fromkeys(name for config in drawn for name in config))
     # Nothing is chosen by its speed, so that every backend gives the same numbers.
     defaults = {"deterministic": True} if where == "cpu" else {}
@@ -169,13 +172,16 @@ def sweep(
         function=function,
         defaults=defaults,
         device=where,
-        threads=whole(threads, "threads"),
+        threads=_few(whole(threads, "threads"), "threads", _MOST_THREADS),
         keep_models=flag(keep_models, "keep_models"),
         pruning=pruning,
     )
     stored = {trial.number: index.rows[trial.key] for trial in trials if trial.key in index.rows}
     again = flag(retry_failed, "retry_failed")
     stored = {number: row for number, row in stored.items() if _counts(row, pruning, again=again)}
+    at_a_time = optional_whole(workers, "workers")
+    if at_a_time is not None and backend != "ray":
+        _few(min(at_a_time, len(trials)), "workers", _MOST_WORKERS)
     # Pruning needs every trial before a later one, so that a sweep with it trains all of its own.
     with contextlib.closing(there.claims() if pruning is None else Claims(None)) as claims:
         shared = Shared(job, index, claims, lambda row: _counts(row, pruning, again=again))
@@ -185,7 +191,7 @@ def sweep(
             begin=shared.begin,
             store=there,
             referee=None if pruning is None else _referee(pruning, trials, stored, there),
-            workers=optional_whole(workers, "workers"),
+            workers=at_a_time,
             retries=whole(retries, "retries", least=0),
             options=options,
         )
@@ -234,6 +240,12 @@ def _device_in_cluster(given: object, options: Mapping[str, Any]) -> str:
     if given == "auto":
         return "cuda" if (options["resources"] or {}).get("num_gpus") else "cpu"
     return choice(given, "device", ("auto", "cpu", "cuda"))
+
+
+def _few(number: int, name: str, most: int) -> int:
+    if number > most:
+        raise ArgumentError(f"{name} is {number:,}: the most on one machine are {most:,}")
+    return number
 
 
 def _counts(row: Row, pruning: Pruning | None, *, again: bool) -> bool:

@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,20 @@ from everybatch.errors import ArgumentError, EverybatchError, SelectionWarning, 
 from everybatch.networks._build import build
 from everybatch.schedules import Schedule
 from everybatch.sweeps._content import decisive
-from everybatch.sweeps.space import Config
+from everybatch.sweeps.space import MOST, Config, length_of
 from everybatch.training import selection, train
 
-__all__ = ["SETTINGS", "Trial", "arguments_of", "contents", "plan", "plan_for_function", "seeds_of", "shown"]
+__all__ = [
+    "SETTINGS",
+    "Trial",
+    "arguments_of",
+    "check_number",
+    "contents",
+    "plan",
+    "plan_for_function",
+    "seeds_of",
+    "shown",
+]
 
 _OPTION = "network."
 _NOT_SETTINGS = {
@@ -114,6 +125,8 @@ def plan(
         except (EverybatchError, TypeError) as error:
             where = f"config {number + 1} of {len(configs)} ({', '.join(f'{k}={v!r}' for k, v in config.items())})"
             raise type(error)(f"{where}: {error}") from error
+        except RecursionError:
+            raise ArgumentError(f"config {number + 1} of {len(configs)} is nested too deeply") from None
         if settings.selects_on_test:
             selects.append(settings.monitor)
         training = {name: value for name, value in settings.for_config().items() if name not in _NO_MATTER}
@@ -137,10 +150,13 @@ def plan_for_function(
     name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
     decided = {"function": name, "content": content}
     trials: list[Trial] = []
-    for config in configs:
+    for number, config in enumerate(configs):
         if "seed" in config:
             raise ArgumentError(f"seed cannot be a setting of a sweep: {_NOT_SETTINGS['seed']}")
-        plain = {name: _plain(value, name) for name, value in config.items()}
+        try:
+            plain = {name: _plain(value, name) for name, value in config.items()}
+        except RecursionError:
+            raise ArgumentError(f"config {number + 1} of {len(configs)} is nested too deeply") from None
         for seed in seeds:
             trials.append(Trial(len(trials), _key({**decided, "config": plain}, seed), config, seed))
     return _distinct(trials)
@@ -177,13 +193,36 @@ def seeds_of(given: object) -> list[int]:
         There is none, one is negative, or one is there twice.
     """
     if isinstance(given, (list, tuple, range, np.ndarray)):
+        _few(length_of(given) if isinstance(given, range) else len(given))
         seeds = [whole(seed, f"seeds[{place}]", least=0) for place, seed in enumerate(given)]
         if not seeds:
             raise ArgumentError("seeds is empty: give at least one")
         if len(set(seeds)) < len(seeds):
-            raise ArgumentError(f"seeds names {next(s for s in seeds if seeds.count(s) > 1)} more than once")
+            twice = next(seed for seed, count in Counter(seeds).items() if count > 1)
+            raise ArgumentError(f"seeds names {twice} more than once")
         return seeds
-    return list(range(whole(given, "seeds")))
+    return list(range(_few(whole(given, "seeds"))))
+
+
+def check_number(configs: Sequence[Config], seeds: Sequence[int]) -> None:
+    """Refuse more trials than anyone trains.
+
+    Raises
+    ------
+    ArgumentError
+        There are.
+    """
+    trials = len(configs) * len(seeds)
+    if trials > MOST:
+        raise ArgumentError(
+            f"{len(configs):,} configs with {len(seeds):,} seeds each are {trials:,} trials: the most are {MOST:,}"
+        )
+
+
+def _few(seeds: int) -> int:
+    if seeds > MOST:
+        raise ArgumentError(f"seeds asks for {seeds:,} seeds: the most are {MOST:,}")
+    return seeds
 
 
 def shown(config: Mapping[str, Any]) -> Config:
