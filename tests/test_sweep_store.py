@@ -91,6 +91,43 @@ def test_the_index_is_made_again(glyphs: eb.Dataset, tmp_path: Path, damage: str
     assert rows == {row["key"]: row for row in json.loads(text)["rows"]}
 
 
+def test_what_else_is_damaged_is_told_or_made_again(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    made = swept(glyphs, tmp_path / "s", steps=1)
+    index, description = tmp_path / "s" / "index.json", tmp_path / "s" / "sweep.json"
+    whole = json.loads(index.read_text())
+    for name, value in (("config", [1]), ("seed", "x"), ("status", "odd"), ("final_test_loss", "x"), ("contents", 3)):
+        damaged = {**whole, "rows": [{**row, name: value} for row in whole["rows"]]}
+        index.write_text(json.dumps(damaged))
+        assert_equal(made, eb.load_sweep(tmp_path / "s"))
+        assert eb.load_sweep(tmp_path / "s").table().equals(made.table())
+    asked = json.loads(description.read_text())
+    for name, value in (("config", [1]), ("seed", "x"), ("key", [1]), ("contents", 3), ("more", 1)):
+        description.write_text(json.dumps({**asked, "trials": [{**trial, name: value} for trial in asked["trials"]]}))
+        with pytest.raises(eb.errors.FileFormatError, match=r"sweep\.json is not what a sweep writes"):
+            eb.load_sweep(tmp_path / "s")
+    assert_equal(made, swept(glyphs, tmp_path / "s", steps=1))
+
+
+def test_strange_files_and_folders_do_no_harm(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    made = swept(glyphs, tmp_path / "s", steps=1)
+    (tmp_path / "s" / "trials" / "Thumbs.db").write_text("x")
+    (tmp_path / "s" / "trials" / "empty").mkdir()
+    (tmp_path / "s" / "failed" / "empty").mkdir()
+    (tmp_path / "s" / "index.json").unlink()
+    assert_equal(made, eb.load_sweep(tmp_path / "s", everything=True))
+    assert_equal(made, swept(glyphs, tmp_path / "s", steps=1))
+
+
+def test_messages_may_name_files_that_are_not_in_utf_8(tmp_path: Path) -> None:
+    def train_one(config: dict[str, Any]) -> Any:
+        raise FileNotFoundError(os.fsdecode(b"\xff.png"))
+
+    made = swept({"x": [os.fsdecode(b"\xfe")]}, tmp_path / "s", train_one)  # type: ignore[arg-type] # function first
+    assert made.table()["message"].iloc[0] == "FileNotFoundError: \\udcff.png"
+    again = eb.load_sweep(tmp_path / "s").table()
+    assert (again["message"].iloc[0], again["x"].iloc[0]) == ("FileNotFoundError: \\udcff.png", "\\udcfe")
+
+
 def test_an_index_that_is_behind_or_ahead_is_put_right(glyphs: eb.Dataset, tmp_path: Path) -> None:
     made = swept(glyphs, tmp_path / "s")
     index = tmp_path / "s" / "index.json"

@@ -147,4 +147,5 @@ def _identity(trial: Trial) -> Row:
 
 
 def _write_row(folder: Any, row: Row) -> None:
-    (folder / ROW).write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(row, ensure_ascii=False, indent=1) + "\n"
+    (folder / ROW).write_bytes(text.encode("utf-8", "surrogatepass"))  # a message may name a file that is not in UTF-8

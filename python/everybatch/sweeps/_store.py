@@ -140,7 +140,7 @@ class Store:
         place = "/".join(parts)
         try:
             text = self._read(place)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return json.loads(text)
@@ -149,7 +149,8 @@ class Store:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file of the store itself, whole."""
-        self._write(name, json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        self._write(name, text.encode("utf-8", "surrogatepass"))  # names of files need not be UTF-8
 
     def _read(self, place: str) -> bytes:
         return bytes(self._files.cat_file(f"{self._root}/{place}"))
@@ -196,7 +197,8 @@ class LocalStore(Store):
 
     def keys(self, kind: str) -> set[str]:
         try:
-            return {entry.name for entry in os.scandir(self.root / kind) if not entry.name.startswith(".")}
+            with os.scandir(self.root / kind) as entries:
+                return {entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()}
         except FileNotFoundError:
             return set()
 

@@ -11,7 +11,7 @@ from typing import Any
 from everybatch._run_files import MODEL
 from everybatch.errors import FileFormatError
 from everybatch.run import Run, load_run
-from everybatch.sweeps._index import Row
+from everybatch.sweeps._index import Row, is_asked
 from everybatch.sweeps._store import SWEEP, Store
 from everybatch.sweeps._trials import Trial, contents, shown
 
@@ -83,11 +83,14 @@ def read_description(store: Store, rows: dict[str, Row]) -> Description:
                 f"{store.name}/{SWEEP} has format {content['format']!r}; this version of everybatch reads format "
                 f"{FORMAT}"
             )
+        if not all(map(is_asked, content["trials"])) or not all(isinstance(name, str) for name in content["columns"]):
+            raise FileFormatError(f"{store.name}/{SWEEP} is not what a sweep writes: its trials or columns are damaged")
         return Description(
             [Asked(**trial) for trial in content["trials"]], list(content["columns"]), content.get("origin")
         )
-    except (KeyError, TypeError) as error:
-        raise FileFormatError(f"{store.name}/{SWEEP} is not what a sweep writes: it lacks {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise FileFormatError(f"{store.name}/{SWEEP} is not what a sweep writes: {what}") from error
 
 
 def asked_of(row: Row) -> Asked:

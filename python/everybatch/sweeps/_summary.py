@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from everybatch.run import Run
 
-__all__ = ["MEASURES", "count_statuses", "summarise"]
+__all__ = ["COUNTS", "MEASURES", "NUMBERS", "count_statuses", "summarise"]
 
 MEASURES = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+COUNTS = ("parameters", "steps")
+NUMBERS = ("parameters", *(f"{which}_{name}" for name in MEASURES for which in ("best", "final")), "steps", "seconds")
 _TRAIN_WINDOW = 100
 """Batches that training accuracy and loss are averaged over: one batch alone says little."""
 
