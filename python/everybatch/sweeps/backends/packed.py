@@ -53,7 +53,7 @@ class _Pack:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._turns = Turns()
-        self._numbers = iter(order.numbers)
+        self._numbers = filter(order.begin, order.numbers)
         self._next = threading.Lock()
         self._stopped = False
         self._said: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
