@@ -84,7 +84,7 @@ def _data(args: Namespace, run: Run | None, folder: Path) -> tuple[Dataset, npt.
         raise UsageError("say with --data what to measure on (see everybatch predict --help)")
     first = next(iter(list_checkpoints(folder).values()), None)
     shape = None if first is None else Model.load(first).network.input_shape
-    data = open_data(args, name, shape, seed=seed, test_only=True)
+    data = open_data(args, name, shape, seed=seed, test_only=True, run=run)
     if run is None or run.test_indices.max() >= len(data.test_labels):  # other data: the history will not agree
         return data, None
     return data, run.test_indices

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from everybatch import datasets
+from everybatch._pictures import ground
 from everybatch.cli._parser import Parser, whole
+from everybatch.cli._warnings import warnings_at_once
 from everybatch.dataset import Dataset
+from everybatch.datasets._folder import Split, is_flat, read_folder, split_of
 from everybatch.datasets._idx_sets import MNIST
 from everybatch.datasets._locate import find_file
-from everybatch.errors import suggest
+from everybatch.errors import ArgumentError, ShapeError, suggest
+from everybatch.run import Run
 
 __all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data"]
 
@@ -36,6 +40,14 @@ def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
         type=_size,
         help="bring the pictures of a folder to this height and width, in pixels; for example 28x28",
     )
+    parser.add_argument(
+        "--background",
+        metavar="LEVEL",
+        type=_ground,
+        default=(255, 255, 255),
+        help="what see-through pictures are laid on: white, black, a grey level from 0 to 255, or three levels R,G,B "
+        "(white unless given)",
+    )
 
 
 def add_limits(parser: Parser, *, train: bool = True) -> None:
@@ -52,6 +64,13 @@ def add_limits(parser: Parser, *, train: bool = True) -> None:
         type=whole,
         help="use only so many test images" + (", drawn likewise" if train else ", from all classes alike"),
     )
+    if not train:
+        parser.add_argument(
+            "--part",
+            choices=("all", "test"),
+            help="of a folder of pictures without train and test folders: all of them, or those that training holds "
+            "back to test on. Unless given: test for a run that was trained on that folder, else all",
+        )
 
 
 def open_data(
@@ -61,6 +80,7 @@ def open_data(
     *,
     seed: int = 0,
     test_only: bool = False,
+    run: Run | None = None,
 ) -> Dataset:
     """Open the data set that `name` stands for, cut down as `args` say.
 
@@ -75,7 +95,15 @@ def open_data(
     seed
         Of the images that are drawn.
     test_only
-        Whether the training images do not matter.
+        Whether the training images do not matter: then all pictures of a folder without a test folder are test images,
+        unless `run` was trained on it, or --part says otherwise.
+    run
+        The run whose model is looked at, if it is one's.
+
+    Raises
+    ------
+    ArgumentError
+        `run` was trained on that folder, whose files have changed since.
     """
     train, test = getattr(args, "train_images", None), getattr(args, "test_images", None)
     if name == "glyphs":  # drawn to measure
@@ -85,7 +113,7 @@ def open_data(
     if name in NAMES:
         data: Dataset = getattr(datasets, name)(download=not args.no_download)
     else:
-        data = _read(Path(name).expanduser(), name, args.image_size, input_shape)
+        data = _read(Path(name).expanduser(), name, args, input_shape, test_only=test_only, run=run)
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
 
 
@@ -99,7 +127,15 @@ def describe(data: Dataset, *, test_only: bool = False) -> str:
     )
 
 
-def _read(path: Path, name: str, size: tuple[int, int] | None, input_shape: tuple[int, int, int] | None) -> Dataset:
+def _read(
+    path: Path,
+    name: str,
+    args: Namespace,
+    input_shape: tuple[int, int, int] | None,
+    *,
+    test_only: bool,
+    run: Run | None,
+) -> Dataset:
     if path.is_dir():
         idx = [find_file(path, file) for file in MNIST.files]
         found = [file for file in idx if file is not None]
@@ -108,11 +144,18 @@ def _read(path: Path, name: str, size: tuple[int, int] | None, input_shape: tupl
         if found:
             missing = ", ".join(f.stem for f, there in zip(MNIST.files, idx, strict=True) if there is None)
             raise FileNotFoundError(f"{path} has {found[0].name}, but lacks {missing} (plain or .gz)")
+        size: tuple[int, int] | None = args.image_size
         mode: Literal["L", "RGB"] | None = None
         if input_shape is not None:
             size = size or input_shape[1:]
             mode = "L" if input_shape[0] == 1 else "RGB" if input_shape[0] == 3 else None
-        return datasets.from_folder(path, size=size, mode=mode)
+        split = _split(path, getattr(args, "part", None), run) if test_only else Split()
+        try:
+            with warnings_at_once():
+                return read_folder(path, size=size, mode=mode, background=args.background, split=split)
+        except ShapeError as error:
+            way = "give --image-size HxW (image_size in the file of a sweep)"
+            raise ShapeError(str(error).replace("pass size=(height, width)", way)) from error
     if path.is_file():
         return datasets.from_npz(path, name=path.stem)
     hint = suggest(name, NAMES)
@@ -121,8 +164,37 @@ def _read(path: Path, name: str, size: tuple[int, int] | None, input_shape: tupl
     )
 
 
+def _split(path: Path, part: str | None, run: Run | None) -> Split | None:
+    """Return how a folder of pictures is split to measure on it; None if all of it is measured."""
+    if not is_flat(path):
+        if part is not None:
+            raise ArgumentError(
+                f"--part is for a folder that is not divided yet, and {path} has a folder for training and one for "
+                "testing: give one of these as --data to measure all of it"
+            )
+        return Split()
+    known, here = (None, False) if run is None else split_of(str(run.config["dataset"]["source"]), path)
+    if part == "all":
+        return None
+    if part is None and here and known is None:
+        raise ArgumentError(
+            f"the run was trained on pictures in {path}, whose files have changed since: --part test measures a share "
+            "that training would hold back now, some of which it may have been trained on; --part all measures all of "
+            "them, with those that it was trained on"
+        )
+    return known or (Split() if part == "test" else None)
+
+
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) == 2 and all(part.isdigit() and int(part) > 0 for part in parts):
         return int(parts[0]), int(parts[1])
     raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 28x28")
+
+
+def _ground(text: str) -> tuple[int, int, int]:
+    words = {"white": "255", "black": "0"}
+    parts = words.get(text.lower(), text).split(",")
+    if len(parts) in (1, 3) and all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
+        return ground([int(part) for part in parts])
+    raise argparse.ArgumentTypeError(f"{text!r} is neither white, black, a level from 0 to 255 nor three of them R,G,B")

@@ -46,7 +46,7 @@ def run(args: Namespace) -> int:
         if loaded.data not in NAMES:
             raise UsageError("say with --data what to measure on (see everybatch evaluate --help)")
         name = loaded.data
-    data = open_data(args, name, loaded.model.network.input_shape, test_only=True)
+    data = open_data(args, name, loaded.model.network.input_shape, test_only=True, run=loaded.run)
     result = loaded.model.evaluate(data)
     if args.json:
         print(json.dumps(_plain(loaded, data, result)))

@@ -16,12 +16,14 @@ from everybatch.cli._images import read_images
 from everybatch.cli._models import MODEL_HELP, load_model
 from everybatch.cli._parser import Commands, Parser, UsageError, command, whole
 from everybatch.errors import ArgumentError
+from everybatch.run import Run
 
 __all__ = ["add", "run"]
 
 _LONG = """\
-Pictures (PNG, JPEG and what else Pillow reads) are turned to grey, or to colour if the network wants it, and
-brought to its size. Arrays (.npy) hold uint8 pixels, (H, W), (N, H, W) or (N, H, W, C).
+Pictures (PNG, JPEG and what else Pillow reads) are turned upright as their EXIF orientation says, laid on
+--background where they are see-through, turned to grey, or to colour if the network wants it, and brought to its size.
+Arrays (.npy) hold uint8 pixels, (H, W), (N, H, W) or (N, H, W, C).
 With --checkpoints, all weights that a run kept on its way are measured instead, in one table."""
 _EXAMPLE = """\
   everybatch predict runs/lenet seven.png nine.jpg
@@ -98,7 +100,7 @@ def run(args: Namespace) -> int:
         raise ArgumentError("--top is 0: at least one class is printed")
     loaded = load_model(args.model)
     shape = loaded.model.network.input_shape
-    asked = _files(args, shape) if args.data is None else _members(args, shape)
+    asked = _files(args, shape) if args.data is None else _members(args, shape, loaded.run)
     classes = loaded.classes() if loaded.run is not None or asked.classes is None else asked.classes
     probabilities = loaded.model.predict_proba(asked.images)
     if len(classes) != probabilities.shape[1]:  # a bare model and data that do not belong together
@@ -132,14 +134,14 @@ def _plain(
 
 
 def _files(args: Namespace, shape: tuple[int, int, int]) -> Asked:
-    images, names, notes = read_images(args.images, shape, invert=args.invert)
+    images, names, notes = read_images(args.images, shape, invert=args.invert, background=args.background)
     for note in notes:
         print(f"everybatch: note: {note}", file=sys.stderr)
     return Asked(images, names, [None] * len(names), None)
 
 
-def _members(args: Namespace, shape: tuple[int, int, int]) -> Asked:
-    data = open_data(args, args.data, shape, test_only=True)
+def _members(args: Namespace, shape: tuple[int, int, int], run: Run | None) -> Asked:
+    data = open_data(args, args.data, shape, test_only=True, run=run)
     beyond = [index for index in args.index if index >= len(data.test_labels)]
     if beyond:
         raise ArgumentError(
