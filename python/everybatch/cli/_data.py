@@ -44,9 +44,8 @@ def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
         "--background",
         metavar="LEVEL",
         type=_ground,
-        default=(255, 255, 255),
-        help="what see-through pictures are laid on: white, black, a grey level from 0 to 255, or three levels R,G,B "
-        "(white unless given)",
+        default="white",
+        help="what see-through pictures are laid on: white, black, a grey level from 0 to 255, or three levels R,G,B",
     )
 
 

@@ -204,7 +204,7 @@ class _Search:
         return _ending(path) in self.endings and not path.name.startswith(".")
 
     def _refuse_empty(self, folder: Path) -> None:
-        inner = [path for path in self.inner if path.parent == folder and not _only_files(path)]
+        inner = sorted(path for path in self.inner if path.parent == folder and not _only_files(path))
         if inner:
             raise DataError(
                 f"{shown(folder)} has no pictures itself, but folders that do, such as {shown(inner[0].name)}: give "
