@@ -342,7 +342,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         for number in range(15):
             Image.fromarray(rng.integers(low, low + 100, (28, 28), dtype=np.uint8)).save(root / name / f"{number}.png")
     words = ["train", "--network", "lenet5", "--data", str(root), "--batch-size", "24", "--steps", "1", "--quiet"]
-    assert main([*words, "--out", str(base / "run")]) == 0
+    assert main([*words, "--out", str(base / "run"), "--checkpoints", str(base / "weights")]) == 0
     return root, base / "run"
 
 
@@ -361,6 +361,9 @@ def test_a_run_is_measured_on_what_it_held_back(call: Call, trained: tuple[Path,
     _, out, _ = call("evaluate", run, "--data", root, "--json")
     assert json.loads(out)["loss"] == pytest.approx(eb.load_run(run).test_loss[-1], rel=1e-4)
     assert measured(call, run, "--data", root, "--part", "all")[0] == 30
+    code, out, err = call("predict", run, "--checkpoints", "--data", root)
+    assert (code, err) == (0, "")  # the figures are those of the history
+    assert "6 test images" in out
     copy = root.parent / "elsewhere"
     if not copy.exists():
         for path in root.rglob("*.png"):
@@ -430,6 +433,19 @@ def test_warnings_are_lines_on_the_command_line(call: Call, ink_on_nothing: Path
         code, _, err = call(*words, f"--background={wrong}")
         assert code == 2
         assert "R,G,B" in err
+
+
+def test_the_background_of_a_sweep(ink_on_nothing: Path) -> None:
+    from everybatch.cli._sweep_file import parse_sweep
+
+    text = 'data = "ink"\nbackground = {}\n[grid]\nlr = [0.1]\n'
+    where = ink_on_nothing.parent / "space.toml"
+    data = parse_sweep(text.format(0), where, {}).open_data()
+    assert data.fingerprint == from_folder(ink_on_nothing, background=0).fingerprint
+    data = parse_sweep(text.format("[9, 8, 7]"), where, {}).open_data()
+    assert data.fingerprint == from_folder(ink_on_nothing, background=(9, 8, 7)).fingerprint
+    with pytest.raises(ArgumentError, match="background"):
+        parse_sweep(text.format('"white"'), where, {})
 
 
 def test_sizes_on_the_command_line(call: Call, tmp_path: Path) -> None:

@@ -120,6 +120,14 @@ def test_every_kind_of_transparency() -> None:
         assert np.array_equal(read_picture(picture, channels=1), on_white), mode
 
 
+def test_a_given_picture_is_left_as_it_is() -> None:
+    picture = Image.fromarray(GREY).convert("P")
+    picture.info["transparency"] = bytes([0] * 128 + [255] * 128)
+    before = picture.tobytes(), picture.im.getpalette("RGBA", "RGBA"), dict(picture.info)
+    read_picture(picture, size=(3, 3), background=7)
+    assert (picture.tobytes(), picture.im.getpalette("RGBA", "RGBA"), dict(picture.info)) == before
+
+
 def test_one_channel_or_three_unless_asked_for() -> None:
     # L of red, green and blue is ITU-R 601's, by Pillow; grey in three channels is itself thrice.
     as_grey = np.asarray(Image.fromarray(COLOUR).convert("L"))

@@ -381,6 +381,8 @@ def _laid(picture: Image.Image, background: Ground) -> tuple[Image.Image, bool]:
     if picture.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
         picture = picture.copy()  # of 16 bits, of which Pillow has kept the upper 8
         picture.info["transparency"] = tuple(level >> 8 for level in clear)
+    if picture.mode == "P":
+        picture = picture.copy()  # Pillow notes transparent entries in the palette of what it converts
     layer = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
     if layer.getchannel("A").getextrema()[0] == 255:
         return layer.convert("RGB"), False
