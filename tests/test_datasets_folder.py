@@ -91,9 +91,9 @@ def test_the_source_says_what_was_done(tmp_path: Path) -> None:
         "test images are those in test",
         "20 resized from 3 sizes, 6x5 to 12x8 to 7x5 (height x width)",
         "10 turned from colour to grey",
-        "8 see-through ones laid on a background of white",
         "2 turned upright by their EXIF orientation",
         "2 brought from 16 bits to 8",
+        "8 see-through ones laid on a background of white",
     ]
 
 
@@ -433,6 +433,36 @@ def test_warnings_are_lines_on_the_command_line(call: Call, ink_on_nothing: Path
         code, _, err = call(*words, f"--background={wrong}")
         assert code == 2
         assert "R,G,B" in err
+
+
+def test_a_run_remembers_its_background(call: Call, ink_on_nothing: Path) -> None:
+    folder = ink_on_nothing.parent
+    words = ["--data", ink_on_nothing, "--image-size", "28x28", "--batch-size", "6", "--background", "0", "--quiet"]
+    assert call("train", "--network", "lenet5", *words, "--out", folder / "run")[0] == 0
+    pictures = sorted(ink_on_nothing.rglob("*.png"))
+    model = eb.load_run(folder / "run").model
+    expected = model.predict_proba(from_folder(ink_on_nothing, size=(28, 28), background=0).test_images)
+
+    def told(*more: object) -> list[list[float]]:
+        code, out, _ = call("predict", folder / "run", *more, "--json")
+        assert code == 0
+        return [list(each["probabilities"].values()) for each in json.loads(out)]
+
+    alone = told(*pictures)
+    assert alone == told(*pictures, "--background", "black") != told(*pictures, "--background", "white")
+    np.testing.assert_allclose(told("--data", ink_on_nothing, "--index", 0, 1), expected, atol=2e-6)
+    assert all(row in alone for row in told("--data", ink_on_nothing, "--index", 0, 1))
+
+
+def test_predict_names_all_bad_files(call: Call, trained: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    (tmp_path / "bad.npy").write_bytes(b"bad")
+    good = trained[0] / "dark" / "0.png"
+    code, _, err = call("predict", trained[1], tmp_path / "bad.png", good, tmp_path / "gone.png", tmp_path / "bad.npy")
+    assert code == 2
+    assert "3 files cannot be read" in err
+    for name in ("bad.png cannot be read", "gone.png: No such file", "bad.npy is not"):
+        assert name in err
 
 
 def test_the_background_of_a_sweep(ink_on_nothing: Path) -> None:

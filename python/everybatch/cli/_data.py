@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Literal
 
 from everybatch import datasets
-from everybatch._pictures import ground
+from everybatch._pictures import Ground, ground
 from everybatch.cli._parser import Parser, whole
 from everybatch.cli._warnings import warnings_at_once
 from everybatch.dataset import Dataset
 from everybatch.datasets._folder import Split, is_flat, read_folder, split_of
+from everybatch.datasets._folder_read import background_of
 from everybatch.datasets._idx_sets import MNIST
 from everybatch.datasets._locate import find_file
 from everybatch.errors import ArgumentError, ShapeError, suggest
 from everybatch.run import Run
 
-__all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data"]
+__all__ = ["NAMES", "add_data", "add_limits", "background", "describe", "open_data"]
 
 NAMES = ("mnist", "fashion_mnist", "kmnist", "glyphs")
 
@@ -44,8 +45,8 @@ def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
         "--background",
         metavar="LEVEL",
         type=_ground,
-        default="white",
-        help="what see-through pictures are laid on: white, black, a grey level from 0 to 255, or three levels R,G,B",
+        help="what see-through pictures are laid on: white, black, a grey level from 0 to 255, or three levels R,G,B. "
+        "Unless given: what those were laid on that the run was trained on, else white",
     )
 
 
@@ -116,6 +117,13 @@ def open_data(
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
 
 
+def background(args: Namespace, run: Run | None) -> Ground:
+    """Return what see-through pictures are laid on: as --background says, or as when `run` was trained."""
+    if args.background is not None:
+        return ground(args.background)
+    return background_of("" if run is None else str(run.config["dataset"]["source"]))
+
+
 def describe(data: Dataset, *, test_only: bool = False) -> str:
     """Return one line that tells what the data are and where they came from."""
     shape = "x".join(str(n) for n in data.image_shape)
@@ -151,7 +159,7 @@ def _read(
         split = _split(path, getattr(args, "part", None), run) if test_only else Split()
         try:
             with warnings_at_once():
-                return read_folder(path, size=size, mode=mode, background=args.background, split=split)
+                return read_folder(path, size=size, mode=mode, background=background(args, run), split=split)
         except ShapeError as error:
             way = "give --image-size HxW (image_size in the file of a sweep)"
             raise ShapeError(str(error).replace("pass size=(height, width)", way)) from error

@@ -11,11 +11,14 @@ import numpy.typing as npt
 
 from everybatch import _convert, _pictures
 from everybatch._pictures import shown
+from everybatch.datasets._folder_read import WHITE
 from everybatch.errors import FileFormatError, ShapeError
 
 __all__ = ["read_images"]
 
 Pixels = npt.NDArray[np.uint8]
+
+_SHOWN = 10
 
 
 def read_images(
@@ -51,20 +54,35 @@ def read_images(
     images: list[Pixels] = []
     names: list[str] = []
     notes: list[str] = []
+    failures: list[Exception] = []
     for given in paths:
         path = Path(given).expanduser()
-        if path.suffix.lower() == ".npy":
-            block = _array(path, shape)
-            names += [given] if len(block) == 1 else [f"{given}[{number}]" for number in range(len(block))]
-        else:
-            block = _picture(path, shape, background, notes)
-            names.append(given)
+        is_array = path.suffix.lower() == ".npy"
+        try:
+            block = _array(path, shape) if is_array else _picture(path, shape, background, notes)
+        except (FileFormatError, OSError) as error:
+            failures.append(error)
+            continue
+        several = is_array and len(block) > 1
+        names += [f"{given}[{number}]" for number in range(len(block))] if several else [given]
         if invert:
             block = 255 - block
         elif any(_looks_inverted(image) for image in block):
             notes.append(f"{given} looks dark on light; if the network learned light on dark, add --invert")
         images.append(block)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        more = f"; and {len(failures) - _SHOWN:,} more" if len(failures) > _SHOWN else ""
+        told = "; ".join(_sentence(error) for error in failures[:_SHOWN])
+        raise FileFormatError(f"{len(failures):,} files cannot be read: {told}{more}")
     return np.concatenate(images), names, notes
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{shown(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def _array(path: Path, shape: tuple[int, int, int]) -> Pixels:
@@ -94,7 +112,8 @@ def _picture(path: Path, shape: tuple[int, int, int], background: _pictures.Grou
     if facts.turned:
         done.append("turned upright by its EXIF orientation")
     if facts.see_through:
-        done.append("laid on a background, as it is see-through")
+        level = "white" if background == WHITE else background
+        done.append(f"laid on a background of {level}, as it is see-through")
     if facts.mode != ("L" if channels == 1 else "RGB"):
         done.append(f"turned from {facts.mode} to {'grey' if channels == 1 else 'RGB'}")
     if facts.size != (height, width):

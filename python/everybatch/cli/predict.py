@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch.cli._checkpoints import print_checkpoints
-from everybatch.cli._data import add_data, add_limits, open_data
+from everybatch.cli._data import add_data, add_limits, background, open_data
 from everybatch.cli._images import read_images
 from everybatch.cli._models import MODEL_HELP, load_model
 from everybatch.cli._parser import Commands, Parser, UsageError, command, whole
@@ -100,7 +100,7 @@ def run(args: Namespace) -> int:
         raise ArgumentError("--top is 0: at least one class is printed")
     loaded = load_model(args.model)
     shape = loaded.model.network.input_shape
-    asked = _files(args, shape) if args.data is None else _members(args, shape, loaded.run)
+    asked = _files(args, shape, loaded.run) if args.data is None else _members(args, shape, loaded.run)
     classes = loaded.classes() if loaded.run is not None or asked.classes is None else asked.classes
     probabilities = loaded.model.predict_proba(asked.images)
     if len(classes) != probabilities.shape[1]:  # a bare model and data that do not belong together
@@ -133,8 +133,9 @@ def _plain(
     ]
 
 
-def _files(args: Namespace, shape: tuple[int, int, int]) -> Asked:
-    images, names, notes = read_images(args.images, shape, invert=args.invert, background=args.background)
+def _files(args: Namespace, shape: tuple[int, int, int], run: Run | None) -> Asked:
+    ground = background(args, run)
+    images, names, notes = read_images(args.images, shape, invert=args.invert, background=ground)
     for note in notes:
         print(f"everybatch: note: {note}", file=sys.stderr)
     return Asked(images, names, [None] * len(names), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -14,11 +15,12 @@ from everybatch import _pictures
 from everybatch._pictures import Facts, Ground, shown
 from everybatch.errors import DataWarning, FileFormatError, ShapeError
 
-__all__ = ["Reader", "grey"]
+__all__ = ["WHITE", "Reader", "background_of", "grey"]
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 
+WHITE: Ground = (255, 255, 255)
 _SHOWN = 10
 _LOW = 4096  # 16-bit values below this are 12 bits or fewer, nearly black as 16
 
@@ -33,6 +35,12 @@ def grey(paths: Iterable[Path], background: Ground) -> bool:
             return True
 
     return all(one(path) for path in paths)
+
+
+def background_of(source: str) -> Ground:
+    """Return what the `Dataset.source` of a run says its pictures were laid on; white if it says nothing."""
+    found = re.search(r"laid on a background of \((\d+), (\d+), (\d+)\)", source)
+    return WHITE if found is None else (int(found[1]), int(found[2]), int(found[3]))
 
 
 class Reader:
@@ -157,17 +165,16 @@ class Reader:
             f"{count:,} {what}"
             for count, what in (
                 (self._recoloured(), "turned from colour to grey" if self.channels == 1 else "from grey to colour"),
-                (self.see_through, f"see-through ones laid on a background of {self._ground()}"),
                 (self.turned, "turned upright by their EXIF orientation"),
                 (self.deep, "brought from 16 bits to 8"),
                 (self.frames, "with several frames, of which the first was read"),
             )
             if count
         ]
+        if self.see_through or self.background != WHITE:
+            ground = "white" if self.background == WHITE else str(self.background)
+            told.append(f"{self.see_through:,} see-through ones laid on a background of {ground}")
         return told
-
-    def _ground(self) -> str:
-        return "white" if self.background == (255, 255, 255) else str(self.background)
 
     def _recoloured(self) -> int:
         grey = sum(count for mode, count in self.modes.items() if _pictures.is_grey_mode(mode))
