@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from everybatch import _pictures
+from everybatch._arguments import real, whole
 from everybatch._pictures import shown
 from everybatch.dataset import Dataset
 from everybatch.datasets._folder_layout import Pictures, find, is_flat, shuffled
@@ -96,13 +97,10 @@ def from_folder(
         If something was passed over, Pillow has doubts about a file, 16-bit pictures are nearly black, or pictures
         became uniform.
     """
-    if isinstance(test_fraction, bool) or not isinstance(test_fraction, (int, float, np.floating)):
-        raise TypeError(f"test_fraction must be a number above 0 and below 1, not {test_fraction!r}")
-    if not 0 < test_fraction < 1:
-        raise ArgumentError(f"test_fraction must be above 0 and below 1, not {test_fraction!r}")
-    if not isinstance(seed, int) or seed < 0:
-        raise ArgumentError(f"seed must be an integer from 0, not {seed!r}")
-    split = Split(float(test_fraction), seed)
+    fraction = real(test_fraction, "test_fraction")
+    if not 0 < fraction < 1:
+        raise ArgumentError(f"test_fraction must be above 0 and below 1, not {fraction:g}")
+    split = Split(fraction, whole(seed, "seed", least=0))
     return read_folder(root, size=size, mode=mode, background=background, split=split, mean=mean, std=std, name=name)
 
 
