@@ -64,6 +64,8 @@ def odd_pictures(folder: Path) -> None:
     Image.fromarray(colour).save(folder / "turned.jpg", exif=turned)
     Image.fromarray(colour).save(folder / "other.jfif", "JPEG")
     Image.fromarray(ink > 99).save(folder / "bits.pbm")
+    frames = [Image.fromarray(level) for level in (ink, 255 - ink)]
+    frames[0].save(folder / "frames.gif", save_all=True, append_images=frames[1:])
 
 
 @pytest.mark.parametrize("background", [255, 0, (9, 99, 199)])
@@ -75,7 +77,7 @@ def test_every_way_in_reads_the_same(tmp_path: Path, mode: Any, background: Any)
     data = from_folder(tmp_path, size=(7, 5), mode=mode, background=background)
     channels = 1 if mode == "L" else 3
     files = sorted((tmp_path / "train" / "ant").iterdir())
-    assert len(files) == 8
+    assert len(files) == 9
     for path, image in zip(files, data.train_images, strict=False):
         assert np.array_equal(image, read_picture(path, size=(7, 5), channels=channels, background=background)), path
 
@@ -85,14 +87,15 @@ def test_the_source_says_what_was_done(tmp_path: Path) -> None:
         odd_pictures(tmp_path / "train" / name)
     fill(tmp_path / "test", count=2)
     told = from_folder(tmp_path, size=(7, 5), mode="L").source.split("; ")
-    # Of 8 odd pictures a class: colour are rgba, rgba, p (a palette), turned, other; la is see-through but grey.
+    # Of 9 odd pictures a class: colour are rgba, rgba, turned and other; p and frames have palettes of greys.
     assert told == [
         f"pictures in {tmp_path}",
         "test images are those in test",
-        "20 resized from 3 sizes, 6x5 to 12x8 to 7x5 (height x width)",
-        "10 turned from colour to grey",
+        "22 resized from 3 sizes, 6x5 to 12x8 to 7x5 (height x width)",
+        "8 turned from colour to grey",
         "2 turned upright by their EXIF orientation",
         "2 brought from 16 bits to 8",
+        "2 with several frames, of which the first was read",
         "8 see-through ones laid on a background of white",
     ]
 
@@ -188,6 +191,7 @@ def test_all_bad_pictures_are_named_at_once(tmp_path: Path) -> None:
     for number in (3, 7):
         (tmp_path / "bee" / f"{number}.png").write_bytes(b"no picture")
     (tmp_path / "ant" / "gone.png").symlink_to("nowhere")
+    (tmp_path / "ant" / "circle").symlink_to("circle")  # no picture by its name
     os.mkfifo(tmp_path / "ant" / "pipe.jpg")  # must not be waited for
     with pytest.raises(FileFormatError) as failure:
         from_folder(tmp_path)
@@ -448,6 +452,11 @@ def test_a_run_remembers_its_background(call: Call, ink_on_nothing: Path) -> Non
         assert code == 0
         return [list(each["probabilities"].values()) for each in json.loads(out)]
 
+    # Trained further, it is on the same ground.
+    more = ["--init", folder / "run", "--data", ink_on_nothing, "--batch-size", "6"]
+    _, out, err = call("train", *more)
+    assert "laid on a background of (0, 0, 0)" in out
+    assert "uniform" not in err
     alone = told(*pictures)
     assert alone == told(*pictures, "--background", "black") != told(*pictures, "--background", "white")
     np.testing.assert_allclose(told("--data", ink_on_nothing, "--index", 0, 1), expected, atol=2e-6)

@@ -8,6 +8,7 @@ import socket
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,11 @@ def test_one_channel_or_three_unless_asked_for() -> None:
     assert read_picture(png(GREY)).shape == (6, 9)
     assert read_picture(png(np.dstack([GREY, GREY])), background=(1, 2, 3)).shape == (6, 9, 3)
     assert read_picture(Image.new("CMYK", (3, 2)), channels=None).shape == (2, 3, 3)
+    # A palette of greys is grey, one with a colour in it is not.
+    few = Image.fromarray(GREY // 64)
+    for colours, shape in ((b"\0\0\0\x40\x40\x40\x99\x99\x99\xff\xff\xff", (6, 9)), (b"rgbRGB", (6, 9, 3))):
+        few.putpalette(colours)
+        assert read_picture(saved(few, "PNG")).shape == shape
     bits = read_picture(saved(Image.fromarray(GREY > 99), "PNG"))
     assert np.array_equal(bits, np.where(GREY > 99, 255, 0))
 
@@ -278,6 +284,14 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # GREY has 54
     with pytest.warns(DataWarning, match="bomb"):
         read_picture(png(GREY))
+
+
+def test_threads_leave_warnings_as_they_were() -> None:
+    before = warnings.showwarning, list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: read_picture(png(GREY)), range(200)))
+    assert all(np.array_equal(each, GREY) for each in told)
+    assert (warnings.showwarning, list(warnings.filters)) == before
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import io
 import operator
 import os
 import stat
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,6 @@ __all__ = [
     "endings",
     "ground",
     "is_grey",
-    "is_grey_mode",
     "read",
     "read_picture",
     "shown",
@@ -57,6 +57,7 @@ _FORMATS = (
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 _WIDE_OF_SIXTEEN = {"PNG", "PPM"}  # formats whose mode I holds 16 bits
+_HEARING = threading.RLock()  # threads that leave in another order than they came would change warnings for good
 _ORIENTATION, _WHITE_IS_ZERO, _BITS = 0x0112, 262, 258  # tags of EXIF and TIFF
 _SPECIAL = {
     stat.S_ISFIFO: "a named pipe",
@@ -72,6 +73,8 @@ class Facts:
 
     mode: str
     """Pillow's name for its colours: L, RGB, RGBA, P, ..."""
+    grey: bool
+    """Whether it holds no colour."""
     size: tuple[int, int]
     """(height, width) in pixels, upright, before it was brought to another size."""
     turned: bool
@@ -176,6 +179,7 @@ def read(
         pixels = np.array(picture, np.uint8)
         facts = Facts(
             mode=mode,
+            grey=_is_without_colour(given),
             size=before,
             turned=turn is not None,
             see_through=see_through,
@@ -188,14 +192,9 @@ def read(
 
 
 def is_grey(source: Source, background: Ground) -> bool:
-    """Tell whether a picture is read with one channel unless another number is asked for; only its head is read."""
+    """Tell whether a picture is read with one channel unless another number is asked for, by its head if that tells."""
     with _opened(source, check=False) as (picture, _):
         return _grey(picture, background)
-
-
-def is_grey_mode(mode: str) -> bool:
-    """Tell whether a mode of Pillow's has no colour."""
-    return mode in _GREY_MODES or mode == "I"
 
 
 def endings() -> frozenset[str]:
@@ -324,7 +323,7 @@ def _heard(complaints: list[str]) -> Iterator[None]:
         if not issubclass(category, (DeprecationWarning, ResourceWarning)) and text not in complaints:
             complaints.append(text)
 
-    with warnings.catch_warnings():
+    with _HEARING, warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = hear  # type: ignore[assignment] # the other arguments do not matter here
         yield
@@ -338,9 +337,14 @@ def _verify(picture: Image.Image, complaints: list[str]) -> None:
 
 
 def _grey(picture: Image.Image, background: Ground) -> bool:
-    if picture.mode not in _GREY_MODES and not (picture.mode == "I" and picture.format in _WIDE_OF_SIXTEEN):
-        return False
-    return len(set(background)) == 1 or not picture.has_transparency_data
+    return _is_without_colour(picture) and (len(set(background)) == 1 or not picture.has_transparency_data)
+
+
+def _is_without_colour(picture: Image.Image) -> bool:
+    if picture.mode == "P":  # what programs that make files small turn grey pictures into
+        palette = picture.getpalette("RGB") or [0, 1, 2]
+        return palette[0::3] == palette[1::3] == palette[2::3]
+    return picture.mode in _GREY_MODES or (picture.mode == "I" and picture.format in _WIDE_OF_SIXTEEN)
 
 
 def _is_deep(picture: Image.Image, name: str) -> bool:

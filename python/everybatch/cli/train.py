@@ -22,6 +22,7 @@ from everybatch.cli._tables import class_table, summary
 from everybatch.cli._warnings import warnings_at_once
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
+from everybatch.run import Run
 from everybatch.schedules import BY_NAME
 
 __all__ = ["add", "run"]
@@ -189,9 +190,9 @@ def run(args: Namespace) -> int:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")
     if args.checkpoints is not None and args.out is not None:
         refuse_inside(args.checkpoints, args.out)
-    given = _given(args)
+    given, before = _given(args)
     shape = None if given is None else _network(given).input_shape
-    data = open_data(args, args.data, shape, seed=args.seed)
+    data = open_data(args, args.data, shape, seed=args.seed, run=before)
     start = build(args.network or "resnet", args.option, data) if given is None else given
     network = _network(start)
     if not args.quiet:
@@ -257,18 +258,19 @@ def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch
         )
 
 
-def _given(args: Namespace) -> Network | Model | None:
-    """Return what is trained, or None if it is to be built for the data."""
+def _given(args: Namespace) -> tuple[Network | Model | None, Run | None]:
+    """Return what is trained, or None if it is to be built for the data, and the run that it comes from, if any."""
     if args.init is not None:
         if args.network is not None or args.option:
             raise ArgumentError("--init brings its own network: leave out --network and --option")
-        return load_model(args.init).model
+        loaded = load_model(args.init)
+        return loaded.model, loaded.run
     if args.network is None or is_builder(args.network):
-        return None
+        return None, None
     network = read_network(args.network)
     if args.option:
         raise ArgumentError("--option is for builders: a network from a file is what it is")
-    return network
+    return network, None
 
 
 def _network(start: Network | Model) -> Network:

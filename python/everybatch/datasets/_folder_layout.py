@@ -126,8 +126,15 @@ def _folders(folder: Path) -> list[Path]:
         return sorted(
             Path(entry.path)
             for entry in entries
-            if entry.is_dir() and not entry.name.startswith(".") and entry.name.lower() not in _NO_CLASSES
+            if _is_folder(entry) and not entry.name.startswith(".") and entry.name.lower() not in _NO_CLASSES
         )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _only_files(folder: Path) -> bool:
@@ -190,7 +197,7 @@ class _Search:
                 if entry.name.startswith(".") or entry.name.lower() in _NO_DATA:
                     continue
                 path = Path(entry.path)
-                if entry.is_dir():
+                if _is_folder(entry):
                     if entry.name.lower() not in _NO_CLASSES:
                         self.inner.append(path)
                 elif self._is_picture(path):

@@ -62,8 +62,7 @@ class Reader:
         self.bad: list[str] = []
         self.sizes: Counter[Size] = Counter()
         self.first_of: dict[Size, Path] = {}
-        self.modes: Counter[str] = Counter()
-        self.turned = self.see_through = self.frames = self.deep = 0
+        self.coloured = self.turned = self.see_through = self.frames = self.deep = 0
         self.deepest = 0
         self.uniform: list[tuple[Path, Facts]] = []
         self.complaints: list[str] = []
@@ -93,7 +92,7 @@ class Reader:
         self.count += 1
         self.sizes[facts.size] += 1
         self.first_of.setdefault(facts.size, path)
-        self.modes[facts.mode] += 1
+        self.coloured += not facts.grey
         self.turned += facts.turned
         self.see_through += facts.see_through
         self.frames += facts.frames
@@ -164,7 +163,8 @@ class Reader:
         told += [
             f"{count:,} {what}"
             for count, what in (
-                (self._recoloured(), "turned from colour to grey" if self.channels == 1 else "from grey to colour"),
+                (self.coloured if self.channels == 1 else 0, "turned from colour to grey"),
+                (self.count - self.coloured if self.channels == 3 else 0, "turned from grey to colour"),
                 (self.turned, "turned upright by their EXIF orientation"),
                 (self.deep, "brought from 16 bits to 8"),
                 (self.frames, "with several frames, of which the first was read"),
@@ -175,10 +175,6 @@ class Reader:
             ground = "white" if self.background == WHITE else str(self.background)
             told.append(f"{self.see_through:,} see-through ones laid on a background of {ground}")
         return told
-
-    def _recoloured(self) -> int:
-        grey = sum(count for mode, count in self.modes.items() if _pictures.is_grey_mode(mode))
-        return self.count - grey if self.channels == 1 else grey
 
 
 def _by(size: Size) -> str:
