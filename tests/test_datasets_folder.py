@@ -422,6 +422,9 @@ def test_part_is_for_undivided_folders(call: Call, trained: tuple[Path, Path], t
     code, _, err = call("evaluate", trained[1], "--data", tmp_path, "--part", "all")
     assert code == 2
     assert "--part is for a folder that is not divided yet" in err
+    code, _, err = call("evaluate", trained[1], "--data", "glyphs", "--part", "all")
+    assert code == 2
+    assert "--part belongs to folders of pictures" in err
 
 
 def test_warnings_are_lines_on_the_command_line(call: Call, ink_on_nothing: Path) -> None:

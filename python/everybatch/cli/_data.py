@@ -5,21 +5,17 @@ from __future__ import annotations
 import argparse
 from argparse import Namespace
 from pathlib import Path
-from typing import Literal
 
 from everybatch import datasets
-from everybatch._pictures import Ground, ground
+from everybatch.cli._folder_data import add_background, add_part, open_folder, refuse_part
 from everybatch.cli._parser import Parser, whole
-from everybatch.cli._warnings import warnings_at_once
 from everybatch.dataset import Dataset
-from everybatch.datasets._folder import Split, is_flat, read_folder, split_of
-from everybatch.datasets._folder_read import background_of
 from everybatch.datasets._idx_sets import MNIST
 from everybatch.datasets._locate import find_file
-from everybatch.errors import ArgumentError, ShapeError, suggest
+from everybatch.errors import suggest
 from everybatch.run import Run
 
-__all__ = ["NAMES", "add_data", "add_limits", "background", "describe", "open_data"]
+__all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data"]
 
 NAMES = ("mnist", "fashion_mnist", "kmnist", "glyphs")
 
@@ -41,13 +37,7 @@ def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
         type=_size,
         help="bring the pictures of a folder to this height and width, in pixels; for example 28x28",
     )
-    parser.add_argument(
-        "--background",
-        metavar="LEVEL",
-        type=_ground,
-        help="what see-through pictures are laid on: white, black, a grey level from 0 to 255, or three levels R,G,B. "
-        "Unless given: what those were laid on that the run was trained on, else white",
-    )
+    add_background(parser)
 
 
 def add_limits(parser: Parser, *, train: bool = True) -> None:
@@ -65,12 +55,7 @@ def add_limits(parser: Parser, *, train: bool = True) -> None:
         help="use only so many test images" + (", drawn likewise" if train else ", from all classes alike"),
     )
     if not train:
-        parser.add_argument(
-            "--part",
-            choices=("all", "test"),
-            help="of a folder of pictures without train and test folders: all of them, or those that training holds "
-            "back to test on. Unless given: test for a run that was trained on that folder, else all",
-        )
+        add_part(parser)
 
 
 def open_data(
@@ -103,9 +88,11 @@ def open_data(
     Raises
     ------
     ArgumentError
-        `run` was trained on that folder, whose files have changed since.
+        `run` was trained on that folder, whose files have changed since; or --part is given where it does nothing.
     """
     train, test = getattr(args, "train_images", None), getattr(args, "test_images", None)
+    if name in NAMES:
+        refuse_part(args, name)
     if name == "glyphs":  # drawn to measure
         if test_only:
             train = 100
@@ -115,13 +102,6 @@ def open_data(
     else:
         data = _read(Path(name).expanduser(), name, args, input_shape, test_only=test_only, run=run)
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
-
-
-def background(args: Namespace, run: Run | None) -> Ground:
-    """Return what see-through pictures are laid on: as --background says, or as when `run` was trained."""
-    if args.background is not None:
-        return ground(args.background)
-    return background_of("" if run is None else str(run.config["dataset"]["source"]))
 
 
 def describe(data: Dataset, *, test_only: bool = False) -> str:
@@ -147,23 +127,14 @@ def _read(
         idx = [find_file(path, file) for file in MNIST.files]
         found = [file for file in idx if file is not None]
         if len(found) == len(idx):
+            refuse_part(args, name)
             return datasets.from_idx(found[0], found[1], found[2], found[3], name=path.resolve().name)
         if found:
             missing = ", ".join(f.stem for f, there in zip(MNIST.files, idx, strict=True) if there is None)
             raise FileNotFoundError(f"{path} has {found[0].name}, but lacks {missing} (plain or .gz)")
-        size: tuple[int, int] | None = args.image_size
-        mode: Literal["L", "RGB"] | None = None
-        if input_shape is not None:
-            size = size or input_shape[1:]
-            mode = "L" if input_shape[0] == 1 else "RGB" if input_shape[0] == 3 else None
-        split = _split(path, getattr(args, "part", None), run) if test_only else Split()
-        try:
-            with warnings_at_once():
-                return read_folder(path, size=size, mode=mode, background=background(args, run), split=split)
-        except ShapeError as error:
-            way = "give --image-size HxW (image_size in the file of a sweep)"
-            raise ShapeError(str(error).replace("pass size=(height, width)", way)) from error
+        return open_folder(path, args, input_shape, test_only=test_only, run=run)
     if path.is_file():
+        refuse_part(args, name)
         return datasets.from_npz(path, name=path.stem)
     hint = suggest(name, NAMES)
     raise FileNotFoundError(
@@ -171,37 +142,8 @@ def _read(
     )
 
 
-def _split(path: Path, part: str | None, run: Run | None) -> Split | None:
-    """Return how a folder of pictures is split to measure on it; None if all of it is measured."""
-    if not is_flat(path):
-        if part is not None:
-            raise ArgumentError(
-                f"--part is for a folder that is not divided yet, and {path} has a folder for training and one for "
-                "testing: give one of these as --data to measure all of it"
-            )
-        return Split()
-    known, here = (None, False) if run is None else split_of(str(run.config["dataset"]["source"]), path)
-    if part == "all":
-        return None
-    if part is None and here and known is None:
-        raise ArgumentError(
-            f"the run was trained on pictures in {path}, whose files have changed since: --part test measures a share "
-            "that training would hold back now, some of which it may have been trained on; --part all measures all of "
-            "them, with those that it was trained on"
-        )
-    return known or (Split() if part == "test" else None)
-
-
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) == 2 and all(part.isdigit() and int(part) > 0 for part in parts):
         return int(parts[0]), int(parts[1])
     raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 28x28")
-
-
-def _ground(text: str) -> tuple[int, int, int]:
-    words = {"white": "255", "black": "0"}
-    parts = words.get(text.lower(), text).split(",")
-    if len(parts) in (1, 3) and all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        return ground([int(part) for part in parts])
-    raise argparse.ArgumentTypeError(f"{text!r} is neither white, black, a level from 0 to 255 nor three of them R,G,B")

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch.cli._checkpoints import print_checkpoints
-from everybatch.cli._data import add_data, add_limits, background, open_data
+from everybatch.cli._data import add_data, add_limits, open_data
+from everybatch.cli._folder_data import background
 from everybatch.cli._images import read_images
 from everybatch.cli._models import MODEL_HELP, load_model
 from everybatch.cli._parser import Commands, Parser, UsageError, command, whole
