@@ -524,6 +524,13 @@ def test_from_folder_options_that_are_refused(tmp_path: Path, options: Any) -> N
         datasets.from_folder(root, **options)
 
 
+@pytest.mark.parametrize("fraction", ["0.2", None, True, [0.2]])
+def test_a_test_fraction_that_is_no_number(tmp_path: Path, fraction: Any) -> None:
+    root = pictures(tmp_path / "animals")
+    with pytest.raises(TypeError, match="test_fraction must be a number, not"):
+        datasets.from_folder(root, test_fraction=fraction)
+
+
 def test_from_folder_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match="pip install pillow"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._arguments import share
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, DataError, FileFormatError, ShapeError
 
@@ -138,8 +139,7 @@ def _pictures(folder: Path) -> Pictures:
 
 
 def _split(pictures: Pictures, fraction: float, seed: int) -> tuple[Pictures, Pictures]:
-    if not 0 < fraction < 1:
-        raise ArgumentError(f"test_fraction must be above 0 and below 1, not {fraction!r}")
+    fraction = share(fraction, "test_fraction")
     if not isinstance(seed, int) or seed < 0:
         raise ArgumentError(f"seed must be an integer from 0, not {seed!r}")
     train: Pictures = {}
