@@ -16,7 +16,7 @@ import torch
 from everybatch import _class_names
 from everybatch.errors import DataError, ShapeError
 
-__all__ = ["CHANNELS", "MOST_CLASSES", "images", "labels", "labels_or_names"]
+__all__ = ["CHANNELS", "MOST_CLASSES", "images", "labels", "labels_or_names", "refuse_masked"]
 
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 256  # predictions are recorded as uint8
@@ -122,7 +122,7 @@ def labels_or_names(given: object, what: str) -> npt.NDArray[Any]:
 
 def _array(given: object, what: str) -> npt.NDArray[Any]:
     """Turn arrays, tensors and nested lists into a NumPy array, without a copy where possible."""
-    _refuse_masked(given, what)
+    refuse_masked(given, what)
     if isinstance(given, torch.Tensor):
         if given.layout != torch.strided:
             raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
@@ -138,12 +138,12 @@ def _array(given: object, what: str) -> npt.NDArray[Any]:
         raise ShapeError(f"{what} is not a regular array ({error}); give every image the same size") from error
 
 
-def _refuse_masked(given: object, what: str) -> None:
+def refuse_masked(given: object, what: str) -> None:
     """Refuse masked entries, in lists of arrays too: NumPy would drop the mask and show what lies beneath."""
     if isinstance(given, (list, tuple)):
         # Among plain numbers there can only be numpy.ma.masked itself, which becomes NaN and is refused as that.
         for part in () if given and isinstance(given[0], (int, float, str, bytes)) else given:
-            _refuse_masked(part, what)
+            refuse_masked(part, what)
     if isinstance(given, np.ma.MaskedArray):
         count, size = int(np.ma.count_masked(given)), given.size
     elif given is np.ma.masked:

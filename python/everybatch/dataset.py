@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import Dataset as TorchDataset
 
-from everybatch import _convert
+from everybatch import _convert, _torch_sets
 from everybatch._arguments import real, whole
 from everybatch._class_names import class_names, number
 from everybatch._convert import BLOCK, MOST_CLASSES
@@ -161,8 +162,79 @@ class Dataset:
         )
         channels = self.image_shape[0]
         computed = _moments(self.train_images) if mean is None or std is None else ((), ())
+        _check_not_black(self.train_images, scale)
         self.__dict__["mean"] = computed[0] if mean is None else _per_channel(mean, channels, "mean")
         self.__dict__["std"] = computed[1] if std is None else _per_channel(std, channels, "std")
+
+    @classmethod
+    def from_torch(
+        cls,
+        train: TorchDataset[Any],
+        test: TorchDataset[Any],
+        *,
+        classes: Iterable[object] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        scale: float | None = None,
+        name: str = "custom",
+        source: str | None = None,
+    ) -> Dataset:
+        """Take two map-style data sets of PyTorch, which give pairs (image, label) when they are indexed.
+
+        Those of torchvision that hold all pixels in memory (MNIST and its kin, CIFAR, SVHN) are taken as they are if
+        they have no transform, or only one to tensors; and so are ``TensorDataset`` and the subsets of all these
+        (``Subset``, ``random_split``). All others, such as ``ImageFolder``, are read one by one: the pixels are those
+        that indexing gives, after the transforms, which must neither be random nor normalise.
+
+        Parameters
+        ----------
+        train, test
+            The data sets. An image is a Pillow picture (grey, RGB or RGBA), a tensor ``(C, H, W)`` or ``(H, W)``, or
+            an array ``(H, W)`` or ``(H, W, C)``; a label a whole number or text.
+        classes
+            Names of the classes; the data sets' own ``classes`` unless given. Where those of training and test
+            differ (as of two ``ImageFolder``), labels are matched by name.
+        mean, std, scale, name
+            As for `Dataset`.
+        source
+            As for `Dataset`; the types of the data sets unless given.
+
+        Raises
+        ------
+        TypeError
+            If one is no map-style data set (a ``DataLoader``, an ``IterableDataset``), or gives no such pairs.
+        ShapeError
+            If images differ in shape; the message names two.
+        DataError
+            If images change from one reading to the next, are normalised, or out of range; if test images are of a
+            class that training has not; and as for `Dataset`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset, random_split
+        >>> pixels = torch.randint(0, 256, (100, 1, 28, 28), dtype=torch.uint8)
+        >>> train, test = random_split(TensorDataset(pixels, torch.arange(100) % 10), [80, 20])
+        >>> Dataset.from_torch(train, test)
+        Dataset('custom': 80 training and 20 test images of 1x28x28, 10 classes)
+        """
+        scale = _check_scale(scale)
+        parts = [_torch_sets.read(part, what, scale) for part, what in ((train, "train"), (test, "test"))]
+        _check_not_black(parts[0][0], scale)
+        test_labels, names = _torch_sets.match_names(*parts)
+        if source is None:
+            source = " and ".join(f"{type(part).__module__}.{type(part).__name__}" for part in (train, test))
+        return cls(
+            parts[0][0],
+            parts[0][1],
+            parts[1][0],
+            test_labels,
+            classes=names if classes is None else classes,
+            mean=mean,
+            std=std,
+            name=name,
+            source=source,
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"cannot set {name!r}: a Dataset does not change; build a new one")
@@ -276,6 +348,12 @@ def _check_scale(given: float | None) -> float | None:
     if not (math.isfinite(scale) and scale > 0):
         raise ArgumentError(f"scale is the value of full white, above 0 and finite, not {scale:g}")
     return scale
+
+
+def _check_not_black(images: npt.NDArray[np.uint8], scale: float | None) -> None:
+    """Notice floats in [0, 1] that are given with scale=255."""
+    if scale is not None and 0 < images.max() < 2:
+        raise DataError(f"with scale={scale:g} all training pixels become 0 or 1 of 255, which is black: check it")
 
 
 def _moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

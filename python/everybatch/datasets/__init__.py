@@ -12,6 +12,7 @@ from everybatch.datasets._cifar import from_cifar
 from everybatch.datasets._csv import from_csv
 from everybatch.datasets._emnist import from_emnist
 from everybatch.datasets._folder import from_folder
+from everybatch.datasets._huggingface import from_huggingface
 from everybatch.datasets._idx import from_idx
 from everybatch.datasets._medmnist import from_medmnist
 from everybatch.datasets._named import fashion_mnist, kmnist, mnist
@@ -26,6 +27,7 @@ __all__ = [
     "from_csv",
     "from_emnist",
     "from_folder",
+    "from_huggingface",
     "from_idx",
     "from_medmnist",
     "from_npz",
