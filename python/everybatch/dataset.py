@@ -352,7 +352,7 @@ def _check_scale(given: float | None) -> float | None:
 
 def _check_not_black(images: npt.NDArray[np.uint8], scale: float | None) -> None:
     """Notice floats in [0, 1] that are given with scale=255."""
-    if scale is not None and 0 < images.max() < 2:
+    if scale is not None and 0 < int(np.max(images)) < 2:
         raise DataError(f"with scale={scale:g} all training pixels become 0 or 1 of 255, which is black: check it")
 
 
