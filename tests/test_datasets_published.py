@@ -204,6 +204,17 @@ def test_qmnist_that_is_refused(tmp_path: Path) -> None:
         datasets.from_qmnist(tmp_path)
 
 
+def test_from_idx_knows_files_that_have_a_reader_of_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files, _ = qmnist_files()
+    paths = [published.write(tmp_path, files) / name for name in files]
+    with pytest.raises(FileFormatError, match="read with from_qmnist"):
+        datasets.from_idx(*paths)
+    files = emnist_files("digits", np.arange(52) % 10)
+    paths = [published.write(tmp_path, files) / name for name in files]
+    assert np.array_equal(datasets.from_idx(*paths).train_images, GREY[:40].transpose(0, 2, 1))
+    assert "from_emnist turns them upright" in caplog.text
+
+
 # ---- SVHN ------------------------------------------------------------------------------------------------------------
 
 
