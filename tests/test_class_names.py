@@ -38,6 +38,7 @@ def named(train: Any, test: Any, **options: Any) -> Dataset:
         np.array([b"a", b"b", b"c"]),
         [b"a", "b", np.bytes_(b"c")],
         pd.Series(["a", "b", "c"]),
+        pd.Series(["a", "b", "c"], index=[9, 4, 7]),
         pd.Categorical(["a", "b", "c"]),
         {"a": 1, "b": 2, "c": 0}.keys(),
         {0: "a", 1: "b", 2: "c"},
@@ -70,6 +71,7 @@ def test_names_in_utf8() -> None:
         (["a", float("nan"), "c"], TypeError, r"classes\[1\] is nan"),
         ([["a"], ["b"]], TypeError, r"classes\[0\]"),
         (np.eye(2), TypeError, "not a name"),
+        (pd.Series(["a", "b", "c"], index=[2, 0, 1]), ArgumentError, r"classes\.sort_index\(\)"),
         (["a", b"a"], ArgumentError, "'a' more than once"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from everybatch import _convert
 from everybatch.dataset import Dataset
@@ -110,6 +111,18 @@ def test_masked_tensors() -> None:
         given = torch.masked.masked_tensor(torch.ones(3, 2, 2), torch.ones(3, 2, 2) == 0)
         with pytest.raises(DataError, match="x has 12 masked of 12"):
             _convert.images(given, "x")
+
+
+# numpy.asarray of a picture gives indices of a palette, or ink, for the mode's letters by Pillow's documentation.
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "YCbCr", "HSV", "LA", "I", "F"])
+def test_pictures_of_other_modes(mode: str) -> None:
+    grey = [Image.fromarray(image) for image in PIXELS]
+    assert np.array_equal(_convert.images(grey, "x"), PIXELS)
+    other = (grey[3] if mode == "LA" else grey[3].convert("RGB")).convert(mode)
+    with pytest.raises(DataError, match=f"x has a picture of mode {mode}; bring all to grey or RGB"):
+        _convert.images([*grey[:3], other], "x")
 
 
 # A pixel x of full white `scale` becomes round(255 x / scale), computed by NumPy in float64.

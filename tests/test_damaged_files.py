@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 import published_files as published
 from everybatch import datasets
 from everybatch.dataset import Dataset
+from everybatch.datasets._mat import read_mat
 from everybatch.datasets._npy import read_npy
 from everybatch.errors import EverybatchError, FileFormatError
 
@@ -175,6 +178,36 @@ def test_svhn(tmp_path: Path, packed: bool) -> None:
         return pixels, np.frombuffer(body, "u1", 8, body.index(b"y\0\0\0") + 12) % 10
 
     check(tmp_path / "train_32x32.mat", good, lambda: datasets.from_svhn(tmp_path), parse, 60)
+
+
+def test_cifar_archives(tmp_path: Path) -> None:
+    record = published.cifar100(COLOUR, LABELS, LABELS)
+    files = {"train.bin": record, "test.bin": record} | {
+        f"{kind}_label_names.txt": b"a\nb\n" for kind in ("coarse", "fine")
+    }
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz") as packed:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"cifar-100-binary/{name}")
+            info.size = len(content)
+            packed.addfile(info, io.BytesIO(content))
+    path = tmp_path / "cifar-100-binary.tar.gz"
+    refused = check(path, held.getvalue(), lambda: datasets.from_cifar(path), lambda _: (COLOUR, LABELS), 60)
+    assert refused > 30
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.csv", "x.tar.gz", "x.mat", "x.npy", "train-images-idx3-ubyte"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    path = tmp_path / name
+    with pytest.raises((FileFormatError, FileNotFoundError), match=re.escape(name)):
+        {
+            ".npz": datasets.from_npz,
+            ".csv": datasets.from_csv,
+            ".gz": datasets.from_cifar,
+            ".mat": lambda _: read_mat(path, ("X",)),
+            ".npy": read_npy,
+        }.get(path.suffix, lambda _: datasets.from_idx(path, path, path, path))(path)
 
 
 # Headers that lie, and archives that cannot be opened.

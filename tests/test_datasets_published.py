@@ -442,6 +442,7 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
         (good.replace("\n1,", "\n-1,", 1), r"labels\[1\] is -1", DataError),
         (good.replace(",", ";"), "no column of the name|no columns divided by commas", FileFormatError),
         (lines[0], "no images below", FileFormatError),
+        (table(names=False)[0].replace("1,", "0,"), "has 0 first in every row", FileFormatError),
         ("", "is empty", FileFormatError),
         ("<!DOCTYPE html>\n<html></html>", "it is a web page", FileFormatError),
         ("PK\x03\x04\0\0", "a zip archive", FileFormatError),

@@ -35,6 +35,13 @@ def class_names(given: Iterable[object]) -> tuple[str, ...]:
         given = _by_number(given)
     elif isinstance(given, (torch.Tensor, np.ndarray)):
         given = given.tolist()
+    elif hasattr(given, "index") and hasattr(given, "to_dict"):  # a Series of pandas
+        numbers = list(given.index)
+        if numbers != sorted(numbers) and sorted(numbers) == list(range(len(numbers))):
+            raise ArgumentError(
+                "classes is a Series whose index is not in order: pass classes.sort_index() if the index is the number "
+                "of the class, or classes.tolist() if the order is meant"
+            )
     names = tuple(_name(entry, f"classes[{index}]") for index, entry in enumerate(given))
     if len(names) < 2:
         raise ArgumentError(f"classes has {len(names)} names; a classifier needs at least 2")

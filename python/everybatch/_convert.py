@@ -16,10 +16,11 @@ import torch
 from everybatch import _class_names
 from everybatch.errors import DataError, ShapeError
 
-__all__ = ["CHANNELS", "MOST_CLASSES", "images", "labels", "labels_or_names", "refuse_masked"]
+__all__ = ["CHANNELS", "MOST_CLASSES", "images", "labels", "labels_or_names", "refuse_unclear"]
 
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 256  # predictions are recorded as uint8
+_PICTURE_MODES = ("1", "L", "RGB", "RGBA")
 BLOCK = 4096  # images looked at together, so that checks and conversions need little extra memory
 
 
@@ -122,7 +123,7 @@ def labels_or_names(given: object, what: str) -> npt.NDArray[Any]:
 
 def _array(given: object, what: str) -> npt.NDArray[Any]:
     """Turn arrays, tensors and nested lists into a NumPy array, without a copy where possible."""
-    refuse_masked(given, what)
+    refuse_unclear(given, what)
     if isinstance(given, torch.Tensor):
         if given.layout != torch.strided:
             raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
@@ -138,12 +139,21 @@ def _array(given: object, what: str) -> npt.NDArray[Any]:
         raise ShapeError(f"{what} is not a regular array ({error}); give every image the same size") from error
 
 
-def refuse_masked(given: object, what: str) -> None:
-    """Refuse masked entries, in lists of arrays too: NumPy would drop the mask and show what lies beneath."""
+def refuse_unclear(given: object, what: str) -> None:
+    """Refuse, in lists too, what NumPy would take for something else.
+
+    It would show what lies beneath a mask, and take the palette's indices, or cyan and magenta, for grey or red.
+    """
     if isinstance(given, (list, tuple)):
         # Among plain numbers there can only be numpy.ma.masked itself, which becomes NaN and is refused as that.
         for part in () if given and isinstance(given[0], (int, float, str, bytes)) else given:
-            refuse_masked(part, what)
+            refuse_unclear(part, what)
+    mode = getattr(given, "mode", None) if hasattr(given, "getbands") else None  # of a picture of Pillow
+    if mode is not None and mode not in _PICTURE_MODES:
+        raise DataError(
+            f"{what} has a picture of mode {mode}; bring all to grey or RGB first, with picture.convert('L') or "
+            "picture.convert('RGB')"
+        )
     if isinstance(given, np.ma.MaskedArray):
         count, size = int(np.ma.count_masked(given)), given.size
     elif given is np.ma.masked:

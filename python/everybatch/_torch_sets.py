@@ -23,7 +23,6 @@ __all__ = ["Part", "match_names", "read"]
 _COMPARED = 16  # images that are read again, to notice what changes
 _RANDOM = ("Random", "Jitter", "Augment", "AugMix", "ElasticTransform", "MixUp", "CutMix", "GaussianNoise", "Dropout")
 _KEEPS_PIXELS = ("Compose", "StandardTransform", "ToTensor", "PILToTensor", "ToImage", "ConvertImageDtype", "ToDtype")
-_MODES = ("1", "L", "RGB", "RGBA")
 
 Part = tuple[npt.NDArray[np.uint8], Any, tuple[str, ...] | None]
 """Images, labels, and the names of the classes if they are known."""
@@ -200,15 +199,11 @@ def _pixels(image: Any, what: str, index: int, scale: float | None) -> npt.NDArr
     """One image (H, W) or (H, W, C)."""
     name = f"{what}[{index}]"
     if hasattr(image, "getbands"):  # a picture of Pillow
-        if image.mode not in _MODES:
-            raise DataError(
-                f"{name} has a picture of mode {image.mode}; bring all to grey or RGB first, with "
-                "picture.convert('L') or picture.convert('RGB')"
-            )
+        _convert.refuse_unclear(image, name)
         image = np.asarray(image)
     elif not isinstance(image, (torch.Tensor, np.ndarray)):
         raise TypeError(f"{name} must have a picture, a tensor or an array as its image, not {_kind(image)}")
-    _convert.refuse_masked(image, name)
+    _convert.refuse_unclear(image, name)
     planes_first = 0 in _channel_axes(image) and (isinstance(image, torch.Tensor) or 2 not in _channel_axes(image))
     if image.ndim == 3 and planes_first:  # channels first, as PyTorch has them; arrays have them last
         image = image.movedim(0, 2) if isinstance(image, torch.Tensor) else np.moveaxis(image, 0, 2)

@@ -103,6 +103,11 @@ def _read(path: Path, size: tuple[int, int] | None) -> tuple[npt.NDArray[Any], n
         raise FileFormatError(f"{path} has a line of names, and no images below it")
     table = np.concatenate(tables)
     pixels = np.delete(table, at, axis=1)
+    if not has_names and len(table) > 1 and (table[:, 0] == table[0, 0]).all():
+        raise FileFormatError(
+            f"{path} has {table[0, 0]} first in every row, which is hardly its label: put the labels first, or add a "
+            "line of names (label,pixel0,...)"
+        )
     wrong = (pixels < 0) | (pixels > 255)
     if wrong.any():
         row, column = (int(i) for i in np.argwhere(wrong)[0])

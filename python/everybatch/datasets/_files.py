@@ -6,11 +6,11 @@ import gzip
 import os
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from everybatch.errors import FileFormatError
 
-__all__ = ["MOST_BYTES", "find_file", "find_sub_folder", "read_bytes", "read_exactly", "what_it_is"]
+__all__ = ["MOST_BYTES", "find_file", "find_sub_folder", "open_plain", "read_bytes", "read_exactly", "what_it_is"]
 
 MOST_BYTES = 4 << 30
 """The most that one file may hold once unpacked: 4 GiB, seven times all of SVHN."""
@@ -66,6 +66,21 @@ def read_exactly(stream: IO[bytes], size: int, what: str) -> bytearray:
     return content
 
 
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file for reading; a pipe would let the process wait for ever.
+
+    Raises
+    ------
+    OSError
+        If it is missing, a folder, or cannot be read.
+    FileFormatError
+        If it is a pipe or a device.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileFormatError(f"{path} is a pipe or a device; pass a plain file")
+    return path.open("rb")
+
+
 def read_bytes(path: Path) -> bytes:
     """Read a file, unpacking it if it is gzip by its content.
 
@@ -76,9 +91,7 @@ def read_bytes(path: Path) -> bytes:
     FileFormatError
         If its gzip is damaged, or it holds more than `MOST_BYTES`; the message names it.
     """
-    with path.open("rb") as file:
-        if not path.is_file():
-            raise FileFormatError(f"{path} is not a plain file")
+    with open_plain(path) as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         try:

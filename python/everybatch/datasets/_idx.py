@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from everybatch import _core
 from everybatch.dataset import Dataset
+from everybatch.datasets._files import open_plain
 from everybatch.errors import FileFormatError
 
 __all__ = ["from_idx"]
@@ -66,6 +67,8 @@ def from_idx(
 
 
 def _read(path: Path) -> npt.NDArray[np.uint8]:
+    with open_plain(path):
+        pass  # what cannot be opened, or would be waited for
     try:
         return _core.read_idx(str(path))
     except FileFormatError as error:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch.datasets._files import MOST_BYTES, what_it_is
+from everybatch.datasets._files import MOST_BYTES, open_plain, what_it_is
 from everybatch.errors import FileFormatError
 
 __all__ = ["read_mat"]
@@ -42,7 +42,8 @@ def read_mat(path: Path, names: tuple[str, ...]) -> list[npt.NDArray[Any]]:
     FileFormatError
         If it is no MATLAB file of these versions, is damaged, or lacks one of the arrays; the message names it.
     """
-    content = memoryview(path.read_bytes())
+    with open_plain(path) as file:
+        content = memoryview(file.read())
     if bytes(content[:10]) == b"MATLAB 7.3":
         raise FileFormatError(f"{path} is a MATLAB file of version 7.3, an HDF5 file; save it with -v7")
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:128]))

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch.datasets._files import read_exactly, what_it_is
+from everybatch.datasets._files import open_plain, read_exactly, what_it_is
 from everybatch.errors import FileFormatError
 
 __all__ = ["Archive", "read_npy"]
@@ -29,7 +29,7 @@ def read_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
         If it is not a ``.npy`` file, damaged, or holds pickled objects; the message names it.
     """
     file = Path(path)
-    with file.open("rb") as stream:
+    with open_plain(file) as stream:
         size = os.fstat(stream.fileno()).st_size
         return _read(stream, size, str(file))
 
@@ -50,7 +50,7 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("rb")
+        self._file = open_plain(path)
         try:
             start = self._file.read(64)
             if not start.startswith(b"PK"):
