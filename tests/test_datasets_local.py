@@ -331,7 +331,7 @@ def test_from_npz_that_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"has no x_test, y_test; it has x_train, y_train, images, labels"):
         datasets.from_npz(path)
     with pytest.raises(ArgumentError, match="four names"):
-        datasets.from_npz(path, keys=("x", "y"))
+        datasets.from_npz(path, keys=("x", "y", "z"))
     good = path.read_bytes()
     for bad in (b"", b"text", good[:200], good[: len(good) // 2]):
         path.write_bytes(bad)
@@ -348,7 +348,7 @@ def test_from_npz_notices_damage_inside(tmp_path: Path) -> None:
     body = bytearray(path.read_bytes())
     body[200] ^= 1  # within the first array's pixels: the archive's own checksum finds it
     path.write_bytes(bytes(body))
-    with pytest.raises(FileFormatError, match=r"x_train in .* cannot be read"):
+    with pytest.raises(FileFormatError, match=r"'x_train' in .*x\.npz is damaged"):
         datasets.from_npz(path)
 
 
@@ -523,6 +523,13 @@ def test_from_folder_options_that_are_refused(tmp_path: Path, options: Any) -> N
     root = pictures(tmp_path / "animals")
     with pytest.raises(ArgumentError, match=next(iter(options))):
         datasets.from_folder(root, **options)
+
+
+@pytest.mark.parametrize("fraction", ["0.2", None, True, [0.2]])
+def test_a_test_fraction_that_is_no_number(tmp_path: Path, fraction: Any) -> None:
+    root = pictures(tmp_path / "animals")
+    with pytest.raises(TypeError, match="test_fraction must be a number, not"):
+        datasets.from_folder(root, test_fraction=fraction)
 
 
 def test_from_folder_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

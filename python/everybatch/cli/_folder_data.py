@@ -59,7 +59,7 @@ def open_folder(
     if input_shape is not None:
         size = size or input_shape[1:]
         mode = "L" if input_shape[0] == 1 else "RGB" if input_shape[0] == 3 else None
-    split = _measured(path, getattr(args, "part", None), run) if test_only else Split()
+    split = _split(path, args, test_only=test_only, run=run)
     try:
         with warnings_at_once():
             return read_folder(path, size=size, mode=mode, background=background(args, run), split=split)
@@ -74,15 +74,26 @@ def refuse_part(args: Namespace, name: str) -> None:
         raise ArgumentError(f"--part belongs to folders of pictures, and {name} is none: leave it out")
 
 
-def _measured(path: Path, part: str | None, run: Run | None) -> Split | None:
-    """Return how a folder of pictures is split to measure on it; None if all of it is measured."""
+def _split(path: Path, args: Namespace, *, test_only: bool, run: Run | None) -> Split | None:
+    """Return how a folder of pictures is split; None if all of it is measured."""
+    part, fraction = getattr(args, "part", None), getattr(args, "test_fraction", None)
     if not is_flat(path):
+        if fraction is not None:
+            raise ArgumentError(f"--test-fraction splits images without a test set, and {path} has one")
         if part is not None:
             raise ArgumentError(
                 f"--part is for a folder that is not divided yet, and {path} has a folder for training and one for "
                 "testing: give one of these as --data to measure all of it"
             )
         return Split()
+    if fraction is not None:
+        if part == "all":
+            raise ArgumentError("--part all and --test-fraction exclude each other: all pictures, or a share of them")
+        return Split(fraction)
+    return _measured(path, part, run) if test_only else Split()
+
+
+def _measured(path: Path, part: str | None, run: Run | None) -> Split | None:
     known, here = (None, False) if run is None else split_of(str(run.config["dataset"]["source"]), path)
     if part == "all":
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from everybatch import _convert, _pictures
 from everybatch._pictures import shown
 from everybatch.datasets._folder_read import WHITE
+from everybatch.datasets._npy import read_npy
 from everybatch.errors import FileFormatError, ShapeError
 
 __all__ = ["read_images"]
@@ -86,15 +86,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _array(path: Path, shape: tuple[int, int, int]) -> Pixels:
-    with path.open("rb") as file:  # opened here, because NumPy would leave a damaged file open
-        try:
-            array = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise FileFormatError(f"{path} is not a .npy array, or is damaged ({error})") from error
+    array = read_npy(path)
     channels, height, width = shape
     single = (height, width) if channels == 1 else (height, width, channels)
-    if not isinstance(array, np.ndarray):
-        raise FileFormatError(f"{path} is an archive of arrays; save the images alone with numpy.save")
     if array.shape == single:
         array = array[None]
     images = _convert.images(array, str(path))
