@@ -495,5 +495,5 @@ def test_sizes_on_the_command_line(call: Call, tmp_path: Path) -> None:
     Image.new("L", (9, 9)).save(tmp_path / "bee" / "9.png")
     code, _, err = call("train", "--data", tmp_path)
     assert code == 2
-    assert "give --image-size HxW" in err
+    assert "pass --image-size HEIGHTxWIDTH" in err
     assert "size=" not in err

@@ -64,7 +64,7 @@ def open_folder(
         with warnings_at_once():
             return read_folder(path, size=size, mode=mode, background=background(args, run), split=split)
     except ShapeError as error:
-        way = "give --image-size HxW (image_size in the file of a sweep)"
+        way = "pass --image-size HEIGHTxWIDTH (image_size in the file of a sweep)"
         raise ShapeError(str(error).replace("pass size=(height, width)", way)) from error
 
 
