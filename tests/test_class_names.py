@@ -147,6 +147,8 @@ def test_property_names_come_back() -> None:
         (["a", 1, "b", "b", "a", "a"], ["a", "b"], DataError, r"mixes text.*train_labels\[1\] is 1"),
         ([b"a", b"\xff", b"b", b"b", b"a", b"a"], ["a", "b"], DataError, r"\[1\] is .*not text in UTF-8"),
         (["a"] * 6, ["a", "a"], DataError, "all labels are 'a'"),
+        (["a", "b"] * 3, ["a ", "b"], DataError, "labels 'a' and 'a ' look alike"),
+        (["\u00e9", "b"] * 3, ["e\u0301", "b"], DataError, r"look alike"),
         (["a"] * 5, ["a", "b"], DataError, "6 images but train_labels has 5 labels"),
         (np.array([["a", "b"]] * 6), ["a", "b"], TypeError, "does not hold plain numbers"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from everybatch.errors import ArgumentError, DataError
 
-__all__ = ["class_names", "number", "text"]
+__all__ = ["class_names", "names_among", "number", "text"]
 
 
 def class_names(given: Iterable[object]) -> tuple[str, ...]:
@@ -116,6 +117,30 @@ def text(labels: npt.NDArray[Any], what: str) -> npt.NDArray[np.object_] | None:
         except UnicodeDecodeError as error:
             raise DataError(f"{what}[{at}] is {entry!r}, which is not text in UTF-8 ({error})") from error
     return names
+
+
+def names_among(*labels: npt.NDArray[np.object_]) -> tuple[str, ...]:
+    """Return the sorted names that occur in labels.
+
+    Raises
+    ------
+    DataError
+        If there is only one, or two look alike: they differ in space around them, or in how letters with accents are
+        put together, and are most likely one.
+    """
+    names = sorted(set().union(*labels))
+    if len(names) < 2:
+        raise DataError(f"all labels are {names[0]!r}; a classifier needs at least 2 classes")
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFC", name).strip()
+        if plain in seen:
+            raise DataError(
+                f"the labels {seen[plain]!a} and {name!a} look alike; write them alike, or pass the names of "
+                "the classes as classes"
+            )
+        seen[plain] = name
+    return tuple(names)
 
 
 def number(names: npt.NDArray[np.object_], classes: tuple[str, ...], what: str) -> npt.NDArray[np.int64]:

@@ -125,10 +125,14 @@ def _array(given: object, what: str) -> npt.NDArray[Any]:
     """Turn arrays, tensors and nested lists into a NumPy array, without a copy where possible."""
     refuse_unclear(given, what)
     if isinstance(given, torch.Tensor):
+        if given.is_nested:
+            raise TypeError(f"{what} is a nested tensor; bring all images to one size and torch.stack them")
         if given.layout != torch.strided:
             raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
         given = given.detach().cpu()
-        if given.dtype == torch.bfloat16:  # NumPy has no such type
+        if given.is_quantized:
+            raise TypeError(f"{what} is a quantized tensor; pass {what}.dequantize()")
+        if given.dtype.is_floating_point and given.element_size() <= 2:  # NumPy has not all of these types
             given = given.float()
         given = given.numpy()
     elif hasattr(given, "toarray") and hasattr(given, "nnz"):

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from everybatch import _convert, _torch_sets
 from everybatch._arguments import real, whole
-from everybatch._class_names import class_names, number
+from everybatch._class_names import class_names, names_among, number
 from everybatch._convert import BLOCK, MOST_CLASSES
 from everybatch._draw import draw
 from everybatch.errors import ArgumentError, DataError, ShapeError
@@ -330,9 +330,7 @@ def _name_classes(given: Iterable[object] | None, labels: dict[str, npt.NDArray[
     if given is not None:
         names = class_names(given)
     elif labels["train"].dtype == object:
-        names = tuple(sorted(set(labels["train"]) | set(labels["test"])))
-        if len(names) < 2:
-            raise DataError(f"all labels are {names[0]!r}; a classifier needs at least 2 classes")
+        names = names_among(*labels.values())
     else:
         return tuple(str(i) for i in range(max(2, *(int(part.max()) + 1 for part in labels.values()))))
     if len(names) > MOST_CLASSES:
@@ -379,6 +377,8 @@ def _moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[fl
 
 
 def _per_channel(given: float | Sequence[float], channels: int, what: str) -> tuple[float, ...]:
+    if np.ma.is_masked(given):
+        raise TypeError(f"{what} has masked entries, which have no value: {given!r}")
     try:
         values = tuple(float(v) for v in np.asarray(given, np.float64).reshape(-1))
     except (TypeError, ValueError) as error:
