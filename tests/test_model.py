@@ -90,9 +90,9 @@ def test_without_normalisation_pixels_are_in_0_to_1(tiny: eb.Network, glyphs: eb
 @pytest.mark.parametrize(
     ("images", "error", "match"),
     [
-        (np.zeros((2, 28, 28, 3), np.uint8), ShapeError, r"0 \(Conv2d\).*\(3, 28, 28\)"),
-        (np.zeros((2, 4, 28), np.uint8), ShapeError, r"0 \(Conv2d\).*5 pixels in height"),
-        (np.zeros((28, 28), np.uint8), ShapeError, r"\(28, 28\)"),
+        (np.zeros((2, 28, 28, 3), np.uint8), ShapeError, r"2 pictures of \(3, 28, 28\).*turn them grey"),
+        (np.zeros((2, 4, 28), np.uint8), ShapeError, r"\(1, 4, 28\).*takes \(1, 28, 28\): resize"),
+        (np.zeros((28, 29), np.uint8), ShapeError, r"\(28, 29\)"),
         (np.zeros((0, 28, 28), np.uint8), DataError, "empty"),
         (np.full((2, 28, 28), np.nan), DataError, "NaN"),
         (np.full((2, 28, 28), 300), DataError, "300"),
@@ -113,7 +113,7 @@ def test_images_that_do_not_fit(model: eb.Model, images: Any, error: type[Except
         ([0, 10], DataError, "label 10 of image 1"),
         ([0, -1], DataError, "-1"),
         (None, TypeError, "labels"),
-        (["a", "b"], TypeError, "numbers"),
+        (["a", "b"], DataError, "does not know"),
     ],
 )
 def test_labels_that_do_not_fit(model: eb.Model, labels: Any, error: type[Exception], match: str) -> None:
