@@ -49,18 +49,31 @@ def own_data(args: Namespace, run: Run) -> Dataset:
         pass
     if data.fingerprint != known.get("fingerprint"):
         raise UsageError(
-            f"the run was trained on other data than the built-in {name}, though they have its name: "
-            f"{_difference(known, describe_dataset(data))}. Say with --data what to measure on; for the built-in ones, "
-            f"--data {name}"
+            f"what the run was trained on cannot be found again: it is called {name}, and had "
+            f"{_difference(known, describe_dataset(data))}. Say with --data what to measure on; for the built-in "
+            f"data, --data {name}"
         )
-    return data
+    if list(known["classes"]) == list(data.classes):
+        return data
+    # The same images with the same labels, under names of one's own.
+    return Dataset(
+        data.train_images,
+        data.train_labels,
+        data.test_images,
+        data.test_labels,
+        classes=known["classes"],
+        mean=data.mean,
+        std=data.std,
+        name=data.name,
+        source=data.source,
+    )
 
 
 def _difference(known: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """Return in words what differs first."""
+    """Return in words what differs first between what the run keeps and what was found."""
     if list(known["image_shape"]) != list(found["image_shape"]):
         return f"images of {_times(known['image_shape'])} instead of {_times(found['image_shape'])}"
-    if list(known["classes"]) != list(found["classes"]):
+    if len(known["classes"]) != len(found["classes"]):
         return f"{len(known['classes'])} classes, {_first(known)}, instead of {len(found['classes'])}, {_first(found)}"
     if (known["train"], known["test"]) != (found["train"], found["test"]):
         return (
