@@ -103,6 +103,28 @@ def test_a_class_that_the_model_lacks(call: Call, saved: Path, tmp_path: Path) -
         assert call(*argv, "--data", folder, "--match-classes", "position")[0] == 0
 
 
+def test_training_goes_on_for_other_classes_only_if_told_to(call: Call, saved: Path, tmp_path: Path) -> None:
+    folder = as_folder(zoo(("dog", "emu", "fox")), tmp_path / "def")
+    train = (
+        "train",
+        "--init",
+        saved / "abc",
+        "--data",
+        folder,
+        "--batch-size",
+        8,
+        "--quiet",
+        "--out",
+        tmp_path / "run",
+    )
+    error = one_error(call, *train)
+    assert "no class in common" in error
+    assert "give --match-classes position" in error
+    assert call(*train, "--match-classes", "position")[0] == 0
+    assert eb.load_run(tmp_path / "run").model.classes == ("dog", "emu", "fox")
+    assert "--init" in one_error(call, "train", "--data", folder, "--match-classes", "position")
+
+
 def test_predict_names_the_true_class_in_the_models_words(call: Call, saved: Path, tmp_path: Path) -> None:
     data = zoo(("bee", "cow"), seed=1)
     folder = as_folder(data, tmp_path / "bc")

@@ -69,6 +69,11 @@ def test_the_networks_shape_decides_what_is_meant() -> None:
         ready(3, 3, 3).predict(pixels(3, 3, 3))
 
 
+def test_a_data_set_is_no_picture() -> None:
+    with pytest.raises(TypeError, match=r"data\.test_images"):
+        ready().predict(eb.Dataset(pixels(3, 8, 8), [0, 1, 2], pixels(3, 8, 8), [0, 1, 2]))  # type: ignore[arg-type]
+
+
 def test_a_data_set_is_never_taken_for_one_picture() -> None:
     # Three grey pictures, and a network of one in colour: as an array that is one picture, as a data set it is not.
     grey = eb.Dataset(pixels(3, 8, 8), [0, 1, 2], pixels(3, 8, 8), [0, 1, 2])
@@ -173,7 +178,13 @@ def test_files_and_pillows_pictures(files: tuple[list[Path], Bytes]) -> None:
     paths, many = files
     model = ready()
     expected = model.logits(many)
-    for given in (paths, [str(path) for path in paths], [image.open(path) for path in paths], tuple(paths)):
+    for given in (
+        paths,
+        [str(path) for path in paths],
+        np.array([str(path) for path in paths]),
+        [image.open(path) for path in paths],
+        tuple(paths),
+    ):
         np.testing.assert_array_equal(model.logits(given), expected)
     for given in (paths[1], str(paths[1]), image.open(paths[1]), paths[1].read_bytes()):
         np.testing.assert_allclose(model.logits(given), expected[1:2], rtol=1e-5, atol=1e-6)

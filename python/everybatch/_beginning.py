@@ -13,9 +13,10 @@ from everybatch._core import Model, Network
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 
-__all__ = ["beginning", "reordered"]
+__all__ = ["RENAME", "beginning", "reordered"]
 
-_RENAME = "train a model.copy() whose classes are set to None"
+RENAME = "train a model.copy() whose classes are set to None"
+"""How to train the weights for other classes, in the words of messages."""
 
 # Layers that treat every channel, or every number of a vector, alike and by itself.
 _EACH_ALIKE = {
@@ -45,7 +46,7 @@ def beginning(network: Network | Model, dataset: Dataset, seed: int) -> Model:
     names = dataset.classes
     if isinstance(network, Model):
         labels = np.arange(count)
-        found = matched(network.classes, count, names, labels, data=f"data set {dataset.name!r}", way_out=_RENAME)
+        found = matched(network.classes, count, names, labels, data=f"data set {dataset.name!r}", way_out=RENAME)
         if (found.numbers != labels).any():
             model = reordered(model, found.numbers)
         elif are_numbers(names) and network.classes is not None:

@@ -134,7 +134,7 @@ def images_and_labels(
     """Return a data set's test images, their labels in the model's numbers, and the names of the model's classes."""
     images = _convert.images(data.test_images, "test_images")
     labels = _convert.labels(data.test_labels, "test_labels")
-    called = f"data set {data.name!r}"
+    called = f"data set {data.name!r}" if hasattr(data, "name") else "the data set"
     height, width, *channels = images.shape[1:]
     model.network.check_images(
         (channels[0] if channels else 1, height, width), f"the test images of {called} have shape"

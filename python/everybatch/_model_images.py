@@ -42,6 +42,8 @@ def images_for(given: object, network: Network) -> npt.NDArray[np.uint8]:
     ShapeError
         The images have another shape, or one that can be read in two ways.
     """
+    if hasattr(given, "test_images"):
+        raise TypeError("images is a data set: give its images, such as data.test_images")
     pictures = _pictures(given)
     if pictures is not None:
         return _read(pictures, network)
@@ -86,6 +88,8 @@ def _pictures(given: object) -> list[Any] | None:
     """Return what is to be read as pictures: paths, encoded bytes and Pillow's own; None for arrays."""
     if _is_picture(given):
         return [given]
+    if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "UO":
+        given = given.tolist()
     if not isinstance(given, (list, tuple)) or not any(_is_picture(each) for each in given):
         return None
     for place, each in enumerate(given):

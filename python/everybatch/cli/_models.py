@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from everybatch._beginning import RENAME
 from everybatch._classes import MATCH
 from everybatch._core import Model
 from everybatch._run_files import CONFIG
@@ -52,9 +53,12 @@ def matching() -> Iterator[None]:
     try:
         yield
     except ArgumentError as error:
-        text = str(error).replace("pass match_classes=", "give --match-classes ")
+        text = str(error).replace(RENAME, "give --match-classes position")
+        text = text.replace("pass match_classes=", "give --match-classes ")
         for how in MATCH:
             text = text.replace(f"--match-classes '{how}'", f"--match-classes {how}")
+        if text == str(error):
+            raise
         raise ArgumentError(text) from error
 
 
