@@ -204,6 +204,26 @@ def test_pictures_are_brought_to_the_networks_shape(tmp_path: Path) -> None:
     np.testing.assert_allclose(grey.logits(picture), grey.logits(np.asarray(small.convert("L"))), atol=0.02)
 
 
+def test_what_is_see_through_is_laid_on_a_ground(tmp_path: Path) -> None:
+    # White ink on nothing: on white nothing is to be seen, on black it is. Pillow's alpha_composite says what is seen.
+    pytest.importorskip("everybatch._pictures")
+    image = pytest.importorskip("PIL.Image")
+    ink = np.zeros((8, 8, 4), np.uint8)
+    ink[2:6, 3:5], ink[0, 0, 3] = 255, 255  # and a black dot, or the picture would be one of nothing
+    picture = image.fromarray(ink)
+    picture.save(tmp_path / "ink.png")
+    model = ready()
+    for background, level in ((None, 255), (255, 255), (0, 0), ((40, 40, 40), 40)):
+        ground = image.new("RGBA", (8, 8), (level,) * 3 + (255,))
+        seen = np.asarray(image.alpha_composite(ground, picture).convert("L"))
+        for given in (picture, tmp_path / "ink.png"):
+            np.testing.assert_allclose(model.logits(given, background=background), model.logits(seen), rtol=1e-5)
+    with pytest.raises(EverybatchError, match="background"):
+        model.predict(picture, background=300)
+    with pytest.raises(EverybatchError, match="background is for pictures"):
+        model.predict(pixels(8, 8), background=0)
+
+
 WRONG: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "nothing there": (lambda folder: folder / "no.png", FileNotFoundError, "no.png"),
     "no picture": (lambda folder: [folder / "0.png", folder / "text.png"], EverybatchError, "text.png"),

@@ -7,6 +7,7 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL.Image import Image
 
 from everybatch.dataset import Dataset
 
@@ -55,7 +56,9 @@ __all__ = [
 __version__: str
 
 _Pair = int | Sequence[int]
-_Images = npt.ArrayLike | torch.Tensor
+_Picture = str | os.PathLike[str] | bytes
+_Images = npt.ArrayLike | torch.Tensor | _Picture | Image | Sequence[_Picture | Image]
+_Ground = int | Sequence[int]
 
 @final
 class Layer:
@@ -185,7 +188,8 @@ class Model:
     also decides what is meant by the shape of an array: a model of grey images takes (H, W) for one picture and
     (N, H, W) for N of them, a model of colour images takes (H, W, C) or (C, H, W) for one. Pictures from files and
     Pillow's are turned upright, resized and turned grey or RGB as the network needs them. All are normalised as in
-    training. One picture gives arrays with one row.
+    training. One picture gives arrays with one row. What is see-through in a picture is laid on `background`, a grey
+    level or (red, green, blue) from 0 to 255; white unless given.
     """
 
     @property
@@ -211,13 +215,13 @@ class Model:
     def std(self) -> list[float] | None:
         """Per-channel standard deviation of pixels in [0, 1] that images are normalised with; None before training."""
 
-    def predict(self, images: _Images) -> npt.NDArray[np.int64]:
+    def predict(self, images: _Images, *, background: _Ground | None = None) -> npt.NDArray[np.int64]:
         """The most likely class (N,) int64 of each image; ``model.classes[k]`` is the name of class ``k``."""
 
-    def predict_proba(self, images: _Images) -> npt.NDArray[np.float32]:
+    def predict_proba(self, images: _Images, *, background: _Ground | None = None) -> npt.NDArray[np.float32]:
         """Probabilities (N, classes) float32."""
 
-    def logits(self, images: _Images) -> npt.NDArray[np.float32]:
+    def logits(self, images: _Images, *, background: _Ground | None = None) -> npt.NDArray[np.float32]:
         """Logits (N, classes) float32."""
 
     def evaluate(
@@ -227,6 +231,7 @@ class Model:
         *,
         precision: str = "float32",
         match_classes: str | None = None,
+        background: _Ground | None = None,
     ) -> Evaluation:
         """Loss, accuracy, accuracy of each class and confusion, of the model's classes in the model's order.
 
@@ -243,6 +248,8 @@ class Model:
             the same number. By name unless given; where one of them has no names (classes that nobody named are called
             "0", "1", ...), by position, if no name that they share says otherwise. A class that the data lack has the
             accuracy NaN.
+        background
+            Of pictures among the images; see above.
 
         Raises
         ------

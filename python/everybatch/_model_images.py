@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from everybatch import _convert
-from everybatch.errors import ShapeError
+from everybatch.errors import ArgumentError, ShapeError
 
 if TYPE_CHECKING:
     from everybatch._core import Network
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["images_for"]
 
 
-def images_for(given: object, network: Network) -> npt.NDArray[np.uint8]:
+def images_for(given: object, network: Network, background: int | Sequence[int] | None = None) -> npt.NDArray[np.uint8]:
     """Bring images into one form, and refuse those of another shape than the network takes.
 
     Parameters
@@ -31,6 +31,8 @@ def images_for(given: object, network: Network) -> npt.NDArray[np.uint8]:
         read in several ways, the one that the network takes is meant.
     network
         Whose `input_shape` decides.
+    background
+        What see-through pictures are laid on, as `read_picture` takes it; white unless given.
 
     Returns
     -------
@@ -45,8 +47,10 @@ def images_for(given: object, network: Network) -> npt.NDArray[np.uint8]:
     if hasattr(given, "test_images"):
         raise TypeError("images is a data set: give its images, such as data.test_images")
     pictures = _pictures(given)
+    if pictures is None and background is not None:
+        raise ArgumentError("background is for pictures that are see-through, and the images are arrays: leave it out")
     if pictures is not None:
-        return _read(pictures, network)
+        return _read(pictures, network, 255 if background is None else background)
     shape = _shape(given)
     if shape is not None and len(shape) == 3 and shape[2] in (3, 4) and shape[1:] != network.input_shape[1:]:
         height, width, depth = shape  # nothing else looks like that
@@ -105,7 +109,7 @@ def _is_picture(given: object) -> bool:
     return pillow is not None and isinstance(given, pillow.Image)
 
 
-def _read(pictures: Sequence[Any], network: Network) -> npt.NDArray[np.uint8]:
+def _read(pictures: Sequence[Any], network: Network, background: int | Sequence[int]) -> npt.NDArray[np.uint8]:
     from everybatch._pictures import read_picture
 
     channels, height, width = network.input_shape
@@ -113,7 +117,10 @@ def _read(pictures: Sequence[Any], network: Network) -> npt.NDArray[np.uint8]:
         raise ShapeError(
             f"network {network.name!r} takes images of {channels} channels, and pictures have 1 or 3: give arrays"
         )
-    return np.stack([read_picture(picture, size=(height, width), channels=channels) for picture in pictures])
+    size = (height, width)
+    return np.stack(
+        [read_picture(picture, size=size, channels=channels, background=background) for picture in pictures]
+    )
 
 
 def _shape(given: object) -> tuple[int, ...] | None:

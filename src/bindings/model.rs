@@ -43,13 +43,23 @@ impl PyModel {
     }
 
     /// Images in any form that `everybatch._model_images` knows.
-    fn images_of(&self, py: Python, given: &Bound<PyAny>) -> PyResult<Images> {
+    fn images_of(
+        &self,
+        py: Python,
+        given: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
+    ) -> PyResult<Images> {
         let read = py.import("everybatch._model_images")?.getattr("images_for")?;
-        images(&read.call1((given, self.network()))?, "images")
+        images(&read.call1((given, self.network(), background))?, "images")
     }
 
-    fn logits_of(&self, py: Python, given: &Bound<PyAny>) -> PyResult<Tensor> {
-        let Images { pixels, shape } = self.images_of(py, given)?;
+    fn logits_of(
+        &self,
+        py: Python,
+        given: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
+    ) -> PyResult<Tensor> {
+        let Images { pixels, shape } = self.images_of(py, given, background)?;
         computing(py, || {
             let images = data::images(&pixels, shape)?;
             logits(&*self.whole()?, &images, Precision::Float32)
@@ -115,37 +125,52 @@ impl PyModel {
     }
 
     /// The most likely class (N,) int64 of each image.
-    fn predict<'py>(&self, py: Python<'py>, images: &Bound<PyAny>) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let logits = self.logits_of(py, images)?;
+    #[pyo3(signature = (images, *, background=None))]
+    fn predict<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        let logits = self.logits_of(py, images, background)?;
         let classes = computing(py, move || Ok(Vec::<i64>::try_from(logits.f_argmax(1, false)?)?))?;
         Ok(Array1::from(classes).into_pyarray(py))
     }
 
     /// Probabilities (N, classes) float32.
+    #[pyo3(signature = (images, *, background=None))]
     fn predict_proba<'py>(
         &self,
         py: Python<'py>,
         images: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let logits = self.logits_of(py, images)?;
+        let logits = self.logits_of(py, images, background)?;
         let rows = computing(py, move || matrix(&logits.f_softmax(1, Kind::Float)?))?;
         Ok(rows.into_pyarray(py))
     }
 
     /// Logits (N, classes) float32.
-    fn logits<'py>(&self, py: Python<'py>, images: &Bound<PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let logits = self.logits_of(py, images)?;
+    #[pyo3(signature = (images, *, background=None))]
+    fn logits<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let logits = self.logits_of(py, images, background)?;
         Ok(computing(py, move || matrix(&logits))?.into_pyarray(py))
     }
 
     /// Loss, accuracy, accuracy of each class and confusion on a data set's test images, or on images with labels.
-    #[pyo3(signature = (data, labels=None, *, precision="float32", match_classes=None))]
+    #[pyo3(signature = (data, labels=None, *, precision="float32", match_classes=None, background=None))]
     fn evaluate(
         slf: &Bound<Self>,
         data: &Bound<PyAny>,
         labels: Option<Bound<PyAny>>,
         precision: &str,
         match_classes: Option<&Bound<PyAny>>,
+        background: Option<&Bound<PyAny>>,
     ) -> PyResult<PyEvaluation> {
         let (py, own) = (slf.py(), slf.get());
         let precision = find_precision(precision, Device::Cpu)?;
@@ -158,7 +183,7 @@ impl PyModel {
             };
             let find = py.import("everybatch._classes")?.getattr("numbers_of_labels")?;
             let truth = find.call1((own.classes(py)?, labels, match_classes))?;
-            (own.images_of(py, data)?, truth, own.classes(py)?.map(Bound::into_any))
+            (own.images_of(py, data, background)?, truth, own.classes(py)?.map(Bound::into_any))
         } else {
             let find = py.import("everybatch._classes")?.getattr("images_and_labels")?;
             let found = find.call1((slf, data, match_classes))?;

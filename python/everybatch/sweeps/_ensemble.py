@@ -53,16 +53,20 @@ class Ensemble:
         self.classes = next((model.classes for model in models if model.classes is not None), None)
         self._numbers = [_numbers(model, self.classes) for model in models]
 
-    def predict_proba(self, images: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.float32]:
+    def predict_proba(
+        self, images: npt.ArrayLike | torch.Tensor, *, background: int | Sequence[int] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Return the mean probabilities (N, classes) float32 of images, as `Model.predict_proba` takes them."""
         total = np.zeros((), np.float64)
         for model, numbers in zip(self.models, self._numbers, strict=True):
-            total = total + model.predict_proba(images)[:, numbers].astype(np.float64)
+            total = total + model.predict_proba(images, background=background)[:, numbers].astype(np.float64)
         return (total / len(self.models)).astype(np.float32)
 
-    def predict(self, images: npt.ArrayLike | torch.Tensor) -> npt.NDArray[np.int64]:
+    def predict(
+        self, images: npt.ArrayLike | torch.Tensor, *, background: int | Sequence[int] | None = None
+    ) -> npt.NDArray[np.int64]:
         """Return the most probable class (N,) int64 of each image."""
-        predicted: npt.NDArray[np.int64] = self.predict_proba(images).argmax(axis=1)
+        predicted: npt.NDArray[np.int64] = self.predict_proba(images, background=background).argmax(axis=1)
         return predicted
 
     def accuracy(self, images: npt.ArrayLike | torch.Tensor | Dataset, labels: Any = None) -> float:
