@@ -51,7 +51,8 @@ def run(args: Namespace) -> int:
     else:
         data = own_data(args, loaded.run)
         if args.test_images is not None:
-            data = open_data(args, data.name, shape, test_only=True)
+            few = args.test_images <= len(data.test_labels)
+            data = data.subset(test=args.test_images) if few else open_data(args, data.name, shape, test_only=True)
     with matching():
         result = loaded.model.evaluate(data, match_classes=args.match_classes)
     classes = result.classes or data.classes
