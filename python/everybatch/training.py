@@ -16,6 +16,7 @@ import torch
 
 from everybatch import _core
 from everybatch._arguments import functions
+from everybatch._beginning import beginning
 from everybatch._core import Data, Model, Network, Step
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
@@ -248,7 +249,7 @@ def train(
         warnings.warn(selection(settings.monitor), SelectionWarning, stacklevel=2)
     if hooks.turn is not None:
         hooks.turn.wait()
-    model = network if isinstance(network, Model) else network.initialize(settings.seed)
+    model = beginning(network, dataset, settings.seed)
     folder = None if checkpoints is None else prepare_folder(checkpoints)
     started = datetime.now(UTC)
 

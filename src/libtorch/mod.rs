@@ -13,6 +13,7 @@ mod mkldnn;
 mod parallel;
 #[cfg(test)]
 pub mod rehearsal;
+mod storage;
 mod upload;
 
 pub use arrays::{matrix, rows};
@@ -25,6 +26,7 @@ pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
 pub use layout::{channels_last, copied, laid_out_like};
 pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
 pub use parallel::parallel;
+pub use storage::storage_bytes;
 pub use upload::{await_tensor, upload};
 
 use crate::error::{Error, Result};

@@ -15,7 +15,7 @@ from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data
 from everybatch.cli._folders import check_writable, refuse_existing, refuse_inside
 from everybatch.cli._log_lines import log_lines
-from everybatch.cli._models import MODEL_HELP, load_model
+from everybatch.cli._models import MODEL_HELP, load_model, matching
 from everybatch.cli._networks import build, is_builder, read_network
 from everybatch.cli._parser import Commands, command, whole
 from everybatch.cli._tables import class_table, summary
@@ -66,6 +66,11 @@ def add(commands: Commands) -> None:
     )
     start.add_argument(
         "--init", metavar="MODEL_OR_RUN", help=f"go on from these weights instead of fresh ones: {MODEL_HELP}"
+    )
+    parser.add_argument(
+        "--match-classes",
+        choices=("position",),
+        help="go on from the weights of --init for other classes than they were trained for: those of the same number",
     )
     add_data(parser, "mnist")
     add_limits(parser)
@@ -221,7 +226,7 @@ def run(args: Namespace) -> int:
 
 
 def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch.Run:
-    with warnings_at_once(), log_lines():
+    with warnings_at_once(), log_lines(), matching():
         return everybatch.train(
             start,
             data,
@@ -264,7 +269,11 @@ def _given(args: Namespace) -> tuple[Network | Model | None, Run | None]:
         if args.network is not None or args.option:
             raise ArgumentError("--init brings its own network: leave out --network and --option")
         loaded = load_model(args.init)
+        if args.match_classes == "position":
+            loaded.model.classes = None
         return loaded.model, loaded.run
+    if args.match_classes is not None:
+        raise ArgumentError("--match-classes is for --init, whose classes may be others than those of --data")
     if args.network is None or is_builder(args.network):
         return None, None
     network = read_network(args.network)
