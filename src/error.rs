@@ -26,6 +26,10 @@ pub enum Error {
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
 
+    /// A file is there that may not be replaced.
+    #[error("{0}")]
+    Exists(String),
+
     /// A file is not what it should be.
     #[error("{}: {message}", path.display())]
     Format { path: PathBuf, message: String },

@@ -334,7 +334,7 @@ def test_predict_tells_what_is_wrong_with_a_file(call: Call, run_folder: Path, t
     np.save(tmp_path / "large.npy", np.zeros((3, 32, 32), np.uint8))
     np.savez(tmp_path / "archive.npz", np.zeros(3))
     (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
-    assert "text.png is not a picture" in one_error(call, "predict", run_folder, tmp_path / "text.png")
+    assert "text.png cannot be read as a picture" in one_error(call, "predict", run_folder, tmp_path / "text.png")
     assert "text.npy is not a .npy array" in one_error(call, "predict", run_folder, tmp_path / "text.npy")
     assert "(32, 32)" in one_error(call, "predict", run_folder, tmp_path / "large.npy")
     assert "archive" in one_error(call, "predict", run_folder, tmp_path / "archive.npy")

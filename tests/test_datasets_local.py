@@ -20,7 +20,7 @@ import pytest
 from everybatch import _core, datasets
 from everybatch.datasets import _builtin, _locate, _named
 from everybatch.datasets._idx_sets import MNIST, IdxFile, IdxSet
-from everybatch.errors import ArgumentError, DataError, FileFormatError, ShapeError
+from everybatch.errors import ArgumentError, DataError, DataWarning, FileFormatError, ShapeError
 
 REAL_MNIST = Path(__file__).resolve().parents[2] / "shared" / "mnist"
 RNG = np.random.default_rng(6)
@@ -331,7 +331,7 @@ def test_from_npz_that_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"has no x_test, y_test; it has x_train, y_train, images, labels"):
         datasets.from_npz(path)
     with pytest.raises(ArgumentError, match="four names"):
-        datasets.from_npz(path, keys=("x", "y"))
+        datasets.from_npz(path, keys=("x", "y", "z"))
     good = path.read_bytes()
     for bad in (b"", b"text", good[:200], good[: len(good) // 2]):
         path.write_bytes(bad)
@@ -348,7 +348,7 @@ def test_from_npz_notices_damage_inside(tmp_path: Path) -> None:
     body = bytearray(path.read_bytes())
     body[200] ^= 1  # within the first array's pixels: the archive's own checksum finds it
     path.write_bytes(bytes(body))
-    with pytest.raises(FileFormatError, match=r"x_train in .* cannot be read"):
+    with pytest.raises(FileFormatError, match=r"'x_train' in .*x\.npz is damaged"):
         datasets.from_npz(path)
 
 
@@ -450,7 +450,8 @@ def test_from_folder_passes_over_hidden_and_other_files(tmp_path: Path) -> None:
     (root / "ant" / ".0.png").write_bytes(b"hidden")
     (root / "ant" / "notes.txt").write_text("no picture")
     (root / "list.csv").write_text("no folder")
-    data = datasets.from_folder(root)
+    with pytest.warns(DataWarning, match=r"1 \.txt"):
+        data = datasets.from_folder(root)
     assert data.classes == ("ant", "bee", "cat")
     assert len(data.train_labels) + len(data.test_labels) == 15
 
@@ -475,11 +476,11 @@ def test_from_folder_names_a_picture_that_cannot_be_read(tmp_path: Path, cut: in
         datasets.from_folder(root, mode="L")
 
 
-def test_from_folder_refuses_deep_pictures(tmp_path: Path) -> None:
+def test_from_folder_refuses_pictures_of_unknown_range(tmp_path: Path) -> None:
     root = pictures(tmp_path / "animals")
     image = pytest.importorskip("PIL.Image")
-    image.fromarray(np.full((5, 7), 1000, np.uint16)).save(root / "bee" / "3.png")
-    with pytest.raises(FileFormatError, match=r"bee/3\.png has more than 8 bits"):
+    image.fromarray(np.full((5, 7), 0.5, np.float32)).save(root / "bee" / "3.tif")
+    with pytest.raises(FileFormatError, match=r"bee/3\.tif has more than 16 bits"):
         datasets.from_folder(root)
 
 
@@ -522,6 +523,13 @@ def test_from_folder_options_that_are_refused(tmp_path: Path, options: Any) -> N
     root = pictures(tmp_path / "animals")
     with pytest.raises(ArgumentError, match=next(iter(options))):
         datasets.from_folder(root, **options)
+
+
+@pytest.mark.parametrize("fraction", ["0.2", None, True, [0.2]])
+def test_a_test_fraction_that_is_no_number(tmp_path: Path, fraction: Any) -> None:
+    root = pictures(tmp_path / "animals")
+    with pytest.raises(TypeError, match="test_fraction must be a number, not"):
+        datasets.from_folder(root, test_fraction=fraction)
 
 
 def test_from_folder_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

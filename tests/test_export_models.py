@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -145,6 +146,24 @@ def test_a_model_that_was_never_trained_takes_pixels_as_they_are(tmp_path: Path)
     assert_close(run_onnx(tmp_path / "net.onnx", pixels(images)), expected)
 
 
+KNOWN = ["<zero>", "\u00e9\u4e00", *(str(number) for number in range(2, 10))]
+
+
+def informed(name: str) -> eb.Model:
+    model = settled(NETWORKS[name]())
+    model.classes = KNOWN
+    return model
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_module_knows_what_the_model_knows(normalize: bool) -> None:
+    module = eb.export.torch_module(informed("lenet5"), normalize=normalize)
+    assert (module.classes, module.input_shape) == (tuple(KNOWN), (1, 28, 28))
+    assert (module.pixel_mean, module.pixel_std) == ((0.1,), (0.3,))
+    plain = eb.export.torch_module(eb.networks.lenet5().initialize())
+    assert (plain.classes, plain.pixel_mean) == (None, None)
+
+
 # ---- TorchScript -----------------------------------------------------------------------------------------------------
 
 # Reads NAME.pt and NAME-COUNT.npy, writes NAME-COUNT.out.npy, where everybatch cannot be imported.
@@ -193,6 +212,16 @@ def test_torchscript_without_normalisation(tmp_path: Path) -> None:
     assert_close(compute(module, (pixels(images) - np.float32(0.1)) / np.float32(0.3)), model.logits(images))
 
 
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.load` is:DeprecationWarning")
+def test_torchscript_has_a_file_with_what_the_model_knows(tmp_path: Path) -> None:
+    for model, names in ((informed("lenet5"), KNOWN), (eb.networks.lenet5().initialize(), None)):
+        eb.export.torchscript(model, tmp_path / "net.pt", overwrite=True)
+        more: dict[str, Any] = {"everybatch.json": ""}
+        torch.jit.load(tmp_path / "net.pt", _extra_files=more)
+        told = json.loads(more["everybatch.json"])
+        assert told == {"classes": names, "input_shape": [1, 28, 28], "mean": model.mean, "std": model.std}
+
+
 # ---- ONNX ------------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +258,15 @@ def test_the_onnx_file_is_valid_and_says_what_it_takes(tmp_path: Path) -> None:
     for name, tensor in model.state_dict().items():
         if not name.endswith("num_batches_tracked"):  # counts nothing that matters after training
             assert np.array_equal(weights[name], tensor.numpy()), name
+
+
+def test_the_onnx_file_has_metadata_of_what_the_model_knows(tmp_path: Path) -> None:
+    eb.export.onnx(informed("lenet5"), tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    told = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+    assert told == {"classes": KNOWN, "input_shape": [1, 28, 28], "mean": [0.1], "std": [0.3]}
+    eb.export.onnx(eb.networks.lenet5().initialize(), tmp_path / "bare.onnx")
+    assert [entry.key for entry in onnx.load(tmp_path / "bare.onnx").metadata_props] == ["input_shape"]
 
 
 def test_dropout_at_the_end_does_not_hide_the_logits(tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ def test_the_examples_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsy
     assert "points of accuracy" in capsys.readouterr().out
 
 
+def test_the_examples_of_the_page_about_models_run(capsys: pytest.CaptureFixture[str]) -> None:
+    page = README.parent / "docs" / "models.md"
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, str(page), "exec"), names)
+    assert "(1, 28, 28)" in capsys.readouterr().out
+
+
 def test_the_files_that_it_names_exist() -> None:
     text = README.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):

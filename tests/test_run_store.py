@@ -24,6 +24,8 @@ from test_run import example_arrays, example_config, example_run
 class FakeModel:
     """Stands in for a model where only the file matters."""
 
+    classes = ("c0", "c1", "c2")
+
     def __init__(self, content: bytes = b"weights", error: BaseException | None = None) -> None:
         self.content, self.error = content, error
 

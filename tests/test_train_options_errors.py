@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import everybatch as eb
@@ -55,6 +56,13 @@ VALUES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"validation": [-1]}, ArgumentError, "training image -1"),
     ({"validation": [4, 4]}, ArgumentError, "validation names a training image more than once"),
     ({"validation": [0.5]}, TypeError, "validation must be"),
+    ({"validation": [True, False]}, ArgumentError, "validation is a mask of 2 entries, and there are 130 training"),
+    ({"validation": np.zeros(130, bool)}, ArgumentError, "validation names no training image"),
+    ({"validation": slice(200, 300)}, ArgumentError, "validation names no training image"),
+    ({"validation": slice(0, None)}, ArgumentError, "holds out every training image"),
+    ({"validation": slice("a", 5)}, TypeError, "validation must be.*a slice"),
+    ({"validation": np.ma.masked_equal(np.arange(5), 2)}, TypeError, "not a masked array"),
+    ({"evaluate_on": np.ones((130, 1), bool)}, TypeError, "evaluate_on must be"),
     ({"monitor": "val_loss"}, ArgumentError, "monitor is 'val_loss'.*'validation_loss'"),
     ({"monitor": "test_los"}, ArgumentError, "Did you mean 'test_loss'"),
     ({"monitor": 3}, TypeError, "monitor must be a name"),

@@ -57,6 +57,27 @@ def test_indices_are_taken_as_given(quick: Quick, form: Any) -> None:
     assert run.config["training"]["validation"] == [7, 3, 129]
 
 
+# The same images by NumPy's own indexing.
+@pytest.mark.parametrize(
+    "part",
+    [
+        slice(100, None),
+        slice(None, None, 7),
+        slice(20, 3, -2),
+        slice(-5, 1000),
+        np.arange(130) % 3 == 1,
+        (np.arange(130) > 120).tolist(),
+        torch.arange(130) < 9,
+    ],
+)
+def test_masks_and_slices(quick: Quick, part: Any) -> None:
+    right = np.arange(130)[np.asarray(part) if not isinstance(part, slice) else part].tolist()
+    run = quick(validation=part, steps=1, evaluate_on=slice(3, 9))
+    assert run.validation_indices.tolist() == right
+    assert run.config["training"]["validation"] == right
+    assert run.config["training"]["evaluate_on"] == [3, 4, 5, 6, 7, 8]
+
+
 def test_batches_hold_every_other_image_once_an_epoch_and_never_those(validated: eb.Run) -> None:
     others = np.setdiff1d(np.arange(130), validated.validation_indices)
     assert validated.steps == 12

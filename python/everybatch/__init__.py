@@ -19,7 +19,7 @@ from everybatch._core import Evaluation, Layer, Model, Network, Step, __version_
 from everybatch.augment import Augment  # noqa: E402
 from everybatch.checkpoints import evaluate_checkpoints  # noqa: E402
 from everybatch.dataset import Dataset  # noqa: E402
-from everybatch.errors import EverybatchError, SelectionWarning, StopTraining  # noqa: E402
+from everybatch.errors import DataWarning, EverybatchError, SelectionWarning, StopTraining  # noqa: E402
 from everybatch.layers import (  # noqa: E402
     Activation,
     AvgPool2d,
@@ -47,6 +47,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
+    "DataWarning",
     "Dataset",
     "Dropout",
     "Dropout2d",

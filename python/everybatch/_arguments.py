@@ -21,6 +21,7 @@ __all__ = [
     "optional_whole",
     "part_of",
     "real",
+    "share",
     "steps_or_epoch",
     "whole",
 ]
@@ -61,6 +62,14 @@ def numbers(value: object, name: str, count: int) -> tuple[float, ...]:
     if len(values) != count:
         raise ArgumentError(f"{name} has {len(values)} numbers: it must have {count}")
     return values
+
+
+def share(value: object, name: str) -> float:
+    """Check a number above 0 and below 1."""
+    number = real(value, name)
+    if not 0 < number < 1:
+        raise ArgumentError(f"{name} must be above 0 and below 1, not {number:g}")
+    return number
 
 
 def flag(value: object, name: str) -> bool:
@@ -117,7 +126,9 @@ def steps_or_epoch(value: object, name: str) -> int | None:
 def part_of(
     given: object, labels: npt.NDArray[np.int64], seed: tuple[int, int], name: str, noun: str
 ) -> npt.NDArray[np.int64]:
-    """Turn a number of images, a share of them or their indices into indices (n,), ascending or as given.
+    """Turn a number of images, a share of them, their indices, a mask or a slice into indices (n,).
+
+    They are ascending where the images are drawn or masked, else as given.
 
     Parameters
     ----------
@@ -137,11 +148,17 @@ def part_of(
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
         drawn: npt.NDArray[np.int64] = np.arange(len(labels), dtype=np.int64)[draw(labels, int(given), seed, name)]
         return drawn
-    wanted = f"{name} must be a number of {noun}s, a share of them, or a list of their indices"
+    wanted = f"{name} must be a number of {noun}s, a share of them, a list of their indices, a mask or a slice"
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{wanted}, not a masked array; a mask is an array of booleans, one for each {noun}")
     try:
-        named = np.asarray(given)
-    except ValueError as error:
+        named = np.arange(len(labels))[given] if isinstance(given, slice) else np.asarray(given)
+    except (ValueError, TypeError) as error:
         raise TypeError(f"{wanted} ({error})") from error
+    if named.dtype == bool and named.ndim == 1:
+        if len(named) != len(labels):
+            raise ArgumentError(f"{name} is a mask of {len(named)} entries, and there are {len(labels)} {noun}s")
+        named = np.flatnonzero(named)
     if named.size == 0:
         raise ArgumentError(f"{name} names no {noun}")
     if named.ndim != 1 or named.dtype.kind not in "iu":

@@ -1,82 +1,163 @@
-"""Names of classes that every file, table and picture can hold, and numbers that leave no doubt how many there are."""
+"""Names of classes: what is taken for them, and labels that are such names instead of numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from everybatch.errors import ArgumentError, DataError
 
-__all__ = ["as_utf8", "check_names", "check_unnamed", "is_text", "plain_text"]
-
-_LONGEST = 1000
-_FEW = 256
+__all__ = ["class_names", "names_among", "number", "text"]
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Refuse names that are no text, before something is trained that could not be saved or shown under them.
+def class_names(given: Iterable[object]) -> tuple[str, ...]:
+    """Check what a user gave as `classes`: text, bytes in UTF-8 or numbers, in order, each once.
+
+    A dict must map the class numbers 0, 1, ... to names.
 
     Raises
     ------
     ArgumentError
-        A name is empty, not UTF-8, very long, or holds a line break or another control character.
+        For fewer than two names, names that occur twice, and a dict with other keys.
+    TypeError
+        For what has no order, such as a set, and for entries that cannot be names.
     """
-    for number, name in enumerate(names):
-        what = f"classes[{number}] is {name[:60]!r}{'...' if len(name) > 60 else ''}"
-        if not is_text(name):
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise TypeError(f"classes must be a list of names, not {given!r}")
+    if isinstance(given, (set, frozenset)):
+        raise TypeError("classes is a set, which has no order: pass a list, in the order of the class numbers")
+    if isinstance(given, Mapping):
+        given = _by_number(given)
+    elif isinstance(given, (torch.Tensor, np.ndarray)):
+        given = given.tolist()
+    elif hasattr(given, "index") and hasattr(given, "to_dict"):  # a Series of pandas
+        numbers = list(given.index)
+        if numbers != sorted(numbers) and sorted(numbers) == list(range(len(numbers))):
             raise ArgumentError(
-                f"{what}, which is not UTF-8 text: rename the folder that it comes from, or give the names in classes="
+                "classes is a Series whose index is not in order: pass classes.sort_index() if the index is the number "
+                "of the class, or classes.tolist() if the order is meant"
             )
-        if any(map(_controls, name)):
-            raise ArgumentError(
-                f"{what}, with a line break or another control character in it: [name.strip() for name in names] "
-                "takes them from the ends"
-            )
-        if not name.strip():
-            raise ArgumentError(f"{what}: every class needs a name")
-        if len(name) > _LONGEST:
-            raise ArgumentError(f"{what} of {len(name):,} characters; a name can have at most {_LONGEST:,}")
+    names = tuple(_name(entry, f"classes[{index}]") for index, entry in enumerate(given))
+    if len(names) < 2:
+        raise ArgumentError(f"classes has {len(names)} names; a classifier needs at least 2")
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ArgumentError(f"classes has the name {twice!r} more than once; every class needs its own")
+    return names
 
 
-def check_unnamed(labels: Iterable[npt.NDArray[np.int64]], count: int) -> None:
-    """Refuse to take the largest label for the number of many classes when most of them would have no image at all.
+def _by_number(given: Mapping[Any, object]) -> list[object]:
+    keys, count = list(given), len(given)
+    if all(isinstance(key, (int, np.integer)) and not isinstance(key, bool) for key in keys):
+        if sorted(keys) == list(range(count)):
+            return [given[number] for number in range(count)]
+    elif {value for value in given.values() if isinstance(value, (int, np.integer))} == set(range(count)):
+        raise ArgumentError(
+            "classes is a dict from names to numbers; pass the names in the order of their numbers: "
+            "sorted(classes, key=classes.get)"
+        )
+    raise ArgumentError(
+        f"classes is a dict with the keys {', '.join(map(repr, keys[:5]))}{', ...' if count > 5 else ''}; it must map "
+        f"the numbers 0 to {count - 1} to names"
+    )
+
+
+def _name(entry: object, what: str) -> str:
+    if isinstance(entry, bytes):
+        try:
+            return entry.decode()
+        except UnicodeDecodeError as error:
+            raise ArgumentError(f"{what} is {entry!r}, which is not text in UTF-8 ({error}); pass it as str") from error
+    if _missing(entry) or isinstance(entry, (Mapping, set, frozenset, list, tuple, np.ndarray, torch.Tensor)):
+        raise TypeError(f"{what} is {entry!r}, which is not a name; pass text")
+    return str(entry)
+
+
+def _missing(entry: object) -> bool:
+    """Tell whether an entry is one of the things that stand for "no value": None, NaN, pandas.NA, a masked entry."""
+    if entry is None or entry is np.ma.masked or type(entry).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(entry, (float, np.floating)) and math.isnan(entry)
+
+
+def text(labels: npt.NDArray[Any], what: str) -> npt.NDArray[np.object_] | None:
+    """Return labels ``(N,)`` that are text as an object array of str; None if none of them is.
 
     Raises
     ------
     DataError
-        So it is.
+        If some are missing, empty, no text, or bytes that are not UTF-8; the message names the first.
     """
-    if count <= _FEW:
-        return
-    occurring = len(np.unique(np.concatenate([np.unique(part) for part in labels])))
-    if 2 * occurring < count:
+    entries = labels.astype(object)
+    is_text = np.fromiter((isinstance(entry, (str, bytes)) for entry in entries), bool, len(entries))
+    if not is_text.any():
+        return None
+    lost = [at for at in np.flatnonzero(~is_text).tolist() if _missing(entries[at])]
+    lost += [at for at in np.flatnonzero(is_text).tolist() if not entries[at]]
+    if lost:
+        first = min(lost)
         raise DataError(
-            f"the largest label is {count - 1:,}, but only {occurring:,} different labels occur: if there are "
-            f"{count:,} classes, give their names in classes=; if not, number the classes from 0"
+            f"{what} has {len(lost):,} missing labels, the first {entries[first]!r} at index {first}; leave those "
+            "images out"
         )
+    if not is_text.all():
+        at = int(np.argmin(is_text))
+        raise DataError(f"{what} mixes text with other things: {what}[{at}] is {entries[at]!r}; pass one kind")
+    names = np.empty(len(entries), object)
+    for at, entry in enumerate(entries):
+        try:
+            names[at] = entry.decode() if isinstance(entry, bytes) else str(entry)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{what}[{at}] is {entry!r}, which is not text in UTF-8 ({error})") from error
+    return names
 
 
-def is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8: no part of it stands for a byte without meaning."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+def names_among(*labels: npt.NDArray[np.object_]) -> tuple[str, ...]:
+    """Return the sorted names that occur in labels.
+
+    Raises
+    ------
+    DataError
+        If there is only one, or two look alike: they differ in space around them, or in how letters with accents are
+        put together, and are most likely one.
+    """
+    names = sorted(set().union(*labels))
+    if len(names) < 2:
+        raise DataError(f"all labels are {names[0]!r}; a classifier needs at least 2 classes")
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFC", name).strip()
+        if plain in seen:
+            raise DataError(
+                f"the labels {seen[plain]!a} and {name!a} look alike; write them alike, or pass the names of "
+                "the classes as classes"
+            )
+        seen[plain] = name
+    return tuple(names)
 
 
-def _controls(letter: str) -> bool:
-    return letter < " " or "\x7f" <= letter <= "\x9f" or letter in "\u2028\u2029"
+def number(names: npt.NDArray[np.object_], classes: tuple[str, ...], what: str) -> npt.NDArray[np.int64]:
+    """Return the position in `classes` of each name ``(N,)``.
+
+    Raises
+    ------
+    DataError
+        If a name is not among them.
+    """
+    positions = {name: position for position, name in enumerate(classes)}
+    numbers = np.fromiter((positions.get(name, -1) for name in names), np.int64, len(names))
+    if (numbers < 0).any():
+        at = int(np.argmin(numbers))
+        raise DataError(f"{what}[{at}] is {names[at]!r}, which is not in classes ({_few(classes)})")
+    return numbers
 
 
-def as_utf8(name: str) -> str:
-    """Return a name as it was meant: where the system's text is ASCII, Python reads UTF-8 as bytes without meaning."""
-    try:
-        return name.encode("utf-8", "surrogateescape").decode()
-    except UnicodeError:
-        return name
-
-
-def plain_text(text: str) -> str:
-    """Return one line that every file and terminal of UTF-8 can hold: what is no text is written as its escape."""
-    text = as_utf8(text)
-    text = "".join(" " if _controls(letter) else letter for letter in text)
-    return text.encode("utf-8", "backslashreplace").decode()
+def _few(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")

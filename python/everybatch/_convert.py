@@ -6,49 +6,33 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from everybatch import _class_names
 from everybatch.errors import DataError, ShapeError
 
-__all__ = ["CHANNELS", "MOST_CLASSES", "images", "labels"]
+__all__ = ["CHANNELS", "MOST_CLASSES", "images", "labels", "labels_or_names", "refuse_unclear"]
 
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 10_000  # a confusion matrix of so many takes 800 MB; the core has the same limit
+_PICTURE_MODES = ("1", "L", "RGB", "RGBA")
 BLOCK = 4096  # images looked at together, so that checks and conversions need little extra memory
 
 
-def _numbers(given: object, what: str) -> npt.NDArray[Any]:
-    """Turn arrays, tensors and nested lists into a NumPy array of numbers, without a copy where possible."""
-    if isinstance(given, torch.Tensor):
-        if given.layout != torch.strided:
-            raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
-        given = given.detach().cpu()
-        if given.dtype == torch.bfloat16:  # NumPy has no such type
-            given = given.float()
-        given = given.numpy()
-    elif hasattr(given, "toarray") and hasattr(given, "nnz"):
-        raise TypeError(f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape")
-    try:
-        array = np.asarray(given)
-    except ValueError as error:  # NumPy says "inhomogeneous shape" and little else
-        raise ShapeError(f"{what} is not a regular array ({error}); give every image the same size") from error
-    if array.dtype.kind not in "buif":
-        hint = "pass an array of integers or floats"
-        if what.endswith("labels"):
-            hint = "turn names into numbers with classes, labels = np.unique(names, return_inverse=True)"
-        elif array.dtype.kind == "O" and array.ndim > 0:
-            hint = "often images of unequal size, or None among them; bring them to one size and np.stack them"
-        raise TypeError(f"{what} has dtype {array.dtype}, which does not hold plain numbers; {hint}")
-    return array
+def images(given: object, what: str, scale: float | None = None) -> npt.NDArray[np.uint8]:
+    """Check images; return uint8 ``(N, H, W)``, or ``(N, H, W, C)`` with 3 or 4 channels, C-contiguous.
 
-
-def images(given: object, what: str) -> npt.NDArray[np.uint8]:
-    """Check images; return uint8 ``(N, H, W)``, or ``(N, H, W, C)`` with 3 or 4 channels, C-contiguous."""
-    array = _numbers(given, what)
+    Pixels from 0 to `scale` are spread over 0 to 255; without it their type tells: integers are 0 to 255, floats 0 to
+    1, booleans black and white.
+    """
+    hint = "often images of unequal size, or None among them; bring them to one size and np.stack them"
+    array = _array(given, what)
+    array = _numbers(array, what, hint if array.dtype.kind == "O" and array.ndim else "")
     if array.size == 0:
         raise DataError(f"{what} is empty (shape {array.shape}); at least one image is needed")
     accepted = "expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4"
@@ -60,35 +44,219 @@ def images(given: object, what: str) -> npt.NDArray[np.uint8]:
         if array.shape[3] == 1:
             array = array[..., 0]
     elif array.ndim != 3:
-        hint = ""
-        if array.ndim == 2 and (side := math.isqrt(array.shape[1])) ** 2 == array.shape[1] > 1:
-            hint = f"; if the images are flattened, pass {what}.reshape(-1, {side}, {side})"
-        raise ShapeError(f"{what} has shape {array.shape}; {accepted}{hint}")
-    if array.dtype == np.uint8:
+        raise ShapeError(f"{what} has shape {array.shape}; {accepted}{_flat_hint(array, given, what)}")
+    if array.dtype == np.uint8 and scale in (None, 255):
         return np.ascontiguousarray(array)
+    if scale is None:
+        scale = 255 if array.dtype.kind in "iu" else 1
+        _check_pixels(array, given, what)
+    elif array.dtype.kind == "b" and scale != 1:
+        raise DataError(f"{what} holds booleans, which are black and white: leave scale={scale:g} away")
+    else:
+        _check_scaled(array, what, scale)
     pixels = np.empty(array.shape, np.uint8)
-    if array.dtype.kind == "f":
-        _check_floats(array, what)
     for start in range(0, len(array), BLOCK):
         block = array[start : start + BLOCK]
         if array.dtype.kind == "b":
             pixels[start : start + BLOCK] = block * np.uint8(255)
-        elif array.dtype.kind == "f":
+        elif scale == 255:
+            pixels[start : start + BLOCK] = np.rint(block) if array.dtype.kind == "f" else block
+        elif scale == 1 and array.dtype.kind == "f":
             pixels[start : start + BLOCK] = np.rint(block * 255)
         else:
-            wrong = (block < 0) | (block > 255)
-            if wrong.any():
-                at = tuple(int(i) for i in np.argwhere(wrong)[0])
-                raise DataError(
-                    f"{what} has a pixel of {block[at]} at index {(at[0] + start, *at[1:])}; "
-                    "integer pixels must be from 0 to 255"
-                )
-            pixels[start : start + BLOCK] = block
+            pixels[start : start + BLOCK] = np.rint(block.astype(np.float64) * 255 / scale)
     return pixels
 
 
-def _check_floats(array: npt.NDArray[Any], what: str) -> None:
-    """Refuse pixels that are NaN or infinite (how many, and the first), then pixels outside [0, 1]."""
+def labels(given: object, what: str) -> npt.NDArray[np.int64]:
+    """Check that labels are whole numbers, one for each image, and return them as int64 ``(N,)``."""
+    found = labels_or_names(given, what)
+    if found.dtype != object:
+        return found
+    raise TypeError(
+        f"{what} holds text; pass class numbers: with classes the list of names that the model was trained on, "
+        f"[classes.index(name) for name in {_expression(given, what)}]"
+    )
+
+
+def labels_or_names(given: object, what: str) -> npt.NDArray[Any]:
+    """Check labels; return class numbers as int64 ``(N,)``, or an object array ``(N,)`` of str if they are text."""
+    array = _array(given, what)
+    if array.size == 0:
+        raise DataError(f"{what} is empty (shape {array.shape}); at least one label is needed")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.dtype.kind in "SUTO" and array.ndim == 1:
+        if isinstance(given, (list, tuple)):  # NumPy makes text of the numbers among names
+            array = np.fromiter((entry[0] if _is_row(entry) else entry for entry in given), object, len(given))
+        names = _class_names.text(array, what)
+        if names is not None:
+            return names
+        if all(isinstance(v, numbers.Integral) and abs(int(v)) < 2**63 for v in array):  # as pandas keeps Int64
+            array = array.astype(np.int64)
+    array = _numbers(array, what, "pass whole numbers, or names as text")
+    name = _expression(given, what)
+    if array.ndim == 2 and (np.count_nonzero(array, axis=1) == 1).all() and (array.max(axis=1) == 1).all():
+        raise DataError(f"{what} of shape {array.shape} is one-hot; pass class numbers: {name}.argmax(axis=1)")
+    if array.ndim != 1:
+        hint = ""
+        if array.ndim == 2 and array.shape[0] == 1:
+            hint = f"; if it is one row of them, pass {name}.reshape(-1)"
+        elif array.ndim == 2:
+            which = " (QMNIST's class is column 0)" if array.shape[1] == 8 else ""
+            hint = f"; if one column is the class, pass it alone, such as {name}[:, 0]{which}"
+        raise ShapeError(f"{what} has shape {array.shape}; expected (N,), one class number for each image{hint}")
+    wrong = array < 0
+    if array.dtype.kind == "f":
+        wrong |= ~np.isfinite(array) | (array != np.rint(array))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(f"{what}[{at}] is {array[at]}; labels must be whole numbers from 0")
+    if array.max() >= MOST_CLASSES:  # before the cast, which could overflow
+        at = int(np.argmax(array >= MOST_CLASSES))
+        raise DataError(
+            f"{what}[{at}] is {array[at]}, but there can be at most {MOST_CLASSES} classes, "
+            f"so labels go from 0 to {MOST_CLASSES - 1}"
+        )
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _array(given: object, what: str) -> npt.NDArray[Any]:
+    """Turn arrays, tensors and nested lists into a NumPy array, without a copy where possible."""
+    refuse_unclear(given, what)
+    if isinstance(given, torch.Tensor):
+        if given.is_nested:
+            raise TypeError(f"{what} is a nested tensor; bring all images to one size and torch.stack them")
+        if given.layout != torch.strided:
+            raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
+        given = given.detach().cpu()
+        if given.is_quantized:
+            raise TypeError(f"{what} is a quantized tensor; pass {what}.dequantize()")
+        if given.dtype.is_floating_point and given.element_size() <= 2:  # NumPy has not all of these types
+            given = given.float()
+        given = given.numpy()
+    elif hasattr(given, "toarray") and hasattr(given, "nnz"):
+        raise TypeError(f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape")
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # NumPy says "inhomogeneous shape" and little else
+        raise ShapeError(f"{what} is not a regular array ({error}); give every image the same size") from error
+
+
+def refuse_unclear(given: object, what: str) -> None:
+    """Refuse, in lists too, what NumPy would take for something else.
+
+    It would show what lies beneath a mask, and take the palette's indices, or cyan and magenta, for grey or red.
+    """
+    if isinstance(given, (list, tuple)):
+        # Among plain numbers there can only be numpy.ma.masked itself, which becomes NaN and is refused as that.
+        for part in () if given and isinstance(given[0], (int, float, str, bytes)) else given:
+            refuse_unclear(part, what)
+    mode = getattr(given, "mode", None) if hasattr(given, "getbands") else None  # of a picture of Pillow
+    if mode is not None and mode not in _PICTURE_MODES:
+        raise DataError(
+            f"{what} has a picture of mode {mode}; bring all to grey or RGB first, with picture.convert('L') or "
+            "picture.convert('RGB')"
+        )
+    if isinstance(given, np.ma.MaskedArray):
+        count, size = int(np.ma.count_masked(given)), given.size
+    elif given is np.ma.masked:
+        count, size = 1, 1
+    elif isinstance(given, torch.Tensor) and torch.masked.is_masked_tensor(given):
+        mask = given.get_mask()  # type: ignore[no-untyped-call]
+        count, size = int((~mask).sum()), mask.numel()
+        if not count:
+            raise TypeError(f"{what} is a masked tensor in which nothing is masked; pass {what}.get_data()")
+    else:
+        return
+    if count:
+        raise DataError(
+            f"{what} has {count:,} masked of {size:,} entries, which have no value: leave those images and their "
+            "labels out"
+        )
+
+
+def _numbers(array: npt.NDArray[Any], what: str, hint: str = "") -> npt.NDArray[Any]:
+    if array.dtype.kind not in "buif":
+        hint = hint or "pass an array of integers or floats"
+        raise TypeError(f"{what} has dtype {array.dtype}, which does not hold plain numbers; {hint}")
+    return array
+
+
+def _is_row(entry: object) -> bool:
+    """Tell whether a label is a row of its own, [5] or an array of it."""
+    return isinstance(entry, (list, tuple, np.ndarray)) and np.ndim(entry) == 1
+
+
+def _expression(given: object, what: str) -> str:
+    """What to write in a hint so that an array's methods can follow: lists and tables have none of them."""
+    name = what if what.isidentifier() else "images"
+    return name if isinstance(given, (np.ndarray, torch.Tensor)) else f"np.asarray({name})"
+
+
+def _flat_hint(array: npt.NDArray[Any], given: object, what: str) -> str:
+    """What to do with pictures of which each is one row."""
+    if array.ndim != 2:
+        return ""
+    name, length = _expression(given, what), array.shape[1]
+    if length > 1 and (side := math.isqrt(length)) ** 2 == length:
+        return f"; if the images are flattened, pass {name}.reshape(-1, {side}, {side})"
+    if length % 3 == 0 and (side := math.isqrt(length // 3)) ** 2 * 3 == length and side not in CHANNELS:
+        return (
+            f"; if each row has all of red, then green, then blue (as CIFAR's), pass {name}.reshape(-1, 3, {side}, "
+            f"{side}); if the three alternate, {name}.reshape(-1, {side}, {side}, 3)"
+        )
+    if length > 2 and (side := math.isqrt(length - 1)) ** 2 == length - 1:
+        return (
+            f"; that is one column more than {side}x{side} pixels: take the labels' column out, and pass the rest as "
+            f"(N, {side}, {side})"
+        )
+    return ""
+
+
+def _check_pixels(array: npt.NDArray[Any], given: object, what: str) -> None:
+    """Check pixels whose type says what is black and what is white."""
+    if array.dtype.kind == "f":
+        low, high = _finite_range(array, what)
+        if low < 0 or high > 1:
+            meaning = _what_floats_mean(array, low, high, given, what)
+            raise DataError(f"{what} has float pixels from {low:g} to {high:g}, outside [0, 1]; {meaning}")
+    elif array.dtype.kind != "b":
+        found = _outside(array, 255)
+        if found is not None:
+            hint = ""
+            if array.min() >= 0:
+                name = _expression(given, what)
+                hint = f"; divide by the value that is full white, such as {name} / 65535 for 16 bits"
+            raise DataError(
+                f"{what} has a pixel of {array[found]} at index {found}; integer pixels must be from 0 to 255{hint}"
+            )
+
+
+def _check_scaled(array: npt.NDArray[Any], what: str, scale: float) -> None:
+    if array.dtype.kind == "f":
+        _finite_range(array, what)
+    found = _outside(array, scale)
+    if found is not None:
+        raise DataError(
+            f"{what} has a pixel of {array[found]:g} at index {found}; with scale={scale:g} they must be from 0 to "
+            f"{scale:g}"
+        )
+
+
+def _outside(array: npt.NDArray[Any], high: float) -> tuple[int, ...] | None:
+    """Index of the first pixel that is not in [0, high]."""
+    for start in range(0, len(array), BLOCK):
+        block = array[start : start + BLOCK]
+        wrong = (block < 0) | (block > high)
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            return (at[0] + start, *at[1:])
+    return None
+
+
+def _finite_range(array: npt.NDArray[Any], what: str) -> tuple[float, float]:
+    """Lowest and highest pixel; NaN and infinite ones are refused (how many, and the first)."""
     broken, low, high = 0, math.inf, -math.inf
     first: tuple[int, ...] = ()
     for start in range(0, len(array), BLOCK):
@@ -105,36 +273,22 @@ def _check_floats(array: npt.NDArray[Any], what: str) -> None:
         raise DataError(
             f"{what} has {broken:,} NaN or infinite pixels, the first at index {first}; repair or drop them"
         )
-    if low < 0 or high > 1:
-        looks = (
-            "they look like pixels from 0 to 255 kept as floats: pass them as integers, .astype('uint8')"
-            if low >= 0 and 1 < high <= 255
-            else "they look already normalised: pass the raw pixels; the data set normalises them itself"
-        )
-        raise DataError(f"{what} has float pixels from {low:g} to {high:g}, outside [0, 1]; {looks}")
+    return low, high
 
 
-def labels(given: object, what: str) -> npt.NDArray[np.int64]:
-    """Check that labels are whole numbers, one for each image, and return them as int64 ``(N,)``."""
-    array = _numbers(given, what)
-    if array.size == 0:
-        raise DataError(f"{what} is empty (shape {array.shape}); at least one label is needed")
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == 2 and (np.count_nonzero(array, axis=1) == 1).all() and (array.max(axis=1) == 1).all():
-        raise DataError(f"{what} of shape {array.shape} is one-hot; pass class numbers: {what}.argmax(axis=1)")
-    if array.ndim != 1:
-        raise ShapeError(f"{what} has shape {array.shape}; expected (N,), one class number for each image")
-    wrong = array < 0
-    if array.dtype.kind == "f":
-        wrong |= ~np.isfinite(array) | (array != np.rint(array))
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise DataError(f"{what}[{at}] is {array[at]}; labels must be whole numbers from 0")
-    if array.max() >= MOST_CLASSES:  # before the cast, which could overflow
-        at = int(np.argmax(array >= MOST_CLASSES))
-        raise DataError(
-            f"{what}[{at}] is {array[at]}, but there can be at most {MOST_CLASSES:,} classes, "
-            f"so labels go from 0 to {MOST_CLASSES - 1:,}"
-        )
-    return np.ascontiguousarray(array, np.int64)
+def _what_floats_mean(array: npt.NDArray[Any], low: float, high: float, given: object, what: str) -> str:
+    """What to do with floats beyond [0, 1]; whatever is proposed gives the right pixels if its condition holds."""
+    name, tensor = _expression(given, what), isinstance(given, torch.Tensor)
+    if low >= -0.25 and high <= 1.25:
+        clip = f"{name}.clamp(0, 1)" if tensor else f"{name}.clip(0, 1)"
+        return f"if they lie a little outside because of resizing or rounding, pass {clip}"
+    if low < 0:
+        return "they look already normalised: pass the raw pixels; the data set normalises them itself"
+    # Whole numbers that go on beyond 16 are pixels of 8 bits; up to 16 they may be scikit-learn's digits.
+    if 16 < high <= 255 and all(np.array_equal(b, np.rint(b)) for b in np.array_split(array, len(array) // BLOCK + 1)):
+        cast = f"{name}.to(torch.uint8)" if tensor else f"{name}.astype('uint8')"
+        return f"they look like pixels from 0 to 255 kept as floats: pass them as integers, {cast}"
+    return (
+        f"divide by the value that is full white: {name} / 255 for pixels of 8 bits, {name} / 16 for scikit-learn's "
+        "digits (or give everybatch.Dataset that value as scale=)"
+    )

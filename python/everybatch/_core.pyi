@@ -7,6 +7,7 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL.Image import Image
 
 from everybatch.dataset import Dataset
 
@@ -55,7 +56,9 @@ __all__ = [
 __version__: str
 
 _Pair = int | Sequence[int]
-_Images = npt.ArrayLike | torch.Tensor
+_Picture = str | os.PathLike[str] | bytes
+_Images = npt.ArrayLike | torch.Tensor | _Picture | Image | Sequence[_Picture | Image]
+_Ground = int | Sequence[int]
 
 @final
 class Layer:
@@ -142,6 +145,22 @@ class Network:
             The layers do not fit together.
         """
 
+    def check_images(self, shape: Sequence[int], given: str = "the images have shape") -> None:
+        """Refuse images of another shape (channels, height, width) than `input_shape`.
+
+        Parameters
+        ----------
+        shape
+            (channels, height, width) of one image.
+        given
+            Begins the message.
+
+        Raises
+        ------
+        ShapeError
+            They have another one, whether the layers would take it or not.
+        """
+
     def initialize(
         self, seed: int = 0, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> Model:
@@ -164,11 +183,30 @@ class Network:
 class Model:
     """A network with its weights, made by `Network.initialize` or found in `Run.model`.
 
-    Images are uint8 (N, H, W) or (N, H, W, C), or whatever `Dataset` takes; they are normalised as in training.
+    Images are given to its methods as arrays of one picture or many (whatever `Dataset` takes), as the path of a
+    picture file or a Pillow picture, or as a list of these. Arrays must have the shape of the network's images, which
+    also decides what is meant by the shape of an array: a model of grey images takes (H, W) for one picture and
+    (N, H, W) for N of them, a model of colour images takes (H, W, C) or (C, H, W) for one. Pictures from files and
+    Pillow's are turned upright, resized and turned grey or RGB as the network needs them. All are normalised as in
+    training. One picture gives arrays with one row. What is see-through in a picture is laid on `background`, a grey
+    level or (red, green, blue) from 0 to 255; white unless given.
     """
 
     @property
     def network(self) -> Network: ...
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image, that of `network`: images of another shape are refused."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """What each logit stands for, in that order: the names of the data set that it was trained on; None before.
+
+        Can be set, to a list of as many names as there are logits or to None, and is kept in files.
+        """
+
+    @classes.setter
+    def classes(self, classes: Sequence[str] | None) -> None: ...
     @property
     def mean(self) -> list[float] | None:
         """Per-channel mean of pixels in [0, 1] that images are normalised with; None before training."""
@@ -177,13 +215,13 @@ class Model:
     def std(self) -> list[float] | None:
         """Per-channel standard deviation of pixels in [0, 1] that images are normalised with; None before training."""
 
-    def predict(self, images: _Images) -> npt.NDArray[np.int64]:
-        """The most likely class (N,) int64 of each image."""
+    def predict(self, images: _Images, *, background: _Ground | None = None) -> npt.NDArray[np.int64]:
+        """The most likely class (N,) int64 of each image; ``model.classes[k]`` is the name of class ``k``."""
 
-    def predict_proba(self, images: _Images) -> npt.NDArray[np.float32]:
+    def predict_proba(self, images: _Images, *, background: _Ground | None = None) -> npt.NDArray[np.float32]:
         """Probabilities (N, classes) float32."""
 
-    def logits(self, images: _Images) -> npt.NDArray[np.float32]:
+    def logits(self, images: _Images, *, background: _Ground | None = None) -> npt.NDArray[np.float32]:
         """Logits (N, classes) float32."""
 
     def evaluate(
@@ -192,17 +230,36 @@ class Model:
         labels: npt.ArrayLike | torch.Tensor | None = None,
         *,
         precision: str = "float32",
+        match_classes: str | None = None,
+        background: _Ground | None = None,
     ) -> Evaluation:
-        """Loss, accuracy, accuracy of each class and confusion.
+        """Loss, accuracy, accuracy of each class and confusion, of the model's classes in the model's order.
 
         Parameters
         ----------
         data
             A data set, whose test images are measured, or images.
         labels
-            With images: the class (N,) of each.
+            With images: the class (N,) of each, as its number in the model or by its name.
         precision
             "float32" or "bfloat16", as in `train`.
+        match_classes
+            Which class of a data set is which of the model: "name", the one of the same name; "position", the one of
+            the same number. By name unless given; where one of them has no names (classes that nobody named are called
+            "0", "1", ...), by position, if no name that they share says otherwise. A class that the data lack has the
+            accuracy NaN.
+        background
+            Of pictures among the images; see above.
+
+        Raises
+        ------
+        ArgumentError
+            The data set has images of a class that the model lacks, no class in common with it, or it cannot be told
+            which class is which.
+        ShapeError
+            The images have another shape than the network takes.
+        DataError
+            Labels of images are wrong.
         """
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -220,7 +277,17 @@ class Model:
         """
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write network, weights and normalisation to one safetensors file, whole or not at all."""
+        """Write network, weights, normalisation and names of the classes to one safetensors file.
+
+        The file is there whole or not at all. It replaces a model that was saved there before, and nothing else.
+
+        Raises
+        ------
+        FileExistsError
+            Something else is there: a file that holds no model, or a pipe or device.
+        OSError
+            The file cannot be written.
+        """
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
@@ -256,6 +323,10 @@ class Evaluation:
     @property
     def confusion(self) -> npt.NDArray[np.int64]:
         """(classes, classes) counts; rows are true classes, columns predicted."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes in that order, which is the model's; None where nobody knows them."""
 
 @final
 class Step:

@@ -16,8 +16,9 @@ def draw(labels: npt.NDArray[np.int64], count: int | None, seed: tuple[int, int]
     """Choose `count` ascending indices, each class in proportion, the largest remainders rounded up."""
     if count is None:
         return slice(None)
-    if not isinstance(count, int) or isinstance(count, bool):
+    if not isinstance(count, (int, np.integer)) or isinstance(count, bool):
         raise TypeError(f"{what} must be a number of images or None, not {count!r}")
+    count = int(count)  # NumPy's small integers would overflow below
     if not 1 <= count <= len(labels):
         raise ArgumentError(f"{what}={count} images cannot be drawn from {len(labels):,}; choose 1 to {len(labels):,}")
     have = np.bincount(labels)

@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ def _read(source: Path) -> Stored:
         return Stored(arrays, config, None)
     # The size now, the checksum when the weights are read: a network may have half a gigabyte of them.
     _check_file(source / MODEL, files[MODEL], size_only=True)
-    return Stored(arrays, config, lambda: _read_model(source / MODEL, files[MODEL]))
+    return Stored(arrays, config, lambda: _read_model(source / MODEL, files[MODEL], config["dataset"]))
 
 
 def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -124,11 +124,15 @@ def _read_history(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise FileFormatError(f"{path} is damaged and cannot be read: {error}") from error
 
 
-def _read_model(path: Path, expected: Any) -> Model:
+def _read_model(path: Path, expected: Any, dataset: Mapping[str, Any]) -> Model:
     from everybatch._core import Model
 
     _check_file(path, expected)
-    return Model.load(str(path))
+    model = Model.load(str(path))
+    names = dataset.get("classes")
+    if model.classes is None and isinstance(names, list) and len(names) == model.network.num_classes:
+        model.classes = names  # files of earlier versions have no names of their own
+    return model
 
 
 def _check_file(path: Path, expected: Any, *, size_only: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everybatch._class_names import plain_text
+from everybatch._names import plain_text
 
 if TYPE_CHECKING:
     import pandas as pd

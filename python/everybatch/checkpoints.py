@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._classes import Part, checked, matched
 from everybatch._core import Evaluation, Model
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -41,6 +42,7 @@ def evaluate_checkpoints(
     *,
     indices: npt.NDArray[np.int64] | None = None,
     precision: str = "float32",
+    match_classes: str | None = None,
 ) -> dict[int, Evaluation]:
     """Measure all kept weights of a run; on the run's own test images the figures are those of its history.
 
@@ -54,6 +56,8 @@ def evaluate_checkpoints(
         Of the test images to measure, such as ``run.test_indices``; all unless given.
     precision
         "float32" or "bfloat16", as in `train`.
+    match_classes
+        As in `Model.evaluate`.
 
     Returns
     -------
@@ -68,6 +72,8 @@ def evaluate_checkpoints(
         One of the files is damaged.
     IndexError
         The data set has no such test image.
+    ArgumentError, ShapeError
+        The data set has classes that the weights do not know, or images of another shape.
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"dataset must be an everybatch Dataset, not {type(dataset).__name__}")
@@ -77,7 +83,16 @@ def evaluate_checkpoints(
     images, labels = dataset.test_images, dataset.test_labels
     if indices is not None:
         images, labels = images[indices], labels[indices]
-    return {step: Model.load(path).evaluate(images, labels, precision=precision) for step, path in kept.items()}
+    how, measured = checked(match_classes), {}
+    parts: dict[tuple[str, ...] | None, Part] = {}
+    for step, path in kept.items():
+        model = Model.load(path)
+        if model.classes not in parts:  # once for all files of a run
+            count, called = model.network.num_classes, f"data set {dataset.name!r}"
+            found = matched(model.classes, count, dataset.classes, labels, how, data=called)
+            parts[model.classes] = Part(images, found.numbers[labels], found.names, dataset.name)
+        measured[step] = model.evaluate(parts[model.classes], precision=precision, match_classes="position")
+    return measured
 
 
 def prepare_folder(given: str | os.PathLike[str]) -> Path:

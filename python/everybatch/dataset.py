@@ -6,7 +6,6 @@ range, nothing empty, a mean and a deviation that can be divided by.
 
 from __future__ import annotations
 
-import collections
 import functools
 import hashlib
 import html
@@ -17,14 +16,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import Dataset as TorchDataset
 
-from everybatch import _convert
-from everybatch._class_names import as_utf8, check_names, check_unnamed, plain_text
+from everybatch import _convert, _torch_sets
+from everybatch._arguments import real, whole
+from everybatch._class_names import class_names, names_among, number
 from everybatch._convert import BLOCK, MOST_CLASSES
 from everybatch._draw import draw
+from everybatch._names import as_utf8, check_names, check_unnamed, plain_text
 from everybatch.errors import ArgumentError, DataError, ShapeError
 
 __all__ = ["Dataset"]
+
+# Pixels become at most 1 / std, and squares of that, added up over 2**40 pixels, must be finite in float32. The
+# deviation of so many pixels of 8 bits, unless it is 0, is at least 3e-9.
+LEAST_STD = 1e-12
 
 
 class Dataset:
@@ -33,7 +39,7 @@ class Dataset:
     Images may be NumPy arrays, torch tensors or nested lists: ``(N, H, W)`` grey, ``(N, H, W, C)`` with 1, 3
     or 4 channels, or ``(N, C, H, W)`` where the shape leaves no doubt (1, 3 or 4 channels second, not last).
     Pixels are uint8, other integers in 0 to 255, booleans (become 0 and 255), or floats in [0, 1] (become
-    ``round(255 x)``). Labels are whole numbers ``(N,)`` or ``(N, 1)``.
+    ``round(255 x)``). Labels are whole numbers ``(N,)`` or ``(N, 1)``, or text in either shape.
 
     An array that is already uint8 and C-contiguous is not copied: the data set holds a read-only view of it,
     and a later change of the original changes the data set too. The caller's arrays themselves are never
@@ -44,14 +50,19 @@ class Dataset:
     train_images, test_images
         Images as above. Both sets have the same height, width and channels.
     train_labels, test_labels
-        The class of each image, from 0 to the number of classes less one.
+        The class of each image, from 0 to the number of classes less one; or, in both sets, its name (str, or bytes
+        in UTF-8).
     classes
-        Names of the classes, at most 10,000. Without them there are as many classes as the largest label says
-        (at least two), named ``"0"``, ``"1"``, ...
+        Names of the classes, at most 10,000: a list in the order of the class numbers, or a dict ``{0: name, ...}``.
+        Without them the names are those among the labels of both sets, sorted, if these are text; else there are as
+        many classes as the largest label says (at least two), named ``"0"``, ``"1"``, ...
     mean, std
         Mean and standard deviation of pixels in [0, 1], one number or one for each channel. Without them they
         are computed from the training images, over all pixels of a channel (a constant channel gets deviation
-        1).
+        1). A deviation must lie from 1e-12 to 255: what is divided by less has squares that float32 cannot sum.
+    scale
+        The value of a pixel that is full white, where it is not what the type says above: 16 for the digits of
+        scikit-learn, 65535 for 16 bits. A pixel x becomes ``round(255 x / scale)``.
     name
         Short name for tables and files.
     source
@@ -67,14 +78,15 @@ class Dataset:
     Raises
     ------
     TypeError
-        For arrays that do not hold numbers (objects, text) and sparse ones.
+        For arrays that do not hold numbers (objects, text as pixels) and sparse ones.
     ShapeError
         For images that are not shaped as above or differ between the two sets, and for labels of a wrong
         shape.
     DataError
-        For empty sets, unequal numbers of images and labels, pixels or labels out of range or not finite.
+        For empty sets, unequal numbers of images and labels, pixels or labels out of range, not finite, masked or
+        missing.
     ArgumentError
-        For a wrong `classes`, `mean` or `std`.
+        For a wrong `classes`, `mean`, `std` or `scale`.
 
     Examples
     --------
@@ -105,16 +117,18 @@ class Dataset:
         classes: Iterable[object] | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        scale: float | None = None,
         name: str = "custom",
         source: str = "arrays given in Python",
     ) -> None:
+        scale = _check_scale(scale)
         images = {
-            "train": _convert.images(train_images, "train_images"),
-            "test": _convert.images(test_images, "test_images"),
+            "train": _convert.images(train_images, "train_images", scale),
+            "test": _convert.images(test_images, "test_images", scale),
         }
         labels = {
-            "train": _convert.labels(train_labels, "train_labels"),
-            "test": _convert.labels(test_labels, "test_labels"),
+            "train": _convert.labels_or_names(train_labels, "train_labels"),
+            "test": _convert.labels_or_names(test_labels, "test_labels"),
         }
         for which in ("train", "test"):
             if len(images[which]) != len(labels[which]):
@@ -128,10 +142,15 @@ class Dataset:
                 f"training images are {_size(shapes[0])} but test images are {_size(shapes[1])}; "
                 "bring both to one size and number of channels"
             )
-        names = _class_names(classes, max(int(labels[which].max()) for which in labels) + 1)
-        if classes is None:
+        kinds = ["names" if part.dtype == object else "numbers" for part in labels.values()]
+        if kinds[0] != kinds[1]:
+            raise DataError(f"train_labels are {kinds[0]} but test_labels are {kinds[1]}; give both the same way")
+        names = _name_classes(classes, labels)
+        if classes is None and kinds[0] == "numbers":
             check_unnamed(labels.values(), len(names))
         for which in ("train", "test"):
+            if kinds[0] == "names":
+                labels[which] = number(labels[which], names, f"{which}_labels")
             _check_range(labels[which], len(names), f"{which}_labels", named=classes is not None)
 
         # By way of __dict__: assignment is refused, because a run must be able to rely on its data.
@@ -146,8 +165,79 @@ class Dataset:
         )
         channels = self.image_shape[0]
         computed = _moments(self.train_images) if mean is None or std is None else ((), ())
+        _check_not_black(self.train_images, scale)
         self.__dict__["mean"] = computed[0] if mean is None else _per_channel(mean, channels, "mean")
         self.__dict__["std"] = computed[1] if std is None else _per_channel(std, channels, "std")
+
+    @classmethod
+    def from_torch(
+        cls,
+        train: TorchDataset[Any],
+        test: TorchDataset[Any],
+        *,
+        classes: Iterable[object] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        scale: float | None = None,
+        name: str = "custom",
+        source: str | None = None,
+    ) -> Dataset:
+        """Take two map-style data sets of PyTorch, which give pairs (image, label) when they are indexed.
+
+        Those of torchvision that hold all pixels in memory (MNIST and its kin, CIFAR, SVHN) are taken as they are if
+        they have no transform, or only one to tensors; and so are ``TensorDataset`` and the subsets of all these
+        (``Subset``, ``random_split``). All others, such as ``ImageFolder``, are read one by one: the pixels are those
+        that indexing gives, after the transforms, which must neither be random nor normalise.
+
+        Parameters
+        ----------
+        train, test
+            The data sets. An image is a Pillow picture (grey, RGB or RGBA), a tensor ``(C, H, W)`` or ``(H, W)``, or
+            an array ``(H, W)`` or ``(H, W, C)``; a label a whole number or text.
+        classes
+            Names of the classes; the data sets' own ``classes`` unless given. Where those of training and test
+            differ (as of two ``ImageFolder``), labels are matched by name.
+        mean, std, scale, name
+            As for `Dataset`.
+        source
+            As for `Dataset`; the types of the data sets unless given.
+
+        Raises
+        ------
+        TypeError
+            If one is no map-style data set (a ``DataLoader``, an ``IterableDataset``), or gives no such pairs.
+        ShapeError
+            If images differ in shape; the message names two.
+        DataError
+            If images change from one reading to the next, are normalised, or out of range; if test images are of a
+            class that training has not; and as for `Dataset`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset, random_split
+        >>> pixels = torch.randint(0, 256, (100, 1, 28, 28), dtype=torch.uint8)
+        >>> train, test = random_split(TensorDataset(pixels, torch.arange(100) % 10), [80, 20])
+        >>> Dataset.from_torch(train, test)
+        Dataset('custom': 80 training and 20 test images of 1x28x28, 10 classes)
+        """
+        scale = _check_scale(scale)
+        parts = [_torch_sets.read(part, what, scale) for part, what in ((train, "train"), (test, "test"))]
+        _check_not_black(parts[0][0], scale)
+        test_labels, names = _torch_sets.match_names(*parts)
+        if source is None:
+            source = " and ".join(f"{type(part).__module__}.{type(part).__name__}" for part in (train, test))
+        return cls(
+            parts[0][0],
+            parts[0][1],
+            parts[1][0],
+            test_labels,
+            classes=names if classes is None else classes,
+            mean=mean,
+            std=std,
+            name=name,
+            source=source,
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"cannot set {name!r}: a Dataset does not change; build a new one")
@@ -195,8 +285,7 @@ class Dataset:
         ArgumentError
             If a number is below 1 or above the number of images, or `seed` is negative.
         """
-        if not isinstance(seed, int) or seed < 0:
-            raise ArgumentError(f"seed must be an integer from 0, not {seed!r}")
+        seed = whole(seed, "seed", least=0)
         keep_train = draw(self.train_labels, train, (seed, 0), "train")
         keep_test = draw(self.test_labels, test, (seed, 1), "test")
         return Dataset(
@@ -239,21 +328,34 @@ def _check_range(labels: npt.NDArray[Any], count: int, what: str, *, named: bool
         raise DataError(f"{what}[{at}] is {labels[at]}, but {why}, so labels go from 0 to {count - 1}")
 
 
-def _class_names(given: Iterable[object] | None, needed: int) -> tuple[str, ...]:
-    if given is None:
-        return tuple(str(i) for i in range(max(needed, 2)))
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise TypeError(f"classes must be a list of names, not {given!r}")
-    names = tuple(as_utf8(str(name)) for name in given)
+def _name_classes(given: Iterable[object] | None, labels: dict[str, npt.NDArray[Any]]) -> tuple[str, ...]:
+    """The classes' names: those given, or the labels themselves if they are text, or numbers."""
+    if given is not None:
+        names = tuple(map(as_utf8, class_names(given)))
+    elif labels["train"].dtype == object:
+        names = names_among(*labels.values())
+    else:
+        return tuple(str(i) for i in range(max(2, *(int(part.max()) + 1 for part in labels.values()))))
     if len(names) > MOST_CLASSES:
-        raise DataError(f"classes has {len(names):,} names; there can be at most {MOST_CLASSES:,} classes")
-    if len(names) < 2:
-        raise ArgumentError(f"classes has {len(names)} names; a classifier needs at least 2")
+        where = "the labels have" if given is None else "classes has"
+        raise DataError(f"{where} {len(names):,} names; there can be at most {MOST_CLASSES:,} classes")
     check_names(names)
-    if len(set(names)) < len(names):
-        twice = collections.Counter(names).most_common(1)[0][0]
-        raise ArgumentError(f"classes has the name {twice!r} more than once; every class needs its own")
     return names
+
+
+def _check_scale(given: float | None) -> float | None:
+    if given is None:
+        return None
+    scale = real(given, "scale")
+    if not (math.isfinite(scale) and scale > 0):
+        raise ArgumentError(f"scale is the value of full white, above 0 and finite, not {scale:g}")
+    return scale
+
+
+def _check_not_black(images: npt.NDArray[np.uint8], scale: float | None) -> None:
+    """Notice floats in [0, 1] that are given with scale=255."""
+    if scale is not None and 0 < int(np.max(images)) < 2:
+        raise DataError(f"with scale={scale:g} all training pixels become 0 or 1 of 255, which is black: check it")
 
 
 def _moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -279,6 +381,8 @@ def _moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[fl
 
 
 def _per_channel(given: float | Sequence[float], channels: int, what: str) -> tuple[float, ...]:
+    if np.ma.is_masked(given):
+        raise TypeError(f"{what} has masked entries, which have no value: {given!r}")
     try:
         values = tuple(float(v) for v in np.asarray(given, np.float64).reshape(-1))
     except (TypeError, ValueError) as error:
@@ -290,6 +394,8 @@ def _per_channel(given: float | Sequence[float], channels: int, what: str) -> tu
     for value in values:
         if what == "std" and not (math.isfinite(value) and value > 0):
             raise ArgumentError(f"std must be finite and above 0, not {value:g}; pixels are divided by it")
+        if what == "std" and not LEAST_STD <= value <= 255:
+            raise ArgumentError(f"std is of pixels in [0, 1] and must lie from {LEAST_STD:g} to 255, not {value:g}")
         if what == "mean" and not 0 <= value <= 1:
             raise ArgumentError(f"mean is of pixels in [0, 1] and cannot be {value:g}; divide it by 255 if need be")
     return values

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 __all__ = [
     "ArgumentError",
     "DataError",
+    "DataWarning",
     "DeviceError",
     "DownloadError",
     "EverybatchError",
@@ -54,6 +55,10 @@ class DownloadError(EverybatchError, OSError):
 
 class InternalError(EverybatchError, RuntimeError):
     """libtorch failed, or everybatch has a bug: the message holds what is needed to report it."""
+
+
+class DataWarning(UserWarning):
+    """Files were read, but not all of them, or there is reason to look at them again. The message says which."""
 
 
 class LogitsWarning(UserWarning):

@@ -16,6 +16,7 @@ import torch
 
 from everybatch import _core
 from everybatch._arguments import functions
+from everybatch._beginning import beginning
 from everybatch._core import Data, Model, Network, Step
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
@@ -34,7 +35,7 @@ from everybatch.schedules import Schedule
 
 __all__ = ["selection", "train"]
 
-Part = int | float | Sequence[int] | npt.NDArray[np.integer[Any]]
+Part = int | float | slice | Sequence[int] | Sequence[bool] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]
 
 
 def train(
@@ -119,13 +120,13 @@ def train(
         Changes to the training images: an `Augment`.
     validation
         Training images to hold out and measure beside the test images: a number of them or a share in (0, 1), drawn
-        with `seed` from all classes alike, or their indices.
+        with `seed` from all classes alike, or their indices, a slice, or a mask of one boolean for each image.
     evaluate_every
         Measure the test set (and the validation set) after every n-th step, or "epoch". Before the first step and
         after the last they always are.
     evaluate_on
         Measure a part of the test set: a number of images or a share in (0, 1), drawn with `seed` from all classes
-        alike, or the indices of the images.
+        alike, or the indices of the images, a slice, or a mask of one boolean for each image.
     record
         ``("predictions",)`` keeps the predicted class of every measured test image at every evaluation.
     monitor
@@ -270,7 +271,7 @@ def train(
         warnings.warn(bounded, LogitsWarning, stacklevel=2)
     if hooks.turn is not None:
         hooks.turn.wait()
-    model = network if isinstance(network, Model) else network.initialize(settings.seed)
+    model = beginning(network, dataset, settings.seed)
     folder = None if checkpoints is None else prepare_folder(checkpoints)
     config = {
         "network": json.loads(model.network.to_json()),

@@ -1,6 +1,6 @@
 //! The one place where the core's errors become Python exceptions.
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyFileExistsError, PyOSError};
 use pyo3::prelude::*;
 
 use crate::error::Error;
@@ -12,6 +12,7 @@ impl From<Error> for PyErr {
             Error::Argument(_) => ours("ArgumentError", text),
             Error::Layer { .. } | Error::Shape(_) => ours("ShapeError", text),
             Error::Data(_) => ours("DataError", text),
+            Error::Exists(_) => PyFileExistsError::new_err(text),
             Error::Format { .. } => ours("FileFormatError", text),
             Error::Device(_) => ours("DeviceError", text),
             Error::Torch(_) | Error::Shim { .. } => ours("InternalError", text),

@@ -1,14 +1,15 @@
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use ndarray::Array1;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use pyo3_tch::PyTensor;
 use tch::{Device, Kind, Tensor};
 
 use super::arguments::type_name;
+use super::errors::ours;
 use super::images::{images, labels, Images};
 use super::network::PyNetwork;
 use super::run::{computing, lock};
@@ -31,20 +32,38 @@ impl PyModel {
 
     /// A copy with weights of its own, to work on while the model stays usable.
     pub fn copied(&self) -> Result<Model> {
-        lock(&self.inner).to_device(Device::Cpu)
+        self.whole()?.to_device(Device::Cpu)
     }
 
-    fn logits_of(&self, py: Python, given: &Bound<PyAny>) -> PyResult<Tensor> {
-        let Images { pixels, shape } = images(given, "images")?;
-        computing(py, || self.measured(&pixels, shape))
-    }
-
-    fn measured(&self, pixels: &[u8], shape: [usize; 4]) -> Result<Tensor> {
-        let images = data::images(pixels, shape)?;
+    /// The model, to look into its weights. They are looked after first: the tensors of `state_dict` share their memory.
+    fn whole(&self) -> Result<MutexGuard<'_, Model>> {
         let model = lock(&self.inner);
-        let [_, height, width, channels] = shape.map(|size| size as i64);
-        model.network.for_input([channels, height, width])?; // an error that names the layer, if one does not fit
-        logits(&model, &images, Precision::Float32)
+        model.check_memory()?;
+        Ok(model)
+    }
+
+    /// Images in any form that `everybatch._model_images` knows.
+    fn images_of(
+        &self,
+        py: Python,
+        given: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
+    ) -> PyResult<Images> {
+        let read = py.import("everybatch._model_images")?.getattr("images_for")?;
+        images(&read.call1((given, self.network(), background))?, "images")
+    }
+
+    fn logits_of(
+        &self,
+        py: Python,
+        given: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
+    ) -> PyResult<Tensor> {
+        let Images { pixels, shape } = self.images_of(py, given, background)?;
+        computing(py, || {
+            let images = data::images(&pixels, shape)?;
+            logits(&*self.whole()?, &images, Precision::Float32)
+        })
     }
 }
 
@@ -67,59 +86,116 @@ impl PyModel {
         lock(&self.inner).normalization.as_ref().map(|norm| norm.std.clone())
     }
 
+    /// What each logit stands for, in that order; None before training.
+    #[getter]
+    fn classes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let names = lock(&self.inner).classes().map(<[String]>::to_vec);
+        names.map(|names| PyTuple::new(py, names)).transpose()
+    }
+
+    #[setter]
+    fn set_classes(&self, classes: Option<&Bound<PyAny>>) -> PyResult<()> {
+        let Some(given) = classes else { return Ok(lock(&self.inner).set_classes(None)?) };
+        let kind = type_name(given);
+        // Anything else that can be gone through has no order, or letters for names.
+        if !["list", "tuple"].contains(&kind.as_str()) {
+            let text = format!("classes must be a list or tuple of names, not {kind}");
+            return Err(pyo3::exceptions::PyTypeError::new_err(text));
+        }
+        let mut names = Vec::new();
+        for name in given.try_iter()? {
+            let name = name?;
+            if !name.is_instance_of::<pyo3::types::PyString>() {
+                let text = format!("classes must be names, and {} is not text", name.repr()?);
+                return Err(pyo3::exceptions::PyTypeError::new_err(text));
+            }
+            let text = name.extract::<String>();
+            names.push(text.map_err(|_| {
+                let shown = name.repr().map(|shown| shown.to_string()).unwrap_or_default();
+                ours("ArgumentError", format!("the name of a class is {shown}, which no file can hold"))
+            })?);
+        }
+        Ok(lock(&self.inner).set_classes(Some(names))?)
+    }
+
+    /// (channels, height, width) of one image.
+    #[getter]
+    fn input_shape(&self) -> (i64, i64, i64) {
+        lock(&self.inner).network.input_shape.into()
+    }
+
     /// The most likely class (N,) int64 of each image.
-    fn predict<'py>(&self, py: Python<'py>, images: &Bound<PyAny>) -> PyResult<Bound<'py, PyArray1<i64>>> {
-        let logits = self.logits_of(py, images)?;
+    #[pyo3(signature = (images, *, background=None))]
+    fn predict<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        let logits = self.logits_of(py, images, background)?;
         let classes = computing(py, move || Ok(Vec::<i64>::try_from(logits.f_argmax(1, false)?)?))?;
         Ok(Array1::from(classes).into_pyarray(py))
     }
 
     /// Probabilities (N, classes) float32.
+    #[pyo3(signature = (images, *, background=None))]
     fn predict_proba<'py>(
         &self,
         py: Python<'py>,
         images: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let logits = self.logits_of(py, images)?;
+        let logits = self.logits_of(py, images, background)?;
         let rows = computing(py, move || matrix(&logits.f_softmax(1, Kind::Float)?))?;
         Ok(rows.into_pyarray(py))
     }
 
     /// Logits (N, classes) float32.
-    fn logits<'py>(&self, py: Python<'py>, images: &Bound<PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let logits = self.logits_of(py, images)?;
+    #[pyo3(signature = (images, *, background=None))]
+    fn logits<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<PyAny>,
+        background: Option<&Bound<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let logits = self.logits_of(py, images, background)?;
         Ok(computing(py, move || matrix(&logits))?.into_pyarray(py))
     }
 
     /// Loss, accuracy, accuracy of each class and confusion on a data set's test images, or on images with labels.
-    #[pyo3(signature = (data, labels=None, *, precision="float32"))]
+    #[pyo3(signature = (data, labels=None, *, precision="float32", match_classes=None, background=None))]
     fn evaluate(
-        &self,
-        py: Python,
+        slf: &Bound<Self>,
         data: &Bound<PyAny>,
         labels: Option<Bound<PyAny>>,
         precision: &str,
+        match_classes: Option<&Bound<PyAny>>,
+        background: Option<&Bound<PyAny>>,
     ) -> PyResult<PyEvaluation> {
+        let (py, own) = (slf.py(), slf.get());
         let precision = find_precision(precision, Device::Cpu)?;
-        let (given, truth) = match labels {
-            Some(labels) => (data.clone(), labels),
-            None if data.hasattr("test_images")? => {
-                (data.getattr("test_images")?, data.getattr("test_labels")?)
-            }
-            None => {
+        let (given, truth, names) = if labels.is_some() || !data.hasattr("test_images")? {
+            let Some(labels) = labels else {
                 let kind = type_name(data);
                 let text =
                     format!("evaluate needs a Dataset, or images and labels; it was given a {kind} alone");
                 return Err(pyo3::exceptions::PyTypeError::new_err(text));
-            }
+            };
+            let find = py.import("everybatch._classes")?.getattr("numbers_of_labels")?;
+            let truth = find.call1((own.classes(py)?, labels, match_classes))?;
+            (own.images_of(py, data, background)?, truth, own.classes(py)?.map(Bound::into_any))
+        } else {
+            let find = py.import("everybatch._classes")?.getattr("images_and_labels")?;
+            let found = find.call1((slf, data, match_classes))?;
+            let (given, truth, names): (Bound<PyAny>, Bound<PyAny>, Bound<PyAny>) = found.extract()?;
+            (images(&given, "test_images")?, truth, Some(names))
         };
-        let Images { pixels, shape } = images(&given, "images")?;
+        let Images { pixels, shape } = given;
         let truth = self::labels(&truth, "labels")?;
         let summary = computing(py, || {
-            let model = lock(&self.inner);
+            let model = own.whole()?;
             let classes = model.network.num_classes()?;
             let split = Split::new(&pixels, shape, &truth, classes)?;
-            model.network.for_input(split.image_shape())?;
             let evaluator = Evaluator::new(&split, &model.normalization(), classes, precision)?;
             Summary::new(&evaluator.measure(&model)?, &split.labels)
         })?;
@@ -128,12 +204,13 @@ impl PyModel {
             accuracy: summary.accuracy,
             class_accuracy: summary.class_accuracy.into_pyarray(py).unbind(),
             confusion: summary.confusion.into_pyarray(py).unbind(),
+            classes: names.map(Bound::unbind),
         })
     }
 
     /// Names and torch tensors that share memory with the model, as PyTorch would name them.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let state = lock(&self.inner).state_dict()?;
+        let state = self.whole()?.state_dict()?;
         let dict = PyDict::new(py);
         for (name, tensor) in state {
             dict.set_item(name, PyTensor(tensor))?;
@@ -165,12 +242,12 @@ impl PyModel {
             })?;
             state.push((name, tensor.0));
         }
-        computing(py, move || lock(&self.inner).load_state_dict(&state))
+        computing(py, move || self.whole()?.load_state_dict(&state))
     }
 
-    /// Writes network, weights and normalisation to one safetensors file.
+    /// Writes network, weights, normalisation and names of the classes to one safetensors file.
     fn save(&self, py: Python, path: PathBuf) -> PyResult<()> {
-        computing(py, || lock(&self.inner).save(&path))
+        computing(py, || self.whole()?.save(&path))
     }
 
     /// Reads what `save` wrote.
@@ -201,6 +278,8 @@ pub struct PyEvaluation {
     class_accuracy: Py<PyArray1<f32>>,
     /// (classes, classes) int64; rows are true classes.
     confusion: Py<PyArray2<i64>>,
+    /// Their names in that order, a tuple, or None.
+    classes: Option<PyObject>,
 }
 
 #[pymethods]

@@ -65,6 +65,12 @@ impl PyNetwork {
         Ok(PyNetwork(Network::from_json(text)?))
     }
 
+    /// Refuses images of another shape (channels, height, width) than the network is meant for.
+    #[pyo3(signature = (shape, given="the images have shape"))]
+    fn check_images(&self, shape: ImageShape, given: &str) -> PyResult<()> {
+        Ok(self.0.check_images(given, shape.0)?)
+    }
+
     /// A model with fresh weights, drawn as PyTorch draws them.
     #[pyo3(signature = (seed=Seed(0), *, mean=None, std=None), text_signature = "($self, seed=0, *, mean=None, std=None)")]
     fn initialize(

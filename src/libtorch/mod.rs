@@ -16,6 +16,7 @@ mod modes;
 mod parallel;
 #[cfg(test)]
 pub mod rehearsal;
+mod storage;
 mod threads;
 mod upload;
 
@@ -31,6 +32,7 @@ pub use many::copy_all;
 pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
 pub use modes::{as_called, plain};
 pub use parallel::parallel;
+pub use storage::storage_bytes;
 pub use threads::compute_alone;
 pub use upload::{await_tensor, upload};
 

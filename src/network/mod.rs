@@ -7,8 +7,8 @@ mod describe;
 mod forward;
 mod init;
 mod layer;
-mod memory;
 mod masks;
+mod memory;
 mod model;
 mod normalizer;
 #[cfg(test)]
@@ -25,8 +25,8 @@ pub use describe::{check, describe, Row, Shape};
 pub use forward::forward_in_double;
 pub use forward::{avg_pool, forward, forward_unfused, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
-pub use memory::Needs;
 pub use masks::{drawing, mixed};
+pub use memory::Needs;
 pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
 #[cfg(test)]
@@ -101,9 +101,33 @@ impl Network {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The same layers for images of another shape.
-    pub fn for_input(&self, input_shape: [i64; 3]) -> Result<Self> {
-        Network::new(self.name.clone(), input_shape, self.layers.clone())
+    /// Refuses images of another shape (channels, height, width) than the network is meant for. Layers that would take
+    /// them too are no reason to guess: the weights have seen one shape. `given` begins the sentence.
+    pub fn check_images(&self, given: &str, shape: [i64; 3]) -> Result<()> {
+        if shape == self.input_shape {
+            return Ok(());
+        }
+        let [channels, height, width] = shape;
+        let [wanted_channels, wanted_height, wanted_width] = self.input_shape;
+        let hint = if channels != wanted_channels {
+            match (channels, wanted_channels) {
+                (3 | 4, 1) => "turn them grey",
+                (1, 3) => "turn them to RGB",
+                (4, 3) => "turn them to RGB, without transparency",
+                _ => "bring them to that number of channels",
+            }
+        } else if (height, width) == (wanted_width, wanted_height) {
+            "height and width look exchanged: transpose them"
+        } else {
+            "resize them"
+        };
+        Err(Error::Shape(format!(
+            "{given} {} (channels, height, width), and network {:?} takes {}: {hint}, or build a network for images of \
+             that shape (input_size and in_channels of a builder, input_shape of eb.Network)",
+            Shape(shape.to_vec()),
+            self.name,
+            Shape(self.input_shape.to_vec()),
+        )))
     }
 
     pub fn rows(&self) -> Result<Vec<Row>> {
@@ -185,6 +209,23 @@ mod tests {
         let layers = vec![Layer::Conv2d(Conv2d::new(1, 8, 3))];
         let error = Network::new("net", [1, 28, 28], layers).unwrap_err().to_string();
         assert!(error.contains("(8, 26, 26)"), "{error}");
+    }
+
+    #[test]
+    fn images_of_another_shape_are_refused_though_the_layers_would_take_them() {
+        let layers =
+            vec![Layer::Conv2d(Conv2d::new(1, 4, 3)), Layer::GlobalAvgPool, Layer::Linear(Linear::new(4, 2))];
+        let network = Network::new("net", [1, 28, 40], layers).unwrap();
+        assert!(network.check_images("they have shape", [1, 28, 40]).is_ok());
+        for (shape, hint) in [
+            ([1, 40, 28], "transpose"),
+            ([3, 28, 40], "turn them grey"),
+            ([2, 28, 40], "number of channels"),
+            ([1, 8, 8], "resize"),
+        ] {
+            let error = network.check_images("they have shape", shape).unwrap_err().to_string();
+            assert!(error.contains("takes (1, 28, 40)") && error.contains(hint), "{error}");
+        }
     }
 
     #[test]

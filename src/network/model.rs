@@ -1,12 +1,14 @@
 //! A network with its weights, and the normalisation of the pixels that it was trained with.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::init::initial_tensor;
 use super::{forward, tensor_specs, Needs, Network, Normalizer, Precision, Shape, TensorSpec};
 use crate::error::{Error, Result};
-use crate::libtorch::{channels_last, copied};
+use crate::libtorch::{channels_last, copied, storage_bytes};
 
 /// Per-channel mean and standard deviation of pixels in [0, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,8 @@ pub struct Model {
     pub tensors: Vec<Tensor>,
     /// Unknown until the model is trained or told.
     pub normalization: Option<Normalization>,
+    /// What each logit stands for. Unknown until the model is trained or told.
+    classes: Option<Vec<String>>,
 }
 
 impl Model {
@@ -62,7 +66,7 @@ impl Model {
             .enumerate()
             .map(|(index, spec)| initial_tensor(spec, seed, index as u64))
             .collect::<Result<Vec<_>>>()?;
-        let mut model = Model { network, specs, tensors, normalization: None };
+        let mut model = Model { network, specs, tensors, normalization: None, classes: None };
         model.require_grad()?;
         Ok(model)
     }
@@ -106,6 +110,7 @@ impl Model {
             specs: self.specs.clone(),
             tensors,
             normalization: self.normalization.clone(),
+            classes: self.classes.clone(),
         }
     }
 
@@ -147,6 +152,50 @@ impl Model {
                 Ok(())
             }
         }
+    }
+
+    pub fn classes(&self) -> Option<&[String]> {
+        self.classes.as_deref()
+    }
+
+    /// Names the classes: one name for each logit, all different.
+    pub fn set_classes(&mut self, classes: Option<Vec<String>>) -> Result<()> {
+        if let Some(names) = &classes {
+            let logits = self.network.num_classes()?;
+            if names.len() as i64 != logits {
+                return Err(Error::Argument(format!(
+                    "there are {} names of classes, and network {:?} gives {logits} logits",
+                    names.len(),
+                    self.network.name
+                )));
+            }
+            let mut seen = HashSet::new();
+            if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+                return Err(Error::Argument(format!(
+                    "two classes are called {twice:?}: every class needs a name of its own"
+                )));
+            }
+        }
+        self.classes = classes;
+        Ok(())
+    }
+
+    /// Refuses weights whose memory was taken from under them, which a tensor of the state dict makes possible: to
+    /// compute with them would be to read what is not there.
+    pub fn check_memory(&self) -> Result<()> {
+        for (spec, tensor) in self.specs.iter().zip(&self.tensors) {
+            let needed = spec.numel() * if tensor.f_kind()? == Kind::Int64 { 8 } else { 4 };
+            let there = storage_bytes(tensor)?;
+            if there < needed {
+                return Err(Error::Argument(format!(
+                    "the weights {} of network {:?} need {needed} bytes, and their storage has {there}: it was resized \
+                     through a tensor of state_dict(), which shares memory with the model. Give it its size back, or \
+                     load the model anew.",
+                    spec.name, self.network.name
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Logits in training mode, see [`forward`].
@@ -246,6 +295,18 @@ mod tests {
         let _ = tch::no_grad(|| copy.tensors[0].shallow_clone().f_zero_().unwrap());
         assert!(model.tensors[0].abs().max().double_value(&[]) > 0.0);
         assert!(copy.tensors[0].requires_grad());
+    }
+
+    #[test]
+    fn every_class_has_a_name_of_its_own() {
+        let mut model = lenet();
+        let names: Vec<String> = (0..10).map(|i| format!("class {i}")).collect();
+        model.set_classes(Some(names.clone())).unwrap();
+        assert_eq!(model.to_device(Device::Cpu).unwrap().classes(), Some(names.as_slice()));
+        assert!(model.set_classes(Some(names[..9].to_vec())).is_err());
+        let twice = names.iter().map(|name| name.replace('9', "8")).collect();
+        assert!(model.set_classes(Some(twice)).unwrap_err().to_string().contains("\"class 8\""));
+        assert_eq!(model.classes(), Some(names.as_slice()));
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! A model in one safetensors file: the tensors, and the layer tree and normalisation as JSON in the metadata.
+//! A model in one safetensors file: the tensors, and the layer tree (with the shape of the images), normalisation and
+//! names of the classes as JSON in the metadata.
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use safetensors::tensor::{serialize, SafeTensors, TensorView};
 use safetensors::Dtype;
@@ -14,15 +16,20 @@ use crate::error::{Error, Result};
 
 const NETWORK: &str = "everybatch.network";
 const NORMALIZATION: &str = "everybatch.normalization";
+const CLASSES: &str = "everybatch.classes";
 
 impl Model {
     /// Writes the file under a temporary name in the same folder and then renames it, so that no half file is left.
+    /// Only a model, or an empty file, is replaced.
     pub fn save(&self, path: &Path) -> Result<()> {
+        static SAVED: AtomicUsize = AtomicUsize::new(0); // threads may save to one place at once
+        refuse_what_is_no_model(path)?;
         let bytes = self.to_safetensors(path)?;
         let file = |source: io::Error| Error::File { path: path.to_path_buf(), source };
         let name = path.file_name().ok_or_else(|| file(io::Error::other("this is not a file name")))?;
+        let (process, number) = (std::process::id(), SAVED.fetch_add(1, Ordering::Relaxed));
         let temporary =
-            path.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id()));
+            path.with_file_name(format!(".{}.{process}.{number}.partial", name.to_string_lossy()));
         let written = fs::File::create(&temporary).and_then(|mut file| {
             file.write_all(&bytes)?;
             file.sync_all()?;
@@ -43,6 +50,10 @@ impl Model {
         if let Some(normalization) = &self.normalization {
             let text = serde_json::to_string(normalization).map_err(|e| format(e.to_string()))?;
             metadata.insert(NORMALIZATION.to_string(), text);
+        }
+        if let Some(classes) = self.classes() {
+            let text = serde_json::to_string(classes).map_err(|e| format(e.to_string()))?;
+            metadata.insert(CLASSES.to_string(), text);
         }
         let values = self.state_dict()?.into_iter().map(|(name, tensor)| {
             let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
@@ -68,7 +79,14 @@ impl Model {
 
     /// Reads what `save` wrote, onto the CPU.
     pub fn load(path: &Path) -> Result<Model> {
-        let bytes = fs::read(path).map_err(|source| Error::File { path: path.to_path_buf(), source })?;
+        let file = |source| Error::File { path: path.to_path_buf(), source };
+        let kind = fs::metadata(path).map_err(file)?;
+        if !kind.is_file() && !kind.is_dir() {
+            // A pipe would be waited for, and a device may never end.
+            let message = "this is not a plain file, which a model is read from".to_string();
+            return Err(Error::Format { path: path.to_path_buf(), message });
+        }
+        let bytes = fs::read(path).map_err(file)?;
         Model::from_safetensors(&bytes).map_err(|error| match error {
             Error::Format { message, .. } => Error::Format { path: path.to_path_buf(), message },
             // What is wrong here is the file, whatever the layers or tensors in it complain of.
@@ -98,6 +116,11 @@ impl Model {
                 .map_err(|e| format(format!("its normalisation is unreadable: {e}")))?;
             model.set_normalization(Some(Normalization::new(read.mean, read.std)?))?;
         }
+        if let Some(text) = metadata.get(CLASSES) {
+            let read: Vec<String> = serde_json::from_str(text)
+                .map_err(|e| format(format!("the names of its classes are unreadable: {e}")))?;
+            model.set_classes(Some(read))?;
+        }
         let file = SafeTensors::deserialize(bytes)
             .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
         let state = file
@@ -117,6 +140,35 @@ impl Model {
     }
 }
 
+/// Refuses to replace anything but a model, which is told by its header, or an empty file.
+fn refuse_what_is_no_model(path: &Path) -> Result<()> {
+    let Ok(found) = fs::metadata(path) else { return Ok(()) };
+    if found.is_dir() || (found.is_file() && (found.len() == 0 || is_model(path).unwrap_or(false))) {
+        return Ok(()); // that a folder cannot be replaced, the system says itself
+    }
+    let what = if found.is_file() { "is not a model that was saved before" } else { "is not a plain file" };
+    Err(Error::Exists(format!(
+        "{} exists and {what}, so it is not replaced: choose another name",
+        path.display()
+    )))
+}
+
+/// Whether the header of a file is that of a model, whatever comes after it.
+fn is_model(path: &Path) -> io::Result<bool> {
+    const LONGEST: u64 = 100_000_000; // that of the safetensors library
+    let mut file = fs::File::open(path)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST {
+        return Ok(false);
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header)?;
+    let header: serde_json::Value = serde_json::from_slice(&header)?;
+    Ok(header["__metadata__"][NETWORK].is_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::builders;
@@ -126,6 +178,7 @@ mod tests {
         let network = builders::lenet5(&builders::Lenet5::default()).unwrap();
         let mut model = Model::initialize(network, 3).unwrap();
         model.normalization = Some(Normalization::new(vec![0.1307], vec![0.3081]).unwrap());
+        model.set_classes(Some((0..10).map(|i| format!("é{i}\"")).collect())).unwrap();
         model
     }
 
@@ -138,8 +191,27 @@ mod tests {
         let back = Model::load(&path).unwrap();
         assert_eq!(back.network, model.network);
         assert_eq!(back.normalization, model.normalization);
+        assert_eq!(back.classes(), model.classes());
         for ((name, a), (_, b)) in model.state_dict().unwrap().iter().zip(back.state_dict().unwrap()) {
             assert_eq!(*a, b, "{name}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_a_model_or_nothing_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        for nothing in [true, false] {
+            if nothing {
+                fs::write(&path, "").unwrap();
+            }
+            lenet().save(&path).unwrap();
+        }
+        for other in [&b"my thesis"[..], b"\x02\0\0\0\0\0\0\0{}", &[255; 16]] {
+            fs::write(&path, other).unwrap();
+            assert!(matches!(lenet().save(&path), Err(Error::Exists(_))));
+            assert_eq!(fs::read(&path).unwrap(), other);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -39,6 +39,7 @@ pub fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Resul
     if train != test {
         return Err(Error::Data(format!("training images have shape {train:?} and test images {test:?}")));
     }
+    network.check_images("the images of the data set have shape", train)?;
     let (gives, has) = (network.num_classes()?, data.classes);
     if gives != has {
         return Err(Error::Argument(format!(

@@ -59,19 +59,17 @@ pub fn train_with(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     config.check()?;
-    let network = model.network.for_input(data.train.image_shape())?;
     let kept = complement(data.train.len(), &config.validation)?;
     let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
     config.length.check(order.steps_per_epoch())?;
     let total = config.length.in_steps(order.steps_per_epoch());
     config.schedule.check_length(total)?;
-    check_fit(&network, data, &order)?;
+    check_fit(&model.network, data, &order)?;
     if device == Device::Cpu {
-        let needs = Needs::of(&network, network.input_shape)?;
-        needs.check_training(&network, config.copies(), config.batch_size, config.precision.bytes())?;
+        let needs = Needs::of(&model.network, model.network.input_shape)?;
+        needs.check_training(&model.network, config.copies(), config.batch_size, config.precision.bytes())?;
     }
     let mut model = model.to_device(device)?;
-    model.network = network;
     if model.normalization.is_none() {
         model.set_normalization(Some(data.normalization.clone()))?;
     }

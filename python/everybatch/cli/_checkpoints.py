@@ -14,8 +14,9 @@ import numpy.typing as npt
 from everybatch._core import Evaluation, Model
 from everybatch._run_files import CONFIG
 from everybatch.checkpoints import evaluate_checkpoints, list_checkpoints
-from everybatch.cli._data import NAMES, describe, open_data
-from everybatch.cli._models import run_folder
+from everybatch.cli._data import describe, open_data
+from everybatch.cli._models import matching, run_folder
+from everybatch.cli._own_data import own_data
 from everybatch.cli._parser import UsageError
 from everybatch.cli._tables import checkpoint_table, selected
 from everybatch.dataset import Dataset
@@ -30,19 +31,23 @@ def print_checkpoints(args: Namespace) -> int:
     folder = _folder(args.checkpoints, run)
     data, indices = _data(args, run, folder)
     precision = args.precision or (str(run.config["training"].get("precision", "float32")) if run else "float32")
-    table = evaluate_checkpoints(folder, data, indices=indices, precision=precision)
+    with matching():
+        table = evaluate_checkpoints(
+            folder, data, indices=indices, precision=precision, match_classes=args.match_classes
+        )
+    classes = next(iter(table.values())).classes or data.classes
     if run is not None and not _agrees(run, table):
         print(
             "everybatch: note: these are not the figures of the run's history: other images or weights", file=sys.stderr
         )
     if args.json:
-        print(json.dumps(_plain(folder, data, table)))
+        print(json.dumps(_plain(folder, data, table, classes)))
         return 0
     images = next(iter(table.values())).confusion.sum()
     part = f", of which {images:,} are measured" if images < len(data.test_labels) else ""
     print(f"Weights: {folder}, {len(table)} file{'' if len(table) == 1 else 's'}")
     print(f"Data: {describe(data, test_only=True)}{part}")
-    print(f"\n{checkpoint_table(data.classes, table)}")
+    print(f"\n{checkpoint_table(classes, table)}")
     if run is not None and run.config["training"].get("select") == "best":
         print(f"\n{selected(run)}")
     return 0
@@ -74,17 +79,20 @@ def _folder(given: str, run: Run | None) -> Path:
 
 def _data(args: Namespace, run: Run | None, folder: Path) -> tuple[Dataset, npt.NDArray[np.int64] | None]:
     """Open the data, and say which test images to measure: with a run, those that it measured."""
-    name, seed = args.data, 0
-    if run is not None:
-        known = run.config["dataset"]
-        name, seed = name or known["name"], run.config["training"]["seed"]
-        if args.test_images is None:
-            args.test_images = known["test"]  # as many as it had, drawn with its seed
-    if name is None or (args.data is None and name not in NAMES):
+    seed = 0 if run is None else run.config["training"]["seed"]
+    if args.data is None and run is None:
         raise UsageError("say with --data what to measure on (see everybatch predict --help)")
-    first = next(iter(list_checkpoints(folder).values()), None)
-    shape = None if first is None else Model.load(first).network.input_shape
-    data = open_data(args, name, shape, seed=seed, test_only=True)
+    if args.data is None and args.test_images is None and run is not None:
+        data = own_data(args, run)
+    else:
+        name = args.data
+        if run is not None:
+            name = name or own_data(args, run).name
+            if args.test_images is None and args.part != "all":
+                args.test_images = run.config["dataset"]["test"]  # as many as it had, drawn with its seed
+        first = next(iter(list_checkpoints(folder).values()), None)
+        shape = None if first is None else Model.load(first).input_shape
+        data = open_data(args, name, shape, seed=seed, test_only=True, run=run)
     if run is None or run.test_indices.max() >= len(data.test_labels):  # other data: the history will not agree
         return data, None
     return data, run.test_indices
@@ -99,10 +107,10 @@ def _agrees(run: Run, table: Mapping[int, Evaluation]) -> bool:
     )
 
 
-def _plain(folder: Path, data: Dataset, table: Mapping[int, Evaluation]) -> dict[str, object]:
+def _plain(folder: Path, data: Dataset, table: Mapping[int, Evaluation], classes: tuple[str, ...]) -> dict[str, object]:
     def shares(measured: Evaluation) -> dict[str, float | None]:
         values = [None if np.isnan(share) else round(float(share), 6) for share in measured.class_accuracy]
-        return dict(zip(data.classes, values, strict=True))
+        return dict(zip(classes, values, strict=True))
 
     return {
         "folder": str(folder),

@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 from argparse import Namespace
 from pathlib import Path
-from typing import Literal
 
 from everybatch import datasets
+from everybatch.cli._data_files import NAMES, open_path, options_named
+from everybatch.cli._folder_data import add_background, add_part, refuse_part
 from everybatch.cli._parser import Parser, whole
 from everybatch.dataset import Dataset
-from everybatch.datasets._idx_sets import MNIST
-from everybatch.datasets._locate import find_file
-from everybatch.errors import suggest
+from everybatch.errors import ArgumentError
+from everybatch.run import Run
 
 __all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data"]
-
-NAMES = ("mnist", "fashion_mnist", "kmnist", "glyphs")
 
 
 def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
@@ -24,8 +22,22 @@ def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
         "--data",
         metavar="DATA",
         default=default,
-        help=f"{', '.join(NAMES)}, or a path: an .npz archive (x_train, y_train, x_test, y_test), a folder of IDX "
-        f"files, or a folder of pictures with a sub-folder for each class{otherwise}",
+        help=f"{', '.join(NAMES)}, or a path: an .npz archive (of your own, Keras's or MedMNIST's), a table (.csv) of "
+        "labels and pixels, a folder of IDX files, of SVHN, EMNIST, QMNIST or CIFAR (binary version, or its .tar.gz), "
+        f"or a folder of pictures with a sub-folder for each class{otherwise}",
+    )
+    parser.add_argument(
+        "--keys",
+        metavar="NAME,...",
+        type=_keys,
+        help="names of the arrays in an .npz archive: training images, training labels, test images, test labels; or "
+        "images, labels alone, which are split (default: x_train,y_train,x_test,y_test)",
+    )
+    parser.add_argument(
+        "--test-fraction",
+        metavar="SHARE",
+        type=_fraction,
+        help="share of each class that becomes test images, where the data have none of their own (default: 0.2)",
     )
     parser.add_argument(
         "--no-download", action="store_true", help="fail if the named data set is not on this machine already"
@@ -36,6 +48,7 @@ def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
         type=_size,
         help="bring the pictures of a folder to this height and width, in pixels; for example 28x28",
     )
+    add_background(parser)
 
 
 def add_limits(parser: Parser, *, train: bool = True) -> None:
@@ -52,6 +65,8 @@ def add_limits(parser: Parser, *, train: bool = True) -> None:
         type=whole,
         help="use only so many test images" + (", drawn likewise" if train else ", from all classes alike"),
     )
+    if not train:
+        add_part(parser)
 
 
 def open_data(
@@ -61,6 +76,7 @@ def open_data(
     *,
     seed: int = 0,
     test_only: bool = False,
+    run: Run | None = None,
 ) -> Dataset:
     """Open the data set that `name` stands for, cut down as `args` say.
 
@@ -75,9 +91,23 @@ def open_data(
     seed
         Of the images that are drawn.
     test_only
-        Whether the training images do not matter.
+        Whether the training images do not matter: then all pictures of a folder without a test folder are test images,
+        unless `run` was trained on it, or --part says otherwise.
+    run
+        The run whose model is looked at, if it is one's.
+
+    Raises
+    ------
+    ArgumentError
+        `run` was trained on that folder, whose files have changed since; or --part is given where it does nothing.
     """
     train, test = getattr(args, "train_images", None), getattr(args, "test_images", None)
+    if name in NAMES:
+        refuse_part(args, name)
+        given = [option for option in ("keys", "test_fraction") if getattr(args, option, None) is not None]
+        if given:
+            option = "--" + given[0].replace("_", "-")
+            raise ArgumentError(f"{option} belongs to files of your own; {name} needs none")
     if name == "glyphs":  # drawn to measure
         if test_only:
             train = 100
@@ -85,7 +115,8 @@ def open_data(
     if name in NAMES:
         data: Dataset = getattr(datasets, name)(download=not args.no_download)
     else:
-        data = _read(Path(name).expanduser(), name, args.image_size, input_shape)
+        with options_named():
+            data = open_path(Path(name).expanduser(), name, args, input_shape, test_only=test_only, run=run)
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
 
 
@@ -99,30 +130,25 @@ def describe(data: Dataset, *, test_only: bool = False) -> str:
     )
 
 
-def _read(path: Path, name: str, size: tuple[int, int] | None, input_shape: tuple[int, int, int] | None) -> Dataset:
-    if path.is_dir():
-        idx = [find_file(path, file) for file in MNIST.files]
-        found = [file for file in idx if file is not None]
-        if len(found) == len(idx):
-            return datasets.from_idx(found[0], found[1], found[2], found[3], name=path.resolve().name)
-        if found:
-            missing = ", ".join(f.stem for f, there in zip(MNIST.files, idx, strict=True) if there is None)
-            raise FileNotFoundError(f"{path} has {found[0].name}, but lacks {missing} (plain or .gz)")
-        mode: Literal["L", "RGB"] | None = None
-        if input_shape is not None:
-            size = size or input_shape[1:]
-            mode = "L" if input_shape[0] == 1 else "RGB" if input_shape[0] == 3 else None
-        return datasets.from_folder(path, size=size, mode=mode)
-    if path.is_file():
-        return datasets.from_npz(path, name=path.stem)
-    hint = suggest(name, NAMES)
-    raise FileNotFoundError(
-        f"--data {name!r} is neither a data set ({', '.join(NAMES)}) nor a file or folder that exists.{hint}"
-    )
-
-
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) == 2 and all(part.isdigit() and int(part) > 0 for part in parts):
         return int(parts[0]), int(parts[1])
     raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 28x28")
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) in (2, 4) and all(names):
+        return names
+    raise argparse.ArgumentTypeError(f"{text!r} is not four names with commas between them, or two")
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and below 1")
+    return number

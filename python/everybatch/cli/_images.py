@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from everybatch import _convert
+from everybatch import _convert, _pictures
+from everybatch._pictures import shown
+from everybatch.datasets._folder_read import WHITE
+from everybatch.datasets._npy import read_npy
 from everybatch.errors import FileFormatError, ShapeError
 
 __all__ = ["read_images"]
 
 Pixels = npt.NDArray[np.uint8]
 
+_SHOWN = 10
+
 
 def read_images(
-    paths: Sequence[str], shape: tuple[int, int, int], *, invert: bool
+    paths: Sequence[str], shape: tuple[int, int, int], *, invert: bool, background: _pictures.Ground
 ) -> tuple[Pixels, list[str], list[str]]:
     """Read all files.
 
@@ -30,6 +34,8 @@ def read_images(
         (channels, height, width) that the network takes.
     invert
         Swap dark and light.
+    background
+        What see-through pictures are laid on.
 
     Returns
     -------
@@ -41,39 +47,48 @@ def read_images(
     FileNotFoundError, PermissionError
         A file is missing or cannot be read.
     FileFormatError
-        A file is neither a picture nor an array.
+        A file is neither a picture nor an array, or is damaged.
     ShapeError
         An array has another shape than the network takes: unlike pictures, arrays are not resized.
     """
     images: list[Pixels] = []
     names: list[str] = []
     notes: list[str] = []
+    failures: list[Exception] = []
     for given in paths:
         path = Path(given).expanduser()
-        if path.suffix.lower() == ".npy":
-            block = _array(path, shape)
-            names += [given] if len(block) == 1 else [f"{given}[{number}]" for number in range(len(block))]
-        else:
-            block = _picture(path, shape, notes)
-            names.append(given)
+        is_array = path.suffix.lower() == ".npy"
+        try:
+            block = _array(path, shape) if is_array else _picture(path, shape, background, notes)
+        except (FileFormatError, OSError) as error:
+            failures.append(error)
+            continue
+        several = is_array and len(block) > 1
+        names += [f"{given}[{number}]" for number in range(len(block))] if several else [given]
         if invert:
             block = 255 - block
         elif any(_looks_inverted(image) for image in block):
             notes.append(f"{given} looks dark on light; if the network learned light on dark, add --invert")
         images.append(block)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        more = f"; and {len(failures) - _SHOWN:,} more" if len(failures) > _SHOWN else ""
+        told = "; ".join(_sentence(error) for error in failures[:_SHOWN])
+        raise FileFormatError(f"{len(failures):,} files cannot be read: {told}{more}")
     return np.concatenate(images), names, notes
 
 
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{shown(error.filename)}: {error.strerror}"
+    return str(error)
+
+
 def _array(path: Path, shape: tuple[int, int, int]) -> Pixels:
-    with path.open("rb") as file:  # opened here, because NumPy would leave a damaged file open
-        try:
-            array = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise FileFormatError(f"{path} is not a .npy array, or is damaged ({error})") from error
+    array = read_npy(path)
     channels, height, width = shape
     single = (height, width) if channels == 1 else (height, width, channels)
-    if not isinstance(array, np.ndarray):
-        raise FileFormatError(f"{path} is an archive of arrays; save the images alone with numpy.save")
     if array.shape == single:
         array = array[None]
     images = _convert.images(array, str(path))
@@ -82,39 +97,30 @@ def _array(path: Path, shape: tuple[int, int, int]) -> Pixels:
     return images
 
 
-def _picture(path: Path, shape: tuple[int, int, int], notes: list[str]) -> Pixels:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise ImportError("reading pictures needs Pillow: pip install pillow") from error
+def _picture(path: Path, shape: tuple[int, int, int], background: _pictures.Ground, notes: list[str]) -> Pixels:
     channels, height, width = shape
     if channels not in (1, 3):
         raise ShapeError(f"the network takes {channels} channels; give arrays (.npy) instead of pictures")
-    mode = "L" if channels == 1 else "RGB"
-    with path.open("rb") as file:
-        try:
-            picture: Image.Image = Image.open(file)
-            before, size = picture.mode, picture.size
-            if before == "F" or before.startswith("I"):
-                raise ValueError(f"it has more than 8 bits a channel, mode {before}; convert it to 8 bits")
-            if "A" in picture.getbands() or "transparency" in picture.info:
-                # What is see-through has no colour of its own: white paper behind it.
-                layer = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            picture = picture.convert(mode)
-        except UnidentifiedImageError as error:
-            raise FileFormatError(f"{path} is not a picture of a format that Pillow knows") from error
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise FileFormatError(f"{path} cannot be read as a picture ({error})") from error
+    pixels, facts = _pictures.read(path, size=(height, width), channels=channels, background=background)
     done = []
-    if before != mode:
-        done.append(f"turned from {before} to {'grey' if mode == 'L' else mode}")
-    if size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        done.append(f"resized from {size[1]}x{size[0]} to {height}x{width} (height x width)")
+    if facts.turned:
+        done.append("turned upright by its EXIF orientation")
+    if facts.see_through:
+        level = "white" if background == WHITE else background
+        done.append(f"laid on a background of {level}, as it is see-through")
+    if facts.mode != ("L" if channels == 1 else "RGB"):
+        done.append(f"turned from {facts.mode} to {'grey' if channels == 1 else 'RGB'}")
+    if facts.size != (height, width):
+        done.append(f"resized from {facts.size[0]}x{facts.size[1]} to {height}x{width} (height x width)")
+    if facts.frames:
+        done.append("read from its first frame")
     if done:
-        notes.append(f"{path} was {' and '.join(done)}")
-    return np.asarray(picture, np.uint8)[None]
+        notes.append(f"{shown(path)} was {' and '.join(done)}")
+    notes += [f"{shown(path)}: {complaint}" for complaint in facts.complaints]
+    if facts.became_uniform:
+        way = "; see --background" if facts.see_through else ""
+        notes.append(f"{shown(path)} became one uniform colour{way}")
+    return pixels[None]
 
 
 def _looks_inverted(image: Pixels) -> bool:

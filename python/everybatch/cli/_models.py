@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from everybatch._beginning import RENAME
+from everybatch._classes import MATCH
 from everybatch._core import Model
 from everybatch._run_files import CONFIG
+from everybatch.cli._parser import Parser
+from everybatch.errors import ArgumentError
 from everybatch.run import Run, load_run
 
-__all__ = ["MODEL_HELP", "Loaded", "load_model", "run_folder"]
+__all__ = ["MODEL_HELP", "Loaded", "add_match", "load_model", "matching", "run_folder"]
 
 MODEL_HELP = "the folder of a saved run, or a .safetensors file that Model.save wrote"
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model, and what is known of its data: only a run tells the names of the classes."""
+    """A model, and the run that it is from, if it is from one."""
 
     path: Path
     model: Model
     run: Run | None
 
     @property
-    def data(self) -> str | None:
-        """Name of the data set that it was trained on."""
-        return None if self.run is None else str(self.run.config["dataset"]["name"])
-
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, which are numbers if nothing else is known."""
-        if self.run is not None:
-            return self.run.classes
-        return tuple(str(number) for number in range(self.model.network.num_classes))
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, if they are known: models of earlier versions and untrained ones have none."""
+        return self.model.classes
 
     def describe(self) -> str:
         network = self.model.network
         return f"{network.name}, {network.num_parameters:,} parameters, from {self.path}"
+
+
+def add_match(parser: Parser) -> None:
+    parser.add_argument(
+        "--match-classes",
+        choices=MATCH,
+        help="how the classes of --data and of the model belong together; by name unless given, and by position where "
+        "one of them has no names",
+    )
+
+
+@contextlib.contextmanager
+def matching() -> Iterator[None]:
+    """Let errors about classes speak of the command line's option."""
+    try:
+        yield
+    except ArgumentError as error:
+        text = str(error).replace(RENAME, "give --match-classes position")
+        text = text.replace("pass match_classes=", "give --match-classes ")
+        for how in MATCH:
+            text = text.replace(f"--match-classes '{how}'", f"--match-classes {how}")
+        if text == str(error):
+            raise
+        raise ArgumentError(text) from error
 
 
 def load_model(given: str) -> Loaded:

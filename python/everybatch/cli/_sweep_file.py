@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from everybatch._arguments import flag, optional_whole, whole
+from everybatch._pictures import ground
 from everybatch.cli._data import NAMES, open_data
 from everybatch.cli._sweep_space import DATA, OPTIONS, SPACES, read_fixed, read_space
 from everybatch.cli._sweep_values import Values, as_table, check_keys, made, place
@@ -157,7 +158,15 @@ def _drawn(given: Mapping[str, Any]) -> Namespace:
             raise TypeError(f"image_size must be [height, width], not {size!r}")
         size = (whole(size[0], "image_size[0]"), whole(size[1], "image_size[1]"))
     download = flag(given.get("download", True), "download")
-    return Namespace(train_images=train, test_images=test, seed=seed, image_size=size, no_download=not download)
+    background = ground(given.get("background", 255))
+    return Namespace(
+        train_images=train,
+        test_images=test,
+        seed=seed,
+        image_size=size,
+        background=background,
+        no_download=not download,
+    )
 
 
 def _text(given: Mapping[str, Any], name: str, default: str) -> str:

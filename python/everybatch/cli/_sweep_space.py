@@ -14,7 +14,7 @@ from everybatch.sweeps.space import Config
 __all__ = ["DATA", "OPTIONS", "SPACES", "read_fixed", "read_space"]
 
 SPACES = ("grid", "random", "sobol", "trials")
-DATA = ("data", "train_images", "test_images", "data_seed", "image_size", "download")
+DATA = ("data", "train_images", "test_images", "data_seed", "image_size", "background", "download")
 OPTIONS = ("seeds", "backend", "workers", "threads", "device", "keep_models", "retries", "address", "resources")
 """Keys that are arguments of `everybatch.sweep`. Like those of the data they stand at the top of the file."""
 

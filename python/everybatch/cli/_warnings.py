@@ -1,4 +1,4 @@
-"""Warnings of a training as lines on stderr."""
+"""Warnings of a training, and of reading data, as lines on stderr."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-from everybatch.errors import SelectionWarning
+from everybatch.errors import DataWarning, SelectionWarning
 
 __all__ = ["warnings_at_once"]
 
 
 @contextlib.contextmanager
 def warnings_at_once() -> Iterator[None]:
-    """Print warnings as lines when they come: that the loss diverged, that the test images decide."""
+    """Print warnings as lines when they come: that the loss diverged, that files are passed over."""
 
     def show(message: Warning | str, *_: object) -> None:
         print(f"everybatch: warning: {message}", file=sys.stderr, flush=True)
@@ -22,5 +22,6 @@ def warnings_at_once() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", RuntimeWarning)
         warnings.simplefilter("always", SelectionWarning)
+        warnings.simplefilter("always", DataWarning)
         warnings.showwarning = show  # type: ignore[assignment] # the other arguments do not matter here
         yield

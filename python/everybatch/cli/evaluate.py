@@ -8,8 +8,9 @@ from argparse import Namespace
 import numpy as np
 
 from everybatch._core import Evaluation
-from everybatch.cli._data import NAMES, add_data, add_limits, describe, open_data
-from everybatch.cli._models import MODEL_HELP, Loaded, load_model
+from everybatch.cli._data import add_data, add_limits, describe, open_data
+from everybatch.cli._models import MODEL_HELP, Loaded, add_match, load_model, matching
+from everybatch.cli._own_data import own_data
 from everybatch.cli._parser import Commands, UsageError, command
 from everybatch.cli._tables import class_table, percent
 from everybatch.dataset import Dataset
@@ -35,38 +36,45 @@ def add(commands: Commands) -> None:
     parser.add_argument("model", metavar="MODEL_OR_RUN", help=MODEL_HELP)
     add_data(parser, None, ". Unless given, what the run was trained on, if that has a name")
     add_limits(parser, train=False)
+    add_match(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead; shares are in [0, 1]")
 
 
 def run(args: Namespace) -> int:
     """Print what the model does on the test images."""
     loaded = load_model(args.model)
-    name = args.data
-    if name is None:
-        if loaded.data not in NAMES:
-            raise UsageError("say with --data what to measure on (see everybatch evaluate --help)")
-        name = loaded.data
-    data = open_data(args, name, loaded.model.network.input_shape, test_only=True)
-    result = loaded.model.evaluate(data)
+    shape = loaded.model.input_shape
+    if args.data is not None:
+        data = open_data(args, args.data, shape, test_only=True, run=loaded.run)
+    elif loaded.run is None:
+        raise UsageError("say with --data what to measure on (see everybatch evaluate --help)")
+    else:
+        data = own_data(args, loaded.run)
+        if args.test_images is not None:
+            few = args.test_images <= len(data.test_labels)
+            data = data.subset(test=args.test_images) if few else open_data(args, data.name, shape, test_only=True)
+    with matching():
+        result = loaded.model.evaluate(data, match_classes=args.match_classes)
+    classes = result.classes or data.classes
     if args.json:
-        print(json.dumps(_plain(loaded, data, result)))
+        print(json.dumps(_plain(loaded, data, result, classes)))
         return 0
     right, images = int(result.confusion.trace()), int(result.confusion.sum())
     print(f"Model: {loaded.describe()}")
     print(f"Data: {describe(data, test_only=True)}\n")
     print(f"Test loss:     {result.loss:.4f}")
     print(f"Test accuracy: {percent(result.accuracy)} ({right:,} of {images:,})\n")
-    print(class_table(data.classes, result.confusion))
+    print(class_table(classes, result.confusion))
     return 0
 
 
-def _plain(loaded: Loaded, data: Dataset, result: Evaluation) -> dict[str, object]:
+def _plain(loaded: Loaded, data: Dataset, result: Evaluation, classes: tuple[str, ...]) -> dict[str, object]:
     shares = [None if np.isnan(share) else round(float(share), 6) for share in result.class_accuracy]
     return {
         "model": str(loaded.path),
         "data": {"name": data.name, "source": data.source, "test_images": len(data.test_labels)},
         "loss": result.loss,
         "accuracy": result.accuracy,
-        "class_accuracy": dict(zip(data.classes, shares, strict=True)),
+        "class_accuracy": dict(zip(classes, shares, strict=True)),
         "confusion": result.confusion.tolist(),
     }

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._classes import checked, matched
 from everybatch.cli._checkpoints import print_checkpoints
 from everybatch.cli._data import add_data, add_limits, open_data
+from everybatch.cli._folder_data import background
 from everybatch.cli._images import read_images
-from everybatch.cli._models import MODEL_HELP, load_model
+from everybatch.cli._models import MODEL_HELP, Loaded, add_match, load_model, matching
 from everybatch.cli._parser import Commands, Parser, UsageError, command, whole
 from everybatch.errors import ArgumentError
 
 __all__ = ["add", "run"]
 
 _LONG = """\
-Pictures (PNG, JPEG and what else Pillow reads) are turned to grey, or to colour if the network wants it, and
-brought to its size. Arrays (.npy) hold uint8 pixels, (H, W), (N, H, W) or (N, H, W, C).
+Pictures (PNG, JPEG and what else Pillow reads) are turned upright as their EXIF orientation says, laid on
+--background where they are see-through, turned to grey, or to colour if the network wants it, and brought to its size.
+Arrays (.npy) hold uint8 pixels, (H, W), (N, H, W) or (N, H, W, C).
 With --checkpoints, all weights that a run kept on its way are measured instead, in one table."""
 _EXAMPLE = """\
   everybatch predict runs/lenet seven.png nine.jpg
@@ -33,11 +36,11 @@ _EXAMPLE = """\
 
 @dataclass(frozen=True)
 class Asked:
-    """Images (N, H, W) or (N, H, W, C), what to call each, and its true class where that is known."""
+    """Images (N, H, W) or (N, H, W, C), what to call each, its true class, and the classes, where these are known."""
 
     images: npt.NDArray[np.uint8]
     names: list[str]
-    truth: list[int | None]
+    truth: list[str | None]
     classes: tuple[str, ...] | None
 
 
@@ -70,6 +73,7 @@ def add(commands: Commands) -> None:
         "test images that it measured: the figures are then those of its history",
     )
     add_limits(parser, train=False)
+    add_match(parser)
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
@@ -97,56 +101,64 @@ def run(args: Namespace) -> int:
     if args.top < 1:
         raise ArgumentError("--top is 0: at least one class is printed")
     loaded = load_model(args.model)
-    shape = loaded.model.network.input_shape
-    asked = _files(args, shape) if args.data is None else _members(args, shape)
-    classes = loaded.classes() if loaded.run is not None or asked.classes is None else asked.classes
+    asked = _files(args, loaded) if args.data is None else _members(args, loaded)
     probabilities = loaded.model.predict_proba(asked.images)
-    if len(classes) != probabilities.shape[1]:  # a bare model and data that do not belong together
-        classes = loaded.classes()
-    truth = [None if t is None or t >= len(classes) else classes[t] for t in asked.truth]
     if args.json:
-        print(json.dumps(_plain(asked.names, truth, probabilities, classes)))
+        print(json.dumps(_plain(asked, probabilities)))
         return 0
-    for name, true, row in zip(asked.names, truth, probabilities, strict=True):
+    for name, true, row in zip(asked.names, asked.truth, probabilities, strict=True):
         order = np.argsort(-row, kind="stable")[: args.top]
-        likely = ", ".join(f"{classes[i]} ({100 * row[i]:.2f} %)" for i in order)
+        likely = ", ".join(f"{_called(int(i), asked.classes)} ({100 * row[i]:.2f} %)" for i in order)
         print(f"{name}: {likely}" + ("" if true is None else f"; labelled {true}"))
     return 0
 
 
-def _plain(
-    names: list[str],
-    truth: list[str | None],
-    probabilities: npt.NDArray[np.float32],
-    classes: tuple[str, ...],
-) -> list[dict[str, object]]:
-    return [
-        {
-            "image": name,
-            "class": classes[int(row.argmax())],
-            **({} if true is None else {"labelled": true}),
-            "probabilities": {key: round(float(value), 6) for key, value in zip(classes, row, strict=True)},
-        }
-        for name, true, row in zip(names, truth, probabilities, strict=True)
-    ]
+def _called(number: int, classes: tuple[str, ...] | None) -> str:
+    return f"class number {number}" if classes is None else classes[number]
 
 
-def _files(args: Namespace, shape: tuple[int, int, int]) -> Asked:
-    images, names, notes = read_images(args.images, shape, invert=args.invert)
+def _plain(asked: Asked, probabilities: npt.NDArray[np.float32]) -> list[dict[str, object]]:
+    """Where the names of the classes are not known, "class" is null and "probabilities" a list."""
+    told: list[dict[str, object]] = []
+    for name, true, row in zip(asked.names, asked.truth, probabilities, strict=True):
+        best, shares = int(row.argmax()), [round(float(value), 6) for value in row]
+        classes = asked.classes
+        told.append(
+            {
+                "image": name,
+                "class": None if classes is None else classes[best],
+                "number": best,
+                **({} if true is None else {"labelled": true}),
+                "probabilities": shares if classes is None else dict(zip(classes, shares, strict=True)),
+            }
+        )
+    return told
+
+
+def _files(args: Namespace, loaded: Loaded) -> Asked:
+    ground = background(args, loaded.run)
+    images, names, notes = read_images(args.images, loaded.model.input_shape, invert=args.invert, background=ground)
     for note in notes:
         print(f"everybatch: note: {note}", file=sys.stderr)
-    return Asked(images, names, [None] * len(names), None)
+    return Asked(images, names, [None] * len(names), loaded.classes)
 
 
-def _members(args: Namespace, shape: tuple[int, int, int]) -> Asked:
-    data = open_data(args, args.data, shape, test_only=True)
+def _members(args: Namespace, loaded: Loaded) -> Asked:
+    network = loaded.model.network
+    data = open_data(args, args.data, network.input_shape, test_only=True, run=loaded.run)
     beyond = [index for index in args.index if index >= len(data.test_labels)]
     if beyond:
         raise ArgumentError(
             f"--index {beyond[0]}: the test images of {data.name} go from 0 to {len(data.test_labels) - 1}"
         )
-    images = data.test_images[args.index]
+    network.check_images(data.image_shape, f"the images of {data.name} have shape")
+    images, labels = data.test_images[args.index], data.test_labels[args.index]
     if args.invert:
         images = 255 - images
+    called = f"data set {data.name!r}"
+    with matching():
+        found = matched(
+            loaded.classes, network.num_classes, data.classes, labels, checked(args.match_classes), data=called
+        )
     names = [f"{data.name} test image {index}" for index in args.index]
-    return Asked(images, names, [int(data.test_labels[index]) for index in args.index], data.classes)
+    return Asked(images, names, [found.names[number] for number in found.numbers[labels]], found.names)

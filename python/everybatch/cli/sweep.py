@@ -16,7 +16,8 @@ The TOML file names the data and the settings to go through; each combination is
 is kept. What is stored already is not trained again: the same command goes on where it was ended.
 
   data = "mnist"                     # as --data of everybatch train; also train_images, test_images, data_seed,
-                                     # image_size = [28, 28] and download = false. Paths are seen from the file
+                                     # image_size = [28, 28], background = 0 (or [r, g, b]) and download = false.
+                                     # Paths are seen from the file
   store = "sweeps/lenet"             # seen from here; sweeps/NAME_OF_THE_FILE unless given
   seeds = 2                          # how many, from 0 on, or a list of them
   backend = "processes"              # also serial, packed (one GPU) and ray; workers, threads, device, keep_models,

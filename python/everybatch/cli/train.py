@@ -16,13 +16,14 @@ from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data
 from everybatch.cli._folders import check_writable, refuse_existing, refuse_inside
 from everybatch.cli._log_lines import log_lines
-from everybatch.cli._models import MODEL_HELP, load_model
+from everybatch.cli._models import MODEL_HELP, load_model, matching
 from everybatch.cli._networks import build, is_builder, read_network
 from everybatch.cli._parser import Commands, command, whole
 from everybatch.cli._tables import class_table, summary
 from everybatch.cli._warnings import warnings_at_once
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
+from everybatch.run import Run
 from everybatch.schedules import BY_NAME
 
 __all__ = ["add", "run"]
@@ -66,6 +67,11 @@ def add(commands: Commands) -> None:
     )
     start.add_argument(
         "--init", metavar="MODEL_OR_RUN", help=f"go on from these weights instead of fresh ones: {MODEL_HELP}"
+    )
+    parser.add_argument(
+        "--match-classes",
+        choices=("position",),
+        help="go on from the weights of --init for other classes than they were trained for: those of the same number",
     )
     add_data(parser, "mnist")
     add_limits(parser)
@@ -190,9 +196,9 @@ def run(args: Namespace) -> int:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")
     if args.checkpoints is not None and args.out is not None:
         refuse_inside(args.checkpoints, args.out)
-    given = _given(args)
+    given, before = _given(args)
     shape = None if given is None else _network(given).input_shape
-    data = open_data(args, args.data, shape, seed=args.seed)
+    data = open_data(args, args.data, shape, seed=args.seed, run=before)
     start = build(args.network or "resnet", args.option, data) if given is None else given
     network = _network(start)
     if not args.quiet:
@@ -233,7 +239,7 @@ def _save(result: everybatch.Run, args: Namespace) -> Path:
 
 
 def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch.Run:
-    with warnings_at_once(), log_lines():
+    with warnings_at_once(), log_lines(), matching():
         return everybatch.train(
             start,
             data,
@@ -270,18 +276,23 @@ def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch
         )
 
 
-def _given(args: Namespace) -> Network | Model | None:
-    """Return what is trained, or None if it is to be built for the data."""
+def _given(args: Namespace) -> tuple[Network | Model | None, Run | None]:
+    """Return what is trained, or None if it is to be built for the data, and the run that it comes from, if any."""
     if args.init is not None:
         if args.network is not None or args.option:
             raise ArgumentError("--init brings its own network: leave out --network and --option")
-        return load_model(args.init).model
+        loaded = load_model(args.init)
+        if args.match_classes == "position":
+            loaded.model.classes = None
+        return loaded.model, loaded.run
+    if args.match_classes is not None:
+        raise ArgumentError("--match-classes is for --init, whose classes may be others than those of --data")
     if args.network is None or is_builder(args.network):
-        return None
+        return None, None
     network = read_network(args.network)
     if args.option:
         raise ArgumentError("--option is for builders: a network from a file is what it is")
-    return network
+    return network, None
 
 
 def _network(start: Network | Model) -> Network:

@@ -38,6 +38,8 @@ class IdxSet:
     """Addresses of folders, tried in this order; ``stem + ".gz"`` is appended."""
     files: tuple[IdxFile, IdxFile, IdxFile, IdxFile]
     classes: tuple[str, ...]
+    archive: str | None = None
+    """Keras's name of one ``.npz`` file with all of it."""
 
 
 def _files(*, content: tuple[str, ...] = (), gzip: tuple[str, ...] = ()) -> tuple[IdxFile, IdxFile, IdxFile, IdxFile]:
@@ -72,6 +74,7 @@ MNIST = IdxSet(
         ),
     ),
     classes=tuple("0123456789"),
+    archive="mnist.npz",
 )
 
 # Checksums: the labels' were computed from the repository's own files, whose MD5 is the one in its README;

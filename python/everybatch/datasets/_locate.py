@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from everybatch import _core
 from everybatch.datasets._idx_sets import SETS, IdxFile, IdxSet
+from everybatch.datasets._npz import KEYS, read_arrays
 from everybatch.errors import FileFormatError
 
 __all__ = ["Found", "cache_folder", "find", "find_file", "read"]
@@ -65,9 +66,11 @@ def find(idx_set: IdxSet, root: str | os.PathLike[str] | None) -> Found:
     """
     if root is not None and Path(root).expanduser().is_file():
         raise NotADirectoryError(f"root {os.fspath(root)!r} is a file; pass the folder with the {idx_set.title} files")
-    looked = []
+    looked: list[str] = []
     for folder in _folders(idx_set, root):
         paths = [find_file(folder, file) for file in idx_set.files]
+        if None in paths and idx_set.archive is not None and (folder / idx_set.archive).is_file():
+            return Found(_read_archive(idx_set, folder / idx_set.archive), folder, tuple(looked))
         missing = [file.stem for file, path in zip(idx_set.files, paths, strict=True) if path is None]
         if missing:
             if len(missing) < len(paths):
@@ -129,6 +132,18 @@ def read(idx_set: IdxSet, file: IdxFile, path: Path) -> npt.NDArray[np.uint8]:
         f"{path} (shape {array.shape}) is not {idx_set.title}'s {file.stem}: its checksum differs; {advice}. "
         "To read other files use from_idx"
     )
+
+
+def _read_archive(idx_set: IdxSet, path: Path) -> Arrays:
+    """Read Keras's archive, and check each array against the sums of the file that it was made of."""
+    arrays = read_arrays(path, KEYS)
+    for key, array, file in zip(KEYS, arrays, idx_set.files, strict=True):
+        if array.dtype != np.uint8 or array.shape != file.shape or _content_sha256(array) != file.content_sha256:
+            raise FileFormatError(
+                f"{key} in {path} (shape {array.shape}, {array.dtype}) is not {idx_set.title}'s {file.stem}: its "
+                "checksum differs; replace the file, or read it with from_npz"
+            )
+    return tuple(arrays)
 
 
 def _content_sha256(array: npt.NDArray[Any]) -> str:

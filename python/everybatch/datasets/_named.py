@@ -24,8 +24,8 @@ def mnist(root: str | os.PathLike[str] | None = None, download: bool = True) -> 
     The four files are looked for in `root`, then in the folder that the environment variable
     ``EVERYBATCH_DATA`` names, then in the cache (``$XDG_CACHE_HOME`` or ``~/.cache``, there
     ``everybatch/mnist``), and else downloaded into the cache. In `root` and ``EVERYBATCH_DATA`` the files may
-    lie in the folder itself, in ``mnist`` or in ``MNIST/raw`` (as torchvision keeps them), plain or gzip.
-    Every file is checked against its SHA-256.
+    lie in the folder itself, in ``mnist`` or in ``MNIST/raw`` (as torchvision keeps them), plain or gzip, or
+    in one file ``mnist.npz`` (as Keras keeps them). Every file is checked against its SHA-256.
 
     Parameters
     ----------
@@ -123,6 +123,8 @@ def _where(found: Found) -> str:
 
 def _ways_out(idx_set: IdxSet) -> str:
     names = ", ".join(f"{file.stem}.gz" for file in idx_set.files)
+    if idx_set.archive is not None:
+        names += f" (or Keras's {idx_set.archive})"
     return (
         f"Put {names} into a folder and pass it as root, or name it in the environment variable "
         "EVERYBATCH_DATA; everybatch.datasets.glyphs() needs no files."

@@ -1,46 +1,54 @@
-"""A data set from one NumPy archive."""
+"""A data set from one NumPy archive of one's own, or of Keras."""
 
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from everybatch.dataset import Dataset
+from everybatch.datasets._npy import Archive
+from everybatch.datasets._split import TEST_FRACTION, split
 from everybatch.errors import ArgumentError, FileFormatError
 
-__all__ = ["from_npz"]
+__all__ = ["KEYS", "from_npz", "read_arrays"]
 
-# What NumPy and zipfile raise on damaged files and on pickled objects.
-_DAMAGE = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+"""Keras's names of the four arrays."""
 
 
 def from_npz(
     path: str | os.PathLike[str],
-    keys: Sequence[str] = ("x_train", "y_train", "x_test", "y_test"),
+    keys: Sequence[str] = KEYS,
     *,
+    test_fraction: float | None = None,
+    seed: int = 0,
     classes: Iterable[object] | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
+    scale: float | None = None,
     name: str = "npz",
 ) -> Dataset:
     """Read a data set from an ``.npz`` archive, by default one laid out like Keras's ``mnist.npz``.
 
-    Pickled objects are never loaded.
+    Pickled objects are never loaded. For the archives of MedMNIST see `from_medmnist`.
 
     Parameters
     ----------
     path
         The archive.
     keys
-        Names in the archive of training images, training labels, test images, test labels.
-    classes, mean, std, name
+        Names in the archive of training images, training labels, test images, test labels; or of images and labels
+        alone, which are then split.
+    test_fraction
+        With two keys: the share of each class that becomes test images, above 0 and below 1; 0.2 unless given. At
+        least one image of each class goes to either side.
+    seed
+        Any integer from 0: decides which images become test images.
+    classes, mean, std, scale, name
         As for `everybatch.Dataset`.
 
     Raises
@@ -48,38 +56,41 @@ def from_npz(
     FileNotFoundError, PermissionError
         If the file is missing or cannot be read.
     FileFormatError
-        If it is not an ``.npz`` archive, is damaged, lacks a key, or holds pickled objects.
+        If it is not an ``.npz`` archive, is damaged or encrypted, lacks a key, or holds pickled objects; the message
+        names the file and the array.
     DataError, ShapeError
         If the arrays do not make a data set, see `everybatch.Dataset`.
     """
-    if isinstance(keys, str) or len(keys) != 4:
+    if isinstance(keys, str) or len(keys) not in (2, 4):
         raise ArgumentError(
-            f"keys must be four names (training images and labels, test images and labels), not {keys!r}"
+            "keys must be four names (training images and labels, test images and labels), or two (images and labels, "
+            f"to be split), not {keys!r}"
         )
+    if test_fraction is not None and len(keys) == 4:
+        raise ArgumentError("test_fraction splits images of two keys; with four keys the test images are named")
     file = Path(path).expanduser()
-    # Opened here, because np.load leaves the file open when it fails.
-    with file.open("rb") as stream:
-        arrays = _read(stream, file, keys)
-    return Dataset(*arrays, classes=classes, mean=mean, std=std, name=name, source=f"archive {file.resolve()}")
+    arrays = read_arrays(file, keys)
+    if len(keys) == 2:
+        fraction = TEST_FRACTION if test_fraction is None else test_fraction
+        arrays = list(split(arrays[0], arrays[1], fraction, seed))
+    source = f"archive {file.resolve()}"
+    return Dataset(*arrays, classes=classes, mean=mean, std=std, scale=scale, name=name, source=source)
 
 
-def _read(stream: BinaryIO, file: Path, keys: Sequence[str]) -> list[npt.NDArray[Any]]:
-    try:
-        archive = np.load(stream, allow_pickle=False)
-    except _DAMAGE as error:
-        raise FileFormatError(f"{file} is not an .npz archive, or it is damaged ({error})") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise FileFormatError(f"{file} holds a single array; expected an .npz archive with {', '.join(keys)}")
-    with archive:
-        if missing := [key for key in keys if key not in archive]:
+def read_arrays(file: Path, keys: Sequence[str]) -> list[npt.NDArray[Any]]:
+    """Read some arrays of an archive.
+
+    Raises
+    ------
+    FileFormatError
+        As `from_npz`.
+    """
+    with Archive(file) as archive:
+        if missing := [key for key in keys if key not in archive.names]:
+            hint = "Name the arrays with keys=(...)"
+            if "train_images" in archive.names and "test_labels" in archive.names:
+                hint = "It is laid out like MedMNIST's: read it with from_medmnist"
             raise FileFormatError(
-                f"{file} has no {', '.join(missing)}; it has {', '.join(archive.files) or 'nothing'}. "
-                "Name the four arrays with keys=(...)"
+                f"{file} has no {', '.join(missing)}; it has {', '.join(archive.names) or 'no arrays'}. {hint}"
             )
-        arrays = []
-        for key in keys:
-            try:
-                arrays.append(archive[key])
-            except _DAMAGE as error:
-                raise FileFormatError(f"{key} in {file} cannot be read ({error})") from error
-    return arrays
+        return [archive[key] for key in keys]

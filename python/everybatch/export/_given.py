@@ -12,7 +12,7 @@ from everybatch._core import Model
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-__all__ = ["as_model", "as_run", "layers_of", "missing_package", "normalization_of", "unknown_layer"]
+__all__ = ["as_model", "as_run", "description", "layers_of", "missing_package", "normalization_of", "unknown_layer"]
 
 
 def as_model(given: object) -> Model:
@@ -34,6 +34,19 @@ def layers_of(model: Model) -> list[dict[str, Any]]:
     """Return the layer tree as plain data: each layer a dict with its ``"type"`` and PyTorch's arguments."""
     layers: list[dict[str, Any]] = json.loads(model.network.to_json())["layers"]
     return layers
+
+
+def description(model: Model) -> dict[str, Any]:
+    """Return what a file tells beside the weights: classes, shape of an image, how pixels are normalised.
+
+    In JSON's types; None where the model does not know.
+    """
+    return {
+        "classes": None if model.classes is None else list(model.classes),
+        "input_shape": list(model.input_shape),
+        "mean": model.mean,
+        "std": model.std,
+    }
 
 
 def normalization_of(model: Model) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

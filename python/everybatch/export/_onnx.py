@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import everybatch._core as core
 from everybatch._arguments import flag
 from everybatch._core import Model
 from everybatch._disk import whole_file
-from everybatch.export._given import as_model, layers_of, missing_package, normalization_of
+from everybatch.export._given import as_model, description, layers_of, missing_package, normalization_of
 
 __all__ = ["onnx"]
 
@@ -22,6 +23,10 @@ def onnx(model: Model, path: str | os.PathLike[str], *, normalize: bool = True, 
 
     Its input ``images`` is (N, C, H, W) float32, its output ``logits`` (N, classes) float32, for any N. It is made
     from the layer tree itself: one operator for a layer as a rule, weights under PyTorch's names, no dropout.
+
+    Its metadata (``metadata_props``; onnxruntime's ``get_modelmeta().custom_metadata_map``) say as JSON what the model
+    knows: ``classes``, the names in the order of the logits; ``input_shape``, (channels, height, width); ``mean`` and
+    ``std`` of pixels in [0, 1].
 
     Parameters
     ----------
@@ -76,5 +81,7 @@ def onnx(model: Model, path: str | os.PathLike[str], *, normalize: bool = True, 
         producer_version=core.__version__,
         doc_string=f"images: {pixels}, (batch, channels, height, width); logits: (batch, classes)",
     )
+    known = {name: json.dumps(value, ensure_ascii=False) for name, value in description(model).items()}
+    helper.set_model_props(proto, {name: text for name, text in known.items() if text != "null"})
     with whole_file(path, overwrite=flag(overwrite, "overwrite")) as file:
         file.write(proto.SerializeToString())

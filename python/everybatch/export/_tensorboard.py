@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from everybatch._arguments import flag
-from everybatch._class_names import is_text
 from everybatch._disk import as_path, explained, require_folder, whole_folder
+from everybatch._names import is_text
 from everybatch._run_tables import Column, class_columns, columns
 from everybatch.errors import ArgumentError
 from everybatch.export._given import as_run, missing_package

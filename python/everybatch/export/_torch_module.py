@@ -11,7 +11,7 @@ from torch import nn
 from everybatch._arguments import flag
 from everybatch._core import Model
 from everybatch._plain_torch import plain_torch
-from everybatch.export._given import as_model, layers_of, normalization_of, unknown_layer
+from everybatch.export._given import as_model, description, layers_of, normalization_of, unknown_layer
 
 __all__ = ["torch_module"]
 
@@ -87,7 +87,9 @@ def torch_module(model: Model, *, normalize: bool = False) -> nn.Module:
     """Return a plain PyTorch module with the weights that the model has now.
 
     It is an `nn.Sequential` of PyTorch's own layers, in evaluation mode and on the CPU, shares nothing with `model`
-    and does not need everybatch any more. The names in its `state_dict` are those of `Model.state_dict`.
+    and does not need everybatch any more. The names in its `state_dict` are those of `Model.state_dict`. Its attributes
+    ``classes`` (names in the order of the logits), ``input_shape`` (channels, height, width), ``pixel_mean`` and
+    ``pixel_std`` (of pixels in [0, 1], one number for each channel) are tuples, or None where the model does not know.
 
     Parameters
     ----------
@@ -118,6 +120,9 @@ def torch_module(model: Model, *, normalize: bool = False) -> nn.Module:
         if normalize:
             mean, std = normalization_of(model)
             module = FromPixels(layers, torch.from_numpy(mean), torch.from_numpy(std))
+        for name, value in description(model).items():
+            attribute = f"pixel_{name}" if name in ("mean", "std") else name
+            setattr(module, attribute, None if value is None else tuple(value))
         return module.eval()
 
 

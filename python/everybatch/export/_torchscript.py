@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 
@@ -11,6 +12,7 @@ from everybatch._arguments import flag
 from everybatch._core import Model
 from everybatch._disk import whole_file
 from everybatch._plain_torch import plain_torch
+from everybatch.export._given import description
 from everybatch.export._torch_module import torch_module
 
 __all__ = ["torchscript"]
@@ -19,7 +21,12 @@ __all__ = ["torchscript"]
 def torchscript(model: Model, path: str | os.PathLike[str], *, normalize: bool = True, overwrite: bool = False) -> None:
     """Write a TorchScript file: ``torch.jit.load`` reads it, in Python or C++, without everybatch.
 
-    It takes images (N, C, H, W) float32 and gives logits (N, classes) float32, for any N.
+    It takes images (N, C, H, W) float32 and gives logits (N, classes) float32, for any N. An extra file in it,
+    ``everybatch.json``, says what the model knows: ``classes``, the names in the order of the logits; ``input_shape``,
+    (channels, height, width); ``mean`` and ``std`` of pixels in [0, 1]. Read it with
+
+        more = {"everybatch.json": ""}
+        module = torch.jit.load(path, _extra_files=more)
 
     Parameters
     ----------
@@ -52,4 +59,5 @@ def torchscript(model: Model, path: str | os.PathLike[str], *, normalize: bool =
         # Two images, so that nothing in the file can take the batch for a fixed dimension of one.
         images = torch.zeros(2, *model.network.input_shape, dtype=torch.float32, device="cpu")
         traced = torch.jit.trace(module, images)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, file)
+        more = {"everybatch.json": json.dumps(description(model), ensure_ascii=False).encode()}
+        torch.jit.save(traced, file, _extra_files=more)

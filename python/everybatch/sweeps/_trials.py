@@ -264,8 +264,7 @@ def _network(given: object, options: dict[str, Any], dataset: Dataset) -> Networ
 
 def _check_fit(network: Network, dataset: Dataset) -> None:
     """Raise what training would raise of shapes."""
-    if network.input_shape != dataset.image_shape:
-        Network(network.layers, input_shape=dataset.image_shape, name=network.name)
+    network.check_images(dataset.image_shape, "the images of the data set have shape")
     if network.num_classes != dataset.num_classes:
         raise ArgumentError(
             f"network {network.name!r} gives {network.num_classes} logits, and the data set has {dataset.num_classes} "
