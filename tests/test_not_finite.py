@@ -41,8 +41,7 @@ def planted(seed: int, values: tuple[float, ...]) -> tuple[eb.Model, npt.NDArray
 
 def by_pytorch(model: eb.Model, images: npt.NDArray[np.uint8]) -> torch.Tensor:
     # In the usual order of memory. Channels-last, libtorch's convolutions and batch norm make something else of
-    # infinity
-    # times zero.
+    # infinity times zero.
     count, height, width, channels = images.shape
     pixels = torch.empty(count, channels, height, width).copy_(torch.from_numpy(images).permute(0, 3, 1, 2)) / 255
     with torch.no_grad():
