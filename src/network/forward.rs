@@ -82,6 +82,7 @@ impl<'a> Pass<'a> {
 
     fn layer(&mut self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
         Ok(match layer {
+            Layer::Dropout(_) | Layer::Dropout2d(_) if !self.training => x.shallow_clone(),
             Layer::Conv2d(c) => {
                 let weight = self.cast()?;
                 let bias = c.bias.then(|| self.cast()).transpose()?;
@@ -126,8 +127,8 @@ impl<'a> Pass<'a> {
                 x.f_max_pool2d(window, window, [0, 0], [1, 1], false)?.f_flatten(1, -1)?
             }
             Layer::Flatten => x.f_flatten(1, -1)?,
-            Layer::Dropout(d) => x.f_dropout(d.p, self.training)?,
-            Layer::Dropout2d(d) => x.f_feature_dropout(d.p, self.training)?,
+            Layer::Dropout(d) => x.f_dropout(d.p, true)?,
+            Layer::Dropout2d(d) => x.f_feature_dropout(d.p, true)?,
             Layer::Residual(Residual { body, shortcut, activation }) => {
                 let sum = self.layers(body, x)?.f_add(&self.layers(shortcut, x)?)?;
                 match activation {
