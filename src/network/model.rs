@@ -244,7 +244,8 @@ mod tests {
     // float32 ends at 3.4e38.
     #[test]
     fn pixels_beyond_float32_are_refused() {
-        for (mean, std, fits) in [(0.0, 1e-38, true), (0.0, 1e-40, false), (0.5, 1e-38, true), (-3e38, 0.1, false)]
+        for (mean, std, fits) in
+            [(0.0, 1e-38, true), (0.0, 1e-40, false), (0.5, 1e-38, true), (-3e38, 0.1, false)]
         {
             assert_eq!(Normalization::new(vec![mean], vec![std]).is_ok(), fits, "{mean} {std}");
         }
