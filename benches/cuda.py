@@ -3,6 +3,10 @@
     python benches/cuda.py              # everything, under 8 minutes
     python benches/cuda.py --quick      # shorter runs, scaled up and marked so
     python benches/cuda.py --write      # and puts the table into benches/README.md
+    python benches/cuda.py --without-compiled
+
+Each precision has peers of its own: PyTorch with TF32 switched off against "float32", with TF32 for convolutions and
+products against "tf32" (torch's own default is TF32 for convolutions alone), with autocast against "bfloat16".
 
 Seconds of everybatch are what its runs have recorded: everything from the first measurement to the last. What comes
 before, once for each run, is in the last column: the data's way to the device, calibration and the recording of graphs.
@@ -15,7 +19,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +33,7 @@ LIMIT = 7 * 60  # seconds; what is left is for the row that is running then
 HEAD = "| work | in | everybatch | goal | plain PyTorch | ratio | torch.compile | ratio | graphs | before, s |"
 RULE = "|---|---|---:|---:|---:|---:|---:|---:|---|---:|"
 REPLICAS = 32
+PRECISIONS = ("float32", "tf32", "bfloat16")
 STUDY_D = ("lenet5", "alexnet", "resnet18", "vgg11", "wide_resnet")
 
 
@@ -71,10 +76,11 @@ def graphs(run: eb.Run) -> str:
 
 
 def against_peers(
-    network: eb.Network, data: eb.Dataset, precision: str, *, measured: bool, rounds: int
+    network: eb.Network, data: eb.Dataset, precision: str, kinds: Sequence[str], *, measured: bool, rounds: int
 ) -> tuple[list[str], float, eb.Run, float]:
     """Milliseconds of a step (and a test pass): cells of the peers, then our median, a run, and what went before."""
     steps = 100
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     test = len(data.test_labels)
 
     def ours() -> tuple[float, eb.Run, float]:
@@ -93,7 +99,7 @@ def against_peers(
         return step
 
     works: list[Callable[[], None] | str] = []
-    for kind in ("plain", "compiled"):
+    for kind in kinds:
         try:
             work = step_of(Peer(network, data, 60, test, kind, device="cuda", precision=precision))
             seconds_of(work, 5, "cuda")
@@ -102,7 +108,7 @@ def against_peers(
             works.append(f"not possible: {type(error).__name__}")
     ours()
     mine: list[float] = []
-    theirs: list[list[float]] = [[], []]
+    theirs: list[list[float]] = [[] for _ in kinds]
     for _ in range(rounds):
         for times, work in zip(theirs, works, strict=True):
             if not isinstance(work, str):
@@ -116,6 +122,7 @@ def against_peers(
         else:
             ratio = statistics.median(peer / own for peer, own in zip(times, mine, strict=True))
             cells += [f"{statistics.median(times):.2f} ms", f"**{ratio:.1f}**"]
+    cells += [""] * (4 - len(cells))
     return cells, statistics.median(mine), run, before
 
 
@@ -125,7 +132,7 @@ def rows(data: eb.Dataset, options: argparse.Namespace) -> Iterator[str]:
     scale = 1000 / steps
     scaled = f", {scale:g} times {steps}" if options.quick else ""
     for measured, goal in ((True, "3 s"), (False, "0.6 s")):
-        for precision in ("float32", "bfloat16"):
+        for precision in PRECISIONS:
             run, seconds, before = trained(
                 resnet, data, steps=steps, batch_size=60, precision=precision, evaluate_every=1 if measured else "epoch"
             )
@@ -134,9 +141,9 @@ def rows(data: eb.Dataset, options: argparse.Namespace) -> Iterator[str]:
 
     for name, network in (("reference ResNet", resnet), ("LeNet-5", eb.networks.lenet5())):
         for measured in (True, False):
-            for precision in ("float32", "bfloat16"):
+            for precision in PRECISIONS:
                 cells, mine, run, before = against_peers(
-                    network, data, precision, measured=measured, rounds=options.rounds
+                    network, data, precision, options.kinds, measured=measured, rounds=options.rounds
                 )
                 work = f"{name}, batch 60, step{' and test pass' if measured else ''}"
                 yield (
@@ -186,12 +193,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="alternating measurements of each side")
     parser.add_argument("--seeds", type=int, default=30, help="runs to 99 %%")
+    parser.add_argument("--without-compiled", action="store_true", help="no peers of torch.compile")
     parser.add_argument("--quick", action="store_true", help="shorter runs, scaled up")
     parser.add_argument("--write", action="store_true", help="put the table into benches/README.md")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("cuda.py: torch finds no NVIDIA GPU on this machine, so there is nothing to measure.")
         return 0
+    options.kinds = ("plain",) if options.without_compiled else ("plain", "compiled")
     if options.quick:
         options.rounds, options.seeds = min(options.rounds, 3), min(options.seeds, 5)
     start = time.perf_counter()

@@ -468,6 +468,26 @@ def test_debug_shows_the_traceback(call: Call) -> None:
         assert "everybatch: error: there is no saved run" in err
 
 
+def test_a_run_whose_place_was_taken_meanwhile_is_saved_beside_it(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    train = eb.train
+
+    def and_another_process(*given: Any, **named: Any) -> eb.Run:
+        for name in ("run", "run_1"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "thesis.tex").write_text("years of work")
+        return train(*given, **named)
+
+    monkeypatch.setattr(eb, "train", and_another_process)
+    code, out, err = call(*QUICK, "--steps", "2", "--epochs", "1", "--out", tmp_path / "run", "--overwrite")
+    assert code == 0
+    assert f"Saved in {tmp_path / 'run_2'}." in out
+    assert "run is taken since the training began" in err
+    assert eb.load_run(tmp_path / "run_2").steps == 2
+    assert (tmp_path / "run" / "thesis.tex").read_text() == "years of work"
+
+
 def test_a_closed_pipe_is_no_error(run_folder: Path) -> None:
     read, write = os.pipe()
     os.close(read)

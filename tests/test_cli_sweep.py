@@ -303,6 +303,24 @@ def test_ctrl_c_keeps_what_there_is(call: Call, here: Path, monkeypatch: pytest.
         ("data = \n", ["not TOML", "line 1"]),
         (SMALL + "[grid]\n", ["not TOML", "line 16"]),
         (SMALL + "x = [" * 5000, ["not TOML"]),
+        (SMALL + f"[pruning]\nrule = {'9' * 5000}", ["not TOML"]),
+        (SMALL + f"schedule = {'{name = 1, then = ' * 60}1{'}' * 60}", []),
+        (HEAD + FIXED + "[grid]\nlr = " + "[" * 150 + "]" * 150, ["lr"]),
+        (HEAD + f"seeds = {10**12}" + FIXED + GRID, ["seeds asks for 1,000,000,000,000 seeds"]),
+        (HEAD + "seeds = 500_000" + FIXED + GRID, ["4 configs with 500,000 seeds each are 2,000,000 trials"]),
+        (HEAD + "threads = 1_000_000" + FIXED + GRID, ["threads is 1,000,000"]),
+        (ONE_DRAWN.replace("n = 1", f"n = {10**10}") + "lr = {low = 1, high = 2}", ["[sobol]", "n is 10,000,000,000"]),
+        (
+            (HEAD + FIXED + "[random]\nn = 1_000_000_000_000\n[random.space]\nlr = {low = 1, high = 2}"),
+            ["[random]", "n is 1,000,000,000,000"],
+        ),
+        (
+            HEAD
+            + FIXED
+            + "[grid]\n"
+            + "".join(f"{name} = {[*range(100)]}\n" for name in ("lr", "epochs", "steps", "eps")),
+            ["[grid]", "100,000,000 configs (100 x 100 x 100 x 100)"],
+        ),
         ("", ["[grid]", "there is none"]),
         (SMALL + "[[trials]]\nlr = 1e-3\n", ["[grid] and [[trials]]"]),
         ("sedes = 3\n" + SMALL, ["'sedes'", "Did you mean 'seeds'?"]),
@@ -386,6 +404,7 @@ def test_files_that_are_none(call: Call, here: Path) -> None:
     assert "directory" in one_error(call, "sweep", here)
     Path("binary.toml").write_bytes(b"\xff\xfe\x00")
     assert "UTF-8" in one_error(call, "sweep", "binary.toml")
+    assert "larger than 10,000,000 bytes" in one_error(call, "sweep", "/dev/zero")  # which has no end
     write("{}", "empty.json")
     assert "empty.json" in one_error(call, "sweep", write(SMALL.replace("lenet5", "empty.json")))
     Path("taken").write_text("")

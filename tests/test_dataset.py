@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import pickle
 from typing import Any
 
@@ -198,8 +199,9 @@ def changed(index: int, value: float, dtype: Any = np.int64) -> Any:
         (changed(4, np.nan, float), DataError, r"train_labels\[4\] is nan"),
         (changed(4, np.inf, float), DataError, r"train_labels\[4\] is inf"),
         (changed(4, 1.5, float), DataError, r"train_labels\[4\] is 1.5"),
-        (changed(4, 256), DataError, r"train_labels\[4\] is 256, but there can be at most 256 classes"),
-        (changed(4, 2**63, np.uint64), DataError, "at most 256 classes"),
+        (changed(4, 10_000), DataError, r"train_labels\[4\] is 10000, but there can be at most 10,000 classes"),
+        (changed(4, 2**63, np.uint64), DataError, "at most 10,000 classes"),
+        (changed(4, 2026), DataError, r"largest label is 2,026, but only \d+ different labels occur.*classes="),
         (np.eye(3)[LABELS], DataError, r"one-hot.*argmax\(axis=1\)"),
         (np.zeros((30, 2)), ShapeError, r"shape \(30, 2\)"),
         (np.array(0), ShapeError, r"shape \(\)"),
@@ -238,7 +240,13 @@ def test_number_of_classes() -> None:
         (["a", "b", "a"], ArgumentError, "'a' more than once"),
         ("abc", TypeError, "list of names"),
         (5, TypeError, "list of names, not 5"),
-        (range(257), DataError, "at most 256"),
+        (range(10_001), DataError, "at most 10,000"),
+        (["a", "b", os.fsdecode(b"caf\xe9")], ArgumentError, r"classes\[2\] is 'caf\\udce9', which is not UTF-8"),
+        (["a\n", "b\n"], ArgumentError, r"classes\[0\] is 'a\\n', with a line break"),
+        (["a", "b\0"], ArgumentError, "control character"),
+        (["a", "\x1b[31mb"], ArgumentError, "control character"),
+        (["a", " "], ArgumentError, "every class needs a name"),
+        (["a", "b" * 1001], ArgumentError, "1,001 characters"),
     ],
 )
 def test_classes_that_are_refused(classes: Any, error: type[Exception], words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -134,6 +135,25 @@ def test_what_train_takes_is_passed_on(find: Find) -> None:
 
 def test_one_test_image_is_enough(find: Find) -> None:
     assert len(find(dataset=eb.datasets.glyphs(train=100, test=1), steps=20).lr) == 20
+
+
+@pytest.mark.parametrize("at", [1, 15])
+def test_ctrl_c_is_raised(find: Find, at: int) -> None:
+    def interrupt(step: eb.Step) -> None:
+        if step.step == at:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        find(callbacks=interrupt)
+
+
+def test_a_test_that_ends_at_once_says_why(find: Find) -> None:
+    def stop(step: eb.Step) -> None:
+        if step.step == 4:
+            raise StopTraining("seen enough")
+
+    with pytest.raises(ArgumentError, match=r"ended after 4 steps \(seen enough\)"):
+        find(callbacks=stop)
 
 
 # ---- what is suggested ---------------------------------------------------------------------------

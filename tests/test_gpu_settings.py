@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import everybatch as eb
-from everybatch._gpu import _repeatable, _whole_float32
+from everybatch._gpu import _repeatable, _tf32
 from test_train import assert_identical
 
 
@@ -24,6 +24,7 @@ def restored() -> Iterator[None]:
     before = precisions()
     yield
     cudnn.allow_tf32, products.allow_tf32 = True, False
+    torch.backends.fp32_precision = "none"
     cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, products.fp32_precision = before
 
 
@@ -36,19 +37,24 @@ def newer() -> None:
     torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 
+def everywhere() -> None:
+    torch.backends.fp32_precision = "tf32"
+
+
 def mixed() -> None:
     older()
     newer()
 
 
-@pytest.mark.parametrize("setting", [lambda: None, older, newer, mixed])
-def test_tf32_is_off_within_and_as_before_afterwards(setting: Callable[[], None]) -> None:
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize("setting", [lambda: None, older, newer, mixed, everywhere])
+def test_tf32_is_as_wanted_within_and_as_before_afterwards(setting: Callable[[], None], wanted: bool) -> None:
     setting()
     before = precisions()
-    with _whole_float32():
-        assert "tf32" not in precisions()
-        assert not torch.backends.cudnn.allow_tf32
-        assert not torch.backends.cuda.matmul.allow_tf32
+    with _tf32(wanted):
+        assert precisions() == (("tf32",) * 3 if wanted else ("ieee",) * 3)
+        assert torch.backends.cudnn.allow_tf32 is wanted
+        assert torch.backends.cuda.matmul.allow_tf32 is wanted
     assert precisions() == before
 
 

@@ -355,7 +355,7 @@ def test_the_originals_first_convolution_fits_larger_images() -> None:
         ("deep_resnet", {"activation": "leaky"}, ArgumentError, 'Did you mean "leaky_relu"'),
         ("kernel_net", {"hidden": (8, 8)}, TypeError, "hidden"),
         ("kernel_net", {"kernel_size": 0}, ArgumentError, "kernel_size is 0"),
-        ("convnet", {"num_classes": 257}, ArgumentError, "256"),
+        ("convnet", {"num_classes": 10_001}, ArgumentError, "10000"),
         ("convnet", {"in_channels": 0}, ArgumentError, "input_shape"),
         ("convnet", {"widths": 2**70}, ArgumentError, "1180591620717411303424"),
         ("wide_resnet", {"depth": 18}, ArgumentError, r"depth is 18.*6n \+ 4.*16"),

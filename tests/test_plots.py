@@ -71,8 +71,11 @@ def texts_of(ax: Any) -> list[str]:
 def overlaps(ax: Any) -> list[tuple[str, str]]:
     """Return the texts in the Axes that cover each other in the picture, leaders aside."""
     ax.figure.canvas.draw()
-    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in ax.texts if text.get_text()]
-    return [(a, b) for i, (a, one) in enumerate(boxes) for b, two in boxes[:i] if one.overlaps(two)]
+    texts = [text for text in ax.texts if text.get_text()]
+    boxes = np.array([Text.get_window_extent(text).extents for text in texts]).reshape(-1, 4)
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    apart = (low[:, None] > high[None]) | (low[None] > high[:, None])  # in x, in y
+    return [(texts[i].get_text(), texts[j].get_text()) for i, j in np.argwhere(~apart.any(axis=2)) if j < i]
 
 
 # ---- all of them -----------------------------------------------------------------------------

@@ -312,6 +312,9 @@ def test_a_run_without_model() -> None:
         ("eval_step", np.array([0, 2, 4, 6, 8]), "within 0 to 7"),
         ("test_indices", np.full(MEASURED, 100), "test set of 100 images"),
         ("test_accuracy", np.full(5, 98.5, np.float32), "between 0 and 1"),
+        ("train_seconds", np.full(STEPS, np.nan), "'train_seconds' must hold seconds"),
+        ("eval_seconds", np.full(5, -1.0), "'eval_seconds' must hold seconds"),
+        ("predictions", np.full((5, MEASURED), 3, np.uint8), "'predictions' holds 3, and there are 3 classes"),
     ],
 )
 def test_arrays_at_odds_are_refused(name: str, value: Any, message: str) -> None:
@@ -341,6 +344,9 @@ def test_unknown_missing_and_foreign_arrays_are_refused() -> None:
         ("training", "steps_per_epoch", 0),
         ("training", "seed", True),
         ("training", "seed", -1),
+        ("training", "seed", 2**64),
+        ("training", "checkpoints", 5),
+        ("status", "model_step", "last"),
         ("training", "shuffle", 1),
         ("training", "lr", float("nan")),
         ("training", "lr", np.float32(1)),
@@ -361,3 +367,60 @@ def test_configs_without_a_section_are_refused(section: str) -> None:
     del config[section]
     with pytest.raises(ArgumentError, match=f"lacks the section '{section}'"):
         Run(example_arrays(), config)
+
+
+def test_a_config_at_odds_with_itself_gives_no_batch() -> None:
+    config = example_config(batch_size=7)  # the 22 images in batches of 7 are 4 steps too, of 8 they are 3
+    assert len(Run(example_arrays(), config).batch_indices(0)) == 7
+    config["training"]["batch_size"] = 8
+    with pytest.raises(ArgumentError, match="22 training images in batches of 8 are 3 steps an epoch, not 4"):
+        Run(example_arrays(), config).batch_indices(0)
+
+
+ODD_VALUES = [None, True, -1, 0, 1, 2**31, 2**64, 1.5, "", "x", "\udcff", [], [1], {}, ["a", "a", "a"]]
+
+
+def odd_run(draw: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and a config with one thing about them changed."""
+    arrays, config = example_arrays(), example_config(lr=0.1, checkpoints="/nowhere", total_steps=STEPS)
+    config["status"]["model_step"] = STEPS
+    if draw.random() < 0.5:
+        section = config[draw.choice(list(config))]
+        name = draw.choice(list(section))
+        section[name] = ODD_VALUES[draw.integers(len(ODD_VALUES))]
+        return arrays, config
+    name = draw.choice(list(arrays))
+    array = arrays[name]
+    changes: list[Any] = [array.astype(kind) for kind in ("f4", "f8", "i8", "u1", "u2", ">f4", ">i8", "c8", "?", "O")]
+    changes += [array[:-1], array[:0], array[None], array[..., None], array.T, array[::-1], array.tolist(), None]
+    changes += [np.full_like(array, value) for value in (0, 1, 255 if array.dtype == np.uint8 else -1)]
+    changes += [np.full_like(array, value) for value in (np.nan, np.inf, -np.inf) if array.dtype.kind == "f"]
+    arrays[name] = changes[draw.integers(len(changes))]
+    return arrays, config
+
+
+# Rule: a run is refused in a sentence when it is made, or everything about it works.
+def test_whatever_is_accepted_can_be_used() -> None:
+    draw, accepted, refused = np.random.default_rng(0), 0, []
+    for _ in range(300):
+        arrays, config = odd_run(draw)
+        try:
+            run = Run(arrays, config)
+        except (ArgumentError, TypeError) as error:
+            refused.append(str(error))
+            continue
+        accepted += 1
+        assert repr(run).startswith("<Run: ")
+        assert run._repr_html_()
+        assert len(run.history()) == run.steps + 1
+        assert len(run.class_accuracy_table()) == CLASSES
+        assert (run.lr.shape, run.seconds.shape) == ((run.steps,), (run.steps, 2))
+        _ = (run.checkpoints, run.model_accuracy, run.best_step, run.mean_accuracy(), run.total_seconds)
+        for step in range(run.steps):
+            try:
+                indices = run.batch_indices(step)
+            except ArgumentError:
+                break
+            assert 0 <= indices.min() <= indices.max() < run.config["dataset"]["train"]
+    assert min(accepted, len(refused)) > 50
+    assert all(re.search("must|missing|lacks|holds|JSON", sentence) for sentence in refused)

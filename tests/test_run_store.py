@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -57,7 +58,13 @@ def reseal(folder: Path) -> None:
     content = json.loads((folder / "config.json").read_text())
     data = (folder / "history.npz").read_bytes()
     content["files"]["history.npz"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (folder / "config.json").write_text(json.dumps(content))
+    write_config(folder, content)
+
+
+def write_config(folder: Path, content: Any) -> None:
+    """With the checksum that the format asks for: of the file's bytes, zeros standing for the checksum."""
+    text = json.dumps({**content, "sha256": "0" * 64})
+    (folder / "config.json").write_text(text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest()))
 
 
 def test_what_was_saved_is_loaded(saved: Path) -> None:
@@ -162,10 +169,12 @@ def test_a_failed_overwrite_keeps_the_old_run(saved: Path, monkeypatch: pytest.M
 
     def refuse_the_new_one(self: Path, target: Path) -> Path:
         if self.suffix == ".tmp":
-            raise PermissionError(errno.EACCES, "Permission denied")
+            number = errno.EACCES if not target.exists() else errno.ENOTEMPTY
+            raise OSError(number, os.strerror(number))
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse_the_new_one)
+    monkeypatch.setattr("everybatch._disk.exchange", lambda *_: False)  # as on a file system that cannot
     with pytest.raises(PermissionError, match="could not be saved"):
         example_run(seed=1).save(saved, overwrite=True)
     monkeypatch.undo()
@@ -333,6 +342,59 @@ def test_config_that_is_not_text(saved: Path) -> None:
 def test_config_without_checksum(saved: Path, entry: Any) -> None:
     content = json.loads((saved / "config.json").read_text())
     content["files"]["history.npz"] = entry
-    (saved / "config.json").write_text(json.dumps(content))
+    write_config(saved, content)
     with pytest.raises(FileFormatError, match="does not say what size"):
         load_run(saved)
+
+
+# No byte of a saved run may change unnoticed. What a SHA-256 covers is hashlib's to say; here only that it covers all.
+def test_every_changed_byte_is_refused(tmp_path: Path) -> None:
+    model = eb.Network([eb.layers.Flatten(), eb.layers.Linear(4, 2)], input_shape=(1, 2, 2)).initialize(seed=0)
+    Run(example_arrays(), example_config(), model).save(tmp_path / "run")
+    assert load_run(tmp_path / "run").model is not None
+    draw = np.random.default_rng(0)
+    for name, times in (("config.json", 400), ("history.npz", 100), ("model.safetensors", 100)):
+        file = tmp_path / "run" / name
+        data = file.read_bytes()
+        for place in draw.choice(len(data), min(times, len(data)), replace=False):
+            mask = int(draw.choice([1 << draw.integers(8), draw.integers(1, 256)]))  # one bit, or any other byte
+            file.write_bytes(data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :])
+            with pytest.raises(FileFormatError) as refused:
+                _ = load_run(tmp_path / "run").model
+            assert str(file) in str(refused.value)
+        file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.npz", "model.safetensors"])
+@pytest.mark.parametrize("change", ["cut", "longer", "empty"])
+def test_every_changed_length_is_refused(tmp_path: Path, name: str, change: str) -> None:
+    with_model().save(tmp_path / "run")
+    file = tmp_path / "run" / name
+    data = file.read_bytes()
+    file.write_bytes({"cut": data[:-1], "longer": data + b" ", "empty": b""}[change])
+    with pytest.raises(FileFormatError, match=name):
+        load_run(tmp_path / "run")
+
+
+def test_a_run_of_before_the_checksum_is_read(saved: Path) -> None:
+    content = json.loads((saved / "config.json").read_text())
+    del content["sha256"]
+    (saved / "config.json").write_text(json.dumps(content, indent=2))
+    assert load_run(saved).config == example_config()
+
+
+@pytest.mark.parametrize("seal", [None, 3, "", "0" * 64, "é" * 64, ["0"]])
+def test_seals_that_are_none(saved: Path, seal: Any) -> None:
+    content = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**content, "sha256": seal}))
+    with pytest.raises(FileFormatError, match=r"config\.json is not the file that was saved"):
+        load_run(saved)
+
+
+def test_text_that_is_not_unicode_is_saved_too(tmp_path: Path) -> None:
+    config = example_config()
+    config["dataset"]["source"] = os.fsdecode(b"pictures/caf\xe9 \xe2\x82\xac")
+    folder = tmp_path / os.fsdecode(b"\xe9")
+    Run(example_arrays(), config).save(folder)
+    assert load_run(folder).config == config
+    assert "\\udce9 €" in (folder / "config.json").read_text(encoding="utf-8")

@@ -295,6 +295,11 @@ def test_equal_numbers_are_equal_schedules() -> None:
     )
 
 
+def test_the_lowest_rate_may_be_the_only_one(quick: Callable[..., eb.Run]) -> None:
+    assert set(quick(schedule=schedules.cosine(0.01), lr=0.01).lr.tolist()) == {0.01}
+    assert schedules.exponential(1.0).rates(3, lr=0.01).tolist() == pytest.approx([0.01, 0.1, 1.0])  # is asked to rise
+
+
 # ---- errors --------------------------------------------------------------------------------------
 
 
@@ -327,6 +332,7 @@ CALLS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "nothing": (lambda: Schedule({}), ArgumentError, "not a schedule.*type"),
     "no steps": (lambda: schedules.cosine().rates(0), ArgumentError, "steps is 0"),
     "lr": (lambda: schedules.exponential(1e-3).rates(5, lr=0), ArgumentError, "lr is 0"),
+    "least lr": (lambda: schedules.cosine(0.2).rates(5, lr=0.1), ArgumentError, r"min_lr 0\.2 lies above lr 0\.1"),
 }  # fmt: skip
 
 
@@ -346,6 +352,13 @@ def test_numbers_that_cannot_work_are_refused_at_once(name: str) -> None:
         ({"schedule": schedules.cosine}, TypeError, "schedule must be a schedule"),  # without the brackets
         ({"schedule": "one_cycle", "optimizer": "sgd"}, ArgumentError, "one-cycle.*momentum.*cycle_momentum=False"),
         ({"schedule": schedules.exponential(1.0), "lr": 0}, ArgumentError, "lr is 0"),
+        ({"schedule": schedules.cosine(1.0), "lr": 0.1}, ArgumentError, r"cosine.*min_lr 1 lies above lr 0\.1"),
+        ({"schedule": schedules.plateau(min_lr=0.2), "lr": 0.1}, ArgumentError, r"plateau.*min_lr 0\.2 lies above"),
+        (
+            {"schedule": schedules.warmup(2, schedules.cosine(1e-2))},
+            ArgumentError,
+            r"min_lr 0\.01 lies above lr 0\.001",
+        ),
     ],
 )
 def test_schedules_that_a_run_cannot_follow(

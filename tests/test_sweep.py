@@ -13,6 +13,7 @@ import torch
 
 import everybatch as eb
 from everybatch.errors import ArgumentError, ShapeError
+from sweep_stores import make_store
 from sweeping import GRID, assert_equal, swept
 
 
@@ -155,10 +156,11 @@ def test_a_function_of_ones_own(glyphs: eb.Dataset, tmp_path: Path) -> None:
 
 
 def test_what_fails_is_told_and_the_rest_goes_on(glyphs: eb.Dataset, tmp_path: Path) -> None:
-    asked = []
+    asked = tmp_path / "asked"  # a list that grew would make another function of it
 
     def train_one(config: dict[str, Any]) -> Any:
-        asked.append(config["x"])
+        with asked.open("a") as file:
+            file.write(str(config["x"]))
         if config["x"] == 1:
             raise ZeroDivisionError("one is\ntoo few")
         if config["x"] == 2:
@@ -181,14 +183,60 @@ def test_what_fails_is_told_and_the_rest_goes_on(glyphs: eb.Dataset, tmp_path: P
     with pytest.raises(KeyError, match="no trial"):
         sweep.run(table.index[1])
     again()
-    assert asked == [0, 1, 2, 3]
+    assert asked.read_text() == "0123"
     again(retry_failed=True)
-    assert asked == [0, 1, 2, 3, 1, 2]
+    assert asked.read_text() == "012312"
 
 
 def test_a_run_that_diverges_is_a_result(glyphs: eb.Dataset, tmp_path: Path) -> None:
     sweep = swept(glyphs, tmp_path / "s", {"lr": [1e30, 1e-3]}, optimizer="sgd")
     assert list(sweep.table()["status"]) == ["diverged", "finished"]
+
+
+def test_runs_that_diverged_are_never_chosen(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    """Their weights are not numbers, though a class is always right now and then."""
+    arguments: dict[str, Any] = {"validation": 0.2, "optimizer": "sgd"}
+    one = swept(glyphs, tmp_path / "s", {"lr": [1e30, 1e-9]}, **arguments)
+    assert list(one.table()["status"]) == ["diverged", "finished"]
+    assert np.isfinite(one.table()["final_validation_loss"].iloc[1])
+    for by in ("validation_accuracy", "validation_loss"):
+        assert one.best(by).config["training"]["lr"] == 1e-9
+    assert np.isfinite(one.ensemble(1).predict_proba(glyphs.test_images)).all()
+    with pytest.raises(ArgumentError, match="k is 2, and 1 trials have"):
+        one.ensemble(2)
+    two = swept(glyphs, tmp_path / "s", {"lr": [1e30, 2e30]}, **arguments)
+    for choose in (two.best, two.ensemble):
+        with pytest.raises(ArgumentError, match="all trials of this sweep have diverged"):
+            choose()
+
+
+def test_a_run_whose_weights_broke_unseen_is_not_chosen(tmp_path: Path) -> None:
+    """A row as the table would show it: an accuracy, and a loss that was not a number."""
+    made = make_store(tmp_path / "s", [{"lr": 1.0}, {"lr": 2.0}], level=lambda config: 0.5 * config["lr"])
+    made._with_run[made.runs.trials[1]]["final_validation_loss"] = None
+    assert made.best() is not None
+    assert made._ranked("validation_accuracy")[0]["key"] == made.runs.trials[0]
+    made._with_run[made.runs.trials[0]]["final_validation_accuracy"] = float("nan")
+    with pytest.raises(ArgumentError, match="no trial of this sweep has a validation_accuracy"):
+        made.best()
+
+
+def test_networks_that_share_a_name_are_told_apart(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    unnamed = [eb.Network([eb.Flatten(), eb.Linear(784, width), eb.Linear(width, 10)]) for width in (3, 5)]
+    named = [eb.networks.lenet5(), eb.networks.lenet5(dropout=0.5), eb.networks.convnet()]
+    made = swept(glyphs, tmp_path / "s", {"network": [*unnamed, *named], "lr": [1e-3, 1e-2]}, network=None, steps=1)
+    table = made.table()
+    shown = list(table["network"])[::2]
+    assert len(set(shown)) == 5
+    assert shown[4] == "convnet"  # it needs no more
+    assert [name.split()[0] for name in shown] == ["network", "network", "lenet5", "lenet5", "convnet"]
+    pivot = made.pivot("network", "lr", "parameters")
+    counts = [3 * 784 + 3 + 30 + 10, 5 * 784 + 5 + 50 + 10]  # of weights and biases
+    assert [pivot.loc[name, 1e-3] for name in shown[:2]] == counts
+    again = eb.load_sweep(tmp_path / "s")
+    assert list(again.table()["network"]) == list(table["network"])
+    (tmp_path / "s" / "sweep.json").unlink()
+    assert set(eb.load_sweep(tmp_path / "s").table()["network"]) == set(shown)
 
 
 def test_ctrl_c_returns_what_there_is(glyphs: eb.Dataset, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 
 from everybatch.errors import ArgumentError
 from everybatch.sweeps import grid, log_uniform, random, sobol, uniform
-from everybatch.sweeps.space import configs_of
+from everybatch.sweeps._trials import check_number, seeds_of
+from everybatch.sweeps.space import configs_of, length_of
 
 
 def test_a_grid_has_every_combination_the_last_name_fastest() -> None:
@@ -117,3 +120,33 @@ def test_spaces_that_are_none(space: Any, kind: type[Exception], message: str) -
 def test_ranges_and_draws_that_cannot_work(make: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "number"),
+    [
+        (lambda: random({"lr": uniform(0, 1)}, 10**12), "1,000,000,000,000"),
+        (lambda: sobol({"lr": uniform(0, 1)}, 10**10), "10,000,000,000"),
+        (lambda: random({f"x{n}": [1, 2] for n in range(200)}, 10**6), "200,000,000"),
+        (lambda: grid({name: list(range(100)) for name in "abcdefgh"}), "10,000,000,000,000,000"),
+        (lambda: grid({"lr": range(10**12)}), "1,000,000,000,000"),
+        (lambda: grid({"lr": range(0, 10**30, 10)}), f"{10**29:,}"),
+        (lambda: configs_of({"lr": 1} for _ in itertools.count()), "1,000,000"),
+        (lambda: seeds_of(10**12), "1,000,000,000,000"),
+        (lambda: seeds_of(range(10**20)), f"{10**20:,}"),
+        (lambda: check_number([{}] * 10_000, range(1000)), "10,000,000"),
+        (lambda: uniform(-1e308, 1e308), "1e[+]308"),
+        (lambda: uniform(0, 2**60, whole=True), "1.15292e[+]18"),
+    ],
+)
+def test_what_no_memory_holds_is_refused_with_its_number(make: Callable[[], object], number: str) -> None:
+    """Each number by hand."""
+    with pytest.raises(ArgumentError, match=number):
+        make()
+
+
+def test_as_many_as_are_allowed() -> None:
+    assert len(grid({"a": range(1000), "b": range(1000)})) == 10**6
+    assert len(seeds_of(10**6)) == 10**6
+    assert length_of(range(10, 0, -3)) == len(range(10, 0, -3)) == 4
+    assert length_of(range(3, 3)) == length_of(range(5, 0)) == 0

@@ -34,9 +34,9 @@ def test_a_trial_is_a_saved_run(glyphs: eb.Dataset, tmp_path: Path) -> None:
 
 def test_a_store_in_memory_holds_what_one_on_disk_does(glyphs: eb.Dataset, tmp_path: Path) -> None:
     on_disk = swept(glyphs, tmp_path / "s", seeds=2)
-    for backend in ("serial", "processes", "packed"):
+    for backend, workers in (("serial", None), ("processes", 1), ("packed", 2)):
         store = f"{memory(tmp_path)}/{backend}"
-        elsewhere = swept(glyphs, store, seeds=2, backend=backend)
+        elsewhere = swept(glyphs, store, seeds=2, backend=backend, workers=workers)
         assert_equal(on_disk, elsewhere)
         assert_equal(on_disk, eb.load_sweep(store))
         assert elsewhere.runs[1].model.predict(glyphs.test_images).shape == (60,)
@@ -45,17 +45,17 @@ def test_a_store_in_memory_holds_what_one_on_disk_does(glyphs: eb.Dataset, tmp_p
 def test_workers_write_into_a_store_that_they_reach(glyphs: eb.Dataset, tmp_path: Path) -> None:
     store = f"dir::file://{tmp_path}/elsewhere"  # a file system that is not taken for this machine's
     assert open_store(store).reaches == "anywhere"
-    made = swept(glyphs, store, backend="processes")
+    made = swept(glyphs, store, backend="processes", workers=1)
     assert_equal(swept(glyphs, tmp_path / "s"), made)
     assert_equal(made, eb.load_sweep(store))
     assert_equal(made, swept(glyphs, store, backend="serial"))
 
 
 def test_failures_move_out_of_the_way_in_memory_too(glyphs: eb.Dataset, tmp_path: Path) -> None:
-    works = []
+    works = tmp_path / "works"
 
     def train_one(config: dict[str, Any]) -> eb.Run:
-        if not works:
+        if not works.exists():
             raise ValueError
         return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
 
@@ -64,7 +64,7 @@ def test_failures_move_out_of_the_way_in_memory_too(glyphs: eb.Dataset, tmp_path
         return eb.sweep(train_one, {"x": [1]}, **fixed | arguments)
 
     assert list(sweep().table()["status"]) == ["failed"]
-    works.append(True)
+    works.touch()
     assert list(sweep(retry_failed=True).table()["status"]) == ["finished"]
     assert list(eb.load_sweep(memory(tmp_path)).table()["status"]) == ["finished"]
     assert not open_store(memory(tmp_path)).keys("failed")
@@ -89,6 +89,43 @@ def test_the_index_is_made_again(glyphs: eb.Dataset, tmp_path: Path, damage: str
     assert_equal(made, swept(glyphs, tmp_path / "s"))
     rows = {row["key"]: row for row in json.loads(index.read_text())["rows"]}  # written by the sweep
     assert rows == {row["key"]: row for row in json.loads(text)["rows"]}
+
+
+def test_what_else_is_damaged_is_told_or_made_again(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    made = swept(glyphs, tmp_path / "s", steps=1)
+    index, description = tmp_path / "s" / "index.json", tmp_path / "s" / "sweep.json"
+    whole = json.loads(index.read_text())
+    for name, value in (("config", [1]), ("seed", "x"), ("status", "odd"), ("final_test_loss", "x"), ("contents", 3)):
+        damaged = {**whole, "rows": [{**row, name: value} for row in whole["rows"]]}
+        index.write_text(json.dumps(damaged))
+        assert_equal(made, eb.load_sweep(tmp_path / "s"))
+        assert eb.load_sweep(tmp_path / "s").table().equals(made.table())
+    asked = json.loads(description.read_text())
+    for name, value in (("config", [1]), ("seed", "x"), ("key", [1]), ("contents", 3), ("more", 1)):
+        description.write_text(json.dumps({**asked, "trials": [{**trial, name: value} for trial in asked["trials"]]}))
+        with pytest.raises(eb.errors.FileFormatError, match=r"sweep\.json is not what a sweep writes"):
+            eb.load_sweep(tmp_path / "s")
+    assert_equal(made, swept(glyphs, tmp_path / "s", steps=1))
+
+
+def test_strange_files_and_folders_do_no_harm(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    made = swept(glyphs, tmp_path / "s", steps=1)
+    (tmp_path / "s" / "trials" / "Thumbs.db").write_text("x")
+    (tmp_path / "s" / "trials" / "empty").mkdir()
+    (tmp_path / "s" / "failed" / "empty").mkdir()
+    (tmp_path / "s" / "index.json").unlink()
+    assert_equal(made, eb.load_sweep(tmp_path / "s", everything=True))
+    assert_equal(made, swept(glyphs, tmp_path / "s", steps=1))
+
+
+def test_messages_may_name_files_that_are_not_in_utf_8(tmp_path: Path) -> None:
+    def train_one(config: dict[str, Any]) -> Any:
+        raise FileNotFoundError(os.fsdecode(b"\xff.png"))
+
+    made = swept({"x": [os.fsdecode(b"\xfe")]}, tmp_path / "s", train_one)  # type: ignore[arg-type] # function first
+    assert made.table()["message"].iloc[0] == "FileNotFoundError: \\udcff.png"
+    again = eb.load_sweep(tmp_path / "s").table()
+    assert (again["message"].iloc[0], again["x"].iloc[0]) == ("FileNotFoundError: \\udcff.png", "\\udcfe")
 
 
 def test_an_index_that_is_behind_or_ahead_is_put_right(glyphs: eb.Dataset, tmp_path: Path) -> None:
@@ -145,7 +182,7 @@ def test_a_full_disk_raises_and_leaves_earlier_results_whole(glyphs: eb.Dataset,
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
         with pytest.raises(OSError, match="could not be saved") as caught:
-            swept(glyphs, tmp_path / "s", {"lr": [1e-3, 2e-3, 3e-3]}, backend=backend)
+            swept(glyphs, tmp_path / "s", {"lr": [1e-3, 2e-3, 3e-3]}, backend=backend, workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.errno == errno.EFBIG

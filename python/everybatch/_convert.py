@@ -17,7 +17,7 @@ from everybatch.errors import DataError, ShapeError
 __all__ = ["CHANNELS", "MOST_CLASSES", "images", "labels"]
 
 CHANNELS = (1, 3, 4)
-MOST_CLASSES = 256  # predictions are recorded as uint8
+MOST_CLASSES = 10_000  # a confusion matrix of so many takes 800 MB; the core has the same limit
 BLOCK = 4096  # images looked at together, so that checks and conversions need little extra memory
 
 
@@ -134,7 +134,7 @@ def labels(given: object, what: str) -> npt.NDArray[np.int64]:
     if array.max() >= MOST_CLASSES:  # before the cast, which could overflow
         at = int(np.argmax(array >= MOST_CLASSES))
         raise DataError(
-            f"{what}[{at}] is {array[at]}, but there can be at most {MOST_CLASSES} classes, "
-            f"so labels go from 0 to {MOST_CLASSES - 1}"
+            f"{what}[{at}] is {array[at]}, but there can be at most {MOST_CLASSES:,} classes, "
+            f"so labels go from 0 to {MOST_CLASSES - 1:,}"
         )
     return np.ascontiguousarray(array, np.int64)

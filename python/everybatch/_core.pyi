@@ -328,7 +328,13 @@ class Step:
         """Share of the validation images predicted right at that time, in [0, 1]; None without any."""
 
     def model(self) -> Model:
-        """A copy of the weights that are measured, as they are now: ask for it within the callback."""
+        """A copy of the weights that are measured, as they are now.
+
+        Raises
+        ------
+        ArgumentError
+            The callback has ended: the run's weights have moved on.
+        """
 
 @final
 class Data:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from everybatch._exchange import exchange
+from everybatch._leftovers import clear_leftovers, locked, new_folder, remove, sibling
 from everybatch.errors import ArgumentError
 
-__all__ = ["as_name", "as_path", "explained", "put_in_place", "require_folder", "sibling", "to_disk", "whole_file"]
+__all__ = ["as_name", "as_path", "explained", "put_in_place", "require_folder", "to_disk", "whole_file", "whole_folder"]
 
 
 def as_path(given: str | os.PathLike[str], what: str) -> Path:
@@ -55,17 +56,38 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[IO[
     _refuse_existing(target, overwrite)
     require_folder(target)
     with explained("the file", target):
+        clear_leftovers(target)
         temporary = sibling(target, "tmp")
         try:
-            with temporary.open("xb") as file:
+            with temporary.open("xb") as file, locked(temporary):
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(target)
+                temporary.replace(target)
         except BaseException:  # Ctrl-C too must leave nothing behind
             temporary.unlink(missing_ok=True)
             raise
         _names_to_disk(target.parent)
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes the name `target` when everything is in it, instead of one of that name.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; nothing is left behind.
+    """
+    clear_leftovers(target)
+    with new_folder(target) as temporary:
+        try:
+            yield temporary
+            to_disk(temporary)
+            put_in_place(temporary, target)
+        except BaseException:  # Ctrl-C too must leave nothing behind
+            remove(temporary)
+            raise
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:
@@ -106,26 +128,43 @@ def explained(what: str, target: Path) -> Iterator[None]:
         raise OSError(error.errno, message) from error  # OSError picks PermissionError and so on by the number
 
 
-def sibling(target: Path, kind: str) -> Path:
-    """Return a free name beside `target`, because a rename is atomic only within one file system."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
-
-
 def put_in_place(temporary: Path, target: Path) -> None:
-    """Give a whole folder its name. One that is there already is deleted after that, and comes back if it fails."""
-    if not target.exists():
-        temporary.rename(target)
-    else:
-        old = sibling(target, "old")
+    """Give a whole folder its name. One that is there already goes away, and at no moment is there none.
+
+    Where the file system cannot swap two names there is none for a moment: the earlier one then waits beside its place
+    (`_leftovers.displaced`), and comes back if the new one does not.
+    """
+    while True:
+        try:
+            temporary.rename(target)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        try:
+            if exchange(temporary, target):
+                remove(temporary)  # which is the earlier one now
+            else:
+                _put_aside(temporary, target)
+            break
+        except FileNotFoundError:
+            if not temporary.exists():
+                raise
+            # Someone else has just moved what stood there.
+    _names_to_disk(target.parent)
+
+
+def _put_aside(temporary: Path, target: Path) -> None:
+    old = sibling(target, "old")
+    with locked(target):
         target.rename(old)
         try:
             temporary.rename(target)
         except BaseException:
             old.rename(target)
             raise
-        # The new folder is safe: a remainder of the old one is no reason to fail.
-        shutil.rmtree(old, ignore_errors=True)
-    _names_to_disk(target.parent)
+    # The new folder is safe: a remainder of the old one is no reason to fail.
+    remove(old)
 
 
 def to_disk(folder: Path) -> None:

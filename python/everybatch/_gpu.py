@@ -12,7 +12,7 @@ import torch
 
 from everybatch.errors import DeviceError
 
-__all__ = ["gpu_settings"]
+__all__ = ["gpu_settings", "stream_beside"]
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _REPEATABLE = (":4096:8", ":16:8")
@@ -20,21 +20,66 @@ _REPEATABLE = (":4096:8", ":16:8")
 
 @contextlib.contextmanager
 def gpu_settings(device: str, precision: str, *, deterministic: bool) -> Iterator[None]:
-    """Compute on `device` in a stream of the run's own, without TF32 in "float32", with repeatable kernels if asked.
+    """Compute on `device` in a stream of the run's own, in `precision`, with repeatable kernels if asked.
+
+    Enter this before anything else that uses the GPU: with `deterministic` it may have to set an environment variable
+    that is read only once.
 
     Raises
     ------
     DeviceError
         Repeatable kernels are not to be had any more in this process, or another run needs other settings now.
     """
-    with (
-        _NUMERICS.held(whole_float32=precision == "float32", repeatable=deterministic),
-        contextlib.ExitStack() as stack,
-    ):
-        # Graphs are recorded in side streams only. Steps go before measurements where both could run.
+    tf32 = {"float32": False, "tf32": True}.get(precision)
+    with _NUMERICS.held(tf32=tf32, repeatable=deterministic), _STREAMS.pair(device) as (train, _):
+        # Graphs are recorded in side streams only.
         cuda: Any = torch.cuda  # partly without types
-        stack.enter_context(cuda.stream(cuda.Stream(device, priority=-1)))
-        yield
+        with cuda.stream(train):
+            yield
+
+
+def stream_beside(stream: Any) -> Any:
+    """Return the stream that measures while `stream`, the current one of a run, trains."""
+    return _STREAMS.beside(stream)
+
+
+class _Streams:
+    """Pairs of streams, one to train in and one to measure in, which runs hand on to the next.
+
+    cuBLAS keeps memory for each stream that it was ever used in, and CUDA's streams are never given back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: dict[torch.device, list[tuple[Any, Any]]] = {}
+        self._beside: dict[Any, Any] = {}
+
+    @contextlib.contextmanager
+    def pair(self, device: str) -> Iterator[tuple[Any, Any]]:
+        where = torch.device(device)
+        with self._lock:
+            free = self._free.setdefault(where, [])
+            pair = free.pop() if free else None
+        if pair is None:
+            cuda: Any = torch.cuda
+            # Steps go before measurements where both could run.
+            pair = cuda.Stream(device, priority=-1), cuda.Stream(device)
+            with self._lock:
+                self._beside[pair[0]] = pair[1]
+        try:
+            yield pair
+        finally:
+            with self._lock:
+                free.append(pair)
+
+    def beside(self, stream: Any) -> Any:
+        with self._lock:
+            known = self._beside.get(stream)
+        cuda: Any = torch.cuda
+        return cuda.Stream(stream.device) if known is None else known
+
+
+_STREAMS = _Streams()
 
 
 class _Numerics:
@@ -43,12 +88,12 @@ class _Numerics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs = 0
-        self._wanted = (False, False)
+        self._wanted: tuple[bool | None, bool] = (None, False)
         self._changes = contextlib.ExitStack()
 
     @contextlib.contextmanager
-    def held(self, *, whole_float32: bool, repeatable: bool) -> Iterator[None]:
-        wanted = (whole_float32, repeatable)
+    def held(self, *, tf32: bool | None, repeatable: bool) -> Iterator[None]:
+        wanted = (tf32, repeatable)
         with self._lock:
             if self._runs and wanted != self._wanted:
                 raise DeviceError(
@@ -66,28 +111,30 @@ class _Numerics:
                 if not self._runs:
                     self._changes.close()
 
-    def _change(self, whole_float32: bool, repeatable: bool) -> None:
+    def _change(self, tf32: bool | None, repeatable: bool) -> None:
         with contextlib.ExitStack() as changes:
             if repeatable:
                 changes.enter_context(_repeatable())
-            if whole_float32:
-                changes.enter_context(_whole_float32())
+            if tf32 is not None:
+                changes.enter_context(_tf32(tf32))
             self._changes = changes.pop_all()
-        self._wanted = (whole_float32, repeatable)
+        self._wanted = (tf32, repeatable)
 
 
 _NUMERICS = _Numerics()
 
 
 @contextlib.contextmanager
-def _whole_float32() -> Iterator[None]:
-    """Factors of convolutions and products with all their bits: TF32 keeps 10 of 23."""
+def _tf32(wanted: bool) -> Iterator[None]:
+    """Whether convolutions and products of float32 keep 10 of the 23 bits of each factor (TF32), or all."""
     cudnn: Any = torch.backends.cudnn  # a module whose attributes are made when it is imported
     products: Any = torch.backends.cuda.matmul
     # torch has an older and a newer way to say it. The older getters raise where the caller has used the newer way.
     older = [(module, _allowed(module)) for module in (cudnn, products)]
     newer: list[tuple[Any, str]] = [(part, part.fp32_precision) for part in (cudnn.conv, cudnn.rnn, products)]
-    cudnn.allow_tf32 = products.allow_tf32 = False
+    cudnn.allow_tf32 = products.allow_tf32 = wanted
+    for part, _ in newer:  # switched off in the older way, it could still be on for all of torch
+        part.fp32_precision = "tf32" if wanted else "ieee"
     try:
         yield
     finally:

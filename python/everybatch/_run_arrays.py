@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from everybatch.errors import ArgumentError, suggest
 
-__all__ = ["ARRAYS", "OPTIONAL", "STATES", "check_arrays", "check_config"]
+__all__ = ["ARRAYS", "OPTIONAL", "STATES", "check_arrays", "check_config", "class_type"]
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +31,7 @@ ARRAYS: dict[str, tuple[type[np.generic], tuple[str, ...]]] = {
     "eval_seconds": (np.float64, ("evaluations",)),
     "confusion": (np.int64, ("classes", "classes")),
     "test_indices": (np.int64, ("measured test images",)),
-    "predictions": (np.uint8, ("evaluations", "measured test images")),
+    "predictions": (np.uint8, ("evaluations", "measured test images")),  # or uint16, see class_type
     "lr": (np.float64, ("steps",)),
     "validation_loss": (np.float32, ("evaluations",)),
     "validation_accuracy": (np.float32, ("evaluations",)),
@@ -41,6 +41,11 @@ ARRAYS: dict[str, tuple[type[np.generic], tuple[str, ...]]] = {
 VALIDATION = frozenset(name for name in ARRAYS if name.startswith("validation_"))
 OPTIONAL = frozenset({"predictions", "lr"}) | VALIDATION
 STATES = ("finished", "interrupted", "stopped", "diverged", "failed")
+
+
+def class_type(classes: int) -> type[np.generic]:
+    """The type of recorded predictions: as narrow as the number of classes allows."""
+    return np.uint8 if classes <= 256 else np.uint16
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +72,12 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("batch_size", "steps_per_epoch"):
         _whole_number(plain, "training", name, least=1)
     _whole_number(plain, "training", "seed", least=0)
+    if plain["training"]["seed"] >= 1 << 64:
+        raise ArgumentError(f"config['training']['seed'] is {plain['training']['seed']}; it must be less than 2**64")
+    for name, kinds, what in (("lr", (int, float), "a number"), ("checkpoints", (str,), "the path of a folder")):
+        value = plain["training"].get(name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise ArgumentError(f"config['training'][{name!r}] is {value!r}; it must be {what}")
     if not isinstance(plain["training"].get("shuffle"), bool):
         raise ArgumentError("config['training']['shuffle'] must be true or false")
     classes = plain["dataset"].get("classes")
@@ -76,8 +87,9 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ArgumentError(
             f"config['status']['state'] is {plain['status'].get('state')!r}; it must be one of {', '.join(STATES)}"
         )
-    if plain["status"].get("diverged_at") is not None:
-        _whole_number(plain, "status", "diverged_at", least=0)
+    for name in ("diverged_at", "model_step"):
+        if plain["status"].get(name) is not None:
+            _whole_number(plain, "status", name, least=0)
     return plain
 
 
@@ -100,7 +112,8 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
     if missing:
         raise ArgumentError(f"the array {missing[0]!r} is missing")
 
-    lengths: dict[str, tuple[int, str]] = {"classes": (len(config["dataset"]["classes"]), "the list of class names")}
+    classes = len(config["dataset"]["classes"])
+    lengths: dict[str, tuple[int, str]] = {"classes": (classes, "the list of class names")}
     views: dict[str, Array] = {}
     for name, (dtype, dimensions) in ARRAYS.items():
         if name not in arrays:
@@ -108,6 +121,8 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
         array = arrays[name]
         if not isinstance(array, np.ndarray):
             raise TypeError(f"the array {name!r} must be a NumPy array, not {type(array).__name__}")
+        if name == "predictions":
+            dtype = class_type(classes)
         if array.dtype != dtype:
             raise ArgumentError(f"the array {name!r} has dtype {array.dtype}; it must be {np.dtype(dtype)}")
         if array.ndim != len(dimensions):
@@ -136,12 +151,19 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
         indices = arrays.get(name, np.empty(0))
         if indices.size and (indices.min() < 0 or indices.max() >= count):
             raise ArgumentError(f"the array {name!r} must index the {part} set of {count} images")
+    for name in ("train_seconds", "eval_seconds"):
+        if not np.all((arrays[name] >= 0) & np.isfinite(arrays[name])):
+            raise ArgumentError(f"the array {name!r} must hold seconds: finite, and none below 0")
     for name in arrays:
         if not name.endswith("accuracy"):
             continue
         values = arrays[name][np.isfinite(arrays[name])]
         if values.size and (values.min() < 0 or values.max() > 1):
             raise ArgumentError(f"the array {name!r} must hold fractions between 0 and 1")
+    classes = len(config["dataset"]["classes"])
+    predicted = arrays.get("predictions", np.empty(0, np.uint8))
+    if predicted.size and predicted.max() >= classes:
+        raise ArgumentError(f"the array 'predictions' holds {predicted.max()}, and there are {classes} classes")
     if arrays["confusion"].min() < 0:
         raise ArgumentError("the array 'confusion' holds a negative count")
 

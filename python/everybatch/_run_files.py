@@ -1,23 +1,43 @@
 """The files of a saved run, as far as writing and reading must agree on them.
 
 A run is a folder with ``config.json``, ``history.npz`` and ``model.safetensors``; there is no pickle in it.
-``config.json`` holds the format's version, the run's config, and the size and SHA-256 of the other files, so
-that a truncated file or one of another run is noticed.
+``config.json`` holds the format's version, the run's config, the size and SHA-256 of the other files, and first of all
+its own SHA-256: that of its bytes with zeros in the checksum's place. So no byte of a run changes unnoticed. Older
+runs lack that first entry.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "FORMAT", "HISTORY", "MODEL", "fingerprint"]
+__all__ = ["CONFIG", "FORMAT", "HISTORY", "MODEL", "fingerprint", "is_sealed", "sealed"]
 
 FORMAT = 1
 CONFIG, HISTORY, MODEL = "config.json", "history.npz", "model.safetensors"
+_UNSEALED = "0" * 64
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
     """Return what ``config.json`` says of a file."""
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """Return ``config.json`` with its own checksum in it."""
+    text = json.dumps({"sha256": _UNSEALED, **content}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A lone surrogate, as in a path that is not UTF-8, becomes its escape in JSON; nothing else is replaced.
+    data = text.encode("utf-8", "backslashreplace")
+    return data.replace(_UNSEALED.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
+
+
+def is_sealed(data: bytes, seal: object) -> bool:
+    """Whether these bytes of ``config.json`` are the ones that its checksum was made of."""
+    if not isinstance(seal, str) or len(seal) != len(_UNSEALED):
+        return False
+    before = data.replace(seal.encode("utf-8", "replace"), _UNSEALED.encode(), 1)
+    return hashlib.sha256(before).hexdigest() == seal

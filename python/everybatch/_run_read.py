@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._disk import as_path
+from everybatch._leftovers import displaced
 from everybatch._run_arrays import ARRAYS, OPTIONAL, check_arrays, check_config
-from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint
+from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
 from everybatch.errors import ArgumentError, FileFormatError
 
 if TYPE_CHECKING:
@@ -37,10 +38,22 @@ class Stored:
 def read(folder: str | os.PathLike[str]) -> Stored:
     """Read and check a run as `load_run` describes."""
     source = as_path(folder, "folder")
+    source = displaced(source) or source
     if not source.exists():
         raise FileNotFoundError(f"there is no saved run at {source}: the folder does not exist")
     if not source.is_dir():
         raise NotADirectoryError(f"{source} is not a folder: give the folder that Run.save wrote")
+    while True:
+        before = source.stat().st_ino
+        try:
+            return _read(source)
+        except (FileFormatError, FileNotFoundError):
+            if source.stat().st_ino == before:
+                raise
+            # It was replaced in the middle of it: some files were of the earlier run.
+
+
+def _read(source: Path) -> Stored:
     config, files = _read_config(source / CONFIG)
     _check_file(source / HISTORY, files.get(HISTORY))
     arrays = _read_history(source / HISTORY)
@@ -58,7 +71,8 @@ def read(folder: str | os.PathLike[str]) -> Stored:
 def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     _must_exist(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        content = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, nested without end
         raise FileFormatError(f"{path} is not the JSON that Run.save wrote: {error}") from error
     if not isinstance(content, dict) or "format" not in content:
@@ -68,6 +82,11 @@ def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{path} has format {content['format']!r}; this version of everybatch reads format {FORMAT}. "
             "If the run was saved by a newer version, update everybatch"
         )
+    unknown = sorted(content.keys() - {"sha256", "format", "files", "config"})
+    if unknown:
+        raise FileFormatError(f"{path} has an unknown entry {unknown[0]!r}: it was changed")
+    if "sha256" in content and not is_sealed(data, content["sha256"]):
+        raise FileFormatError(f"{path} is not the file that was saved: it was changed, and its SHA-256 differs")
     if not isinstance(content.get("files"), dict) or not isinstance(content.get("config"), dict):
         raise FileFormatError(f"{path} lacks 'files' or 'config'")
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from everybatch._class_names import plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,10 +113,15 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
 
 
 def class_columns(classes: tuple[str, ...]) -> list[str]:
-    """Return the class names as column names; one that is taken already has its number added."""
+    """Return the class names as column names; one that is taken already has its number added.
+
+    Runs made by hand may have names that are not UTF-8, which not every file can hold.
+    """
     names: list[str] = []
+    classes = tuple(map(plain_text, classes))
+    count = Counter(classes)
     for index, name in enumerate(classes):
-        taken = name in _COLUMNS or classes.count(name) > 1
+        taken = name in _COLUMNS or count[name] > 1
         names.append(f"{name} (class {index})" if taken else name)
     return names
 

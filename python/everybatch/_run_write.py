@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch._disk import as_path, explained, put_in_place, sibling, to_disk
-from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint
+from everybatch._disk import as_path, explained, whole_folder
+from everybatch._leftovers import clear_leftovers
+from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, sealed
 
 if TYPE_CHECKING:
     from everybatch._core import Model
@@ -33,17 +32,10 @@ def write(
 ) -> None:
     """Write a run as `Run.save` describes."""
     target = as_path(folder, "folder")
+    clear_leftovers(target)  # a run that was put aside comes back, so that it is not replaced unasked
     _refuse_existing(target, overwrite)
-    with explained("the run", target), _parents(target.parent):
-        temporary = sibling(target, "tmp")
-        temporary.mkdir()
-        try:
-            write_files(temporary, config, arrays, model)
-            to_disk(temporary)
-            put_in_place(temporary, target)
-        except BaseException:  # Ctrl-C too must leave nothing behind
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    with explained("the run", target), _parents(target.parent), whole_folder(target) as temporary:
+        write_files(temporary, config, arrays, model)
 
 
 def write_files(
@@ -56,8 +48,7 @@ def write_files(
     if model is not None:
         model.save(str(folder / MODEL))
     files = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
-    content = {"format": FORMAT, "files": files, "config": config}
-    (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_bytes(sealed({"format": FORMAT, "files": files, "config": config}))
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:

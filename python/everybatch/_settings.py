@@ -25,13 +25,13 @@ from everybatch._arguments import (
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
-from everybatch.schedules import Schedule, as_schedule
+from everybatch.schedules import Schedule, as_schedule, check_lr
 
 __all__ = ["MONITORS", "Settings"]
 
 _RECORDABLE = ("predictions",)
 _OPTIMIZERS = ("sgd", "adam", "adamw")
-_PRECISIONS = ("float32", "bfloat16")
+_PRECISIONS = ("float32", "tf32", "bfloat16")
 _KERNELS = ("exact", "fused")
 _MOST_STEPS = 2**53  # beyond, float64 does not tell two steps apart
 MONITORS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
@@ -93,7 +93,8 @@ class Settings:
         epochs, steps = whole(given["epochs"], "epochs"), optional_whole(given["steps"], "steps")
         if steps is not None and epochs != 1:
             raise ArgumentError(f"epochs is {epochs} and steps is {steps}: give one of them")
-        schedule = as_schedule(given["schedule"])
+        schedule, lr = as_schedule(given["schedule"]), real(given["lr"], "lr")
+        check_lr(schedule, lr)
         test = _part(given["evaluate_on"], dataset.test_labels, (seed, 1), "evaluate_on", "test image")
         held_out = _part(given["validation"], dataset.train_labels, (seed, 2), "validation", "training image")
         left = len(dataset.train_labels) - (0 if held_out is None else len(held_out))
@@ -126,7 +127,7 @@ class Settings:
             steps=steps,
             batch_size=batch_size,
             optimizer=optimizer,
-            lr=real(given["lr"], "lr"),
+            lr=lr,
             schedule=schedule,
             weight_decay=_weight_decay(given["weight_decay"], optimizer),
             momentum=momentum,

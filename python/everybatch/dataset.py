@@ -6,6 +6,7 @@ range, nothing empty, a mean and a deviation that can be divided by.
 
 from __future__ import annotations
 
+import collections
 import functools
 import hashlib
 import html
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from everybatch import _convert
+from everybatch._class_names import as_utf8, check_names, check_unnamed, plain_text
 from everybatch._convert import BLOCK, MOST_CLASSES
 from everybatch._draw import draw
 from everybatch.errors import ArgumentError, DataError, ShapeError
@@ -44,7 +46,7 @@ class Dataset:
     train_labels, test_labels
         The class of each image, from 0 to the number of classes less one.
     classes
-        Names of the classes, at most 256. Without them there are as many classes as the largest label says
+        Names of the classes, at most 10,000. Without them there are as many classes as the largest label says
         (at least two), named ``"0"``, ``"1"``, ...
     mean, std
         Mean and standard deviation of pixels in [0, 1], one number or one for each channel. Without them they
@@ -127,6 +129,8 @@ class Dataset:
                 "bring both to one size and number of channels"
             )
         names = _class_names(classes, max(int(labels[which].max()) for which in labels) + 1)
+        if classes is None:
+            check_unnamed(labels.values(), len(names))
         for which in ("train", "test"):
             _check_range(labels[which], len(names), f"{which}_labels", named=classes is not None)
 
@@ -137,8 +141,8 @@ class Dataset:
             test_images=_read_only(images["test"]),
             test_labels=_read_only(labels["test"]),
             classes=names,
-            name=str(name),
-            source=str(source),
+            name=plain_text(str(name)),
+            source=plain_text(str(source)),
         )
         channels = self.image_shape[0]
         computed = _moments(self.train_images) if mean is None or std is None else ((), ())
@@ -154,7 +158,7 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, 2 to 256."""
+        """Number of classes, 2 to 10,000."""
         return len(self.classes)
 
     @property
@@ -240,13 +244,14 @@ def _class_names(given: Iterable[object] | None, needed: int) -> tuple[str, ...]
         return tuple(str(i) for i in range(max(needed, 2)))
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise TypeError(f"classes must be a list of names, not {given!r}")
-    names = tuple(str(name) for name in given)
+    names = tuple(as_utf8(str(name)) for name in given)
     if len(names) > MOST_CLASSES:
-        raise DataError(f"classes has {len(names)} names; there can be at most {MOST_CLASSES} classes")
+        raise DataError(f"classes has {len(names):,} names; there can be at most {MOST_CLASSES:,} classes")
     if len(names) < 2:
         raise ArgumentError(f"classes has {len(names)} names; a classifier needs at least 2")
+    check_names(names)
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = collections.Counter(names).most_common(1)[0][0]
         raise ArgumentError(f"classes has the name {twice!r} more than once; every class needs its own")
     return names
 

@@ -17,6 +17,7 @@ __all__ = [
     "EverybatchError",
     "FileFormatError",
     "InternalError",
+    "LogitsWarning",
     "SelectionWarning",
     "ShapeError",
     "StopTraining",
@@ -53,6 +54,10 @@ class DownloadError(EverybatchError, OSError):
 
 class InternalError(EverybatchError, RuntimeError):
     """libtorch failed, or everybatch has a bug: the message holds what is needed to report it."""
+
+
+class LogitsWarning(UserWarning):
+    """A network ends in an activation that bounds its logits: its loss stays high, or some classes stop learning."""
 
 
 class SelectionWarning(UserWarning):

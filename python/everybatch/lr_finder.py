@@ -104,7 +104,9 @@ def find_lr(
     Raises
     ------
     ArgumentError
-        The rates are no range, the steps too few, or the very first losses are not finite.
+        The rates are no range, the steps too few, the very first losses are not finite, or the test ended at once.
+    KeyboardInterrupt
+        Ctrl-C, where `train` returns what it has: a part of the test would suggest another rate.
     """
     first, last = real(start, "start"), real(end, "end")
     if not (0 < first < last < math.inf):
@@ -129,8 +131,16 @@ def find_lr(
             evaluate_on=1,  # the fewest: the test set has no part in this
             callbacks=[*callbacks, watch],
         )
+    if run.interrupted:
+        raise KeyboardInterrupt  # a part of a test suggests nothing
     finite = np.isfinite(run.train_loss)
     count = run.steps if finite.all() else int(np.argmin(finite))
+    if finite.all() and count < 10:
+        why = run.config["status"]["message"] or "a callback stopped it"
+        raise ArgumentError(
+            f"the test ended after {count} steps ({why}), and fewer than 10 tell no rate: choose a smaller start, or "
+            "more steps"
+        )
     if count < 10:
         raise ArgumentError(
             f"the loss is not finite after {count} steps from lr {first:g} on: choose a smaller start, or more steps"

@@ -27,7 +27,7 @@ __all__ = ["Run", "load_run"]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+Classes = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 class Run:
@@ -105,8 +105,10 @@ class Run:
         return self._arrays["confusion"]
 
     @property
-    def predictions(self) -> Bytes:
+    def predictions(self) -> Classes:
         """(evaluations, measured test images) uint8: the predicted class of every measured test image.
+
+        With more than 256 classes uint16.
 
         Raises
         ------
@@ -156,7 +158,8 @@ class Run:
         """(steps,) float64: learning rate of each step."""
         if "lr" in self._arrays:
             return self._arrays["lr"]
-        return np.full(self.steps, self._config["training"].get("lr", np.nan), np.float64)
+        lr = self._config["training"].get("lr")
+        return np.full(self.steps, np.nan if lr is None else lr, np.float64)
 
     # ---- time and extent -------------------------------------------------------------------------------
 
@@ -330,6 +333,8 @@ class Run:
         ------
         IndexError
             The run has no such step.
+        ArgumentError
+            The run's config is at odds with itself, as one that was changed by hand.
         """
         from everybatch import _core
 
@@ -338,17 +343,20 @@ class Run:
             valid = f"valid steps are 0 to {self.steps - 1}" if self.steps else "it took none"
             raise IndexError(f"step {number} is not one of the {self.steps} steps of this run: {valid}")
         training = self._config["training"]
-        trained = np.arange(self._config["dataset"]["train"])
-        if "validation_indices" in self._arrays:
-            trained = np.delete(trained, self.validation_indices)
-        positions = _core.batch_indices(
-            len(trained),
-            training["batch_size"],
-            training["seed"],
-            training["shuffle"],
-            number,
+        held_out = np.unique(self._arrays.get("validation_indices", np.empty(0, np.int64)))
+        count = self._config["dataset"]["train"] - len(held_out)
+        batches = -(-count // training["batch_size"])
+        if batches != self._steps_per_epoch:
+            raise ArgumentError(
+                f"the run's config is at odds with itself: {count} training images in batches of "
+                f"{training['batch_size']} are {batches} steps an epoch, not {self._steps_per_epoch}"
+            )
+        positions: Integers = _core.batch_indices(
+            count, training["batch_size"], training["seed"], training["shuffle"], number
         )
-        indices: Integers = trained[positions]
+        if not len(held_out):
+            return positions
+        indices: Integers = np.delete(np.arange(count + len(held_out)), held_out)[positions]
         return indices
 
     @property
@@ -392,15 +400,17 @@ class Run:
         """Save the run in a folder of its own: ``config.json``, ``history.npz`` and ``model.safetensors``.
 
         The files are written beside it under a temporary name and renamed at the end, so that the folder is
-        there whole or not at all. The model is saved with the weights that it has now.
+        there whole or not at all, and `load_run` notices every byte that is changed later: ``config.json`` has the
+        SHA-256 of itself and of the others. The model is saved with the weights that it has now.
 
         Parameters
         ----------
         folder
             Where to; parent folders are made as needed.
         overwrite
-            Replace a run that was saved there before. The old one is removed only after the new one is in
-            place. A folder with anything else in it is never replaced.
+            Replace a run that was saved there before. Both change places in one step, and the old one is removed
+            then; what a killed process leaves beside it goes away with the next save. A folder with anything else in
+            it is never replaced.
 
         Raises
         ------

@@ -48,7 +48,8 @@ class Schedule:
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
-        self.rates(1)  # the core checks every number, here and not in the midst of a program
+        # The core checks every number, here and not in the midst of a program. The rate is none of the schedule's.
+        _core.learning_rates(self.to_json(), 1e-3, 1, 1)
 
     def rates(self, steps: int, lr: float = 1e-3, steps_per_epoch: int = 1) -> npt.NDArray[np.float64]:
         """Return the learning rate (steps,) float64 of each step of a run of so many steps.
@@ -63,7 +64,13 @@ class Schedule:
             The run's learning rate.
         steps_per_epoch
             What ``"epoch"`` stands for.
+
+        Raises
+        ------
+        ArgumentError
+            One of the numbers cannot work, or lr lies below the schedule's lowest rate.
         """
+        check_lr(self, real(lr, "lr"))
         return _core.learning_rates(
             self.to_json(), real(lr, "lr"), whole(steps, "steps"), whole(steps_per_epoch, "steps_per_epoch")
         )
@@ -121,7 +128,13 @@ def exponential(final_lr: float) -> Schedule:
 
 
 def cosine(min_lr: float = 0.0) -> Schedule:
-    """Lower the rate to `min_lr` along half a cosine over the whole run (Loshchilov & Hutter 2016)."""
+    """Lower the rate to `min_lr` along half a cosine over the whole run (Loshchilov & Hutter 2016).
+
+    Parameters
+    ----------
+    min_lr
+        The last rate, at most ``lr``.
+    """
     return Schedule({"type": "cosine", "min_lr": _finite(min_lr, "min_lr")})
 
 
@@ -180,7 +193,7 @@ def plateau(
     cooldown
         Evaluations after a reduction that do not count.
     min_lr
-        The rate does not fall below.
+        The rate does not fall below; at most ``lr``.
     """
     return Schedule(
         {
@@ -227,6 +240,17 @@ def as_schedule(given: object, name: str = "schedule") -> Schedule:
     if not isinstance(given, str):
         raise TypeError(f"{name} must be a schedule of eb.schedules or its name, not {given!r}")
     return BY_NAME[choice(given, name, tuple(BY_NAME))]()
+
+
+def check_lr(schedule: Schedule, lr: float) -> None:
+    """Refuse a learning rate below the lowest one of a schedule that is to lower it."""
+    for data in (schedule.data, schedule.data.get("then", {})):
+        least = data.get("min_lr", 0.0)
+        if 0 <= lr < least:
+            raise ArgumentError(
+                f"the schedule {data['type']} lowers the learning rate to min_lr, and min_lr {least:g} lies above "
+                f"lr {lr:g}: give a smaller min_lr or a larger lr (schedules.exponential can raise the rate)"
+            )
 
 
 BY_NAME = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau, "step": step}

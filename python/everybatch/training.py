@@ -20,13 +20,15 @@ from everybatch._core import Data, Model, Network, Step
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
 from everybatch._log import log_step
+from everybatch._logits import bounded_logits
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
+from everybatch._run_arrays import check_config
 from everybatch._settings import Settings
 from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
-from everybatch.errors import ArgumentError, SelectionWarning
+from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
 from everybatch.run import Run
 from everybatch.schedules import Schedule
 
@@ -82,7 +84,10 @@ def train(
     ----------
     network
         What to train: a `Network`, which starts from fresh weights drawn with `seed`, or a `Model`, from whose weights
-        training goes on. The model itself is left as it is; the trained one is `run.model`.
+        training goes on. The model itself is left as it is; the trained one is `run.model`. A model has weights (and
+        batch norm's statistics) alone: the optimizer begins anew, without the momentum or Adam's moments of an earlier
+        run, and so do learning-rate schedule, averaged weights and the count of steps. Two runs of one epoch are hence
+        not one run of two.
     dataset
         Training and test images.
     epochs
@@ -148,8 +153,10 @@ def train(
     device
         "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1".
     precision
-        "float32", or "bfloat16" for the convolutions and matrix products (weights, normalisation statistics and loss
-        stay float32); refused on a CPU without the instructions for it.
+        "float32"; "tf32", on NVIDIA GPUs, where convolutions and matrix products then keep 10 of the 23 bits of each
+        factor and are several times faster (PyTorch's own default for convolutions); or "bfloat16" for the convolutions
+        and matrix products (weights, normalisation statistics and loss stay float32), which is refused on a CPU without
+        the instructions for it.
     deterministic
         Use only kernels that give the same bits each time, and choose none by its speed: on one machine, runs with one
         seed are then identical. On a GPU this is slower, and needs the environment variable CUBLAS_WORKSPACE_CONFIG,
@@ -164,7 +171,8 @@ def train(
         Whether to draw a progress bar.
     callbacks
         Functions called after every step with a `Step`. Raising `StopTraining` ends the run after one more
-        measurement; any other exception ends it, and carries what was recorded as its attribute ``run``.
+        measurement; any other exception ends it, and carries what was recorded as its attribute ``run``. They run in
+        the thread that called `train`, and may call it again.
 
     Returns
     -------
@@ -178,7 +186,16 @@ def train(
     On a GPU, steps and measurements are recorded once as CUDA graphs and replayed, each in a stream of its own: the
     next step is taken while the weights of the last one are measured. Where that is not possible they run one by one;
     ``run.config["cuda"]`` and the log tell whether and why. The environment variable ``EVERYBATCH_CUDA_GRAPHS=0``
-    switches graphs off.
+    switches graphs off. Do not run ``torch.compile(mode="reduce-overhead")`` in another thread meanwhile: when it
+    records graphs of its own, torch gives up memory of cuBLAS that the recorded steps use.
+
+    What a program sets in torch does not reach the run, whether it was set before or by a callback: grad mode,
+    inference mode, autocast, default dtype and device, modes and hooks written in Python, ``torch.func``, anomaly
+    detection, oneDNN switched off, a lower float32 precision on a CPU, ``set_flush_denormal``. It holds for the
+    callbacks, and for the program afterwards. A run computes with the number of threads that its thread had when it
+    began. Runs in several threads at a time give what they give one after the other; while any of them computes, those
+    of these settings that torch keeps for the whole process (anomaly detection, oneDNN, precision) are the runs' own.
+    Random numbers do not come from torch's generators on a CPU, and on a GPU these are given back as they were.
 
     Raises
     ------
@@ -199,6 +216,8 @@ def train(
     -----
     SelectionWarning
         The test images choose weights, length or learning rate: their accuracy then flatters.
+    LogitsWarning
+        The network ends in an activation that bounds its logits, such as a sigmoid or a ReLU.
     RuntimeWarning
         The loss became NaN or infinite.
     """
@@ -249,18 +268,33 @@ def train(
     called.extend(hooks.callbacks)
     if settings.selects_on_test:
         warnings.warn(selection(settings.monitor), SelectionWarning, stacklevel=2)
+    bounded = bounded_logits(network if isinstance(network, Network) else network.network)
+    if bounded is not None:
+        warnings.warn(bounded, LogitsWarning, stacklevel=2)
     if hooks.turn is not None:
         hooks.turn.wait()
     model = network if isinstance(network, Model) else network.initialize(settings.seed)
     folder = None if checkpoints is None else prepare_folder(checkpoints)
+    config = {
+        "network": json.loads(model.network.to_json()),
+        "dataset": describe_dataset(dataset),
+        "training": {
+            **settings.for_config(),
+            "checkpoints": None if folder is None else str(folder),
+            "from_model": isinstance(network, Model),
+        },
+        "versions": versions(),
+        "hardware": hardware(settings.device),
+    }
+    check_config(config | {"status": {"state": "finished"}})  # now, not when there is something to lose
     started = datetime.now(UTC)
 
     with contextlib.ExitStack() as stack:
-        # Dropout draws from torch's global generator: give it back to the caller as it was.
         cuda = settings.device.startswith("cuda")
-        stack.enter_context(torch.random.fork_rng(devices=[settings.device] if cuda else []))
-        if cuda:
+        if cuda:  # first of all, see there
             stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
+            # Dropout draws from torch's generators there: give them back to the caller as they were.
+            stack.enter_context(torch.random.fork_rng(devices=[settings.device]))
         data = (hooks.data or Data)(dataset, settings.device)
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
         arrays, trained, model_step, (evaluation, on_gpu), state, message, diverged_at, raised = _core.train(
@@ -270,16 +304,8 @@ def train(
     arrays["test_indices"] = settings.test_indices
     if settings.validation_indices is not None:
         arrays["validation_indices"] = settings.validation_indices
-    config = {
+    config |= {
         "network": json.loads(trained.network.to_json()),
-        "dataset": describe_dataset(dataset),
-        "training": {
-            **settings.for_config(),
-            "checkpoints": None if folder is None else str(folder),
-            "from_model": isinstance(network, Model),
-        },
-        "versions": versions(),
-        "hardware": hardware(settings.device),
         "evaluation": json.loads(evaluation),
         "cuda": json.loads(on_gpu),
         "status": {"state": state, "message": message, "diverged_at": diverged_at, "model_step": model_step},

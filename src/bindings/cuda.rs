@@ -8,7 +8,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::libtorch::{Gpu, Graph, Lane, Work};
@@ -29,6 +29,12 @@ pub struct TorchGpu {
     end: PyObject,
     replay: PyObject,
     synchronize: PyObject,
+    /// Place of the device among all, and torch's functions for the memory of graphs.
+    index: usize,
+    new_pool: PyObject,
+    end_pool: PyObject,
+    release_pool: PyObject,
+    empty_cache: PyObject,
     /// torch's generator for the device, and one of the run's own. The numbers that a graph draws come from what its
     /// generator was when it was recorded, by way of one place on the device: were that shared, what is replayed in
     /// another lane or by another run could change it before it is read.
@@ -57,7 +63,8 @@ impl TorchGpu {
             Ok(TorchLane { stream: stream.unbind(), place: place.unbind(), event })
         };
         let train = lane(cuda.call_method1("current_stream", (index,))?)?;
-        let measure = lane(cuda.getattr("Stream")?.call1((index,))?)?;
+        let beside = py.import("everybatch._gpu")?.getattr("stream_beside")?;
+        let measure = lane(beside.call1((&train.stream,))?)?;
         let c = py.import("torch")?.getattr("_C")?;
         let generator = cuda.getattr("default_generators")?.get_item(index)?;
         let own = generator.call_method0("clone_state")?;
@@ -72,6 +79,11 @@ impl TorchGpu {
             end: base.getattr("capture_end")?.unbind(),
             replay: base.getattr("replay")?.unbind(),
             synchronize: c.getattr("_cuda_synchronize")?.unbind(),
+            index,
+            new_pool: c.getattr("_graph_pool_handle")?.unbind(),
+            end_pool: c.getattr("_cuda_endAllocateToPool")?.unbind(),
+            release_pool: c.getattr("_cuda_releasePool")?.unbind(),
+            empty_cache: c.getattr("_cuda_emptyCache")?.unbind(),
             generators: [generator.unbind(), own.unbind()],
         }))
     }
@@ -79,6 +91,42 @@ impl TorchGpu {
     fn enter(&self, py: Python, lane: Lane) -> PyResult<()> {
         let place = self.lanes[lane as usize].place.bind(py);
         self.set_stream.call(py, (), Some(place)).map(drop)
+    }
+
+    /// Records `work` in the current stream. After an error torch's allocator and generator are as before.
+    fn recorded(&self, work: &Work) -> Result<PyObject> {
+        let pool = python(|py| self.new_pool.call0(py))?;
+        let graph = python(|py| {
+            self.synchronize.call0(py)?;
+            let graph = self.graph.call0(py)?;
+            // The backward pass runs in a thread of libtorch's, and other threads may use the GPU as they like.
+            self.begin.call1(py, (&graph, &pool, "thread_local"))?;
+            Ok(graph)
+        })?;
+        // tch panics where an operator with a number among its arguments fails.
+        let done = catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|_| Err(Error::Device("an operation cannot be recorded".to_string())));
+        // In any case, or the stream would record for ever.
+        let ended = python(|py| self.end.call1(py, (&graph,)).map(drop));
+        // The second error only says that there was a first one.
+        done.and(ended).map(|()| graph).inspect_err(|_| self.clear_up(&pool))
+    }
+
+    /// What torch leaves undone where a recording fails: memory goes on coming from the graph's pool, and the generator
+    /// takes itself for one that is being recorded, so that nothing can be drawn from it. A recording that works brings
+    /// it back. Each step is tried, whatever becomes of the others.
+    fn clear_up(&self, pool: &PyObject) {
+        let _ = python(|py| self.end_pool.call1(py, (self.index, pool)).map(drop));
+        let _ = python(|py| self.release_pool.call1(py, (self.index, pool)).map(drop));
+        let _ = Tensor::f_zeros([1], (Kind::Float, Device::Cuda(self.index))).map(|number| {
+            python(|py| {
+                let graph = self.graph.call0(py)?;
+                self.begin.call1(py, (&graph, py.None(), "thread_local"))?;
+                let _ = number.shallow_clone().f_fill_(0.0);
+                self.end.call1(py, (&graph,))?;
+                graph.call_method0(py, "reset").map(drop)
+            })
+        });
     }
 
     /// Runs `work` with the lane's stream as the current one.
@@ -118,19 +166,11 @@ impl Gpu for TorchGpu {
 
     fn capture(&self, lane: Lane, work: Work) -> Result<Box<dyn Graph>> {
         self.within(lane, || {
-            let graph = python(|py| {
-                self.synchronize.call0(py)?;
-                let graph = self.graph.call0(py)?;
-                // The backward pass runs in a thread of libtorch's, and other threads may use the GPU as they like.
-                self.begin.call1(py, (&graph, py.None(), "thread_local"))?;
-                Ok(graph)
-            })?;
-            // tch panics where an operator with a number among its arguments fails.
-            let done = catch_unwind(AssertUnwindSafe(&work))
-                .unwrap_or_else(|_| Err(Error::Device("an operation cannot be recorded".to_string())));
-            // In any case, or the stream would record for ever.
-            let ended = python(|py| self.end.call1(py, (&graph,)).map(drop));
-            done.and(ended)?;
+            if lane == Lane::Train {
+                // Graphs have memory of their own, and what earlier runs left in torch's cache is lost to them.
+                python(|py| self.empty_cache.call0(py).map(drop))?;
+            }
+            let graph = self.recorded(&work)?;
             Ok(Box::new(Python::with_gil(|py| TorchGraph {
                 graph,
                 replay: self.replay.clone_ref(py),

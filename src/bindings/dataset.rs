@@ -11,7 +11,7 @@ use super::run::{computing, lock};
 use crate::data::{images_over, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::libtorch::{device as find_device, device_name};
-use crate::network::Normalization;
+use crate::network::{Normalization, MOST_CLASSES};
 
 /// A data set on a device.
 #[pyclass(name = "Data", module = "everybatch", frozen)]
@@ -37,10 +37,11 @@ impl PyData {
         let device = find_device(device)?;
         let classes: i64 = dataset.getattr("num_classes")?.extract()?;
         let (mean, std) = (dataset.getattr("mean")?.extract()?, dataset.getattr("std")?.extract()?);
-        if !(2..=256).contains(&classes) {
-            return Err(
-                Error::Data(format!("the data set has {classes} classes: 2 to 256 are possible")).into()
-            );
+        if !(2..=MOST_CLASSES).contains(&classes) {
+            return Err(Error::Data(format!(
+                "the data set has {classes} classes: 2 to {MOST_CLASSES} are possible"
+            ))
+            .into());
         }
         let mut arrays = Vec::new();
         let mut split = |part: &str| -> PyResult<Split> {

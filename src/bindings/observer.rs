@@ -9,7 +9,8 @@ use tch::Device;
 
 use super::model::PyModel;
 use super::run::{computing, lock};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::libtorch::as_called;
 use crate::network::Model;
 use crate::train::{Next, Observer, Step, Turn, Verdict};
 
@@ -49,17 +50,19 @@ impl PyObserver {
         }
     }
 
-    fn look(&mut self, step: &mut Step) -> PyResult<()> {
+    /// Lets Python code run, if it is to see this step. What it sets in torch is its own affair.
+    fn look(&mut self, step: &mut Step) -> Result<PyResult<()>> {
         if let Some(error) = self.failed_notice.take() {
-            return Err(error);
+            return Ok(Err(error));
         }
         let due = self.last_look.elapsed() >= PAUSE || step.taken == step.total;
         let called = self.callbacks.iter().filter(|(_, every)| step.taken % every == 0);
         let called: Vec<_> = called.map(|(callback, _)| callback).collect();
         if !due && called.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        Python::with_gil(|py| {
+        let seen = (!called.is_empty()).then(|| PyStep::new(step)).transpose()?;
+        let python = |py: Python| {
             if due {
                 self.last_look = Instant::now();
                 py.check_signals()?;
@@ -70,14 +73,14 @@ impl PyObserver {
                     progress.call1(py, (step.taken, latest.0, latest.1, latest.2))?;
                 }
             }
-            if !called.is_empty() {
-                let seen = Bound::new(py, PyStep::new(step)?)?;
-                for callback in called {
-                    callback.call1(py, (&seen,))?;
-                }
-            }
-            Ok(())
-        })
+            let Some(seen) = seen else { return Ok(()) };
+            let seen = Bound::new(py, seen)?;
+            let done = called.iter().try_for_each(|callback| callback.call1(py, (&seen,)).map(drop));
+            let seen = seen.get();
+            py.allow_threads(|| seen.end());
+            done
+        };
+        as_called(|| Python::with_gil(python))
     }
 
     fn pass_turn(&self, step: &Step) -> Next {
@@ -90,7 +93,7 @@ impl PyObserver {
 
 impl Observer for PyObserver {
     fn after_step(&mut self, step: &mut Step) -> Result<Next> {
-        let Err(error) = self.look(step) else { return Ok(self.pass_turn(step)) };
+        let Err(error) = self.look(step)? else { return Ok(self.pass_turn(step)) };
         Ok(Python::with_gil(|py| {
             let stop = py.import("everybatch.errors").and_then(|errors| errors.getattr("StopTraining"));
             if error.is_instance_of::<PyKeyboardInterrupt>(py) {
@@ -112,11 +115,9 @@ impl Observer for PyObserver {
             logger.call_method1(if should { "warning" } else { "info" }, (text,)).map(drop)
         };
         // A handler that fails, or Ctrl-C, ends the run at the next look.
-        Python::with_gil(|py| {
-            if let Err(error) = log(py) {
-                self.failed_notice = Some(error);
-            }
-        });
+        if let Err(error) = as_called(|| Python::with_gil(log)).unwrap_or_else(|error| Err(error.into())) {
+            self.failed_notice = Some(error);
+        }
     }
 }
 
@@ -165,13 +166,13 @@ pub struct PyStep {
     /// Share of the validation images predicted right at that time, in [0, 1]; None without any.
     #[pyo3(get)]
     validation_accuracy: Option<f32>,
-    /// The run's own weights, which move on after the callback.
-    weights: Mutex<Model>,
+    /// The run's own weights, which move on after the callback and are then here no more.
+    weights: Mutex<Option<Model>>,
 }
 
 impl PyStep {
     fn new(step: &mut Step) -> Result<Self> {
-        let weights = Mutex::new(step.model.shared());
+        let weights = Mutex::new(Some(step.model.shared()));
         let Step { taken, total, epoch, steps_per_epoch, examples, batch_size, .. } = *step;
         let history = step.complete_history()?;
         let last = |values: &[f32]| values.last().copied().unwrap_or(f32::NAN);
@@ -194,13 +195,28 @@ impl PyStep {
             weights,
         })
     }
+
+    /// The callbacks have seen it.
+    fn end(&self) {
+        *lock(&self.weights) = None;
+    }
 }
 
 #[pymethods]
 impl PyStep {
-    /// A copy of the run's weights as they are now: ask for it within the callback.
+    /// A copy of the run's weights as they are now. Only within the callback: afterwards they move on.
     fn model(&self, py: Python) -> PyResult<PyModel> {
-        Ok(PyModel::new(computing(py, || lock(&self.weights).to_device(Device::Cpu))?))
+        let copied = computing(py, || {
+            match &*lock(&self.weights) {
+            Some(weights) => weights.to_device(Device::Cpu),
+            None => Err(Error::Argument(format!(
+                "model() was asked of step {} after its callback had ended, and the run has gone on: call it within \
+                 the callback, and keep what it gives",
+                self.step
+            ))),
+        }
+        });
+        Ok(PyModel::new(copied?))
     }
 
     fn __repr__(&self) -> String {

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::errors::ours;
 use crate::error::Result;
+use crate::libtorch::plain;
 
 /// Runs `work` without the Python lock. Errors become exceptions, and so does a panic.
 pub fn detached<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
@@ -17,13 +18,9 @@ pub fn detached<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) ->
     }
 }
 
-/// The same for work that computes with tensors: torch's thread-local modes (no_grad, inference mode, autocast) are put
-/// aside meanwhile.
+/// The same for work that computes with tensors: what is set in torch is put aside meanwhile.
 pub fn computing<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    let modes = py.import("everybatch._plain_torch")?.getattr("plain_torch")?.call0()?;
-    let result = detached(py, work);
-    modes.call_method0("close")?;
-    result
+    detached(py, || plain(work))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

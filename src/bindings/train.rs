@@ -16,10 +16,10 @@ use super::run::{computing, detached};
 use super::turns::PyTurn;
 use crate::data::{self, Augment, Augmenter};
 use crate::error::{unknown, Error, Result};
-use crate::libtorch::{device as find_device, device_name, precision as find_precision, Gpu};
+use crate::libtorch::{device as find_device, device_name, precision as find_precision, rows, Gpu};
 use crate::train::{
     self as core, Checkpoints, Curves, End, Every, History, Kernels, LearningRate, Length, Method, Monitor,
-    Schedule, TrainConfig, WatchConfig,
+    Predictions, Schedule, TrainConfig, WatchConfig,
 };
 
 /// The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words.
@@ -232,8 +232,11 @@ pub fn augment<'py>(
 
 fn arrays(py: Python<'_>, history: History) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
-    if let Some(predictions) = history.predictions() {
-        dict.set_item("predictions", predictions.into_pyarray(py))?;
+    let images = history.test.images();
+    match history.predictions {
+        predictions if predictions.is_empty() => {}
+        Predictions::Bytes(flat) => dict.set_item("predictions", rows(&flat, images).into_pyarray(py))?,
+        Predictions::Words(flat) => dict.set_item("predictions", rows(&flat, images).into_pyarray(py))?,
     }
     let curves = |part: Curves, prefix: &str, class_accuracy: &str| -> PyResult<()> {
         dict.set_item(class_accuracy, part.class_accuracy().into_pyarray(py))?;

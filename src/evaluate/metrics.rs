@@ -6,13 +6,22 @@ use tch::{Kind, Reduction, Tensor};
 use crate::error::Result;
 use crate::libtorch::matrix;
 
+/// How classes are kept on the device: a byte each as long as all fit into it. 16 bits have a sign there, for torch does
+/// little with those that have none.
+pub fn class_kind(classes: i64) -> Kind {
+    match classes {
+        ..=256 => Kind::Uint8,
+        _ => Kind::Int16,
+    }
+}
+
 /// Sums over a set of examples.
 pub struct Metrics {
     /// Sum of the cross-entropies, float64 scalar.
     pub loss: Tensor,
     /// (classes,) int64: examples of each class that were predicted right.
     pub class_correct: Tensor,
-    /// (N,) uint8: predicted classes.
+    /// (N,) predicted classes, of [`class_kind`].
     pub predictions: Tensor,
 }
 
@@ -26,7 +35,7 @@ impl Metrics {
         Ok(Metrics {
             loss: losses.f_sum(Kind::Double)?,
             class_correct: none.f_index_add(0, labels, &correct)?,
-            predictions: predicted.f_to_kind(Kind::Uint8)?,
+            predictions: predicted.f_to_kind(class_kind(classes))?,
         })
     }
 }
@@ -41,7 +50,7 @@ impl Metrics {
         Ok(Metrics {
             loss: losses.f_sum(Kind::Double)?,
             class_correct: correct.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Int64)?,
-            predictions: predicted.f_to_kind(Kind::Uint8)?,
+            predictions: predicted.f_to_kind(class_kind(members.size()[1]))?,
         })
     }
 }
@@ -104,5 +113,22 @@ mod tests {
             confusion(&Tensor::from_slice(&[0i64, 0, 1, 2]), &Tensor::from_slice(&[0u8, 2, 1, 2]), 3);
         let counts = Vec::<i64>::try_from(counts.unwrap().flatten(0, -1)).unwrap();
         assert_eq!(counts, [1, 0, 1, 0, 1, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn classes_beyond_a_byte_are_not_cut_off() {
+        for classes in [256, 257, 1000] {
+            let logits = Tensor::eye(classes, (Kind::Float, tch::Device::Cpu));
+            let labels = Tensor::arange(classes, (Kind::Int64, tch::Device::Cpu));
+            let members = logits.to_kind(Kind::Bool);
+            for metrics in
+                [Metrics::new(&logits, &labels, classes), Metrics::tallied(&logits, &labels, &members)]
+            {
+                let metrics = metrics.unwrap();
+                assert_eq!(metrics.predictions.kind(), class_kind(classes));
+                let counts = confusion(&labels, &metrics.predictions, classes).unwrap();
+                assert_eq!(counts, Tensor::eye(classes, (Kind::Int64, tch::Device::Cpu)));
+            }
+        }
     }
 }

@@ -9,6 +9,6 @@ mod workers;
 
 pub use evaluator::{logits, Evaluator};
 pub use inference::Choice;
-pub use metrics::{confusion, Metrics, Summary};
+pub use metrics::{class_kind, confusion, Metrics, Summary};
 pub use plan::Plan;
 pub use resident::{DeviceChoice, Resident};

@@ -19,14 +19,32 @@ pub struct DeviceChoice {
     /// Images that one pass of the plan takes.
     pub chunk: i64,
     pub layout: Layout,
+    /// Whether the first convolution is a product of rows that were laid out once.
+    pub columns: bool,
+    /// Whether convolutions on small maps are products of whole maps.
+    pub products: bool,
     /// Of each convolution.
     pub convolutions: Vec<Way>,
     /// Images per second of each arrangement that was measured, without recording.
-    pub measured: Vec<(i64, Layout, f64)>,
+    pub measured: Vec<Arrangement>,
+}
+
+/// Images of a chunk that are tried: small ones stay in the GPU's cache on their way through the network, large ones need
+/// fewer launches.
+const CHUNKS: [i64; 4] = [250, 1000, 2500, 10_000];
+
+/// See [`DeviceChoice`].
+#[derive(Clone, Copy, Debug, Serialize, PartialEq)]
+pub struct Arrangement {
+    pub chunk: i64,
+    pub layout: Layout,
+    pub columns: bool,
+    pub products: bool,
+    pub images_per_second: f64,
 }
 
 pub struct Resident {
-    /// (N, C, H, W), normalised, in the plan's layout and number format.
+    /// What the plan begins with: images (N, C, H, W), normalised, in its layout and number format, or their rows.
     images: Tensor,
     /// (N,) int64
     labels: Tensor,
@@ -43,7 +61,7 @@ impl Resident {
     /// For the images of `part` and models of the network of `model`.
     pub fn new(part: &Evaluator, model: &Model, precision: Precision) -> Result<Self> {
         let count = part.labels.size()[0];
-        Resident::arranged(part, model, precision, count.clamp(1, 2500), Layout::ChannelsLast)
+        Resident::arranged(part, model, precision, count.clamp(1, 2500), Layout::ChannelsLast, [false, false])
     }
 
     fn arranged(
@@ -52,19 +70,22 @@ impl Resident {
         precision: Precision,
         chunk: i64,
         layout: Layout,
+        [columns, products]: [bool; 2],
     ) -> Result<Self> {
         let labels = part.labels.shallow_clone();
         let images = layout.of(part.inference.images())?;
         let size = images.size();
         let classes = Tensor::f_arange(part.classes, (Kind::Int64, labels.device()))?;
         let mut plan = Plan::resident(model, precision, [chunk, size[1], size[2], size[3]], layout)?;
+        let products = products && plan.multiply_small_maps(images.f_narrow(0, 0, size[0].min(1))?)?;
+        let columns = columns && plan.begin_with_columns(size[0])?;
         let convolutions = plan.ways();
         Ok(Resident {
-            images,
+            images: plan.columns(&images)?,
             members: labels.f_unsqueeze(1)?.f_eq_tensor(&classes)?,
             labels,
             plan,
-            choice: DeviceChoice { chunk, layout, convolutions, measured: Vec::new() },
+            choice: DeviceChoice { chunk, layout, columns, products, convolutions, measured: Vec::new() },
         })
     }
 
@@ -82,7 +103,8 @@ impl Resident {
                 found.entry(key).or_insert(choice).clone()
             }
         };
-        let mut resident = Resident::arranged(part, model, precision, choice.chunk, choice.layout)?;
+        let DeviceChoice { chunk, layout, columns, products, .. } = choice;
+        let mut resident = Resident::arranged(part, model, precision, chunk, layout, [columns, products])?;
         resident.plan.set_ways(&choice.convolutions);
         resident.choice = choice;
         Ok(resident)
@@ -90,33 +112,54 @@ impl Resident {
 
     fn choose(part: &Evaluator, model: &Model, precision: Precision) -> Result<DeviceChoice> {
         let images = part.labels.size()[0];
-        let layouts: &[Layout] = match precision {
-            Precision::Float32 => &[Layout::ChannelsLast, Layout::ChannelsFirst],
-            Precision::BFloat16 => &[Layout::ChannelsLast], // what the matrix units want
+        let layouts: &[Layout] = match precision.uses_matrix_units() {
+            false => &[Layout::ChannelsLast, Layout::ChannelsFirst],
+            true => &[Layout::ChannelsLast],
         };
-        let mut chunks = vec![images.min(2500), images.min(10_000)];
+        let mut chunks = CHUNKS.map(|chunk| images.min(chunk)).to_vec();
         chunks.dedup();
-        let (mut measured, mut best, mut failure) = (Vec::new(), None, None);
-        for layout in layouts {
-            for chunk in &chunks {
-                let tried = Resident::arranged(part, model, precision, *chunk, *layout)
-                    .and_then(|resident| Ok((resident.seconds()?, resident)));
-                match tried {
-                    Ok((seconds, resident)) => {
-                        measured.push((*chunk, *layout, images as f64 / seconds));
-                        if best.as_ref().is_none_or(|(least, _)| seconds < *least) {
-                            best = Some((seconds, resident));
-                        }
-                    }
-                    Err(error) => failure = Some(error), // no memory for it, perhaps
+        let (mut measured, mut failure) = (Vec::new(), None);
+        let mut attempt = |chunk, layout, forms| -> Option<(f64, Self)> {
+            let tried = Resident::arranged(part, model, precision, chunk, layout, forms)
+                .and_then(|resident| Ok((resident.seconds()?, resident)));
+            match tried {
+                Ok((seconds, resident)) => {
+                    let DeviceChoice { columns, products, .. } = resident.choice;
+                    let images_per_second = images as f64 / seconds;
+                    measured.push(Arrangement { chunk, layout, columns, products, images_per_second });
+                    Some((seconds, resident))
+                }
+                Err(error) => {
+                    failure = Some(error); // no memory for it, perhaps
+                    None
                 }
             }
+        };
+        let mut best: Option<(f64, Self)> = None;
+        for layout in layouts {
+            let tried = chunks.iter().filter_map(|chunk| attempt(*chunk, *layout, [true, true]));
+            let Some(mut found) = tried.reduce(faster) else { continue };
+            let DeviceChoice { chunk, columns, products, .. } = found.1.choice;
+            if columns {
+                found = attempt(chunk, *layout, [false, products]).into_iter().fold(found, faster);
+            }
+            if products {
+                let columns = found.1.choice.columns;
+                found = attempt(chunk, *layout, [columns, false]).into_iter().fold(found, faster);
+            }
+            // Layouts are compared with the kernels that are best for each.
+            let (_, mut resident) = found;
+            let chunk = resident.images.f_narrow(0, 0, resident.choice.chunk)?;
+            resident.plan.choose_ways(&chunk, precision.tolerance())?;
+            let found = (resident.seconds()?, resident);
+            best = Some(match best {
+                Some(best) => faster(best, found),
+                None => found,
+            });
         }
         let Some((_, mut resident)) = best else {
             return Err(failure.unwrap_or_else(|| Error::argument("there was nothing to measure")));
         };
-        let chunk = resident.images.f_narrow(0, 0, resident.choice.chunk)?;
-        resident.plan.choose_ways(&chunk)?;
         Ok(DeviceChoice { convolutions: resident.plan.ways(), measured, ..resident.choice })
     }
 
@@ -148,6 +191,14 @@ impl Resident {
     }
 }
 
+fn faster(one: (f64, Resident), other: (f64, Resident)) -> (f64, Resident) {
+    if other.0 < one.0 {
+        other
+    } else {
+        one
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +222,7 @@ mod tests {
     }
 
     fn networks() -> Vec<Network> {
-        let resnet = builders::Resnet { stages: vec![4, 6], ..Default::default() };
+        let resnet = builders::Resnet { stages: vec![4, 6, 8], ..Default::default() };
         let wide = builders::WideResnet {
             width: 1,
             stem_channels: 4,
@@ -187,19 +238,35 @@ mod tests {
 
     #[test]
     fn weights_taken_up_later_measure_as_those_compiled_afresh() {
-        for network in networks() {
+        let networks = networks().into_iter().flat_map(|network| [(network.clone(), false), (network, true)]);
+        for (network, columns) in networks {
             let [first, second] = [1, 2].map(|seed| Model::initialize(network.clone(), seed).unwrap());
             let test = part(25, Precision::Float32);
-            let resident =
-                Resident::arranged(&test, &first, Precision::Float32, 10, Layout::ChannelsLast).unwrap();
+            let resident = Resident::arranged(
+                &test,
+                &first,
+                Precision::Float32,
+                10,
+                Layout::ChannelsLast,
+                [columns, columns],
+            )
+            .unwrap();
+            assert_eq!(resident.choice.columns, columns, "{}", network.name);
             for model in [&second, &first] {
                 resident.fold(model).unwrap();
                 let there = numbers(&resident.measure().unwrap());
                 let here = numbers(&test.measure(model).unwrap());
                 assert!((there.0 - here.0).abs() < 1e-4 * here.0, "{there:?} {here:?}");
                 assert_eq!((&there.1, &there.2), (&here.1, &here.2));
-                let afresh =
-                    Resident::arranged(&test, model, Precision::Float32, 10, Layout::ChannelsLast).unwrap();
+                let afresh = Resident::arranged(
+                    &test,
+                    model,
+                    Precision::Float32,
+                    10,
+                    Layout::ChannelsLast,
+                    [columns, columns],
+                )
+                .unwrap();
                 assert_eq!(numbers(&afresh.measure().unwrap()), there, "{}", network.name);
             }
         }
@@ -226,8 +293,8 @@ mod tests {
         let found = Resident::calibrated(&test, &model, Precision::Float32).unwrap();
         let (a, b) = (numbers(&plain.measure().unwrap()), numbers(&found.measure().unwrap()));
         assert!((a.0 - b.0).abs() < 1e-4 * a.0 && a.1 == b.1);
-        assert_eq!(found.choice.measured.len(), 2);
-        // cuDNN computes nothing on a CPU, and a way that fails is not taken.
+        assert_eq!(found.choice.measured.len(), 6); // two layouts, and the faster without columns or products
+                                                    // cuDNN computes nothing on a CPU, and a way that fails is not taken.
         assert!(found.choice.convolutions.iter().all(|way| *way == Way::Separate));
         assert!(!found.choice.convolutions.is_empty());
         let again = Resident::calibrated(&test, &model, Precision::Float32).unwrap();

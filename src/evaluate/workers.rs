@@ -10,6 +10,7 @@ use tch::Tensor;
 
 use super::Plan;
 use crate::error::{Error, Result};
+use crate::libtorch::compute_alone;
 
 struct Task {
     plan: Arc<Plan>,
@@ -28,18 +29,12 @@ impl Workers {
     pub fn new(count: usize) -> Result<Self> {
         let (tasks, queue) = channel::<Task>();
         let (report, results) = channel();
-        let (ready, readiness) = channel::<()>();
         let queue = Arc::new(Mutex::new(queue));
-        // A number of threads is set for the calling thread and, beside it, as what later threads begin with. The
-        // caller's is set once more when all workers have set theirs.
-        let callers = tch::get_num_threads();
         let mut threads = Vec::new();
         for _ in 0..count {
-            let (queue, report, ready) = (queue.clone(), report.clone(), ready.clone());
+            let (queue, report) = (queue.clone(), report.clone());
             let work = move || {
-                let _ = tch::get_num_threads(); // makes libtorch set this thread up
-                tch::set_num_threads(1);
-                drop(ready); // says that it is
+                compute_alone();
                 work(&queue, &report);
             };
             let thread = Builder::new().name("everybatch".to_string()).spawn(work);
@@ -47,9 +42,6 @@ impl Workers {
                 thread.map_err(|error| Error::argument(format!("no thread to measure with: {error}")))?,
             );
         }
-        drop(ready);
-        let _ = readiness.recv(); // returns when every worker has dropped its end
-        tch::set_num_threads(callers);
         Ok(Workers { tasks: Some(tasks), results, threads })
     }
 

@@ -9,7 +9,7 @@ mod range;
 mod vectorised;
 
 pub use batch_norm::{batch_norm, batch_norm_gradient, bend_gradient, Moments};
-pub use element::{elements, elements_mut, Bf16, Element};
+pub use element::{elements, elements_mut, Bf16, Element, Places};
 pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 pub use product::{gather_taps, spread_taps, Taps};
 pub use range::{absolute_sums, within};

@@ -49,7 +49,13 @@ pub fn precision(name: &str, device: Device) -> Result<Precision> {
                 .to_string(),
         )),
         "bfloat16" => Ok(Precision::BFloat16),
-        _ => Err(unknown("precision", name, &["float32", "bfloat16"])),
+        "tf32" if device == Device::Cpu => Err(Error::Device(
+            "precision \"tf32\" is a way in which NVIDIA GPUs compute float32, and the device is a CPU: use \
+             precision=\"float32\""
+                .to_string(),
+        )),
+        "tf32" => Ok(Precision::Tf32),
+        _ => Err(unknown("precision", name, &["float32", "tf32", "bfloat16"])),
     }
 }
 
@@ -74,6 +80,8 @@ mod tests {
         assert!(device("cuda:99").is_err());
         assert!(device("cuda:-1").is_err());
         assert_eq!(precision("float32", Device::Cpu).unwrap(), Precision::Float32);
+        assert_eq!(precision("tf32", Device::Cuda(0)).unwrap(), Precision::Tf32);
+        assert!(precision("tf32", Device::Cpu).unwrap_err().to_string().contains("NVIDIA"));
         assert!(precision("float31", Device::Cpu).unwrap_err().to_string().contains("float32"));
     }
 }

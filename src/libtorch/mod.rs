@@ -1,5 +1,6 @@
 //! Safe wrappers over the parts of libtorch that tch lacks, through libtorch's C interface: plain functions that the
-//! torch library exports (headers `torch/csrc/stable/c/shim.h` and `torch/csrc/inductor/aoti_torch/c/`).
+//! torch library exports (headers `torch/csrc/stable/c/shim.h` and `torch/csrc/inductor/aoti_torch/c/`); and one file of C++
+//! of our own, for what has no such function.
 
 mod arrays;
 mod cudnn;
@@ -9,10 +10,13 @@ mod fused_optimizers;
 mod gradients;
 mod lanes;
 mod layout;
+mod many;
 mod mkldnn;
+mod modes;
 mod parallel;
 #[cfg(test)]
 pub mod rehearsal;
+mod threads;
 mod upload;
 
 pub use arrays::{matrix, rows};
@@ -22,9 +26,12 @@ pub use dispatcher::{call, Argument};
 pub use fused_optimizers::{fused_adam, fused_sgd, Adam, Rate, Sgd};
 pub use gradients::convolution_gradients;
 pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
-pub use layout::{channels_last, copied, laid_out_like};
+pub use layout::{channels_first, channels_last, copied, laid_out_like};
+pub use many::copy_all;
 pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
+pub use modes::{as_called, plain};
 pub use parallel::parallel;
+pub use threads::compute_alone;
 pub use upload::{await_tensor, upload};
 
 use crate::error::{Error, Result};

@@ -5,13 +5,16 @@ use std::slice::Iter;
 
 use tch::{Kind, Tensor};
 
-use super::{Layer, Pool2d, Residual};
+use super::{masks, Layer, Pool2d, Residual};
 use crate::error::{Error, Result};
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     Float32,
+    /// Float32 whose convolutions and matrix products an NVIDIA GPU computes with 10 bits of each factor (TF32). Which of
+    /// both it computes is a setting of torch's for the whole process; `python/everybatch/_gpu.py` makes it.
+    Tf32,
     /// Convolutions and matrix products in bfloat16, as PyTorch's autocast does it.
     BFloat16,
 }
@@ -19,7 +22,7 @@ pub enum Precision {
 impl Precision {
     pub fn kind(self) -> Kind {
         match self {
-            Precision::Float32 => Kind::Float,
+            Precision::Float32 | Precision::Tf32 => Kind::Float,
             Precision::BFloat16 => Kind::BFloat16,
         }
     }
@@ -27,7 +30,7 @@ impl Precision {
     /// Of one number.
     pub fn bytes(self) -> usize {
         match self {
-            Precision::Float32 => 4,
+            Precision::Float32 | Precision::Tf32 => 4,
             Precision::BFloat16 => 2,
         }
     }
@@ -35,7 +38,22 @@ impl Precision {
     pub fn name(self) -> &'static str {
         match self {
             Precision::Float32 => "float32",
+            Precision::Tf32 => "tf32",
             Precision::BFloat16 => "bfloat16",
+        }
+    }
+
+    /// Whether a GPU computes with its matrix units, which want channels-last maps.
+    pub fn uses_matrix_units(self) -> bool {
+        self != Precision::Float32
+    }
+
+    /// By how much, relative to the largest value, the results of two kernels for the same convolution may differ.
+    pub fn tolerance(self) -> f64 {
+        match self {
+            Precision::Float32 => 1e-4,
+            Precision::Tf32 => 5e-3,
+            Precision::BFloat16 => 2e-2,
         }
     }
 }
@@ -82,7 +100,6 @@ impl<'a> Pass<'a> {
 
     fn layer(&mut self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
         Ok(match layer {
-            Layer::Dropout(_) | Layer::Dropout2d(_) if !self.training => x.shallow_clone(),
             Layer::Conv2d(c) => {
                 let weight = self.cast()?;
                 let bias = c.bias.then(|| self.cast()).transpose()?;
@@ -127,8 +144,9 @@ impl<'a> Pass<'a> {
                 x.f_max_pool2d(window, window, [0, 0], [1, 1], false)?.f_flatten(1, -1)?
             }
             Layer::Flatten => x.f_flatten(1, -1)?,
-            Layer::Dropout(d) => x.f_dropout(d.p, true)?,
-            Layer::Dropout2d(d) => x.f_feature_dropout(d.p, true)?,
+            Layer::Dropout(d) if self.training => masks::dropout(x, d.p)?,
+            Layer::Dropout2d(d) if self.training => masks::feature_dropout(x, d.p)?,
+            Layer::Dropout(_) | Layer::Dropout2d(_) => x.shallow_clone(),
             Layer::Residual(Residual { body, shortcut, activation }) => {
                 let sum = self.layers(body, x)?.f_add(&self.layers(shortcut, x)?)?;
                 match activation {

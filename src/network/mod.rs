@@ -7,6 +7,7 @@ mod describe;
 mod forward;
 mod init;
 mod layer;
+mod masks;
 mod memory;
 mod model;
 mod normalizer;
@@ -24,6 +25,7 @@ pub use describe::{check, describe, Row, Shape};
 pub use forward::forward_in_double;
 pub use forward::{avg_pool, forward, forward_unfused, global_avg_pool, max_pool, Precision};
 pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+pub use masks::{drawing, mixed};
 pub use memory::Needs;
 pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
@@ -33,8 +35,8 @@ pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec};
 
 use crate::error::{Error, Result};
 
-/// Predicted classes are kept as uint8.
-const MOST_CLASSES: i64 = 256;
+/// A confusion matrix of so many takes 800 MB.
+pub const MOST_CLASSES: i64 = 10_000;
 
 /// Residual blocks may lie in one another this deep; the readers recurse.
 const DEEPEST: usize = 32;

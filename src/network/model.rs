@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::init::initial_tensor;
 use super::{forward, tensor_specs, Needs, Network, Normalizer, Precision, Shape, TensorSpec};
 use crate::error::{Error, Result};
-use crate::libtorch::channels_last;
+use crate::libtorch::{channels_last, copied};
 
 /// Per-channel mean and standard deviation of pixels in [0, 1].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,12 @@ impl Model {
         model.tensors = model.tensors.iter().map(copy).collect::<Result<_>>()?;
         model.require_grad()?;
         Ok(model)
+    }
+
+    /// A copy with weights of its own, stored as they are here.
+    pub fn duplicate(&self) -> Result<Self> {
+        let copy = |t: &Tensor| copied(&t.f_detach()?, t);
+        Ok(self.with_tensors(self.tensors.iter().map(copy).collect::<Result<_>>()?))
     }
 
     /// The same tensors under a second owner.

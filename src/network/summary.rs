@@ -29,7 +29,7 @@ pub fn table(network: &Network, rows: &[Row]) -> String {
             c = widths[2]
         )
     };
-    let rule = "─".repeat(widths.iter().sum::<usize>() + 6) + "\n";
+    let rule = "-".repeat(widths.iter().sum::<usize>() + 6) + "\n";
 
     let trainable: i64 = rows.iter().map(|row| row.parameters).sum();
     let statistics: i64 = rows.iter().map(|row| row.statistics).sum();

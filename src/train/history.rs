@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, Array2};
 
+use super::predictions::Predictions;
 use crate::libtorch::rows;
 
 /// One set of images, measured again and again. Rows are measurements.
@@ -64,7 +65,7 @@ pub struct History {
     pub test: Curves,
     pub validation: Option<Curves>,
     /// (evaluations · images,) predicted classes of the test images; empty unless asked for.
-    predictions: Vec<u8>,
+    pub predictions: Predictions,
     /// (classes, classes) of the test images at the last pass; rows are true classes.
     pub confusion: Array2<i64>,
     /// Steps taken before the first loss that is not finite was computed. A test loss counts at its own step.
@@ -83,7 +84,7 @@ impl History {
             eval_seconds: Vec::new(),
             test,
             validation,
-            predictions: Vec::new(),
+            predictions: Predictions::of(classes),
             confusion: Array2::zeros((classes, classes)),
             diverged_at: None,
         }
@@ -116,13 +117,8 @@ impl History {
         }
     }
 
-    pub fn push_predictions(&mut self, predictions: &[u8]) {
-        self.predictions.extend_from_slice(predictions);
-    }
-
-    /// (evaluations, test images), or None when predictions were not recorded.
-    pub fn predictions(&self) -> Option<Array2<u8>> {
-        (!self.predictions.is_empty()).then(|| rows(&self.predictions, self.test.images()))
+    pub fn push_predictions(&mut self, predictions: Predictions) {
+        self.predictions.extend(predictions);
     }
 
     /// Forgets what was recorded after the loss stopped being finite at `step`: a device runs ahead of the host.
@@ -158,7 +154,7 @@ mod tests {
         for (step, loss) in test {
             history.push_evaluation(*step, &[(*loss, vec![2, 1])]);
             history.eval_seconds.push(0.1);
-            history.push_predictions(&[0, 0, 1, 1]);
+            history.push_predictions(Predictions::Bytes(vec![0, 0, 1, 1]));
         }
         history
     }
@@ -168,7 +164,7 @@ mod tests {
         let history = history(&[], &[(0, 6.0)]);
         assert_eq!((history.test.loss[0], history.test.accuracy[0]), (1.5, 0.75));
         assert_eq!(history.test.class_accuracy(), ndarray::array![[2.0 / 3.0, 1.0]]);
-        assert_eq!(history.predictions().unwrap(), ndarray::array![[0, 0, 1, 1]]);
+        assert_eq!(history.predictions, Predictions::Bytes(vec![0, 0, 1, 1]));
     }
 
     #[test]
@@ -186,7 +182,7 @@ mod tests {
         assert_eq!(history.diverged_at, Some(1));
         history.truncate(1);
         assert_eq!((history.train_loss.len(), history.eval_step.as_slice()), (2, [0, 1].as_slice()));
-        assert_eq!(history.predictions().unwrap().nrows(), 2);
+        assert_eq!(history.predictions, Predictions::Bytes([0, 0, 1, 1].repeat(2)));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::device::Cursor;
 use super::history::{Curves, History};
+use super::predictions::Predictions;
 use super::step::Taken;
 use crate::error::Result;
-use crate::evaluate::{confusion, Evaluator, Metrics};
+use crate::evaluate::{class_kind, confusion, Evaluator, Metrics};
 use crate::libtorch::{matrix, Gpu, Lane};
 
 /// Rows that a block holds. The CPU has nothing to wait for, so there each row is read at once.
@@ -34,7 +35,7 @@ pub struct Recorder {
     /// (rows, 1 + classes) float64 each: sum of the losses, then right predictions of each class (exact below 2^53);
     /// of the test images, and of the validation images if there are any.
     parts: Vec<Tensor>,
-    /// (rows, test images) uint8
+    /// (rows, test images), of [`class_kind`]
     predictions: Tensor,
     eval_steps: Vec<i64>,
     /// Those of the last pass whose step did not diverge, or is where it did.
@@ -122,7 +123,7 @@ impl Recorder {
             train: block(2, Kind::Double)?,
             train_used: 0,
             parts: parts.collect::<Result<_, _>>()?,
-            predictions: block(labels.size()[0], Kind::Uint8)?,
+            predictions: block(labels.size()[0], class_kind(classes))?,
             eval_steps: Vec::new(),
             last_predictions: None,
             cursors: [Cursor::new(rows, device)?, Cursor::new(rows, device)?],
@@ -210,14 +211,14 @@ impl Recorder {
         }
         if self.keep_predictions {
             let kept = used(&self.predictions)?.f_flatten(0, -1)?;
-            self.history.push_predictions(&Vec::<u8>::try_from(kept)?);
+            self.history.push_predictions(Predictions::read(&kept)?);
         }
         let diverged_at = self.history.diverged_at.map_or(i64::MAX, |step| step as i64);
         let sound = self.eval_steps.iter().filter(|step| **step <= diverged_at).count();
         if sound > 0 {
             self.last_predictions = {
                 let last = self.predictions.f_get(sound as i64 - 1)?;
-                Some(last.f_to_device_(last.device(), Kind::Uint8, false, true)?)
+                Some(last.f_to_device_(last.device(), last.f_kind()?, false, true)?)
             };
         }
         self.eval_steps.clear();
@@ -273,7 +274,7 @@ mod tests {
             assert_eq!(history.eval_step, [0, 1, 2, 3]);
             assert_eq!(history.test.class_accuracy().row(3).to_vec(), [1.0, 0.5]);
             assert_eq!(history.validation.as_ref().unwrap().accuracy, [0.5; 4]);
-            assert_eq!(history.predictions().unwrap().row(2).to_vec(), [0, 0, 1]);
+            assert_eq!(history.predictions, Predictions::Bytes([0, 0, 1].repeat(4)));
             assert_eq!(history.confusion, ndarray::array![[1, 0], [1, 1]]);
         }
     }

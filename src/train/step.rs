@@ -7,7 +7,7 @@ use super::fused::Fused;
 use super::{Kernels, Optimizer, TrainConfig};
 use crate::data::{Augmenter, Split};
 use crate::error::Result;
-use crate::network::{Model, Normalization, Precision};
+use crate::network::{drawing, Model, Normalization, Precision};
 
 /// What a step was taken on and what the weights before it made of that.
 pub struct Taken {
@@ -69,17 +69,13 @@ impl<'a> Stepper<'a> {
             images = augmenter.apply(&images, taken)?;
         }
         let pixels = self.normalization.apply(&images)?;
-        if let Some(seed) = self.seed {
-            tch::manual_seed(step_seed(seed, taken) as i64);
-        }
-        let (loss, logits, gradients) = match &self.fused {
-            Some(fused) => self.without_autograd(fused, model, &pixels, &labels)?,
-            None => {
-                let logits = model.forward_train(&pixels, self.precision)?;
-                let loss = self.loss(&logits, &labels)?;
-                let gradients = Tensor::f_run_backward(&[&loss], &model.parameters(), false, false)?;
-                (loss, logits, gradients)
-            }
+        let pass = || match &self.fused {
+            Some(fused) => self.without_autograd(fused, model, &pixels, &labels),
+            None => self.by_autograd(model, &pixels, &labels),
+        };
+        let (loss, logits, gradients) = match self.seed {
+            Some(seed) => drawing(step_seed(seed, taken), pass)?,
+            None => pass()?,
         };
         self.optimizer.set(lr, momentum);
         self.optimizer.step(&model.parameters(), &gradients)?;
@@ -92,6 +88,19 @@ impl<'a> Stepper<'a> {
     }
 
     /// Loss, logits and the gradients of the parameters.
+    fn by_autograd(
+        &self,
+        model: &Model,
+        pixels: &Tensor,
+        labels: &Tensor,
+    ) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
+        let logits = model.forward_train(pixels, self.precision)?;
+        let loss = self.loss(&logits, labels)?;
+        let gradients = Tensor::f_run_backward(&[&loss], &model.parameters(), false, false)?;
+        Ok((loss, logits, gradients))
+    }
+
+    /// The same.
     fn without_autograd(
         &self,
         fused: &Fused,

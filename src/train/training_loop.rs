@@ -19,7 +19,7 @@ use crate::data::{BatchOrder, Dataset, Split};
 use crate::error::Result;
 use crate::evaluate::{Choice, Evaluator};
 use crate::libtorch::{upload, Gpu, OneLane};
-use crate::network::{Model, Needs, Precision};
+use crate::network::{Model, Needs};
 
 /// Measurements that a run must make for calibration to pay.
 const WORTH_CALIBRATING: usize = 20;
@@ -92,8 +92,8 @@ pub fn train_with(
     if calibrate {
         evaluators.iter_mut().try_for_each(|part| part.calibrate(&model))?;
     }
-    if device != Device::Cpu && config.precision == Precision::BFloat16 {
-        model = model.channels_last()?; // what the matrix units want
+    if device != Device::Cpu && config.precision.uses_matrix_units() {
+        model = model.channels_last()?;
     }
     let mut recorder =
         Recorder::new(&evaluators[0], evaluators.get(1), data.classes, config.record_predictions)?;
@@ -272,6 +272,7 @@ pub(super) mod tests {
     use super::*;
     use crate::data::Augment;
     use crate::error::Error;
+    use crate::network::Precision;
     use crate::network::{builders, Normalization};
     use crate::train::{Checkpoints, Every, Kernels, Length, Method, Monitor, Schedule, WatchConfig};
 

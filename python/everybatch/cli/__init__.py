@@ -7,13 +7,13 @@ exit code. Errors are raised as anywhere else in the package; only `main` turns 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 from everybatch._core import __version__
 from everybatch.cli._parser import Parser, add_debug
+from everybatch.cli._streams import forget, printable_streams
 from everybatch.errors import EverybatchError
 
 from . import demo, evaluate, export, plot, predict, report, sweep, sweeps, train
@@ -54,10 +54,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger = logging.getLogger("everybatch")
     logger.addHandler(notes)
     try:
+        with printable_streams():
+            return _answered(arguments)
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    finally:
+        forget()
+        logger.removeHandler(notes)
+
+
+def _answered(arguments: list[str]) -> int:
+    """Run one command, and say what went wrong in a line on stderr."""
+    try:
         return _run(arguments)
     except BrokenPipeError:
-        _forget_stdout()
-        return BROKEN_PIPE
+        raise
     except KeyboardInterrupt:
         print("everybatch: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -66,8 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"everybatch: error: {_sentence(error)}", file=sys.stderr)
         return FAILED
-    finally:
-        logger.removeHandler(notes)
 
 
 def _run(arguments: list[str]) -> int:
@@ -101,17 +110,6 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return " ".join(text.split()) or type(error).__name__
-
-
-def _forget_stdout() -> None:
-    """Send what is still to be written to nowhere, or Python would complain when it flushes at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, sys.stdout.fileno())
-    except (OSError, ValueError):  # stdout is not a file, as in a notebook
-        pass
-    finally:
-        os.close(nowhere)
 
 
 class _Notes(logging.Handler):

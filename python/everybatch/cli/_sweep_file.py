@@ -24,6 +24,7 @@ from everybatch.sweeps.space import Config
 __all__ = ["SweepFile", "parse_sweep", "read_sweep"]
 
 _KEYS = (*DATA, "store", *OPTIONS, "fixed", *SPACES, "pruning")
+_LARGEST = 10_000_000
 _RULES: dict[str, Callable[..., Pruning]] = {"median": median, "successive_halving": successive_halving}
 
 
@@ -61,7 +62,11 @@ def read_sweep(path: Path) -> SweepFile:
         Something in it cannot work.
     """
     try:
-        text = path.expanduser().read_bytes().decode("utf-8-sig")
+        with path.expanduser().open("rb") as file:  # a pipe will do too
+            raw = file.read(_LARGEST + 1)
+        if len(raw) > _LARGEST:
+            raise FileFormatError(f"{path} is no sweep: it is larger than {_LARGEST:,} bytes")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is not a TOML file: it is not text in UTF-8") from error
     return parse_sweep(text, path, {})
@@ -77,8 +82,15 @@ def parse_sweep(text: str, path: Path, texts: Mapping[str, str]) -> SweepFile:
     """
     try:
         given = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of a number with too many digits, Python says ValueError
         raise FileFormatError(f"{path} is not TOML: {error}") from error
+    try:
+        return _sweep_of(given, text, path, texts)
+    except RecursionError:
+        raise FileFormatError(f"{path} is nested too deeply") from None
+
+
+def _sweep_of(given: dict[str, Any], text: str, path: Path, texts: Mapping[str, str]) -> SweepFile:
     there = path.expanduser().absolute()
     values = Values(there.parent, dict(texts))
     with place(str(path)):

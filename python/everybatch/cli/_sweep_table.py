@@ -50,7 +50,14 @@ class Trials:
             raise ArgumentError(
                 f"--sort {by}: there is no such column. They are {', '.join(known)}.{suggest(by, known)}"
             )
-        self.order.sort(key=lambda place: _rank(self.columns[name][place], falling=name.endswith("accuracy")))
+        judged = name.endswith(("accuracy", "loss"))
+
+        def rank(place: int) -> tuple[Any, ...]:
+            broken = judged and self.columns["status"][place] == "diverged"  # it is not the best, whatever it reached
+            missing, *rest = _rank(self.columns[name][place], falling=name.endswith("accuracy"))
+            return (missing, broken, *rest)
+
+        self.order.sort(key=rank)
         return name
 
     def text(self, count: int, by: str) -> str:

@@ -133,9 +133,10 @@ def _list() -> int:
 
 def _failed(sweep: Sweep, *, traceback: bool) -> int:
     tracebacks = sweep.tracebacks() if traceback else {}
-    rows = [row for row in sweep._rows if row is not None and row["status"] == "failed"]
-    for row in rows:
-        settings = ", ".join(f"{name}={row['config'].get(name)}" for name in sweep.columns)
+    both = zip(sweep._asked, sweep._rows, strict=True)
+    rows = [(asked, row) for asked, row in both if row is not None and row["status"] == "failed"]
+    for asked, row in rows:
+        settings = ", ".join(f"{name}={asked.config.get(name)}" for name in sweep.columns)
         print(f"{row['key']}: {settings}, seed={row['seed']}\n  {row['message']}")
         if traceback:
             print(f"\n{tracebacks[row['key']].rstrip()}\n")

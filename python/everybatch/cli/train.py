@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -108,7 +109,7 @@ def add(commands: Commands) -> None:
     )
     how.add_argument("--device", default="auto", help="auto (the GPU if there is one), cpu, cuda or cuda:1")
     how.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32", help="of convolutions and products"
+        "--precision", choices=("float32", "tf32", "bfloat16"), default="float32", help="of convolutions and products"
     )
     how.add_argument(
         "--deterministic", action="store_true", help="use only kernels that give the same bits each time, on a GPU too"
@@ -203,20 +204,32 @@ def run(args: Namespace) -> int:
     except Exception as error:  # such as a full disk when weights were to be kept
         recorded = getattr(error, "run", None)
         if recorded is not None and args.out is not None:
-            recorded.save(args.out, overwrite=args.overwrite)
-            print(f"everybatch: note: what was recorded until then is saved in {args.out}", file=sys.stderr)
+            saved = _save(recorded, args)
+            print(f"everybatch: note: what was recorded until then is saved in {saved}", file=sys.stderr)
         raise
 
     if not args.quiet:
         print(f"\n{class_table(result.classes, result.confusion)}\n\n{summary(result)}")
-    if args.out is not None:
-        result.save(args.out, overwrite=args.overwrite)
+    saved = None if args.out is None else _save(result, args)
     if not args.quiet:
-        print(f"Saved in {args.out}." if args.out is not None else "Not saved: --out FOLDER was not given.")
+        print(f"Saved in {saved}." if saved is not None else "Not saved: --out FOLDER was not given.")
     if result.interrupted:
         print(f"everybatch: interrupted after {result.steps:,} batches", file=sys.stderr)
         return INTERRUPTED
     return DIVERGED if result.diverged_at is not None else 0
+
+
+def _save(result: everybatch.Run, args: Namespace) -> Path:
+    """Save the run where it was to go, or beside it if something else has come there meanwhile."""
+    out: Path = args.out
+    for number in itertools.count(1):
+        try:
+            result.save(out, overwrite=args.overwrite)
+            break
+        except FileExistsError:
+            print(f"everybatch: warning: {out} is taken since the training began", file=sys.stderr)
+            out = args.out.with_name(f"{args.out.name}_{number}")
+    return out
 
 
 def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch.Run:

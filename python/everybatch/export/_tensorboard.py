@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import textwrap
 import time
 from collections.abc import Iterator
@@ -15,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from everybatch._arguments import flag
-from everybatch._disk import as_path, explained, put_in_place, require_folder, sibling, to_disk
+from everybatch._class_names import is_text
+from everybatch._disk import as_path, explained, require_folder, whole_folder
 from everybatch._run_tables import Column, class_columns, columns
+from everybatch.errors import ArgumentError
 from everybatch.export._given import as_run, missing_package
 from everybatch.run import Run
 
@@ -67,21 +68,18 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
     except ImportError as error:
         raise missing_package("tensorboard", "the package tensorboard", "tensorboard") from error
     target = as_path(folder, "folder")
+    if not is_text(str(target)):
+        raise ArgumentError(f"TensorBoard cannot write to {str(target)!r}, a path that is not UTF-8 text")
     _refuse_existing(target, overwrite)
     require_folder(target)
-    with explained("the event files", target):
-        temporary = sibling(target, "tmp")
-        temporary.mkdir()
-        try:
-            with SummaryWriter(temporary) as writer:
-                for tag, step, value, at in _scalars(run):
-                    writer.add_scalar(tag, value, step, walltime=at)
-                writer.add_text("config", _code(run.config), 0)
-            to_disk(temporary)
-            put_in_place(temporary, target)
-        except BaseException:  # Ctrl-C too must leave nothing behind
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    with (
+        explained("the event files", target),
+        whole_folder(target) as temporary,
+        SummaryWriter(temporary) as writer,
+    ):
+        for tag, step, value, at in _scalars(run):
+            writer.add_scalar(tag, value, step, walltime=at)
+        writer.add_text("config", _code(run.config), 0)
 
 
 def _scalars(run: Run) -> Iterator[tuple[str, int, float, float]]:
@@ -113,7 +111,8 @@ def _started(run: Run) -> float:
 
 def _code(config: dict[str, Any]) -> str:
     # TensorBoard reads texts as Markdown, where four spaces mark what is shown as it is.
-    return textwrap.indent(json.dumps(config, indent=2, ensure_ascii=False), " " * 4)
+    text = json.dumps(config, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    return textwrap.indent(text, " " * 4)
 
 
 def _refuse_existing(target: Path, overwrite: bool) -> None:

@@ -26,6 +26,7 @@ from ._style import (
     new_axes,
     percent_axis,
     plain,
+    short,
     small,
     tidy,
     title,
@@ -135,12 +136,12 @@ def _draw(ax: Axes, lines: Sequence[Curve], names: Sequence[str]) -> None:
     order = sorted(named)
     end_labels(
         ax,
-        [plain(names[i]) for i in order],
+        [short(names[i]) for i in order],
         [float(ends[i]) for i in order],
         [styles[i] for i in order],
         small(),
     )
-    absent = [plain(name) for name, end in zip(names, ends, strict=True) if np.isnan(end)]
+    absent = [short(name) for name, end in zip(names, ends, strict=True) if np.isnan(end)]
     if absent:
         text = f"no test images: {', '.join(absent[:5])}" + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
         ax.text(0.99, 0.02, text, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", color=INK)

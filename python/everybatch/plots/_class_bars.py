@@ -35,6 +35,7 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 HATCHES = ("", "///", "...", "xxx")  # runs stay apart without colour
 _MOST_RUNS = len(COLOURS)
 _LABELLED = 60  # bars up to which each carries its value
+_EDGED = 200  # and up to which a white edge is narrower than the bar
 
 
 def class_bars(
@@ -91,13 +92,14 @@ def class_bars(
 
 def _bars(ax: Axes, values: npt.NDArray[np.float64], number: int, runs: int, label: str, span: float) -> None:
     """Draw one run's bars, each with its value; a class without test images gets none, and says so."""
-    width = 0.8 / runs
+    many = len(values) * runs > _EDGED
+    width = (1.0 if many else 0.8) / runs
     places = np.arange(len(values)) + (number - (runs - 1) / 2) * width
     style: dict[str, Any] = {
         "color": COLOURS[number],
         "hatch": HATCHES[number],
         "edgecolor": "white",
-        "linewidth": 0.6,
+        "linewidth": 0 if many else 0.6,
     }
     ax.bar(places, np.nan_to_num(values), width, label=label, zorder=2, **style)
     total = len(values) * runs
@@ -130,7 +132,7 @@ def _bars(ax: Axes, values: npt.NDArray[np.float64], number: int, runs: int, lab
 def _limits(values: npt.NDArray[np.float64], zoom: bool) -> tuple[float, float]:
     """Return where the axis starts and ends: the shortest bar is still a bar, numbers fit on top."""
     values = values[~np.isnan(values)]
-    if not zoom or not len(values):
+    if not zoom or not len(values) or not np.any(values > 0):  # with no bar at all there is nothing to come closer to
         return 0.0, 1.1
     low, high = float(values.min()), float(values.max())
     span = max(high - low, 0.005)

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["confusion"]
 
 _SMALLEST = 4.0  # points: smaller numbers nobody reads
+_MOST, _SHOWN = 100, 40  # above so many classes only those with the most errors are drawn
 
 
 def confusion(runs: Drawable, *, labels: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Draw the confusion matrix at the last evaluation: rows are true classes, columns predicted ones.
 
     The colours show the errors only; the diagonal, which would outshine them, is grey. Counts are written
-    into the cells where there is room, 0 is left blank.
+    into the cells where there is room, 0 is left blank. Of more than 100 classes the 40 with the most errors are
+    drawn, and the label below says so.
 
     Parameters
     ----------
@@ -46,6 +48,7 @@ def confusion(runs: Drawable, *, labels: Sequence[str] | None = None, ax: Axes |
     matrices = [_matrix(source) for source in sources]
     names = class_names(sources, [len(matrix) for matrix in matrices], plot="confusion")
     counts = np.sum(matrices, axis=0)
+    names, counts, left_out = _worst(names, counts)
 
     side = float(np.clip(0.34 * len(names) + 2.2, 4.6, 11))
     ax = new_axes(ax, (side + 0.7, side))
@@ -56,7 +59,7 @@ def confusion(runs: Drawable, *, labels: Sequence[str] | None = None, ax: Axes |
     ax.set_xlim(-0.5, len(names) - 0.5)
     ax.set_ylim(len(names) - 0.5, -0.5)
     _counts(ax, counts, int(errors.max()))
-    ax.set_xlabel("predicted class")
+    ax.set_xlabel(f"predicted class{left_out}")
     ax.set_ylabel("true class")
     tidy(ax, grid=False)
     ax.spines[:].set_visible(False)
@@ -81,6 +84,20 @@ def _matrix(source: Source) -> npt.NDArray[np.int64]:
     if np.any(values < 0) or np.any(values != np.round(values)):
         raise ArgumentError("plots.confusion: the matrix must hold counts: whole numbers, none below 0")
     return values.astype(np.int64)
+
+
+def _worst(names: tuple[str, ...], counts: npt.NDArray[np.int64]) -> tuple[tuple[str, ...], npt.NDArray[np.int64], str]:
+    """Choose the classes that have a part in the most errors, if all are too many, and say what is not there."""
+    if len(names) <= _MOST:
+        return names, counts, ""
+    errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    kept = np.sort(np.argsort(-errors, kind="stable")[:_SHOWN])
+    part = counts[np.ix_(kept, kept)]
+    wrong, shown = (int(each.sum() - each.trace()) for each in (counts, part))
+    said = (
+        f"\nthe {_SHOWN} of {len(names):,} classes with the most errors: {shown:,} of {wrong:,} errors are among them"
+    )
+    return tuple(names[place] for place in kept), part, said
 
 
 def _cells(ax: Axes, errors: npt.NDArray[np.int64]) -> None:

@@ -50,7 +50,9 @@ def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str
     """Label the axes and fit them to the curves."""
     values = np.concatenate([line.y for line in lines])
     values = values[~np.isnan(values)]
-    if len(values):
+    if not len(values):  # NaN throughout
+        ax.set_ylim(0, 1)
+    else:
         low, high = float(values.min()), float(values.max())
         if scale == "log" and low <= 0:
             raise ArgumentError(f"plots.{plot}: scale='log' needs a {METRICS[metric]} above 0 throughout")

@@ -80,7 +80,8 @@ def loss_limits(ax: Axes, pairs: Sequence[Pair], scale: str) -> None:
     batches = np.concatenate([one.train.y for one in pairs])
     batches = batches[~np.isnan(batches)]
     everything = np.concatenate([lines, batches])
-    if not len(everything):
+    if not len(everything):  # NaN throughout
+        ax.set_ylim(0, 1)
         return
     positive = everything[everything > 0]
     if scale == "log" and not len(positive):

@@ -35,6 +35,7 @@ __all__ = [
     "new_axes",
     "percent_axis",
     "plain",
+    "short",
     "small",
     "text_height",
     "tidy",
@@ -83,10 +84,13 @@ def tidy(ax: Axes, *, grid: bool = True) -> None:
 
 
 def percent_axis(ax: Axes) -> None:
-    """Label the y axis, which holds fractions, in percent."""
+    """Label the y axis, which holds fractions, in percent; room that is left below 0 and above 100 % has no numbers."""
     from matplotlib.ticker import FuncFormatter
 
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.5g}%"))  # 98% and 97.5%, not 98.0%
+    def percent(value: float, _: object) -> str:
+        return f"{abs(100 * value):.5g}%" if -1e-9 < value < 1 + 1e-9 else ""  # 98% and 97.5%, not 98.0%
+
+    ax.yaxis.set_major_formatter(FuncFormatter(percent))
 
 
 def title(ax: Axes, runs: list[Run | None]) -> None:
@@ -116,6 +120,11 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def short(name: str) -> str:
+    """Return a class's name as a picture has room for it."""
+    return plain(name if len(name) <= 24 else name[:23] + "…")
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a word that is not among the choices."""
     if value not in choices:
@@ -137,7 +146,7 @@ def name_classes(ax: Axes, names: tuple[str, ...], *, both: bool = False) -> Non
     """Write the class names below the Axes (and, with `both`, left of it): slanted if long, fewer if many."""
     many = len(names) > 40
     places = list(range(0, len(names), -(-len(names) // 40) if many else 1))
-    texts = [plain(names[place] if len(names[place]) <= 24 else names[place][:23] + "…") for place in places]
+    texts = [short(names[place]) for place in places]
     widest = max(len(text) for text in texts)
     long = widest > 9 or (widest > 3 and sum(len(text) for text in texts) > 60)
     size = small() if len(places) > 16 or long else None

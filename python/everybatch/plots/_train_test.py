@@ -115,14 +115,21 @@ def _draw_one(ax: Axes, one: Pair, average: str) -> None:
     final = ""
     if run._has_validation:
         if average == "mean" and len(run.validation_accuracy):
-            accuracy = run.validation_accuracy
-            final = f": final {accuracy[-1]:.2%}, best {accuracy.max():.2%}"
-        label = f"validation, {len(run.validation_indices):,} images{final}"
+            final = _final(float(run.validation_accuracy[-1]), float(np.fmax.reduce(run.validation_accuracy)))
+        label = f"validation, {_images(len(run.validation_indices))}{final}"
         draw_measured(ax, one.validation, one.smoothed_validation, VALIDATION, label, f"validation, running {average}")
     if average == "mean":
-        final = f": final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}"
-    label = f"test, {len(run.test_indices):,} images{final}"
+        final = _final(run.final_accuracy, run.best_accuracy)
+    label = f"test, {_images(len(run.test_indices))}{final}"
     draw_measured(ax, one.test, one.smoothed_test, TEST, label, f"test, running {average}")
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
+
+
+def _final(final: float, best: float) -> str:
+    return "" if np.isnan(best) else f": final {final:.2%}, best {best:.2%}"
 
 
 def draw_measured(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,19 +13,22 @@ from everybatch._arguments import choice, flag, optional_whole, whole
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
+from everybatch.sweeps._claims import Claims
+from everybatch.sweeps._content import content_of
 from everybatch.sweeps._index import Index, Row
-from everybatch.sweeps._parcel import parcel
 from everybatch.sweeps._perform import Job
-from everybatch.sweeps._progress import SweepProgress
 from everybatch.sweeps._store import Store, open_store
 from everybatch.sweeps._stored import describe, load_stored, write_description
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps._trials import Trial, decisive, plan, plan_for_function, seeds_of
-from everybatch.sweeps.backends import BACKENDS, Order, find_backend
+from everybatch.sweeps._trials import Trial, check_number, plan, plan_for_function, seeds_of
+from everybatch.sweeps._work import Shared, work
+from everybatch.sweeps.backends import BACKENDS, Order
 from everybatch.sweeps.pruning import Pruning, Referee
 from everybatch.sweeps.space import Config, Space, configs_of
 
 __all__ = ["sweep"]
+
+_MOST_THREADS, _MOST_WORKERS = 1024, 1024
 
 
 def sweep(
@@ -49,8 +53,9 @@ def sweep(
     """Train every config of a space with every seed; keep each run in a store, and do only what is not there yet.
 
     ``sweep(space, dataset, ...)`` calls `everybatch.train`. ``sweep(train_one, space, ...)`` calls your own function
-    with each config, a dict with the key ``"seed"`` among the others; it returns the `Run`. A function whose text is
-    changed is another one, and its trials are trained again; what it calls is not looked at.
+    with each config, a dict with the key ``"seed"`` among the others; it returns the `Run`. A function is known by its
+    code and all that it refers to: captured values, defaults, and the functions, classes and values of your own files
+    or notebook that it uses, and that these use. Where any of it is changed, the trials are trained again.
 
     Parameters
     ----------
@@ -68,8 +73,9 @@ def sweep(
         many replicas in this process that take turns, meant for one GPU, which works for all of them at once. "ray": a
         Ray cluster. With as many threads, all give the same numbers.
     store
-        A folder, or any path that fsspec knows, such as ``"s3://bucket/sweep"``. Several sweeps may share one: trials
-        are known by a hash of config, seed, data and version.
+        A folder, or any path that fsspec knows, such as ``"s3://bucket/sweep"``. Several sweeps may share one, even at
+        the same time: trials are known by a hash of config, seed, data and version, and in a folder those that another
+        sweep trains already are waited for, unless `pruning` is given.
     workers
         Trials at a time. By default as many as there are cores (for `threads` each) or GPUs; 4 for "packed" on a CPU
         and 16 on a GPU; with Ray, as many as the cluster has resources for.
@@ -143,6 +149,7 @@ def sweep(
     where = _device(device) if backend != "ray" else _device_in_cluster(device, options)
     drawn = configs_of(asked)
     configs = [{**fixed, **config} for config in drawn]
+    check_number(configs, given)
     columns = list(dict.fromkeys(name for config in drawn for name in config))
     # Nothing is chosen by its speed, so that every backend gives the same numbers.
     defaults = {"deterministic": True} if where == "cpu" else {}
@@ -151,57 +158,47 @@ def sweep(
         here = "cpu" if backend == "ray" else where
         trials = plan(configs, given, data, defaults, device=here, prunes=pruning is not None)
     else:
-        trials = plan_for_function(function, configs, given, _data_of(function))
+        content = content_of(function)
+        trials = plan_for_function(function, content, configs, given)
 
     there = open_store(store)
     there.prepare()
     index = Index(there)
-    write_description(there, describe(trials, columns))
+    described = describe(trials, columns)
+    write_description(there, described)
     job = Job(
         trials=trials,
         dataset=data,
         function=function,
         defaults=defaults,
         device=where,
-        threads=whole(threads, "threads"),
+        threads=_few(whole(threads, "threads"), "threads", _MOST_THREADS),
         keep_models=flag(keep_models, "keep_models"),
         pruning=pruning,
     )
     stored = {trial.number: index.rows[trial.key] for trial in trials if trial.key in index.rows}
     again = flag(retry_failed, "retry_failed")
     stored = {number: row for number, row in stored.items() if _counts(row, pruning, again=again)}
-    order = Order(
-        job=job,
-        numbers=[trial.number for trial in trials if trial.number not in stored],
-        store=there,
-        referee=None if pruning is None else _referee(pruning, trials, stored, there),
-        workers=optional_whole(workers, "workers"),
-        retries=whole(retries, "retries", least=0),
-        options=options,
-    )
-    interrupted = _work(order, backend, index, stored, shown=flag(progress, "progress"))
-    return Sweep(there, index.rows, interrupted=interrupted)
-
-
-def _work(order: Order, name: str, index: Index, stored: Mapping[int, Row], *, shown: bool) -> bool:
-    """Have the trials trained; tell whether Ctrl-C ended that."""
-    title = order.store.name.rstrip("/").rsplit("/", 1)[-1]
-    with SweepProgress(title, len(order.job.trials), len(stored), shown=shown) as line:
-        line.seen(stored.values())
-        try:
-            if order.numbers:
-                with contextlib.closing(find_backend(name)(order)) as events:  # type: ignore[type-var] # a generator
-                    for event in events:
-                        if event.row is None:
-                            line.begun(event.number)
-                        else:
-                            index.add(event.row)
-                            line.ended(event.number, event.row)
-        except KeyboardInterrupt:
-            return True
-        finally:
-            index.write()
-    return False
+    at_a_time = optional_whole(workers, "workers")
+    if at_a_time is not None and backend != "ray":
+        _few(min(at_a_time, len(trials)), "workers", _MOST_WORKERS)
+    # Pruning needs every trial before a later one, so that a sweep with it trains all of its own.
+    with contextlib.closing(there.claims() if pruning is None else Claims(None)) as claims:
+        shared = Shared(job, index, claims, lambda row: _counts(row, pruning, again=again))
+        order = Order(
+            job=job,
+            numbers=[trial.number for trial in trials if trial.number not in stored],
+            begin=shared.begin,
+            store=there,
+            referee=None if pruning is None else _referee(pruning, trials, stored, there),
+            workers=at_a_time,
+            retries=whole(retries, "retries", least=0),
+            options=options,
+        )
+        interrupted = work(order, backend, index, shared, stored, shown=flag(progress, "progress"))
+    if function is not None:
+        _warn_of_change(function, content)
+    return Sweep(there, index.rows, described, interrupted=interrupted)
 
 
 def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] | None, object, Dataset | None]:
@@ -218,12 +215,18 @@ def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] 
     return None, first, second
 
 
-def _data_of(function: Callable[[Config], Run]) -> list[str]:
-    """Return what is decisive of the data sets that a function refers to."""
-    try:
-        return sorted(decisive(dataset) for dataset in parcel(function)[1].values())
-    except ArgumentError:  # it cannot leave this process, which not every backend asks of it
-        return []
+def _warn_of_change(function: Callable[[Config], Run], before: str) -> None:
+    """Warn if a function is another one after its trials, which are stored by what it was before."""
+    with contextlib.suppress(ArgumentError):
+        if content_of(function) == before:
+            return
+    warnings.warn(
+        "the function changed something that it refers to while it trained, such as a list that it added to: the next "
+        "sweep takes it for another function, and trains its trials again. Keep such things in files, or make them "
+        "within the function",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _device(given: object) -> str:
@@ -237,6 +240,12 @@ def _device_in_cluster(given: object, options: Mapping[str, Any]) -> str:
     if given == "auto":
         return "cuda" if (options["resources"] or {}).get("num_gpus") else "cpu"
     return choice(given, "device", ("auto", "cpu", "cuda"))
+
+
+def _few(number: int, name: str, most: int) -> int:
+    if number > most:
+        raise ArgumentError(f"{name} is {number:,}: the most on one machine are {most:,}")
+    return number
 
 
 def _counts(row: Row, pruning: Pruning | None, *, again: bool) -> bool:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
+from everybatch._run_arrays import STATES
 from everybatch.errors import FileFormatError
 from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
+from everybatch.sweeps._summary import NUMBERS
 
-__all__ = ["Index", "Row"]
+__all__ = ["Index", "Row", "is_asked"]
 
 Row = dict[str, Any]
 """What ``trial.json`` holds: key, config, seed, and the numbers of `_summary.summarise`, in JSON's types."""
 
 FORMAT = 1
+STATUSES = (*STATES, "pruned")
 _SECONDS = 2.0
 _SHARE = 20  # of the time at most goes into writing the index
 
@@ -24,6 +28,7 @@ class Index:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.rows = _listed(store)
+        """What is known of the trials by now."""
         self._written = float("-inf")
         self._took = 0.0
         self._behind = self._read_beyond()
@@ -34,6 +39,14 @@ class Index:
         self._behind = True
         if time.monotonic() - self._written > max(_SECONDS, _SHARE * self._took):
             self.write()
+
+    def look(self, key: str) -> Row | None:
+        """Return the row of a trial that another sweep may have stored since; None if there is none."""
+        row = _row(self._store, TRIALS, key) or _row(self._store, FAILED, key)
+        if row is not None:
+            self.rows[key] = row
+            self._behind = True
+        return row
 
     def write(self) -> None:
         """Bring the file up to date."""
@@ -66,9 +79,27 @@ def _listed(store: Store) -> dict[str, Row]:
         content = store.read_json(INDEX)
         if content is None or content["format"] != FORMAT:
             return {}
-        return {row["key"]: row for row in content["rows"] if "status" in row}
+        return {row["key"]: row for row in content["rows"] if _is_row(row)}
     except (FileFormatError, KeyError, TypeError):
         return {}  # it is made again
+
+
+def _is_row(row: Any) -> TypeGuard[Row]:
+    """Whether something is what `_perform` writes, as far as others rely on it."""
+    if not isinstance(row, dict) or not is_asked(row) or row.get("status") not in STATUSES:
+        return False
+    numbers = (row.get(name) for name in NUMBERS)
+    return all(number is None or type(number) in (int, float) for number in numbers) and (
+        row["status"] != "failed" or isinstance(row.get("rungs"), dict)
+    )
+
+
+def is_asked(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry names a trial: its key, config and seed."""
+    kinds = {"key": str, "config": dict, "seed": int}
+    return all(isinstance(entry.get(name), kind) for name, kind in kinds.items()) and isinstance(
+        entry.get("contents", {}), dict
+    )
 
 
 def _row(store: Store, kind: str, key: str) -> Row | None:
@@ -77,7 +108,7 @@ def _row(store: Store, kind: str, key: str) -> Row | None:
         row = store.read_json(kind, key, ROW)
     except FileFormatError:
         return None
-    if not isinstance(row, dict) or row.get("key") != key or "status" not in row:
+    if not _is_row(row) or row["key"] != key:
         return None
     row.pop("traceback", None)
     return row

@@ -17,7 +17,7 @@ from everybatch.run import Run
 from everybatch.sweeps._index import Row
 from everybatch.sweeps._store import FAILED, ROW, TRIALS, Store
 from everybatch.sweeps._summary import summarise
-from everybatch.sweeps._trials import Trial, arguments_of, shown
+from everybatch.sweeps._trials import Trial, arguments_of, contents, shown
 from everybatch.sweeps.pruning import Pruning
 from everybatch.training import train
 
@@ -142,8 +142,10 @@ def _train(job: Job, trial: Trial, device: str) -> Run:
 
 
 def _identity(trial: Trial) -> Row:
-    return {"key": trial.key, "config": shown(trial.config), "seed": trial.seed, "version": __version__}
+    config = {"config": shown(trial.config), "contents": contents(trial.config)}
+    return {"key": trial.key, **config, "seed": trial.seed, "version": __version__}
 
 
 def _write_row(folder: Any, row: Row) -> None:
-    (folder / ROW).write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(row, ensure_ascii=False, indent=1) + "\n"
+    (folder / ROW).write_bytes(text.encode("utf-8", "surrogatepass"))  # a message may name a file that is not in UTF-8

@@ -46,7 +46,7 @@ class SweepProgress:
         if row.get("final_validation_accuracy") is not None and self._by == "test_accuracy":
             self._by, self._best = "validation_accuracy", None
         value = row.get(f"final_{self._by}")
-        if value is not None and (self._best is None or value > self._best):
+        if value is not None and row["status"] != "diverged" and (self._best is None or value > self._best):
             self._best = value
 
     def _show(self, *, refresh: bool = True) -> None:

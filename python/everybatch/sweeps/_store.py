@@ -5,6 +5,7 @@
       index.json            a row for each trial; made again from the folders where it is missing or behind
       trials/KEY/           a saved run (`load_run` reads it), and trial.json, the row
       failed/KEY/           trial.json alone, with the traceback
+      .claims               says which trials are being trained (`_claims`); always empty
 
 On a local disk a folder is written under another name, flushed and renamed. Elsewhere its files are put one by one,
 trial.json last: a folder without it does not count.
@@ -13,8 +14,10 @@ trial.json last: a folder without it does not count.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -27,12 +30,14 @@ from fsspec.implementations.local import LocalFileSystem
 
 from everybatch._disk import as_name, explained, put_in_place, to_disk, whole_file
 from everybatch.errors import ArgumentError, FileFormatError
+from everybatch.sweeps._claims import Claims
 
 __all__ = ["FAILED", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
 
 TRIALS, FAILED = "trials", "failed"
 ROW = "trial.json"
 SWEEP, INDEX = "sweep.json", "index.json"
+_TRIES = 1000  # to give a trial its name while others do the same
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
@@ -72,6 +77,10 @@ class Store:
         self._files.makedirs(self._root, exist_ok=True)
         self.write_json("writable.json", {})
         self._files.rm_file(f"{self._root}/writable.json")
+
+    def claims(self) -> Claims:
+        """Return what keeps several sweeps from training the same trial."""
+        return Claims(None)
 
     def exists(self) -> bool:
         return bool(self._files.exists(self._root))
@@ -131,7 +140,7 @@ class Store:
         place = "/".join(parts)
         try:
             text = self._read(place)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return json.loads(text)
@@ -140,7 +149,8 @@ class Store:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a file of the store itself, whole."""
-        self._write(name, json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        self._write(name, text.encode("utf-8", "surrogatepass"))  # names of files need not be UTF-8
 
     def _read(self, place: str) -> bytes:
         return bytes(self._files.cat_file(f"{self._root}/{place}"))
@@ -179,21 +189,25 @@ class LocalStore(Store):
             pass
         self._sweep_away()
 
+    def claims(self) -> Claims:
+        return Claims(self.root)
+
     def exists(self) -> bool:
         return self.root.is_dir()
 
     def keys(self, kind: str) -> set[str]:
         try:
-            return {entry.name for entry in os.scandir(self.root / kind) if not entry.name.startswith(".")}
+            with os.scandir(self.root / kind) as entries:
+                return {entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()}
         except FileNotFoundError:
             return set()
 
     @contextlib.contextmanager
     def staging(self, key: str) -> Iterator[Path]:
-        folder = self.root / TRIALS / f".{key}.{socket.gethostname()}.{os.getpid()}.tmp"
+        name = f".{key}-{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}.tmp"
+        folder = self.root / TRIALS / name
         try:
             with explained("the trial", self.root):
-                shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 yield folder
         finally:
@@ -202,7 +216,17 @@ class LocalStore(Store):
 
     def put(self, folder: Path, kind: str, key: str) -> None:
         to_disk(folder)
-        put_in_place(folder, self.root / kind / key)
+        target = self.root / kind / key
+        for left in reversed(range(_TRIES)):
+            if kind == TRIALS and _outcome(target) == _outcome(folder):
+                break  # another sweep was first, and its numbers are the same: whoever reads them may go on
+            try:
+                put_in_place(folder, target)
+                break
+            except OSError as error:
+                others = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # who put the same trial, or took it away
+                if error.errno not in others or not folder.exists() or not left:
+                    raise
         if kind == TRIALS:
             shutil.rmtree(self.root / FAILED / key, ignore_errors=True)
 
@@ -227,3 +251,12 @@ class LocalStore(Store):
             gone = host == socket.gethostname() and number.isdigit() and not Path(f"/proc/{number}").exists()
             if gone or entry.name.endswith(".old"):
                 shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _outcome(folder: Path) -> tuple[Any, ...] | None:
+    """What became of the trial in a folder; None if that cannot be read, and another one may take its place."""
+    try:
+        row = json.loads((folder / ROW).read_bytes())
+        return row["key"], row["status"], row.get("pruning")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

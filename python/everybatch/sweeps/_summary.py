@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from everybatch.run import Run
 
-__all__ = ["MEASURES", "count_statuses", "summarise"]
+__all__ = ["COUNTS", "MEASURES", "NUMBERS", "count_statuses", "summarise"]
 
 MEASURES = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+COUNTS = ("parameters", "steps")
+NUMBERS = ("parameters", *(f"{which}_{name}" for name in MEASURES for which in ("best", "final")), "steps", "seconds")
 _TRAIN_WINDOW = 100
 """Batches that training accuracy and loss are averaged over: one batch alone says little."""
 
@@ -36,8 +38,10 @@ def summarise(run: Run) -> dict[str, Any]:
         elif name.startswith("validation") and not run._has_validation:
             values = final = np.empty(0)
         else:
-            values = getattr(run, name)[after]
-            final = getattr(run, name)[kept[:1]]
+            # Weights that are not numbers still get some images right; that is no accuracy.
+            broken = ~np.isfinite(getattr(run, f"{name.partition('_')[0]}_loss"))
+            measured = np.where(broken, np.nan, getattr(run, name))
+            values, final = measured[after], measured[kept[:1]]
         finite = values[np.isfinite(values)]
         best = (finite.min() if loss else finite.max()) if len(finite) else None
         row[f"best_{name}"] = _number(best)

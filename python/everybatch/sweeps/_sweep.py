@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import os
 import warnings
 from collections import Counter
@@ -15,7 +16,7 @@ from everybatch.run import Run
 from everybatch.sweeps._ensemble import Ensemble
 from everybatch.sweeps._index import Index, Row
 from everybatch.sweeps._store import FAILED, ROW, Store, open_store
-from everybatch.sweeps._stored import Asked, Description, load_stored, read_description
+from everybatch.sweeps._stored import Description, asked_of, load_stored, read_description, told_apart
 from everybatch.sweeps._summary import MEASURES, count_statuses
 from everybatch.sweeps._table import pivot, table
 
@@ -45,14 +46,19 @@ class Sweep:
     columns: tuple[str, ...]
 
     def __init__(
-        self, store: Store, rows: dict[str, Row], *, interrupted: bool = False, everything: bool = False
+        self,
+        store: Store,
+        rows: dict[str, Row],
+        described: Description,
+        *,
+        interrupted: bool = False,
+        everything: bool = False,
     ) -> None:
-        described = read_description(store, rows)
         if everything:
             known = {trial.key for trial in described.trials}
-            more = [Asked(key, row["config"], row["seed"]) for key, row in rows.items() if key not in known]
+            more = [asked_of(row) for key, row in rows.items() if key not in known]
             described = Description(described.trials + more, described.columns)
-        self._store, self._asked = store, described.trials
+        self._store, self._asked = store, told_apart(described.trials)
         self._rows = [rows.get(trial.key) for trial in described.trials]
         self._with_run = {row["key"]: row for row in self._rows if row is not None and row["status"] != "failed"}
         self.name, self.interrupted, self.columns = store.name, interrupted, tuple(described.columns)
@@ -132,6 +138,8 @@ class Sweep:
     def best(self, by: str = "validation_accuracy") -> Run:
         """Return the best run, by a value that was measured with the weights that it returned.
 
+        Runs that diverged are never chosen.
+
         Parameters
         ----------
         by
@@ -140,7 +148,7 @@ class Sweep:
         Raises
         ------
         ArgumentError
-            No trial has this value.
+            No trial has this value, or all have diverged.
 
         Warns
         -----
@@ -151,6 +159,8 @@ class Sweep:
 
     def ensemble(self, k: int = 5, by: str = "validation_accuracy") -> Ensemble:
         """Return the `k` best runs' models as one, which averages their probabilities.
+
+        Runs that diverged are never among them.
 
         Parameters
         ----------
@@ -181,7 +191,11 @@ class Sweep:
 
     def _ranked(self, by: str) -> list[Row]:
         choice(by, "by", MEASURES)
-        rows = [row for row in self._with_run.values() if row[f"final_{by}"] is not None]
+        sound = [row for row in self._with_run.values() if row["status"] != "diverged"]
+        if self._with_run and not sound:
+            raise ArgumentError("all trials of this sweep have diverged: none of them is the best")
+        kind = by.partition("_")[0]  # weights that are not numbers have an accuracy, but no loss
+        rows = [row for row in sound if all(_is_number(row.get(f"final_{name}")) for name in (by, f"{kind}_loss"))]
         if not rows:
             hint = ": train with validation=0.1, or choose by='test_accuracy'" if by.startswith("validation") else ""
             raise ArgumentError(f"no trial of this sweep has a {by}{hint}")
@@ -292,10 +306,15 @@ def load_sweep(store: str | os.PathLike[str], *, everything: bool = False) -> Sw
     if not there.exists():
         raise FileNotFoundError(f"there is no sweep at {there.name}: the folder does not exist")
     index = Index(there)
-    made = Sweep(there, index.rows, everything=flag(everything, "everything"))
+    described = read_description(there, index.rows)
+    made = Sweep(there, index.rows, described, everything=flag(everything, "everything"))
     if not len(made):
         raise FileNotFoundError(f"{there.name} holds no sweep")
     return made
+
+
+def _is_number(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _warn_of_selection(by: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from everybatch._arguments import choice
 from everybatch.sweeps._index import Row
-from everybatch.sweeps._summary import MEASURES
+from everybatch.sweeps._summary import COUNTS, NUMBERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["AGGREGATES", "COUNTS", "NUMBERS", "cells", "pivot", "table"]
 
 AGGREGATES = ("mean", "median", "min", "max", "std", "count")
-COUNTS = ("parameters", "steps")
-NUMBERS = ("parameters", *(f"{which}_{name}" for name in MEASURES for which in ("best", "final")), "steps", "seconds")
 
 
 def cells(asked: Sequence[Asked], rows: Sequence[Row | None], columns: Sequence[str]) -> dict[str, list[Any]]:
@@ -29,7 +27,7 @@ def cells(asked: Sequence[Asked], rows: Sequence[Row | None], columns: Sequence[
     told = [row or {} for row in rows]
     data |= {name: [row.get(name) for row in told] for name in NUMBERS}
     data["status"] = [row.get("status", "missing") for row in told]
-    data["message"] = [row.get("message", "") for row in told]
+    data["message"] = [_cell(row.get("message", "")) for row in told]
     return data
 
 
@@ -62,6 +60,8 @@ def _cell(value: Any) -> Any:
     """What a setting looks like in a table: lists and dicts as text, so that they can be grouped by."""
     if isinstance(value, dict):
         return ", ".join(f"{name}={entry}" for name, entry in value.items())
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()  # what names a file need not be UTF-8, but pandas is
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 

@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,10 +23,21 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, EverybatchError, SelectionWarning, suggest
 from everybatch.networks._build import build
 from everybatch.schedules import Schedule
-from everybatch.sweeps.space import Config
+from everybatch.sweeps._content import decisive
+from everybatch.sweeps.space import MOST, Config, length_of
 from everybatch.training import selection, train
 
-__all__ = ["SETTINGS", "Trial", "arguments_of", "decisive", "plan", "plan_for_function", "seeds_of", "shown"]
+__all__ = [
+    "SETTINGS",
+    "Trial",
+    "arguments_of",
+    "check_number",
+    "contents",
+    "plan",
+    "plan_for_function",
+    "seeds_of",
+    "shown",
+]
 
 _OPTION = "network."
 _NOT_SETTINGS = {
@@ -113,6 +125,8 @@ def plan(
         except (EverybatchError, TypeError) as error:
             where = f"config {number + 1} of {len(configs)} ({', '.join(f'{k}={v!r}' for k, v in config.items())})"
             raise type(error)(f"{where}: {error}") from error
+        except RecursionError:
+            raise ArgumentError(f"config {number + 1} of {len(configs)} is nested too deeply") from None
         if settings.selects_on_test:
             selects.append(settings.monitor)
         training = {name: value for name, value in settings.for_config().items() if name not in _NO_MATTER}
@@ -124,9 +138,9 @@ def plan(
 
 
 def plan_for_function(
-    function: Callable[[Config], Any], configs: Sequence[Config], seeds: Sequence[int], data: Sequence[str]
+    function: Callable[[Config], Any], content: str, configs: Sequence[Config], seeds: Sequence[int]
 ) -> list[Trial]:
-    """Return the trials of a user's function; `data` tells what is `decisive` of the data sets that it holds.
+    """Return the trials of a user's function; `content` is what `content_of` tells of it.
 
     Raises
     ------
@@ -134,20 +148,18 @@ def plan_for_function(
         A config holds something that cannot be written down, or a seed.
     """
     name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
-    decided = {"function": name, "source": _source(function), "data": list(data)}
+    decided = {"function": name, "content": content}
     trials: list[Trial] = []
-    for config in configs:
+    for number, config in enumerate(configs):
         if "seed" in config:
             raise ArgumentError(f"seed cannot be a setting of a sweep: {_NOT_SETTINGS['seed']}")
-        plain = {name: _plain(value, name) for name, value in config.items()}
+        try:
+            plain = {name: _plain(value, name) for name, value in config.items()}
+        except RecursionError:
+            raise ArgumentError(f"config {number + 1} of {len(configs)} is nested too deeply") from None
         for seed in seeds:
             trials.append(Trial(len(trials), _key({**decided, "config": plain}, seed), config, seed))
     return _distinct(trials)
-
-
-def decisive(dataset: Dataset) -> str:
-    """Return what of a data set decides a run's numbers: its images and labels, and how they are normalised."""
-    return f"{dataset.fingerprint} {dataset.mean} {dataset.std}"
 
 
 def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, Any]]:
@@ -181,13 +193,36 @@ def seeds_of(given: object) -> list[int]:
         There is none, one is negative, or one is there twice.
     """
     if isinstance(given, (list, tuple, range, np.ndarray)):
+        _few(length_of(given) if isinstance(given, range) else len(given))
         seeds = [whole(seed, f"seeds[{place}]", least=0) for place, seed in enumerate(given)]
         if not seeds:
             raise ArgumentError("seeds is empty: give at least one")
         if len(set(seeds)) < len(seeds):
-            raise ArgumentError(f"seeds names {next(s for s in seeds if seeds.count(s) > 1)} more than once")
+            twice = next(seed for seed, count in Counter(seeds).items() if count > 1)
+            raise ArgumentError(f"seeds names {twice} more than once")
         return seeds
-    return list(range(whole(given, "seeds")))
+    return list(range(_few(whole(given, "seeds"))))
+
+
+def check_number(configs: Sequence[Config], seeds: Sequence[int]) -> None:
+    """Refuse more trials than anyone trains.
+
+    Raises
+    ------
+    ArgumentError
+        There are.
+    """
+    trials = len(configs) * len(seeds)
+    if trials > MOST:
+        raise ArgumentError(
+            f"{len(configs):,} configs with {len(seeds):,} seeds each are {trials:,} trials: the most are {MOST:,}"
+        )
+
+
+def _few(seeds: int) -> int:
+    if seeds > MOST:
+        raise ArgumentError(f"seeds asks for {seeds:,} seeds: the most are {MOST:,}")
+    return seeds
 
 
 def shown(config: Mapping[str, Any]) -> Config:
@@ -195,6 +230,15 @@ def shown(config: Mapping[str, Any]) -> Config:
     return {
         name: (value.name or "network") if isinstance(value, Network) else _plain(value, name)
         for name, value in config.items()
+    }
+
+
+def contents(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what tells networks apart that `shown` may give the same name, by the setting's name."""
+    return {
+        name: hashlib.sha256(value.to_json().encode()).hexdigest()[:8]
+        for name, value in config.items()
+        if isinstance(value, Network)
     }
 
 
@@ -265,14 +309,3 @@ def _plain(value: Any, name: str) -> Any:
         f"{name} is a {type(value).__name__}, which cannot be written down: a config holds numbers, text, lists, "
         "dicts, networks, schedules and augmentations"
     )
-
-
-def _source(function: Callable[..., Any]) -> str:
-    """Return what a function says: its text, or its byte code where that is not to be had."""
-    inner: Any = function if inspect.isroutine(function) else type(function)  # an object that can be called
-    inner = getattr(inner, "__func__", inner)
-    try:
-        return inspect.getsource(inner)
-    except (OSError, TypeError):
-        code = getattr(inner, "__code__", None)
-        return "" if code is None else hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()

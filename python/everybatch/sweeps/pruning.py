@@ -21,6 +21,7 @@ from everybatch.run import Run
 
 __all__ = ["Pruning", "Referee", "median", "successive_halving"]
 
+_LEAST_ETA = 1.1
 _MONITORS = ("validation_accuracy", "validation_loss")
 
 
@@ -42,10 +43,13 @@ class Pruning:
             return False
         if self.rule == "median":
             return step % self.every == 0 and step > self.warmup
-        rung = float(self.every)
-        while round(rung) < step:
-            rung *= self.eta
-        return round(rung) == step
+        if step % self.every:
+            return False
+        looks, exact = 1, 1.0  # the rung, in multiples of the first one
+        while looks * self.every < step:
+            exact *= self.eta
+            looks = max(looks + 1, round(exact))
+        return looks * self.every == step
 
     def value(self, step: Step) -> float:
         """The monitored value of a running trial.
@@ -122,6 +126,8 @@ def median(*, monitor: str = "validation_accuracy", every: int = 100, warmup: in
 def successive_halving(*, monitor: str = "validation_accuracy", min_steps: int = 100, eta: float = 3.0) -> Pruning:
     """End a trial that is not among the best 1/eta so far after `min_steps`, `min_steps` times eta, and so on.
 
+    Where eta is no whole number, the steps are the nearest multiples of `min_steps`.
+
     The asynchronous form (Li et al. 2018), in the sweep's order: a trial is compared with those before it that have
     come as far, and the first ones to come there go on.
 
@@ -132,7 +138,8 @@ def successive_halving(*, monitor: str = "validation_accuracy", min_steps: int =
     min_steps
         Steps before the first look.
     eta
-        One of so many trials goes on, and each look is so many times as many steps away as the one before; above 1.
+        One of so many trials goes on, and each look is so many times as many steps away as the one before; at
+        least 1.1.
 
     Raises
     ------
@@ -140,8 +147,8 @@ def successive_halving(*, monitor: str = "validation_accuracy", min_steps: int =
         A number cannot work.
     """
     factor = real(eta, "eta")
-    if not 1 < factor < float("inf"):
-        raise ArgumentError(f"eta is {eta}: it must be above 1")
+    if not _LEAST_ETA <= factor < float("inf"):
+        raise ArgumentError(f"eta is {eta}: it must be a finite number from {_LEAST_ETA} on; 3 is usual")
     return Pruning("successive_halving", choice(monitor, "monitor", _MONITORS), whole(min_steps, "min_steps"), factor)
 
 

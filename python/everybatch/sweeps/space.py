@@ -13,10 +13,15 @@ import numpy as np
 from everybatch._arguments import flag, real, whole
 from everybatch.errors import ArgumentError
 
-__all__ = ["Config", "Range", "configs_of", "grid", "log_uniform", "random", "sobol", "uniform"]
+__all__ = ["MOST", "Config", "Range", "configs_of", "grid", "length_of", "log_uniform", "random", "sobol", "uniform"]
 
 Config = dict[str, Any]
 """Settings of one training by name: arguments of `everybatch.train`, ``"network"`` and ``"network.<option>"``."""
+
+MOST = 1_000_000
+"""Configs, seeds or trials of a sweep: more are a typing error, and would only fill the memory."""
+_MOST_DRAWN = 100_000_000  # numbers
+_LARGEST = 2**53  # up to which every whole number is a float
 
 Space = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -101,6 +106,13 @@ def grid(space: Mapping[str, Any]) -> list[Config]:
                 f"{name} is a range, and a grid has no way to draw from it: give eb.sweeps.random(space, n) or "
                 "eb.sweeps.sobol(space, n)"
             )
+    combinations = math.prod(map(len, alternatives))
+    if combinations > MOST:
+        sizes = " x ".join(f"{len(values):,}" for values in alternatives)
+        raise ArgumentError(
+            f"the grid has {combinations:,} configs ({sizes}): the most are {MOST:,}. Draw some of them with "
+            "eb.sweeps.random(space, n) or eb.sweeps.sobol(space, n)"
+        )
     return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*alternatives)]
 
 
@@ -122,7 +134,7 @@ def random(space: Mapping[str, Any], n: int, *, seed: int = 0) -> list[Config]:
         The space is empty, or a number cannot work.
     """
     names, alternatives = _alternatives(space, "a space to draw from")
-    count, seed = whole(n, "n"), whole(seed, "seed", least=0)
+    count, seed = _number(n, names), whole(seed, "seed", least=0)
     # Raw output, which NumPy promises to keep from version to version; its upper 53 bits are a float in [0, 1).
     bits = np.random.PCG64(seed).random_raw(count * len(names)).reshape(count, len(names))
     return _drawn(names, alternatives, (bits >> np.uint64(11)) * 2.0**-53)
@@ -154,7 +166,7 @@ def sobol(space: Mapping[str, Any], n: int, *, seed: int = 0, scramble: bool = T
     from torch.quasirandom import SobolEngine
 
     names, alternatives = _alternatives(space, "a space to draw from")
-    count, seed = whole(n, "n"), whole(seed, "seed", least=0)
+    count, seed = _number(n, names), whole(seed, "seed", least=0)
     if len(names) > SobolEngine.MAXDIM:
         raise ArgumentError(f"the space has {len(names)} names: a Sobol sequence has at most {SobolEngine.MAXDIM}")
     engine = SobolEngine(len(names), flag(scramble, "scramble"), seed)  # type: ignore[no-untyped-call]
@@ -180,6 +192,8 @@ def configs_of(space: object) -> list[Config]:
         )
     configs = []
     for number, config in enumerate(space):
+        if number >= MOST:
+            raise ArgumentError(f"the list has more than {MOST:,} configs: does it have an end?")
         if not isinstance(config, Mapping):
             raise TypeError(f"config {number} of the list must be a dict of settings, not {type(config).__name__}")
         configs.append(dict(config))
@@ -195,7 +209,24 @@ def _range(low: object, high: object, *, log: bool, whole: object) -> Range:
         raise ArgumentError(f"a range needs two numbers, the lower one first, not {low!r} and {high!r}")
     if flag(whole, "whole") and (first != int(first) or last != int(last)):
         raise ArgumentError(f"a range of whole numbers needs whole ends, not {low!r} and {high!r}")
+    if whole and max(-first, last) > _LARGEST:
+        raise ArgumentError(f"a range of whole numbers ends at 2**53 = {_LARGEST:,}, not at {max(-first, last):g}")
+    if not math.isfinite(last - first):
+        raise ArgumentError(f"the range from {low!r} to {high!r} is too wide: there is no number for its width")
     return Range(first, last, log, bool(whole))
+
+
+def _number(n: object, names: Sequence[str]) -> int:
+    """Check how many configs are to be drawn."""
+    count = whole(n, "n")
+    if count > MOST:
+        raise ArgumentError(f"n is {count:,}: the most configs are {MOST:,}")
+    if count * len(names) > _MOST_DRAWN:
+        raise ArgumentError(
+            f"n is {count:,} and the space has {len(names):,} names: that are {count * len(names):,} numbers to draw, "
+            f"and the most are {_MOST_DRAWN:,}"
+        )
+    return count
 
 
 def _alternatives(space: object, what: str) -> tuple[list[str], list[list[Any]]]:
@@ -204,7 +235,7 @@ def _alternatives(space: object, what: str) -> tuple[list[str], list[list[Any]]]
     if not space:
         raise ArgumentError(f"{what} is empty: name at least one setting")
     _check_names(space)
-    values = [_values(given) for given in space.values()]
+    values = [_values(name, given) for name, given in space.items()]
     for name, given in zip(space, values, strict=True):
         if not given:
             raise ArgumentError(f"{name} has no values: give at least one")
@@ -217,10 +248,17 @@ def _check_names(names: Iterable[Any]) -> None:
             raise TypeError(f"settings have names, and {name!r} is none")
 
 
-def _values(given: Any) -> list[Any]:
+def _values(name: str, given: Any) -> list[Any]:
+    if isinstance(given, range) and (length := length_of(given)) > MOST:
+        raise ArgumentError(f"{name} is a range of {length:,} values: the most are {MOST:,}")
     if isinstance(given, np.ndarray) and given.ndim == 1:
         return list(given.tolist())
     return list(given) if isinstance(given, (list, range)) else [given]
+
+
+def length_of(given: range) -> int:
+    """The length of a range, which `len` cannot always tell."""
+    return max(0, -(-(given.stop - given.start) // given.step))
 
 
 def _drawn(names: list[str], alternatives: list[list[Any]], shares: np.ndarray) -> list[Config]:

@@ -1,17 +1,17 @@
 //! From the layer tree and today's weights to operations: dropout vanishes, batch norm is folded into the convolution or
 //! linear layer before it, and the activation runs in the same call.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::fold::fold_forward;
 use super::op::{Constant, Op};
 use super::ways::Way;
 use crate::error::{Error, Result};
-use crate::network::{BatchNorm, Layer, Model, Residual};
+use crate::network::{BatchNorm, Init, Layer, Model, Residual};
 
 /// The operations in parts, each of which ends after one of the layers at `ends`, or with the last.
 pub fn operations(model: &Model, ends: &[usize]) -> Result<Vec<Vec<Op>>> {
-    let mut compiler = Compiler { tensors: model.tensors.iter() };
+    let mut compiler = Compiler { tensors: model.tensors.iter(), norms: Norms::of(model)? };
     let layers = &model.network.layers;
     let mut starts = vec![0];
     starts.extend(ends.iter().map(|end| end + 1).filter(|start| *start < layers.len()));
@@ -21,6 +21,8 @@ pub fn operations(model: &Model, ends: &[usize]) -> Result<Vec<Vec<Op>>> {
 
 struct Compiler<'a> {
     tensors: std::slice::Iter<'a, Tensor>,
+    /// Those of the batch norms that are still to come, if they are known already.
+    norms: Option<Norms>,
 }
 
 impl Compiler<'_> {
@@ -33,30 +35,35 @@ impl Compiler<'_> {
 
     fn layers(&mut self, layers: &[Layer]) -> Result<Vec<Op>> {
         let mut ops = Vec::new();
-        for layer in layers {
-            self.layer(layer, &mut ops)?;
+        for (at, layer) in layers.iter().enumerate() {
+            let normed = matches!(layers.get(at + 1), Some(Layer::BatchNorm1d(_) | Layer::BatchNorm2d(_)));
+            self.layer(layer, normed, &mut ops)?;
         }
         fold_forward(&mut ops)?;
         Ok(ops)
     }
 
-    fn layer(&mut self, layer: &Layer, ops: &mut Vec<Op>) -> Result<()> {
+    /// A bias, zeros if there is none; nothing if the batch norm that comes next brings its shift.
+    fn bias(&mut self, has_one: bool, outputs: i64, normed: bool, device: Device) -> Result<Tensor> {
+        match (has_one, normed) {
+            (true, _) => self.next(),
+            (false, true) => Ok(Tensor::new()),
+            (false, false) => Ok(Tensor::f_zeros([outputs], (Kind::Float, device))?),
+        }
+    }
+
+    /// `normed` says that a batch norm follows.
+    fn layer(&mut self, layer: &Layer, normed: bool, ops: &mut Vec<Op>) -> Result<()> {
         match layer {
             Layer::Conv2d(conv) => {
                 let weight = self.next()?;
-                let bias = match conv.bias {
-                    true => self.next()?,
-                    false => Tensor::f_zeros([conv.out_channels], (Kind::Float, weight.device()))?,
-                };
+                let bias = self.bias(conv.bias, conv.out_channels, normed, weight.device())?;
                 let (conv, way) = (conv.clone(), Way::Separate);
                 ops.push(Op::Conv { conv, weight, bias, constant: Constant::None, activation: None, way });
             }
             Layer::Linear(linear) => {
                 let weight = self.next()?;
-                let bias = match linear.bias {
-                    true => self.next()?,
-                    false => Tensor::f_zeros([linear.out_features], (Kind::Float, weight.device()))?,
-                };
+                let bias = self.bias(linear.bias, linear.out_features, normed, weight.device())?;
                 ops.push(Op::Linear { weight, bias, activation: None });
             }
             Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => {
@@ -70,7 +77,10 @@ impl Compiler<'_> {
                         let mut per_output = vec![1; weight.dim()];
                         per_output[0] = -1;
                         *weight = weight.f_mul(&scale.f_view(per_output.as_slice())?)?;
-                        *bias = shift.f_addcmul(bias, &scale)?;
+                        *bias = match bias.defined() {
+                            true => shift.f_addcmul(bias, &scale)?,
+                            false => shift,
+                        };
                     }
                     Some(Op::Affine { scale: before, shift: base }) => {
                         *base = shift.f_addcmul(base, &scale)?;
@@ -108,8 +118,96 @@ impl Compiler<'_> {
     fn batch_norm(&mut self, norm: &BatchNorm) -> Result<(Tensor, Tensor)> {
         let [weight, bias, mean, var] = [self.next()?, self.next()?, self.next()?, self.next()?];
         let _ = self.next()?; // num_batches_tracked
+        if let Some(norms) = &mut self.norms {
+            return norms.next(weight.size()[0]);
+        }
         let scale = weight.f_div(&var.f_add_scalar(norm.eps)?.f_sqrt()?)?;
         let shift = bias.f_sub(&mean.f_mul(&scale)?)?;
         Ok((scale, shift))
+    }
+}
+
+/// Scales and shifts of all batch norms of a network at once, one behind the other: on a GPU what counts is the number of
+/// operations.
+struct Norms {
+    scale: Tensor,
+    shift: Tensor,
+    /// Channels of those that were asked for.
+    used: i64,
+}
+
+impl Norms {
+    /// None on a CPU, without batch norms, or where they differ in what they add to the variance.
+    fn of(model: &Model) -> Result<Option<Self>> {
+        let mut norms = Vec::new();
+        batch_norms(&model.network.layers, &mut norms);
+        let Some(eps) = norms.first().map(|norm| norm.eps) else { return Ok(None) };
+        if model.device() == Device::Cpu || norms.iter().any(|norm| norm.eps != eps) {
+            return Ok(None);
+        }
+        Norms::joined(model, eps).map(Some)
+    }
+
+    fn joined(model: &Model, eps: f64) -> Result<Self> {
+        // A batch norm's tensors end with its counter.
+        let counters = model.specs.iter().enumerate().filter(|(_, spec)| spec.init == Init::Counter);
+        let starts: Vec<usize> = counters.map(|(at, _)| at - 4).collect();
+        let joined = |which: usize| {
+            let all = starts.iter().map(|at| model.tensors[at + which].f_detach());
+            Tensor::f_cat(&all.collect::<Result<Vec<_>, _>>()?, 0)
+        };
+        let [weight, bias, mean, var] = [joined(0)?, joined(1)?, joined(2)?, joined(3)?];
+        let scale = weight.f_div(&var.f_add_scalar(eps)?.f_sqrt()?)?;
+        let shift = bias.f_sub(&mean.f_mul(&scale)?)?;
+        Ok(Norms { scale, shift, used: 0 })
+    }
+
+    fn next(&mut self, channels: i64) -> Result<(Tensor, Tensor)> {
+        let part = |all: &Tensor| all.f_narrow(0, self.used, channels);
+        let pair = (part(&self.scale)?, part(&self.shift)?);
+        self.used += channels;
+        Ok(pair)
+    }
+}
+
+fn batch_norms<'a>(layers: &'a [Layer], found: &mut Vec<&'a BatchNorm>) {
+    for layer in layers {
+        match layer {
+            Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => found.push(norm),
+            Layer::Residual(Residual { body, shortcut, .. }) => {
+                batch_norms(body, found);
+                batch_norms(shortcut, found);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::builders;
+
+    #[test]
+    fn joined_norms_are_those_of_each_layer() {
+        let wide = builders::WideResnet { width: 1, stem_channels: 4, ..Default::default() };
+        let model = Model::initialize(builders::wide_resnet(&wide).unwrap(), 0).unwrap();
+        for tensor in &model.tensors {
+            if tensor.kind() == Kind::Float {
+                let _ = tch::no_grad(|| tensor.shallow_clone().uniform_(0.1, 2.0));
+            }
+        }
+        let mut norms = Vec::new();
+        batch_norms(&model.network.layers, &mut norms);
+        let mut joined = Norms::joined(&model, norms[0].eps).unwrap();
+        let counters = model.specs.iter().enumerate().filter(|(_, spec)| spec.init == Init::Counter);
+        let mut seen = 0;
+        for (at, _) in counters {
+            let mut alone = Compiler { tensors: model.tensors[at - 4..].iter(), norms: None };
+            let (scale, shift) = alone.batch_norm(norms[0]).unwrap();
+            assert_eq!((scale, shift), joined.next(model.tensors[at - 4].size()[0]).unwrap());
+            seen += 1;
+        }
+        assert_eq!(seen, norms.len());
     }
 }

@@ -1,6 +1,6 @@
 //! Convolutions on small maps as one matrix product: most taps of a padded kernel lie outside of such a map.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::error::Result;
 use crate::network::Conv2d;
@@ -15,22 +15,32 @@ pub fn is_less_work(conv: &Conv2d, map: [i64; 2]) -> bool {
 /// channels-last input map, and (height, width, channels) of the output.
 pub fn as_product(conv: &Conv2d, weight: &Tensor, map: [i64; 2]) -> Result<(Tensor, [i64; 3])> {
     let output = conv.output_size(map);
-    let none = conv.kernel_size[0] * conv.kernel_size[1]; // the place of a zero behind the kernel's taps
-    let taps: Vec<i64> = conv.taps(map).into_iter().map(|tap| tap.unwrap_or(none)).collect();
     let (outputs, inputs) = (conv.out_channels, conv.in_channels);
-    let device = weight.device();
-    let flat = weight.f_reshape([outputs, inputs, none])?.f_permute([2, 0, 1])?;
-    let zero = Tensor::f_zeros([1, outputs, inputs], (weight.f_kind()?, device))?;
-    let places = [output[0] * output[1], map[0] * map[1]];
-    let taps = Tensor::f_from_slice(&taps)?.f_to_device(device)?;
-    let product = Tensor::f_cat(&[&flat, &zero], 0)?.f_index_select(0, &taps)?;
-    let product = product.f_view([places[0], places[1], outputs, inputs])?.f_permute([0, 2, 1, 3])?;
-    Ok((product.f_reshape([places[0] * outputs, places[1] * inputs])?, [output[0], output[1], outputs]))
+    let pixels = [output[0] * output[1], map[0] * map[1]];
+    let product = multiplied_out(weight, pixels, &taps(conv, map, weight.device())?)?;
+    Ok((product.f_reshape([pixels[0] * outputs, pixels[1] * inputs])?, [output[0], output[1], outputs]))
+}
+
+/// For each pixel of the output and each of the input, one after the other, the tap of the kernel that joins them; a place
+/// behind all taps if none does.
+pub fn taps(conv: &Conv2d, map: [i64; 2], device: Device) -> Result<Tensor> {
+    let none = conv.kernel_size[0] * conv.kernel_size[1];
+    let taps: Vec<i64> = conv.taps(map).into_iter().map(|tap| tap.unwrap_or(none)).collect();
+    Ok(Tensor::f_from_slice(&taps)?.f_to_device(device)?)
+}
+
+/// The same weight by (pixel of the output, out_channels, pixel of the input, in_channels), with the [`taps`].
+pub fn multiplied_out(weight: &Tensor, pixels: [i64; 2], taps: &Tensor) -> Result<Tensor> {
+    let [outputs, inputs] = [weight.size()[0], weight.size()[1]];
+    let flat = weight.f_reshape([outputs, inputs, -1])?.f_permute([2, 0, 1])?;
+    let zero = Tensor::f_zeros([1, outputs, inputs], (weight.f_kind()?, weight.device()))?;
+    let product = Tensor::f_cat(&[&flat, &zero], 0)?.f_index_select(0, taps)?;
+    Ok(product.f_view([pixels[0], pixels[1], outputs, inputs])?.f_permute([0, 2, 1, 3])?)
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
+    use tch::Kind;
 
     use super::*;
 

@@ -7,6 +7,7 @@
 //! All of that holds for finite numbers. `range` tells from the weights whether there will be others, and then the network
 //! runs layer by layer (`unfused`), so that NaN and infinity come out as in PyTorch.
 
+mod columns;
 mod compile;
 mod dense;
 mod fold;
@@ -14,6 +15,7 @@ mod op;
 mod phases;
 mod pool;
 mod prepare;
+mod products;
 mod range;
 mod refresh;
 mod unfused;
@@ -28,7 +30,7 @@ use unfused::Unfused;
 pub use ways::Way;
 
 use crate::error::{Error, Result};
-use crate::libtorch::channels_last;
+use crate::libtorch::{channels_first, channels_last};
 use crate::network::{Model, Precision};
 
 /// A network compiled for inference with its weights of the moment; good until they change, for it may share them.
@@ -56,7 +58,7 @@ impl Layout {
     pub fn of(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Layout::ChannelsLast => channels_last(x),
-            Layout::ChannelsFirst => Ok(x.f_contiguous()?),
+            Layout::ChannelsFirst => channels_first(x),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use tch::{Device, Tensor};
 
+use super::columns::Columns;
 use super::pool::{group_maximum, pooled_maximum, Bounds};
+use super::products::Product;
 use super::ways::Way;
 use crate::error::Result;
 use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
@@ -19,6 +21,10 @@ pub enum Op {
         /// On a GPU.
         way: Way,
     },
+    /// The first convolution, of images that are laid out for it.
+    Columns(Columns),
+    /// A convolution on a small map, in a plan that stays where it is.
+    Product(Product),
     /// A convolution on a small map, or a linear layer on the channels-last pixels of a map, as one matrix product.
     Dense {
         weight: Tensor,
@@ -88,7 +94,9 @@ impl Op {
     pub fn takes_sum(&self) -> bool {
         matches!(
             self,
-            Op::Conv { activation: None, constant: Constant::None, .. } | Op::Dense { activation: None, .. }
+            Op::Conv { activation: None, constant: Constant::None, .. }
+                | Op::Dense { activation: None, .. }
+                | Op::Product(Product { activation: None, .. })
         )
     }
 
@@ -104,6 +112,8 @@ impl Op {
                 let sum = constant.map_or(Sum::None, Sum::Kept);
                 convolve(&x, conv, weight, bias, sum, *activation, *way)?
             }
+            Op::Columns(columns) => columns.run(&x)?,
+            Op::Product(product) => product.run(&x, None, product.activation)?,
             Op::Dense { weight, bias, activation, map } => dense(&x, weight, bias, None, *activation, *map)?,
             Op::Linear { weight, bias, activation } => match x.device() {
                 Device::Cpu => product(&x, weight, bias, None, *activation)?,
@@ -149,6 +159,7 @@ fn residual(
             let sum = if other.free { Sum::Onto(other.tensor) } else { Sum::Kept(other.tensor) };
             convolve(&y.tensor, conv, weight, bias, sum, activation, *way)
         }
+        (Some(Op::Product(product)), _) => product.run(&y.tensor, Some(&other.tensor), activation),
         (Some(Op::Dense { weight, bias, map, .. }), _) => {
             dense(&y.tensor, weight, bias, Some(&other.tensor), activation, *map)
         }

@@ -5,9 +5,10 @@ use tch::Tensor;
 use super::op::{Constant, Op};
 use super::pool::Bounds;
 use super::prepare::{prepare, Purpose};
+use super::products::Product;
 use super::{compile, example, Layout, Plan};
 use crate::error::Result;
-use crate::libtorch::copied;
+use crate::libtorch::{copied, copy_all};
 use crate::network::{Model, Precision};
 
 impl Plan {
@@ -28,6 +29,7 @@ impl Plan {
     pub fn refresh(&self, model: &Model) -> Result<()> {
         tch::no_grad(|| {
             let fresh = compile::operations(model, &[])?;
+            let (mut all, mut values) = (Vec::new(), Vec::new());
             for (kept, mut fresh) in self.parts.iter().zip(fresh) {
                 // Only the map of a constant depends on the shapes on the way.
                 if has_constant(&fresh) {
@@ -35,12 +37,29 @@ impl Plan {
                     let _ = prepare(&mut fresh, x, self.purpose)?;
                 }
                 for (kept, new) in tensors(kept).into_iter().zip(tensors(&fresh)) {
-                    kept.shallow_clone().f_copy_(&new.f_reshape(kept.size())?)?;
+                    values.push(new.f_reshape(kept.size())?);
+                    all.push(kept.shallow_clone());
                 }
             }
-            Ok(())
+            copy_all(&all, &values)?;
+            self.parts.iter().flat_map(|part| products(part)).try_for_each(Product::take_up)
         })
     }
+}
+
+fn products(ops: &[Op]) -> Vec<&Product> {
+    let mut all = Vec::new();
+    for op in ops {
+        match op {
+            Op::Product(product) => all.push(product),
+            Op::Residual { body, shortcut, .. } => {
+                all.extend(products(body));
+                all.extend(products(shortcut));
+            }
+            _ => {}
+        }
+    }
+    all
 }
 
 fn has_constant(ops: &[Op]) -> bool {
@@ -61,6 +80,8 @@ fn tensors(ops: &[Op]) -> Vec<&Tensor> {
                     all.push(map);
                 }
             }
+            Op::Columns(columns) => all.extend([&columns.weight_in, &columns.bias_in]),
+            Op::Product(product) => all.extend([&product.weight_in, &product.bias_in]),
             Op::Linear { weight, bias, .. } | Op::Dense { weight, bias, .. } => all.extend([weight, bias]),
             Op::Affine { scale, shift } => all.extend(scale.iter().chain([shift])),
             Op::MaxPool { bounds: Some(Bounds { low, high }), .. }
@@ -86,6 +107,8 @@ fn tensors_mut(ops: &mut [Op]) -> Vec<&mut Tensor> {
                     all.push(map);
                 }
             }
+            Op::Columns(columns) => all.extend([&mut columns.weight_in, &mut columns.bias_in]),
+            Op::Product(product) => all.extend([&mut product.weight_in, &mut product.bias_in]),
             Op::Linear { weight, bias, .. } | Op::Dense { weight, bias, .. } => all.extend([weight, bias]),
             Op::Affine { scale, shift } => all.extend(scale.iter_mut().chain([shift])),
             Op::MaxPool { bounds: Some(Bounds { low, high }), .. }

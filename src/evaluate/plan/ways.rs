@@ -9,7 +9,7 @@ use tch::Tensor;
 use super::op::{convolve, Constant, Op, Sum, Value};
 use super::Plan;
 use crate::error::Result;
-use crate::libtorch::await_tensor;
+use crate::libtorch::{await_tensor, copied};
 use crate::network::{Activation, Conv2d};
 
 /// How a convolution runs on a GPU.
@@ -23,12 +23,13 @@ pub enum Way {
 }
 
 impl Plan {
-    /// Measures both ways for each convolution, on a chunk of images, and takes the faster.
-    pub fn choose_ways(&mut self, x: &Tensor) -> Result<()> {
+    /// Measures both ways for each convolution, on a chunk of images, and takes the faster. Results that differ by more
+    /// than `tolerance`, relative to the largest, are not those of the same convolution.
+    pub fn choose_ways(&mut self, x: &Tensor, tolerance: f64) -> Result<()> {
         let kind = self.kind;
         tch::no_grad(|| {
             let x = x.f_to_kind(kind)?;
-            let _ = self.parts.iter_mut().try_fold(x, |x, part| choose(part, x))?;
+            let _ = self.parts.iter_mut().try_fold(x, |x, part| choose(part, x, tolerance))?;
             Ok(())
         })
     }
@@ -60,7 +61,7 @@ fn ways_mut(ops: &mut [Op]) -> Vec<&mut Way> {
 }
 
 /// Chooses, and gives the result.
-fn choose(ops: &mut [Op], mut x: Tensor) -> Result<Tensor> {
+fn choose(ops: &mut [Op], mut x: Tensor, tolerance: f64) -> Result<Tensor> {
     for op in ops {
         match op {
             Op::Conv { conv, weight, bias, constant, activation: Some(Activation::Relu), way } => {
@@ -68,16 +69,16 @@ fn choose(ops: &mut [Op], mut x: Tensor) -> Result<Tensor> {
                     Constant::Map(map) => Some(map.f_narrow(0, 0, x.size()[0])?),
                     _ => None,
                 };
-                *way = faster(&x, conv, weight, bias, sum.as_ref())?;
+                *way = faster(&x, conv, weight, bias, sum.as_ref(), tolerance)?;
             }
             Op::Residual { body, shortcut, scale, activation } => {
                 let joined = scale.is_none() && body.last().is_some_and(Op::takes_sum);
-                let other = choose(shortcut, x.shallow_clone())?;
+                let other = choose(shortcut, x.shallow_clone(), tolerance)?;
                 let before = body.len() - usize::from(joined);
-                let y = choose(&mut body[..before], x.shallow_clone())?;
+                let y = choose(&mut body[..before], x.shallow_clone(), tolerance)?;
                 if let (true, Some(Op::Conv { conv, weight, bias, way, .. })) = (joined, body.last_mut()) {
                     if *activation == Some(Activation::Relu) {
-                        *way = faster(&y, conv, weight, bias, Some(&other))?;
+                        *way = faster(&y, conv, weight, bias, Some(&other), tolerance)?;
                     }
                 }
             }
@@ -88,18 +89,30 @@ fn choose(ops: &mut [Op], mut x: Tensor) -> Result<Tensor> {
     Ok(x)
 }
 
-fn faster(x: &Tensor, conv: &Conv2d, weight: &Tensor, bias: &Tensor, sum: Option<&Tensor>) -> Result<Way> {
-    let run = |way| {
+fn faster(
+    x: &Tensor,
+    conv: &Conv2d,
+    weight: &Tensor,
+    bias: &Tensor,
+    sum: Option<&Tensor>,
+    tolerance: f64,
+) -> Result<Way> {
+    let run_on = |x: &Tensor, way| {
         let sum = sum.map_or(Sum::None, |sum| Sum::Kept(sum.shallow_clone()));
         convolve(x, conv, weight, bias, sum, Some(Activation::Relu), way)
     };
+    let run = |way| run_on(x, way);
     let separate = run(Way::Separate)?;
     // What cuDNN has no kernel for, or a wrong one, runs as before.
     let Ok(fused) = run(Way::Fused) else { return Ok(Way::Separate) };
     let scale = separate.f_abs()?.f_max()?.f_double_value(&[])?;
     let gap = (separate.f_sub(&fused)?).f_abs()?.f_max()?.f_double_value(&[])?;
-    let within = if x.f_kind()? == tch::Kind::Float { 1e-4 } else { 2e-2 };
-    if !(fused.size() == separate.size() && gap <= within * scale) {
+    if !(fused.size() == separate.size() && gap <= tolerance * scale) {
+        return Ok(Way::Separate);
+    }
+    // cuDNN says nothing of what its ReLU makes of NaN.
+    let broken = run_on(&with_nan(x)?, Way::Fused)?.f_isnan()?;
+    if !broken.f_equal(&run_on(&with_nan(x)?, Way::Separate)?.f_isnan()?)? {
         return Ok(Way::Separate);
     }
     let seconds = |way| -> Result<f64> {
@@ -113,4 +126,11 @@ fn faster(x: &Tensor, conv: &Conv2d, weight: &Tensor, bias: &Tensor, sum: Option
     };
     let (one, other) = (seconds(Way::Fused)?, seconds(Way::Separate)?);
     Ok(if one < other { Way::Fused } else { Way::Separate })
+}
+
+/// The same maps with one value that is not a number in each.
+fn with_nan(x: &Tensor) -> Result<Tensor> {
+    let x = copied(x, x)?;
+    let _ = x.f_select(1, 0)?.f_select(1, 0)?.f_select(1, 0)?.f_fill_(f64::NAN)?;
+    Ok(x)
 }

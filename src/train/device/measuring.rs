@@ -1,12 +1,14 @@
-//! Measurements in a lane of their own: they take the weights up, and then the next step may change these.
+//! Measurements in a lane of their own: they copy the weights, and then the next step may change these.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tch::{Kind, Tensor};
+
 use super::Parts;
 use crate::error::Result;
 use crate::evaluate::{DeviceChoice, Metrics, Resident};
-use crate::libtorch::{Gpu, Graph, Lane};
+use crate::libtorch::{copy_all, Gpu, Graph, Lane};
 use crate::network::Model;
 use crate::train::recorder::Sheet;
 
@@ -14,16 +16,25 @@ use crate::train::recorder::Sheet;
 struct Body {
     /// The weights that are measured: those that are trained, or their average.
     model: Model,
+    /// What they were when they were last taken up.
+    snapshot: Model,
     parts: Vec<Resident>,
     sheet: Rc<Sheet>,
 }
 
 impl Body {
-    fn fold(&self) -> Result<()> {
-        self.parts.iter().try_for_each(|part| part.fold(&self.model))
+    fn take_up(&self) -> Result<()> {
+        // Counters decide nothing in a measurement.
+        let floats = |model: &Model| -> Result<Vec<Tensor>> {
+            let kinds = model.tensors.iter().map(|tensor| Ok((tensor.f_kind()?, tensor.f_detach()?)));
+            let kinds = kinds.collect::<Result<Vec<_>>>()?;
+            Ok(kinds.into_iter().filter(|(kind, _)| *kind == Kind::Float).map(|(_, tensor)| tensor).collect())
+        };
+        copy_all(&floats(&self.snapshot)?, &floats(&self.model)?)
     }
 
     fn measure(&self) -> Result<()> {
+        self.parts.iter().try_for_each(|part| part.fold(&self.snapshot))?;
         let metrics = self.parts.iter().map(Resident::measure).collect::<Result<Vec<Metrics>>>()?;
         self.sheet.write_evaluation(&metrics)
     }
@@ -32,7 +43,7 @@ impl Body {
 pub struct DeviceMeasuring {
     gpu: Arc<dyn Gpu>,
     body: Rc<Body>,
-    /// Folding, and measuring.
+    /// Taking the weights up, and measuring them.
     recorded: Option<[Box<dyn Graph>; 2]>,
 }
 
@@ -44,7 +55,8 @@ impl DeviceMeasuring {
             false => Resident::new(part, model, parts.config.precision),
         };
         let parts = parts.evaluators.iter().map(resident).collect::<Result<_>>()?;
-        let body = Body { model: model.shared(), parts, sheet: sheet.clone() };
+        let snapshot = model.duplicate()?;
+        let body = Body { model: model.shared(), snapshot, parts, sheet: sheet.clone() };
         Ok(DeviceMeasuring { gpu: gpu.clone(), body: Rc::new(body), recorded: None })
     }
 
@@ -58,10 +70,10 @@ impl DeviceMeasuring {
             self.eager()?;
         }
         self.gpu.wait(Lane::Train, Lane::Measure)?;
-        let (fold, measure) = (self.body.clone(), self.body.clone());
-        let fold = self.gpu.capture(Lane::Measure, Box::new(move || fold.fold()))?;
+        let (take_up, measure) = (self.body.clone(), self.body.clone());
+        let take_up = self.gpu.capture(Lane::Measure, Box::new(move || take_up.take_up()))?;
         let measure = self.gpu.capture(Lane::Measure, Box::new(move || measure.measure()))?;
-        self.recorded = Some([fold, measure]);
+        self.recorded = Some([take_up, measure]);
         Ok(())
     }
 
@@ -71,16 +83,16 @@ impl DeviceMeasuring {
 
     /// Measures the weights as they are now, and writes the row of history.
     pub fn measure(&self) -> Result<()> {
-        let Some([fold, measure]) = &self.recorded else { return self.eager() };
+        let Some([take_up, measure]) = &self.recorded else { return self.eager() };
         self.gpu.wait(Lane::Measure, Lane::Train)?; // for the step
-        fold.replay()?;
+        take_up.replay()?;
         self.gpu.wait(Lane::Train, Lane::Measure)?; // until the weights are taken up, and no longer
         measure.replay()
     }
 
     fn eager(&self) -> Result<()> {
         self.gpu.wait(Lane::Measure, Lane::Train)?;
-        self.gpu.on(Lane::Measure, &|| self.body.fold())?;
+        self.gpu.on(Lane::Measure, &|| self.body.take_up())?;
         self.gpu.wait(Lane::Train, Lane::Measure)?;
         self.gpu.on(Lane::Measure, &|| self.body.measure())
     }

@@ -101,7 +101,7 @@ fn assert_same(a: &Outcome, b: &Outcome) {
     assert_eq!(bits(&one.test.loss), bits(&other.test.loss));
     assert_eq!(one.test.accuracy, other.test.accuracy);
     assert_eq!(one.test.class_accuracy(), other.test.class_accuracy());
-    assert_eq!(one.predictions(), other.predictions());
+    assert_eq!(one.predictions, other.predictions);
     assert_eq!(one.confusion, other.confusion);
     let losses = |history: &crate::train::History| history.validation.as_ref().map(|v| v.loss.clone());
     assert_eq!(losses(one), losses(other));

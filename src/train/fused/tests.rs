@@ -5,8 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Reduction};
 
 use super::*;
-use crate::network::{builders, forward, forward_in_double, random_network, Layer, Model};
-use crate::train::dropout::tests::generator;
+use crate::network::{builders, drawing, forward, forward_in_double, random_network, Layer, Model};
 
 /// Logits, then the gradients of the parameters, then the running statistics.
 type Results = Vec<Tensor>;
@@ -150,11 +149,7 @@ fn dropout_is_repeatable_and_drops() {
     let network = Network::new("dropout", [1, 28, 28], layers).unwrap();
     let model = Model::initialize(network.clone(), 3).unwrap();
     let (x, labels) = batch(&network, 8);
-    let run = |seed| {
-        tch::manual_seed(seed);
-        by_ours(&model, &x, &labels, Precision::Float32)
-    };
-    let _alone = generator();
+    let run = |seed| drawing(seed, || by_ours(&model, &x, &labels, Precision::Float32));
     assert!(run(1)[1].equal(&run(1)[1]) && !run(1)[1].equal(&run(2)[1]));
     let dropped = run(1)[1].abs().sum_dim_intlist(0i64, false, Kind::Float).eq(0.0).sum(Kind::Int64);
     // A pixel that is dropped from all eight images has no gradient: 784 / 2⁸ of them, about three.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from everybatch.sweeps._index import Row
@@ -32,6 +32,8 @@ class Order:
     job: Job
     numbers: list[int]
     """The trials to train, in the order in which they are to begin."""
+    begin: Callable[[int], bool]
+    """Asked before each of them: whether it is still to be trained, and nobody else trains it."""
     store: Store
     referee: Referee | None
     """Decides about pruning; the backend tells it of the trials that it trains."""

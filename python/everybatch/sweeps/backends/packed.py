@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -28,9 +29,12 @@ _PAUSE = 0.001  # seconds until a replica that waits for another one's result lo
 def run(order: Order) -> Iterator[Event]:
     """Train the trials; see `everybatch.sweeps.backends`."""
     count = min(order.workers or _REPLICAS[order.job.device.partition(":")[0]], len(order.numbers))
-    cuda = order.job.device.startswith("cuda")
-    # Each run gives torch's random numbers back as it found them, but not in the order in which they began.
-    with threads(order.job.threads), torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda else []):
+    on_gpu = order.job.device.startswith("cuda")
+    # Each run gives torch's random numbers back as it found them, but not in the order in which they began. A GPU that
+    # nothing has used yet has none, and using it now would come before a run's `deterministic=True`.
+    cuda: Any = torch.cuda  # partly without types
+    used = range(cuda.device_count()) if on_gpu and cuda.is_initialized() else []
+    with threads(order.job.threads), torch.random.fork_rng(devices=used):
         pack = _Pack(order)
         replicas = [threading.Thread(target=pack.replica, name=f"replica {number}") for number in range(count)]
         try:
@@ -49,7 +53,7 @@ class _Pack:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._turns = Turns()
-        self._numbers = iter(order.numbers)
+        self._numbers = filter(order.begin, order.numbers)
         self._next = threading.Lock()
         self._stopped = False
         self._said: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()

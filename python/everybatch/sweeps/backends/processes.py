@@ -112,8 +112,11 @@ class _Pool:
 
     def _give(self, worker: _Worker) -> Iterator[Event]:
         """Give a free worker the next trial."""
-        if self._waiting:
-            worker.number = heapq.heappop(self._waiting)
+        while self._waiting and worker.number is None:
+            number = heapq.heappop(self._waiting)
+            if not self._order.begin(number):
+                continue
+            worker.number = number
             with contextlib.suppress(OSError):  # it has died; the end of its connection is still to be read
                 worker.connection.send(worker.number)
             yield Event(worker.number)

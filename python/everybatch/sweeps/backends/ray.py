@@ -36,6 +36,7 @@ __all__ = ["run"]
 _LOOK = 3.0  # seconds between two looks at the nodes
 _GROWS = 300.0  # seconds in which a cluster may grow a node that has what a trial needs
 _STUCK = 30.0  # seconds that a trial may lack a place that later ones hold, while all of those wait for it
+_ENDS = 30.0  # seconds in which trials that are cancelled may end
 _CALLS = 100_000  # trials that may wait at the desk at a time
 _DEATHS = (
     ray.exceptions.WorkerCrashedError,
@@ -138,7 +139,7 @@ class _Pool:
                 ray.cancel(result)  # not by force: Ray 2.60 aborts this process if a task ends at that moment
             self._desk.close.remote()
             last = [self._news, *running]
-            ray.wait(last, num_returns=len(last), timeout=10, fetch_local=False)
+            ray.wait(last, num_returns=len(last), timeout=_ENDS, fetch_local=False)
             ray.kill(self._desk)
 
     def work(self) -> Iterator[Event]:
@@ -146,7 +147,9 @@ class _Pool:
         self._look()
         while self._waiting or self._tasks:
             while self._waiting and len(self._tasks) < (self._order.workers or max(1, 2 * self._places)):
-                self._submit(heapq.heappop(self._waiting))
+                number = heapq.heappop(self._waiting)
+                if self._order.begin(number):
+                    self._submit(number)
             by_result = {task.result: task for task in self._tasks.values()}
             ready, _ = ray.wait([self._news, *by_result], timeout=_LOOK, fetch_local=False)
             for result in ready:

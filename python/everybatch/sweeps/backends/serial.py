@@ -15,7 +15,7 @@ def run(order: Order) -> Iterator[Event]:
     """Train the trials; see `everybatch.sweeps.backends`."""
     referee = order.referee
     with threads(order.job.threads):
-        for number in order.numbers:
+        for number in filter(order.begin, order.numbers):
             yield Event(number)
             ask = None if referee is None else referee.ask  # all earlier trials have ended: it never waits
             row = perform(order.job, number, order.store, device=order.job.device, ask=ask)

@@ -1,0 +1,90 @@
+"""What is being written stands beside its place under another name, locked; what a killed process left is cleared.
+
+The lock (`flock`) goes with the process that holds it, however it ends. Where a file system has no locks nothing is
+cleared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["clear_leftovers", "displaced", "locked", "new_folder", "remove", "sibling"]
+
+
+def sibling(target: Path, kind: str) -> Path:
+    """Return a free name beside `target`, because a rename is atomic only within one file system."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Make a folder beside `target`, and hold its lock."""
+    while True:
+        folder = sibling(target, "tmp")
+        folder.mkdir()
+        with locked(folder):
+            if folder.is_dir():  # or someone cleared it before it was locked
+                yield folder
+                return
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a file or folder; tells whether that is so."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:  # someone holds it, or there are no locks here
+            held = False
+        yield held
+    finally:
+        os.close(handle)
+
+
+def displaced(target: Path) -> Path | None:
+    """Return the folder that stood at `target` until it was put aside, if its successor never came."""
+    if os.path.lexists(target):
+        return None
+    return next((path for path in _beside(target, "old") if path.is_dir()), None)
+
+
+def clear_leftovers(target: Path) -> None:
+    """Delete what processes that are no more have begun beside `target`, and bring back what they put aside."""
+    aside = displaced(target)
+    if aside is not None:
+        with contextlib.suppress(OSError):
+            aside.rename(target)
+    for path in _beside(target, "tmp|old"):
+        with locked(path, wait=False) as free:
+            if free and (path.suffix == ".tmp" or os.path.lexists(target)):
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder as far as possible: a remainder is no reason to fail."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _beside(target: Path, kinds: str) -> list[Path]:
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.({kinds})")
+    try:
+        return sorted(path for path in target.parent.iterdir() if name.fullmatch(path.name))
+    except OSError:  # no such folder, or it may not be read
+        return []
