@@ -327,7 +327,8 @@ FATAL = {
         network = eb.Network([eb.Conv2d(1, 2**17, 1), eb.GlobalAvgPool(), eb.Linear(2**17, 10)])
         data = eb.datasets.glyphs(train=60, test=60)
         limit_memory()
-        expect(EverybatchError, "libtorch", lambda: eb.train(network, data, batch_size=60, progress=False))
+        # By arithmetic, or what libtorch says where the machine has the memory and this process may not use it.
+        expect(EverybatchError, "memory|libtorch", lambda: eb.train(network, data, batch_size=60, progress=False))
         """,
     "rows of NaN in every weight": """
         model = eb.networks.lenet5().initialize(0)

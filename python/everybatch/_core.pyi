@@ -101,9 +101,11 @@ class Network:
     Raises
     ------
     ArgumentError
-        A layer has a value that cannot work.
+        A layer has a value that cannot work, there are more than 100,000 layers, or blocks lie in one another more than
+        32 deep.
     ShapeError
-        A layer cannot take what the one before it gives; the message names the layer and both shapes.
+        A layer cannot take what the one before it gives, or gives more than 2**28 numbers for one image; the message
+        names the layer and its shapes.
     """
 
     def __new__(
@@ -173,6 +175,11 @@ class Network:
         mean, std
             Per channel, of pixels in [0, 1]: images are normalised with them. Unless given, the model takes those of
             the data set that it is first trained on, and until then uses pixels in [0, 1] as they are.
+
+        Raises
+        ------
+        ArgumentError
+            The weights do not fit into memory, or a normalised pixel would not be a finite float32.
         """
 
     def __eq__(self, other: object, /) -> bool: ...
@@ -216,7 +223,10 @@ class Model:
         """Per-channel standard deviation of pixels in [0, 1] that images are normalised with; None before training."""
 
     def predict(self, images: _Images, *, background: _Ground | None = None) -> npt.NDArray[np.int64]:
-        """The most likely class (N,) int64 of each image; ``model.classes[k]`` is the name of class ``k``."""
+        """The most likely class (N,) int64 of each image; ``model.classes[k]`` is the name of class ``k``.
+
+        The first NaN among the logits counts as the greatest, as in `torch.argmax`; so it does in accuracies.
+        """
 
     def predict_proba(self, images: _Images, *, background: _Ground | None = None) -> npt.NDArray[np.float32]:
         """Probabilities (N, classes) float32."""

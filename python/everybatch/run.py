@@ -214,7 +214,14 @@ class Run:
 
     @property
     def diverged_at(self) -> int | None:
-        """The step (from 0, as in `train_loss`) at which the loss became NaN or infinite, or None."""
+        """The steps taken before the first loss that was NaN or infinite, or None if all were finite.
+
+        Weights that a step breaks show in the next loss that is computed with them: that of the test or validation
+        images if they are measured after the step, or else that of the next batch. Both count the step that broke them
+        as taken: with n, ``train_loss[n - 1]`` belongs to it, and was finite. NaN in a weight always shows, so that the
+        number does not depend on how often is measured; an infinite weight may be hidden for a time, by a tanh that
+        makes 1 of it, for example, as in PyTorch.
+        """
         step = self._config["status"].get("diverged_at")
         return None if step is None else int(step)
 

@@ -165,8 +165,9 @@ def train(
     kernels
         Which code takes the training steps on a CPU. "exact" runs PyTorch's operators in PyTorch's order, so that the
         losses are those of a plain PyTorch script to the last digits. "fused" is faster and equal within rounding:
-        batch norm, residual sum and activation in one pass, channels-last maps, no autograd, fused Adam. "exact" is the
-        default for float32, "fused" for bfloat16. On a GPU both are the same.
+        batch norm, residual sum and activation in one pass, channels-last maps, no autograd, fused Adam. Each step is
+        as exact as PyTorch's; over many steps, trainings that round differently part, as on two machines. "exact" is
+        the default for float32, "fused" for bfloat16. On a GPU both are the same.
     progress
         Whether to draw a progress bar.
     callbacks
@@ -178,7 +179,8 @@ def train(
     -------
     Run
         Everything measured. Ctrl-C returns what there is until then, ``run.interrupted`` being true. A loss that
-        becomes NaN or infinite ends the run at that step with a warning; ``run.diverged_at`` tells the step.
+        becomes NaN or infinite ends the run at that step with a warning; ``run.diverged_at`` tells the step. NaN and
+        infinity come through every layer as in PyTorch, in training and in measuring.
 
     Notes
     -----
@@ -199,7 +201,8 @@ def train(
     Raises
     ------
     ArgumentError
-        An argument has a value that cannot work, alone or with another one.
+        An argument has a value that cannot work, alone or with another one. Or weights, gradients and what the layers
+        give for a batch cannot fit into the memory of this machine (on a CPU; asked of Linux, elsewhere 64 GiB).
     ShapeError
         The network cannot take images of this shape; the message names the layer.
     DeviceError

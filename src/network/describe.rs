@@ -255,7 +255,7 @@ pub fn check(layer: &Layer) -> Result<()> {
     let wrong = |message: String| Err(Error::Argument(format!("{}: {message}", layer.kind())));
     let affordable = |sizes: &[i64]| match sizes.iter().map(|size| i128::from(*size)).product::<i128>() {
         weights if weights > MOST_WEIGHTS => wrong(format!(
-            "{weights} weights are too many: a layer has at most {MOST_WEIGHTS}, 4 GiB of float32"
+            "{weights} weights take more memory than a layer may: at most {MOST_WEIGHTS}, 4 GiB of float32"
         )),
         _ => Ok(()),
     };

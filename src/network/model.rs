@@ -30,6 +30,14 @@ impl Normalization {
                 "mean is {mean:?} and std is {std:?}: both must be finite, and std above 0"
             )));
         }
+        // Pixels are normalised in float32.
+        let largest = |(m, s): (&f64, &f64)| m.abs().max((1.0 - m).abs()) / f64::from(*s as f32);
+        if let Some(pair) = mean.iter().zip(&std).find(|pair| largest(*pair) > f64::from(f32::MAX)) {
+            return Err(Error::Argument(format!(
+                "mean is {:e} and std is {:e}: a pixel (x - mean) / std is then more than float32 holds",
+                pair.0, pair.1
+            )));
+        }
         Ok(Normalization { mean, std })
     }
 
@@ -286,6 +294,17 @@ mod tests {
         for (x, expected) in x.iter().zip([-0.4242129, 1.2050009, 2.8214867]) {
             assert!((x - expected).abs() < 1e-5, "{x} instead of {expected}");
         }
+    }
+
+    // float32 ends at 3.4e38.
+    #[test]
+    fn pixels_beyond_float32_are_refused() {
+        for (mean, std, fits) in
+            [(0.0, 1e-38, true), (0.0, 1e-40, false), (0.5, 1e-38, true), (-3e38, 0.1, false)]
+        {
+            assert_eq!(Normalization::new(vec![mean], vec![std]).is_ok(), fits, "{mean} {std}");
+        }
+        assert!(Normalization::new(vec![0.0], vec![1e-300]).is_err());
     }
 
     #[test]
