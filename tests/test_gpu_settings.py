@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 import everybatch as eb
-from everybatch._gpu import _repeatable, _tf32
+from everybatch._gpu import _repeatable, _Streams, _tf32
+from everybatch.errors import DeviceError
 from test_train import assert_identical
 
 
@@ -94,3 +96,71 @@ def test_a_deterministic_run_on_the_cpu_chooses_nothing_by_its_speed(
     assert_identical(*repeated)
     with pytest.raises(TypeError, match="deterministic"):
         quick(deterministic="yes")
+
+
+def test_a_run_claims_repeatable_kernels_before_anything_uses_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, glyphs: eb.Dataset, tiny: eb.Network
+) -> None:
+    # A pretended GPU. As torch has it, fork_rng initialises CUDA, and cuBLAS reads the variable once, then.
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    initialised = False
+    seen: list[str | None] = []
+
+    @contextlib.contextmanager
+    def fork_rng(**_: object) -> Iterator[None]:
+        nonlocal initialised
+        initialised = True
+        seen.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        yield
+
+    class NoData:
+        def __init__(self, *_: object) -> None:
+            raise DeviceError("only pretended")
+
+    for name, value in {
+        "torch.cuda.is_initialized": lambda: initialised,
+        "torch.cuda.Stream": lambda device, priority=0: (device, priority, object()),
+        "torch.cuda.stream": contextlib.nullcontext,
+        "torch.random.fork_rng": fork_rng,
+        "everybatch._core.resolve_device": lambda _: "cuda:0",
+        "everybatch._core.check_settings": lambda *_: None,
+        "everybatch.training.Data": NoData,
+    }.items():
+        monkeypatch.setattr(name, value)
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="only pretended"):
+            eb.train(tiny, glyphs, device="cuda", deterministic=True, progress=False)
+    assert seen == [":4096:8"] * 2
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_runs_hand_their_streams_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, int, object]] = []
+
+    def stream(device: str, priority: int = 0) -> tuple[str, int, object]:
+        made.append((device, priority, object()))
+        return made[-1]
+
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    streams = _Streams()
+    with streams.pair("cuda:0") as one:
+        assert streams.beside(one[0]) is one[1]
+        with streams.pair("cuda:0") as two:  # of a run beside it
+            assert two[0] is not one[0]
+            assert two[1] is not one[1]
+    with pytest.raises(KeyError), streams.pair("cuda:0"):
+        raise KeyError
+    for _ in range(5):
+        with streams.pair("cuda:0") as again:
+            assert again in (one, two)
+    with streams.pair("cuda:1"):
+        pass
+    assert [(device, priority) for device, priority, _ in made] == [("cuda:0", -1), ("cuda:0", 0)] * 2 + [
+        ("cuda:1", -1),
+        ("cuda:1", 0),
+    ]
+
+
+def test_tf32_is_for_gpus(quick: Callable[..., eb.Run]) -> None:
+    with pytest.raises(DeviceError, match='"tf32".*NVIDIA.*"float32"'):
+        quick(precision="tf32")

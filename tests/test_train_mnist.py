@@ -29,13 +29,15 @@ def test_the_reference_resnet_in_one_epoch(mnist: eb.Dataset) -> None:
     assert run.mean_accuracy(last=10) > 0.96
 
 
-def test_lenet5_measured_after_every_batch(mnist: eb.Dataset) -> None:
-    run = eb.train(eb.networks.lenet5(), mnist, epochs=1, batch_size=64, lr=1e-3, progress=False, device="cpu")
-    assert run.eval_step.tolist() == list(range(939))
+def test_lenet5_in_one_epoch(mnist: eb.Dataset) -> None:
+    # Measured after every fourth batch, to save a minute.
+    lenet5 = eb.networks.lenet5()
+    run = eb.train(lenet5, mnist, batch_size=64, lr=1e-3, evaluate_every=4, progress=False, device="cpu")
+    assert run.eval_step.tolist() == [*range(0, 938, 4), 938]
     assert len(run.batch_indices(937)) == 60_000 - 937 * 64
     # LeCun et al. 1998 report 99.05 % in the end; the first epoch is to pass 98 %.
     assert run.final_accuracy >= 0.98
-    assert run.test_accuracy[100:].min() > 0.8
+    assert run.test_accuracy[25:].min() > 0.8
     predicted = run.model.predict(mnist.test_images)
     assert np.mean(predicted == mnist.test_labels) == pytest.approx(run.final_accuracy)
     assert run.confusion.sum() == 10_000

@@ -115,8 +115,8 @@ def labels_or_names(given: object, what: str) -> npt.NDArray[Any]:
     if array.max() >= MOST_CLASSES:  # before the cast, which could overflow
         at = int(np.argmax(array >= MOST_CLASSES))
         raise DataError(
-            f"{what}[{at}] is {array[at]}, but there can be at most {MOST_CLASSES} classes, "
-            f"so labels go from 0 to {MOST_CLASSES - 1}"
+            f"{what}[{at}] is {array[at]}, but there can be at most {MOST_CLASSES:,} classes, "
+            f"so labels go from 0 to {MOST_CLASSES - 1:,}"
         )
     return np.ascontiguousarray(array, np.int64)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from everybatch import _pictures
+from everybatch._names import as_utf8, is_text
 from everybatch._pictures import shown
 from everybatch.errors import DataError
 
@@ -251,14 +252,13 @@ class _Search:
 
 def _class_name(path: Path) -> str:
     """Return the name of a class, composed, so that it is the same from every file system."""
-    try:
-        path.name.encode("utf-8")
-    except UnicodeEncodeError:
+    name = as_utf8(path.name)
+    if not is_text(name):
         raise DataError(
             f"the name of the class folder {shown(path)} is not text in UTF-8, so that no run could be saved under it: "
             "rename the folder"
-        ) from None
-    return unicodedata.normalize("NFC", path.name)
+        )
+    return unicodedata.normalize("NFC", name)
 
 
 def _ordered(names: list[str]) -> list[str]:
