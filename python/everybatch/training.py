@@ -276,18 +276,6 @@ def train(
         hooks.turn.wait()
     model = beginning(network, dataset, settings.seed)
     folder = None if checkpoints is None else prepare_folder(checkpoints)
-    config = {
-        "network": json.loads(model.network.to_json()),
-        "dataset": describe_dataset(dataset),
-        "training": {
-            **settings.for_config(),
-            "checkpoints": None if folder is None else str(folder),
-            "from_model": isinstance(network, Model),
-        },
-        "versions": versions(),
-        "hardware": hardware(settings.device),
-    }
-    check_config(config | {"status": {"state": "finished"}})  # now, not when there is something to lose
     started = datetime.now(UTC)
 
     with contextlib.ExitStack() as stack:
@@ -296,6 +284,18 @@ def train(
             stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
             # Dropout draws from torch's generators there: give them back to the caller as they were.
             stack.enter_context(torch.random.fork_rng(devices=[settings.device]))
+        config = {
+            "network": json.loads(model.network.to_json()),
+            "dataset": describe_dataset(dataset),
+            "training": {
+                **settings.for_config(),
+                "checkpoints": None if folder is None else str(folder),
+                "from_model": isinstance(network, Model),
+            },
+            "versions": versions(),
+            "hardware": hardware(settings.device),
+        }
+        check_config(config | {"status": {"state": "finished"}})  # now, not when there is something to lose
         data = (hooks.data or Data)(dataset, settings.device)
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
         arrays, trained, model_step, (evaluation, on_gpu), state, message, diverged_at, raised = _core.train(
