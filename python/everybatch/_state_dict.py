@@ -27,7 +27,7 @@ def check_tensor(name: str, tensor: torch.Tensor) -> None:
 def _wrong(tensor: torch.Tensor) -> str | None:
     c: Any = torch._C  # partly without types
     keys = c._dispatch_keys(tensor)
-    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+    if torch.nn.parameter.is_lazy(tensor):
         return "is a lazy module's, and has no values yet"
     if tensor.is_nested:
         return "is a nested tensor: give a plain one"
