@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import everybatch as eb
 import reference
@@ -208,6 +209,47 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(
         model.load_state_dict(given)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+
+
+def freed(tensor: torch.Tensor) -> torch.Tensor:
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+def faked(tensor: torch.Tensor) -> torch.Tensor:
+    with FakeTensorMode():
+        return torch.ones(tensor.shape)
+
+
+def mapped(tensor: torch.Tensor) -> torch.Tensor:
+    kept: list[torch.Tensor] = []
+    torch.vmap(lambda row: kept.append(row) or row)(tensor.expand(2, *tensor.shape))
+    return kept[0]
+
+
+# Tensors whose numbers PyTorch does not keep in memory as plain ones; what to call instead is PyTorch's.
+@pytest.mark.parametrize(
+    ("odd", "match"),
+    [
+        (freed, "0.weight has lost its memory"),
+        (faked, "0.weight is a FakeTensor"),
+        (mapped, "0.weight belongs to a function within torch.func"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), r"0.weight .*dequantize\(\)"),
+        (lambda tensor: tensor.flatten(1).to_sparse_csr(), r"0.weight .*to_dense\(\)"),
+        (lambda tensor: tensor.to_mkldnn(), r"0.weight .*to_dense\(\)"),
+        (lambda tensor: torch.nested.nested_tensor([tensor[0]]), "0.weight is a nested tensor"),
+        (lambda _: torch.nn.UninitializedParameter(), "0.weight is a lazy module's"),
+        (lambda tensor: tensor.to("meta"), "0.weight is on the device meta"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*(quantiz|nested|Sparse)")  # torch's own, of prototypes
+def test_a_tensor_without_plain_numbers_in_memory_is_refused(
+    model: eb.Model, odd: Callable[[torch.Tensor], torch.Tensor], match: str
+) -> None:
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ArgumentError, match=match):
+        model.load_state_dict(state | {"0.weight": odd(state["0.weight"].clone())})
+    assert torch.equal(model.state_dict()["0.weight"], state["0.weight"])
 
 
 @pytest.mark.parametrize("given", [3, None, [("5.bias", torch.zeros(10))], "weights.pt"])

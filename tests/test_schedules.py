@@ -304,6 +304,7 @@ def test_the_lowest_rate_may_be_the_only_one(quick: Callable[..., eb.Run]) -> No
 
 
 CALLS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "rates without end": (lambda: schedules.cosine().rates(2**53), ArgumentError, f"steps is {2**53}.* {10**8} "),
     "step of 0": (lambda: schedules.step(0), ArgumentError, "every is 0"),
     "step of a week": (lambda: schedules.step("week"), ArgumentError, "every is 'week'.*'epoch'"),
     "step of half": (lambda: schedules.step(1.5), TypeError, "every must be a whole number"),  # type: ignore[arg-type]

@@ -322,3 +322,49 @@ def test_dropout_is_a_function_of_seed_and_step(glyphs: eb.Dataset) -> None:
     ]
     assert np.array_equal(*losses)
     assert len(set(losses[0].tolist())) == 6
+
+
+# ---- processes -----------------------------------------------------------------------------------
+
+# GNU's OpenMP waits for ever for threads that were not forked with the process; PyTorch's own operators do.
+FORKING = """
+import os, sys, threading, time
+import numpy as np
+import torch
+import everybatch as eb
+
+data = eb.datasets.glyphs(train=130, test=60, seed=3)
+torch.set_num_threads(2)
+
+def results():
+    run = eb.train(eb.networks.lenet5(), data, steps=3, batch_size=32, device="cpu", progress=False, kernels=KERNELS)
+    return np.concatenate([run.train_loss, run.test_loss, run.model.predict_proba(data.test_images).ravel()])
+
+def as_here(_=None):
+    np.testing.assert_allclose(results(), expected, atol=1e-4)
+
+def forked(work):
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert torch.get_num_threads() == 2
+
+for KERNELS in ("exact", "fused"):
+    expected = results()
+    forked(as_here)
+    forked(lambda: forked(as_here))
+    eb.train(eb.networks.lenet5(), data, steps=1, device="cpu", progress=False, callbacks=lambda _: forked(as_here))
+    as_here()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_computes_too() -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=PATIENCE, env=environment)

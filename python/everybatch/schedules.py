@@ -31,6 +31,8 @@ __all__ = [
     "warmup",
 ]
 
+_MOST_RATES = 10**8  # 800 MB
+
 
 class Schedule:
     """How the learning rate moves: made by the functions of `everybatch.schedules`.
@@ -68,9 +70,11 @@ class Schedule:
         Raises
         ------
         ArgumentError
-            One of the numbers cannot work, or lr lies below the schedule's lowest rate.
+            One of the numbers cannot work, lr lies below the schedule's lowest rate, or the steps are more than 10^8.
         """
         check_lr(self, real(lr, "lr"))
+        if whole(steps, "steps") > _MOST_RATES:
+            raise ArgumentError(f"steps is {steps}: rates are given for at most {_MOST_RATES} steps at a time")
         return _core.learning_rates(
             self.to_json(), real(lr, "lr"), whole(steps, "steps"), whole(steps_per_epoch, "steps_per_epoch")
         )

@@ -196,7 +196,8 @@ def train(
     callbacks, and for the program afterwards. A run computes with the number of threads that its thread had when it
     began. Runs in several threads at a time give what they give one after the other; while any of them computes, those
     of these settings that torch keeps for the whole process (anomaly detection, oneDNN, precision) are the runs' own.
-    Random numbers do not come from torch's generators on a CPU, and on a GPU these are given back as they were.
+    Random numbers do not come from torch's generators on a CPU, and on a GPU these are given back as they were. In a
+    process forked from one that has computed, a run computes with one thread, for those that helped it are not there.
 
     Raises
     ------

@@ -227,6 +227,7 @@ impl PyModel {
                 "state_dict must map names to tensors, and is a {kind}"
             ))
         })?;
+        let check = py.import("everybatch._state_dict")?.getattr("check_tensor")?;
         for item in items.try_iter()? {
             let (name, value): (Bound<PyAny>, Bound<PyAny>) = item?.extract()?;
             let name: String = name.extract().map_err(|_| {
@@ -240,6 +241,7 @@ impl PyModel {
                     "state dict: {name} is a {kind}, not a torch.Tensor"
                 ))
             })?;
+            check.call1((&name, &value))?;
             state.push((name, tensor.0));
         }
         computing(py, move || self.whole()?.load_state_dict(&state))

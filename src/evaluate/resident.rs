@@ -137,8 +137,10 @@ impl Resident {
         };
         let mut best: Option<(f64, Self)> = None;
         for layout in layouts {
-            let tried = chunks.iter().filter_map(|chunk| attempt(*chunk, *layout, [true, true]));
-            let Some(mut found) = tried.reduce(faster) else { continue };
+            let mut forms =
+                |forms| chunks.iter().filter_map(|chunk| attempt(*chunk, *layout, forms)).reduce(faster);
+            // Rows and products take memory that there may not be.
+            let Some(mut found) = forms([true, true]).or_else(|| forms([false, false])) else { continue };
             let DeviceChoice { chunk, columns, products, .. } = found.1.choice;
             if columns {
                 found = attempt(chunk, *layout, [false, products]).into_iter().fold(found, faster);

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::threads::{set_own_threads, threads};
 use crate::error::{Error, Result};
@@ -52,6 +53,15 @@ impl Drop for Aside {
     }
 }
 
+/// Whether this process was forked from one in which the core had computed. The threads that helped there are not here,
+/// and OpenMP would wait for them for ever; PyTorch has its data loaders' workers compute alone for the same reason.
+fn forked() -> bool {
+    static FIRST: AtomicU32 = AtomicU32::new(0);
+    let here = std::process::id();
+    let first = FIRST.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed);
+    first.is_err_and(|first| first != here)
+}
+
 /// Runs `work` with torch as a thread finds it that has just begun, and a run where nothing was set.
 pub fn plain<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     struct Within(Option<Aside>);
@@ -61,7 +71,7 @@ pub fn plain<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         }
     }
 
-    let aside = Aside::new(None)?;
+    let aside = Aside::new(forked().then_some(1))?;
     let _within = Within(ASIDE.replace(Some(aside)));
     work()
 }

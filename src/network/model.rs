@@ -254,12 +254,6 @@ impl Model {
         let values = self.specs.iter().zip(&self.tensors).map(|(spec, tensor)| {
             let given = state.iter().find(|(name, _)| *name == spec.name).map(|(_, value)| value);
             let value = given.unwrap_or(tensor).f_detach()?;
-            if value.is_sparse() {
-                return Err(Error::Argument(format!(
-                    "state dict: {} is sparse: pass it through to_dense()",
-                    spec.name
-                )));
-            }
             if matches!(value.f_kind()?, Kind::ComplexHalf | Kind::ComplexFloat | Kind::ComplexDouble) {
                 return Err(Error::Argument(format!("state dict: {} holds complex numbers", spec.name)));
             }

@@ -193,9 +193,10 @@ impl DeviceOptimizer {
     }
 }
 
-/// Sets a number on the device; the value travels with the kernel, so nothing waits.
+/// Sets a number on the device; the value travels with the kernel, so nothing waits. One that float32 does not hold is
+/// infinite there, and the run diverges.
 pub fn fill(number: &Tensor, value: f64) -> Result<()> {
-    let _ = number.shallow_clone().f_fill_(value)?;
+    let _ = number.shallow_clone().f_fill_(f64::from(value as f32))?;
     Ok(())
 }
 
@@ -274,6 +275,16 @@ mod tests {
             weights
         });
         assert_eq!(weights[0], weights[1]);
+    }
+
+    // float32 ends at 3.4e38.
+    #[test]
+    fn a_rate_beyond_float32_is_infinite() {
+        let number = Tensor::zeros([0i64; 0], (Kind::Float, Device::Cpu));
+        for (value, held) in [(1e38, 1e38), (1e39, f64::INFINITY), (-1e300, f64::NEG_INFINITY)] {
+            fill(&number, value).unwrap();
+            assert_eq!(number.double_value(&[]) as f32, held as f32);
+        }
     }
 
     #[test]
