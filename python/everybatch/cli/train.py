@@ -198,7 +198,8 @@ def run(args: Namespace) -> int:
         refuse_inside(args.checkpoints, args.out)
     given, before = _given(args)
     shape = None if given is None else _network(given).input_shape
-    data = open_data(args, args.data, shape, seed=args.seed, run=before)
+    model = given if isinstance(given, Model) else None
+    data = open_data(args, args.data, shape, seed=args.seed, run=before, model=model)
     start = build(args.network or "resnet", args.option, data) if given is None else given
     network = _network(start)
     if not args.quiet:
