@@ -211,8 +211,8 @@ def run(args: Namespace) -> int:
     except Exception as error:  # such as a full disk when weights were to be kept
         recorded = getattr(error, "run", None)
         if recorded is not None and args.out is not None:
-            saved = _save(recorded, args)
-            print(f"everybatch: note: what was recorded until then is saved in {saved}", file=sys.stderr)
+            place = _save(recorded, args)
+            print(f"everybatch: note: what was recorded until then is saved in {place}", file=sys.stderr)
         raise
 
     if not args.quiet:
