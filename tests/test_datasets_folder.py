@@ -556,3 +556,24 @@ def test_sizes_on_the_command_line(call: Call, tmp_path: Path) -> None:
     assert code == 2
     assert "pass --image-size HEIGHTxWIDTH" in err
     assert "size=" not in err
+
+
+@pytest.mark.parametrize("text", ["[300, 0, 0]", "[1, 2]", "null", '"white"', "[1.5, 0, 0]", "", None])
+def test_the_background_in_the_file_of_a_model(tmp_path: Path, text: str | None) -> None:
+    model = eb.Network([eb.layers.Flatten(), eb.layers.Linear(30, 2)], (1, 6, 5)).initialize(0)
+    model.background = 0
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert json.loads(header["__metadata__"].pop("everybatch.background")) == [0, 0, 0]
+    if text is not None:
+        header["__metadata__"]["everybatch.background"] = text
+    changed = json.dumps(header).encode()
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+    if text is None:  # as earlier versions wrote it
+        assert eb.Model.load(path).background is None
+        return
+    with pytest.raises(FileFormatError, match="background"):
+        eb.Model.load(path)
