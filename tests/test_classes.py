@@ -245,7 +245,7 @@ ENDS: dict[str, list[eb.Layer]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::everybatch.errors.LogitsWarning")
+@pytest.mark.filterwarnings("ignore::everybatch.errors.LogitsWarning")  # some end in an activation
 @pytest.mark.parametrize("end", ENDS)
 def test_logits_in_another_order(end: str) -> None:
     # NumPy's indexing of the logits says what the changed weights must give.

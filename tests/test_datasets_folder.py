@@ -466,6 +466,65 @@ def test_a_run_remembers_its_background(call: Call, ink_on_nothing: Path) -> Non
     assert all(row in alone for row in told("--data", ink_on_nothing, "--index", 0, 1))
 
 
+# The expected pictures are laid on the ground by Pillow, and given as arrays.
+def test_a_model_remembers_its_background(call: Call, ink_on_nothing: Path) -> None:
+    folder, pictures = ink_on_nothing.parent, sorted(ink_on_nothing.rglob("*.png"))
+    labels = [path.parent.name for path in pictures]
+    ground = Image.new("RGBA", (5, 6), (0, 0, 0, 255))
+    layers = [Image.open(path).convert("RGBA") for path in pictures]
+    seen = np.stack([np.asarray(Image.alpha_composite(ground, layer).convert("L")) for layer in layers])
+    network = eb.Network([eb.layers.Flatten(), eb.layers.Linear(30, 2)], (1, 6, 5))
+    data = from_folder(ink_on_nothing, background=0)
+    steps: dict[str, Any] = {"steps": 2, "batch_size": 2}
+    kept: list[eb.Model] = []
+    run = eb.train(
+        network,
+        data.subset(train=4),
+        **steps,
+        checkpoints=folder / "kept",
+        callbacks=lambda step: kept.append(step.model()),
+    )
+    run.save(folder / "run")
+    file = folder / "model.safetensors"
+    run.model.save(file)
+    models = [run.model, run.model.copy(), eb.load_run(folder / "run").model, eb.Model.load(file), kept[-1]]
+    models.append(eb.Model.load(next((folder / "kept").glob("*.safetensors"))))
+    for model in models:
+        assert model.background == (0, 0, 0)
+        laid = model.logits(list(map(str, pictures)))
+        np.testing.assert_allclose(laid, model.logits(seen), rtol=1e-4, atol=1e-5)
+        assert not np.allclose(laid, model.logits(list(map(str, pictures)), background=70))
+        measured = model.evaluate(list(map(str, pictures)), labels).loss
+        assert measured == pytest.approx(model.evaluate(seen, labels).loss, rel=1e-4)
+    # Trained further on arrays it keeps the ground, on pictures on another ground it takes theirs.
+    arrays = eb.Dataset(data.train_images, data.train_labels, data.test_images, data.test_labels, classes=data.classes)
+    assert eb.train(run.model, arrays, **steps).model.background == (0, 0, 0)
+    with pytest.warns(DataWarning, match="uniform"):
+        white = from_folder(ink_on_nothing)
+    assert eb.train(run.model, white, **steps).model.background == (255, 255, 255)
+    assert eb.train(network, arrays, **steps).model.background is None
+    # On the command line, of a file.
+    told = [call("predict", file, *pictures, *more) for more in ((), ("--background", "0"), ("--background", "255"))]
+    assert told[0][0] == 0
+    assert told[0][1] == told[1][1] != told[2][1]
+    code, out, _ = call("evaluate", file, "--data", ink_on_nothing)
+    assert code == 0
+    assert "laid on a background of (0, 0, 0)" in out
+
+
+@pytest.mark.parametrize("levels", [256, -1, (1, 2), 0.5, "black"])
+def test_a_background_of_a_model_is_checked(levels: Any) -> None:
+    model = eb.networks.kernel_net(input_size=(9, 9), widths=2, hidden=4).initialize(0)
+    assert model.background is None
+    model.background = 7
+    assert model.background == (7, 7, 7)
+    with pytest.raises(ArgumentError, match="background"):
+        model.background = levels
+    assert model.background == (7, 7, 7)
+    model.background = None
+    assert model.background is None
+
+
 def test_predict_names_all_bad_files(call: Call, trained: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"bad")
     (tmp_path / "bad.npy").write_bytes(b"bad")
@@ -497,3 +556,24 @@ def test_sizes_on_the_command_line(call: Call, tmp_path: Path) -> None:
     assert code == 2
     assert "pass --image-size HEIGHTxWIDTH" in err
     assert "size=" not in err
+
+
+@pytest.mark.parametrize("text", ["[300, 0, 0]", "[1, 2]", "null", '"white"', "[1.5, 0, 0]", "", None])
+def test_the_background_in_the_file_of_a_model(tmp_path: Path, text: str | None) -> None:
+    model = eb.Network([eb.layers.Flatten(), eb.layers.Linear(30, 2)], (1, 6, 5)).initialize(0)
+    model.background = 0
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert json.loads(header["__metadata__"].pop("everybatch.background")) == [0, 0, 0]
+    if text is not None:
+        header["__metadata__"]["everybatch.background"] = text
+    changed = json.dumps(header).encode()
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+    if text is None:  # as earlier versions wrote it
+        assert eb.Model.load(path).background is None
+        return
+    with pytest.raises(FileFormatError, match="background"):
+        eb.Model.load(path)

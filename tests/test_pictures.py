@@ -349,3 +349,10 @@ def test_damaged_files(form: str) -> None:
 
 def test_public_warning() -> None:
     assert eb.DataWarning is DataWarning
+
+
+# 8,192 x 8,192 pixels are 2**26.
+def test_a_size_beyond_all_measure_is_refused_at_once() -> None:
+    for size in ((10**6, 10**6), (1, 2**62), (8192, 8193)):
+        with pytest.raises(ArgumentError, match="at most 67,108,864 pixels"):
+            read_picture(png(GREY), size=size)

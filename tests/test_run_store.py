@@ -25,6 +25,7 @@ class FakeModel:
     """Stands in for a model where only the file matters."""
 
     classes = ("c0", "c1", "c2")
+    background = None
 
     def __init__(self, content: bytes = b"weights", error: BaseException | None = None) -> None:
         self.content, self.error = content, error

@@ -26,7 +26,8 @@ def test_the_reference_resnet_in_one_epoch(mnist: eb.Dataset) -> None:
     )
     assert run.eval_step.tolist() == list(range(0, 1001, 25))
     # The project's own bar, for the best evaluation: at this constant rate the accuracy swings by a point or two from
-    # batch to batch. A quarter of the test images and fused steps save a minute and a half. Plain PyTorch (torch 2.11, seeds 0 and 1, measured every 200 steps) had 98.32 and 98.27 % at best.
+    # batch to batch. Plain PyTorch (torch 2.11, seeds 0 and 1, measured every 200 steps) had 98.32 and 98.27 % at best.
+    # A quarter of the test images and fused steps save a minute and a half.
     assert run.best_accuracy >= 0.985
     assert run.mean_accuracy(last=10) > 0.96
 

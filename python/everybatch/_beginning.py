@@ -11,6 +11,7 @@ import torch
 from everybatch._classes import are_numbers, matched
 from everybatch._core import Model, Network
 from everybatch.dataset import Dataset
+from everybatch.datasets._folder_read import background_of
 from everybatch.errors import ArgumentError
 
 __all__ = ["RENAME", "beginning", "reordered"]
@@ -52,6 +53,9 @@ def beginning(network: Network | Model, dataset: Dataset, seed: int) -> Model:
         elif are_numbers(names) and network.classes is not None:
             names = network.classes
     model.classes = names
+    ground = background_of(dataset.source)
+    if ground is not None:
+        model.background = ground
     return model
 
 

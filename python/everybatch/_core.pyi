@@ -195,8 +195,8 @@ class Model:
     also decides what is meant by the shape of an array: a model of grey images takes (H, W) for one picture and
     (N, H, W) for N of them, a model of colour images takes (H, W, C) or (C, H, W) for one. Pictures from files and
     Pillow's are turned upright, resized and turned grey or RGB as the network needs them. All are normalised as in
-    training. One picture gives arrays with one row. What is see-through in a picture is laid on `background`, a grey
-    level or (red, green, blue) from 0 to 255; white unless given.
+    training. One picture gives arrays with one row. What is see-through in a picture is laid on the argument
+    `background`, a grey level or (red, green, blue) from 0 to 255; unless given, on the model's own `background`.
     """
 
     @property
@@ -214,6 +214,16 @@ class Model:
 
     @classes.setter
     def classes(self, classes: Sequence[str] | None) -> None: ...
+    @property
+    def background(self) -> tuple[int, int, int] | None:
+        """Red, green and blue, 0 to 255, of what see-through pictures are laid on; None (white) before training.
+
+        It is that of the folder of pictures that the model was trained on. Can be set, also to a grey level or None,
+        and is kept in files.
+        """
+
+    @background.setter
+    def background(self, background: _Ground | None) -> None: ...
     @property
     def mean(self) -> list[float] | None:
         """Per-channel mean of pixels in [0, 1] that images are normalised with; None before training."""
@@ -287,7 +297,7 @@ class Model:
         """
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write network, weights, normalisation and names of the classes to one safetensors file.
+        """Write network, weights, normalisation, names of the classes and background to one safetensors file.
 
         The file is there whole or not at all. It replaces a model that was saved there before, and nothing else.
 

@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["images_for"]
 
+WHITE = (255, 255, 255)
 
-def images_for(given: object, network: Network, background: int | Sequence[int] | None = None) -> npt.NDArray[np.uint8]:
+
+def images_for(
+    given: object,
+    network: Network,
+    background: int | Sequence[int] | None = None,
+    own: tuple[int, int, int] | None = None,
+) -> npt.NDArray[np.uint8]:
     """Bring images into one form, and refuse those of another shape than the network takes.
 
     Parameters
@@ -32,7 +39,9 @@ def images_for(given: object, network: Network, background: int | Sequence[int] 
     network
         Whose `input_shape` decides.
     background
-        What see-through pictures are laid on, as `read_picture` takes it; white unless given.
+        What see-through pictures are laid on, as `read_picture` takes it.
+    own
+        The model's own background, which holds unless `background` is given; white if there is none either.
 
     Returns
     -------
@@ -50,7 +59,8 @@ def images_for(given: object, network: Network, background: int | Sequence[int] 
     if pictures is None and background is not None:
         raise ArgumentError("background is for pictures that are see-through, and the images are arrays: leave it out")
     if pictures is not None:
-        return _read(pictures, network, 255 if background is None else background)
+        levels = (own or WHITE) if background is None else background
+        return _read(pictures, network, levels)
     shape = _shape(given)
     if shape is not None and len(shape) == 3 and shape[2] in (3, 4) and shape[1:] != network.input_shape[1:]:
         height, width, depth = shape  # nothing else looks like that

@@ -47,6 +47,8 @@ Source = Any
 """A path, the bytes of a file, or a PIL image."""
 Ground = tuple[int, int, int]
 """Red, green and blue, 0 to 255, of what lies behind a see-through picture."""
+MOST_PIXELS = 2**26
+"""Of a size that pictures are brought to: more would take minutes and gigabytes for each."""
 
 # Of the formats that Pillow knows, those for pictures of things: no documents (EPS would run another program), no
 # icons, no measurements. HEIF and JXL are there if a plug-in of Pillow's is.
@@ -238,6 +240,8 @@ def whole_size(given: object) -> tuple[int, int]:
         whole = (0, 0)
     if min(whole) < 1:
         raise ArgumentError(f"size must be (height, width) in pixels, not {given!r}")
+    if whole[0] * whole[1] > MOST_PIXELS:
+        raise ArgumentError(f"size must be (height, width) of at most {MOST_PIXELS:,} pixels in all, not {given!r}")
     return whole
 
 

@@ -18,6 +18,7 @@ from everybatch._disk import as_path
 from everybatch._leftovers import displaced
 from everybatch._run_arrays import ARRAYS, OPTIONAL, check_arrays, check_config
 from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
+from everybatch.datasets._folder_read import background_of
 from everybatch.errors import ArgumentError, FileFormatError
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ def _read_model(path: Path, expected: Any, dataset: Mapping[str, Any]) -> Model:
     names = dataset.get("classes")
     if model.classes is None and isinstance(names, list) and len(names) == model.network.num_classes:
         model.classes = names  # files of earlier versions have no names of their own
+    if model.background is None:
+        model.background = background_of(str(dataset.get("source")))  # nor a background
     return model
 
 

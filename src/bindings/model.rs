@@ -50,7 +50,7 @@ impl PyModel {
         background: Option<&Bound<PyAny>>,
     ) -> PyResult<Images> {
         let read = py.import("everybatch._model_images")?.getattr("images_for")?;
-        images(&read.call1((given, self.network(), background))?, "images")
+        images(&read.call1((given, self.network(), background, self.background()))?, "images")
     }
 
     fn logits_of(
@@ -116,6 +116,25 @@ impl PyModel {
             })?);
         }
         Ok(lock(&self.inner).set_classes(Some(names))?)
+    }
+
+    /// Red, green and blue of what see-through pictures are laid on; None before training.
+    #[getter]
+    fn background(&self) -> Option<(u8, u8, u8)> {
+        lock(&self.inner).background.map(Into::into)
+    }
+
+    #[setter]
+    fn set_background(&self, py: Python, background: Option<&Bound<PyAny>>) -> PyResult<()> {
+        let levels = match background {
+            None => None,
+            Some(given) => {
+                let check = py.import("everybatch._pictures")?.getattr("ground")?;
+                Some(check.call1((given,))?.extract::<(u8, u8, u8)>()?.into())
+            }
+        };
+        lock(&self.inner).background = levels;
+        Ok(())
     }
 
     /// (channels, height, width) of one image.
@@ -247,7 +266,7 @@ impl PyModel {
         computing(py, move || self.whole()?.load_state_dict(&state))
     }
 
-    /// Writes network, weights, normalisation and names of the classes to one safetensors file.
+    /// Writes network, weights, normalisation, names of the classes and background to one safetensors file.
     fn save(&self, py: Python, path: PathBuf) -> PyResult<()> {
         computing(py, || self.whole()?.save(&path))
     }

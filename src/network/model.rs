@@ -62,6 +62,8 @@ pub struct Model {
     pub normalization: Option<Normalization>,
     /// What each logit stands for. Unknown until the model is trained or told.
     classes: Option<Vec<String>>,
+    /// Red, green and blue of what see-through pictures are laid on. Unknown until the model is trained or told.
+    pub background: Option<[u8; 3]>,
 }
 
 impl Model {
@@ -74,7 +76,8 @@ impl Model {
             .enumerate()
             .map(|(index, spec)| initial_tensor(spec, seed, index as u64))
             .collect::<Result<Vec<_>>>()?;
-        let mut model = Model { network, specs, tensors, normalization: None, classes: None };
+        let mut model =
+            Model { network, specs, tensors, normalization: None, classes: None, background: None };
         model.require_grad()?;
         Ok(model)
     }
@@ -119,6 +122,7 @@ impl Model {
             tensors,
             normalization: self.normalization.clone(),
             classes: self.classes.clone(),
+            background: self.background,
         }
     }
 

@@ -1,5 +1,5 @@
-//! A model in one safetensors file: the tensors, and the layer tree (with the shape of the images), normalisation and
-//! names of the classes as JSON in the metadata.
+//! A model in one safetensors file: the tensors, and the layer tree (with the shape of the images), normalisation,
+//! names of the classes and background of see-through pictures as JSON in the metadata.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 const NETWORK: &str = "everybatch.network";
 const NORMALIZATION: &str = "everybatch.normalization";
 const CLASSES: &str = "everybatch.classes";
+const BACKGROUND: &str = "everybatch.background";
 
 impl Model {
     /// Writes the file under a temporary name in the same folder and then renames it, so that no half file is left.
@@ -54,6 +55,10 @@ impl Model {
         if let Some(classes) = self.classes() {
             let text = serde_json::to_string(classes).map_err(|e| format(e.to_string()))?;
             metadata.insert(CLASSES.to_string(), text);
+        }
+        if let Some(background) = &self.background {
+            let text = serde_json::to_string(background).map_err(|e| format(e.to_string()))?;
+            metadata.insert(BACKGROUND.to_string(), text);
         }
         let values = self.state_dict()?.into_iter().map(|(name, tensor)| {
             let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
@@ -121,6 +126,11 @@ impl Model {
                 .map_err(|e| format(format!("the names of its classes are unreadable: {e}")))?;
             model.set_classes(Some(read))?;
         }
+        if let Some(text) = metadata.get(BACKGROUND) {
+            let read = serde_json::from_str(text)
+                .map_err(|e| format(format!("the background of its pictures is unreadable: {e}")))?;
+            model.background = Some(read);
+        }
         let file = SafeTensors::deserialize(bytes)
             .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
         let state = file
@@ -179,6 +189,7 @@ mod tests {
         let mut model = Model::initialize(network, 3).unwrap();
         model.normalization = Some(Normalization::new(vec![0.1307], vec![0.3081]).unwrap());
         model.set_classes(Some((0..10).map(|i| format!("é{i}\"")).collect())).unwrap();
+        model.background = Some([0, 128, 255]);
         model
     }
 
@@ -192,6 +203,7 @@ mod tests {
         assert_eq!(back.network, model.network);
         assert_eq!(back.normalization, model.normalization);
         assert_eq!(back.classes(), model.classes());
+        assert_eq!(back.background, model.background);
         for ((name, a), (_, b)) in model.state_dict().unwrap().iter().zip(back.state_dict().unwrap()) {
             assert_eq!(*a, b, "{name}");
         }

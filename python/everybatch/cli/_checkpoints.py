@@ -91,8 +91,9 @@ def _data(args: Namespace, run: Run | None, folder: Path) -> tuple[Dataset, npt.
             if args.test_images is None and args.part != "all":
                 args.test_images = run.config["dataset"]["test"]  # as many as it had, drawn with its seed
         first = next(iter(list_checkpoints(folder).values()), None)
-        shape = None if first is None else Model.load(first).input_shape
-        data = open_data(args, name, shape, seed=seed, test_only=True, run=run)
+        model = None if first is None else Model.load(first)
+        shape = None if model is None else model.input_shape
+        data = open_data(args, name, shape, seed=seed, test_only=True, run=run, model=model)
     if run is None or run.test_indices.max() >= len(data.test_labels):  # other data: the history will not agree
         return data, None
     return data, run.test_indices

@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from everybatch import datasets
+from everybatch._core import Model
 from everybatch.cli._data_files import NAMES, open_path, options_named
 from everybatch.cli._folder_data import add_background, add_part, refuse_part
 from everybatch.cli._parser import Parser, whole
@@ -77,6 +78,7 @@ def open_data(
     seed: int = 0,
     test_only: bool = False,
     run: Run | None = None,
+    model: Model | None = None,
 ) -> Dataset:
     """Open the data set that `name` stands for, cut down as `args` say.
 
@@ -95,6 +97,8 @@ def open_data(
         unless `run` was trained on it, or --part says otherwise.
     run
         The run whose model is looked at, if it is one's.
+    model
+        What is measured or trained further: see-through pictures are laid on its background.
 
     Raises
     ------
@@ -116,7 +120,8 @@ def open_data(
         data: Dataset = getattr(datasets, name)(download=not args.no_download)
     else:
         with options_named():
-            data = open_path(Path(name).expanduser(), name, args, input_shape, test_only=test_only, run=run)
+            path = Path(name).expanduser()
+            data = open_path(path, name, args, input_shape, test_only=test_only, run=run, model=model)
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from everybatch import datasets
+from everybatch._core import Model
 from everybatch.cli._folder_data import open_folder, refuse_part
 from everybatch.dataset import Dataset
 from everybatch.datasets._cifar import is_cifar
@@ -55,6 +56,7 @@ def open_path(
     *,
     test_only: bool,
     run: Run | None,
+    model: Model | None,
 ) -> Dataset:
     """Read what lies at `path`; options are refused where they would do nothing.
 
@@ -62,7 +64,7 @@ def open_path(
     ----------
     path, name
         The path, and what was written for it.
-    args, input_shape, test_only, run
+    args, input_shape, test_only, run, model
         As for `open_data`.
     """
     keys, fraction = getattr(args, "keys", None), getattr(args, "test_fraction", None)
@@ -83,7 +85,7 @@ def open_path(
         return datasets.from_csv(path, size=args.image_size, test_fraction=fraction)
     data = _published(path)
     if data is None:
-        return open_folder(path, args, input_shape, test_only=test_only, run=run)
+        return open_folder(path, args, input_shape, test_only=test_only, run=run, model=model)
     refuse_part(args, name)
     if fraction is not None:
         raise ArgumentError(f"--test-fraction splits images without a test set, and {path} has one")

@@ -7,11 +7,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Literal
 
+from everybatch._core import Model
 from everybatch._pictures import Ground, ground
 from everybatch.cli._warnings import warnings_at_once
 from everybatch.dataset import Dataset
 from everybatch.datasets._folder import Split, is_flat, read_folder, split_of
-from everybatch.datasets._folder_read import background_of
+from everybatch.datasets._folder_read import WHITE, background_of
 from everybatch.errors import ArgumentError, ShapeError
 from everybatch.run import Run
 
@@ -37,15 +38,24 @@ def add_part(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def background(args: Namespace, run: Run | None) -> Ground:
-    """Return what see-through pictures are laid on: as --background says, or as when `run` was trained."""
+def background(args: Namespace, run: Run | None, model: Model | None) -> Ground:
+    """Return what see-through pictures are laid on: as --background says, or as when `model` or `run` was trained."""
     if args.background is not None:
         return ground(args.background)
-    return background_of("" if run is None else str(run.config["dataset"]["source"]))
+    if model is not None and model.background is not None:
+        return model.background
+    known = None if run is None else background_of(str(run.config["dataset"]["source"]))
+    return known or WHITE
 
 
 def open_folder(
-    path: Path, args: Namespace, input_shape: tuple[int, int, int] | None, *, test_only: bool, run: Run | None
+    path: Path,
+    args: Namespace,
+    input_shape: tuple[int, int, int] | None,
+    *,
+    test_only: bool,
+    run: Run | None,
+    model: Model | None,
 ) -> Dataset:
     """Read a folder of pictures; the arguments are those of `open_data`.
 
@@ -62,7 +72,8 @@ def open_folder(
     split = _split(path, args, test_only=test_only, run=run)
     try:
         with warnings_at_once():
-            return read_folder(path, size=size, mode=mode, background=background(args, run), split=split)
+            laid_on = background(args, run, model)
+            return read_folder(path, size=size, mode=mode, background=laid_on, split=split)
     except ShapeError as error:
         way = "pass --image-size HEIGHTxWIDTH (image_size in the file of a sweep)"
         raise ShapeError(str(error).replace("pass size=(height, width)", way)) from error

@@ -45,7 +45,7 @@ def run(args: Namespace) -> int:
     loaded = load_model(args.model)
     shape = loaded.model.input_shape
     if args.data is not None:
-        data = open_data(args, args.data, shape, test_only=True, run=loaded.run)
+        data = open_data(args, args.data, shape, test_only=True, run=loaded.run, model=loaded.model)
     elif loaded.run is None:
         raise UsageError("say with --data what to measure on (see everybatch evaluate --help)")
     else:

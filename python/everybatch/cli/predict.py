@@ -136,7 +136,7 @@ def _plain(asked: Asked, probabilities: npt.NDArray[np.float32]) -> list[dict[st
 
 
 def _files(args: Namespace, loaded: Loaded) -> Asked:
-    ground = background(args, loaded.run)
+    ground = background(args, loaded.run, loaded.model)
     images, names, notes = read_images(args.images, loaded.model.input_shape, invert=args.invert, background=ground)
     for note in notes:
         print(f"everybatch: note: {note}", file=sys.stderr)
@@ -145,7 +145,7 @@ def _files(args: Namespace, loaded: Loaded) -> Asked:
 
 def _members(args: Namespace, loaded: Loaded) -> Asked:
     network = loaded.model.network
-    data = open_data(args, args.data, network.input_shape, test_only=True, run=loaded.run)
+    data = open_data(args, args.data, network.input_shape, test_only=True, run=loaded.run, model=loaded.model)
     beyond = [index for index in args.index if index >= len(data.test_labels)]
     if beyond:
         raise ArgumentError(

@@ -198,7 +198,8 @@ def run(args: Namespace) -> int:
         refuse_inside(args.checkpoints, args.out)
     given, before = _given(args)
     shape = None if given is None else _network(given).input_shape
-    data = open_data(args, args.data, shape, seed=args.seed, run=before)
+    model = given if isinstance(given, Model) else None
+    data = open_data(args, args.data, shape, seed=args.seed, run=before, model=model)
     start = build(args.network or "resnet", args.option, data) if given is None else given
     network = _network(start)
     if not args.quiet:
@@ -210,8 +211,8 @@ def run(args: Namespace) -> int:
     except Exception as error:  # such as a full disk when weights were to be kept
         recorded = getattr(error, "run", None)
         if recorded is not None and args.out is not None:
-            kept = _save(recorded, args)
-            print(f"everybatch: note: what was recorded until then is saved in {kept}", file=sys.stderr)
+            place = _save(recorded, args)
+            print(f"everybatch: note: what was recorded until then is saved in {place}", file=sys.stderr)
         raise
 
     if not args.quiet:

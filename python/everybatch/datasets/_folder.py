@@ -19,7 +19,7 @@ from everybatch._arguments import real, whole
 from everybatch._pictures import shown
 from everybatch.dataset import Dataset
 from everybatch.datasets._folder_layout import Pictures, find, is_flat, shuffled
-from everybatch.datasets._folder_read import Reader, grey
+from everybatch.datasets._folder_read import PICTURES_IN, Reader, grey
 from everybatch.errors import ArgumentError, DataError, DataWarning
 
 __all__ = ["Split", "from_folder", "is_flat", "read_folder", "split_of"]
@@ -224,7 +224,7 @@ def split_of(source: str, root: Path) -> tuple[Split | None, bool]:
 
 
 def _source(folder: Path) -> str:
-    return f"pictures in {shown(folder.resolve())}"
+    return f"{PICTURES_IN}{shown(folder.resolve())}"
 
 
 def _count(pictures: Pictures) -> int:

@@ -15,12 +15,14 @@ from everybatch import _pictures
 from everybatch._pictures import Facts, Ground, shown
 from everybatch.errors import DataWarning, FileFormatError, ShapeError
 
-__all__ = ["WHITE", "Reader", "background_of", "grey"]
+__all__ = ["PICTURES_IN", "WHITE", "Reader", "background_of", "grey"]
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 
 WHITE: Ground = (255, 255, 255)
+PICTURES_IN = "pictures in "
+"""How the `Dataset.source` of a folder of pictures begins."""
 _SHOWN = 10
 _LOW = 4096  # 16-bit values below this are 12 bits or fewer, nearly black as 16
 
@@ -37,10 +39,15 @@ def grey(paths: Iterable[Path], background: Ground) -> bool:
     return all(one(path) for path in paths)
 
 
-def background_of(source: str) -> Ground:
-    """Return what the `Dataset.source` of a run says its pictures were laid on; white if it says nothing."""
-    found = re.search(r"laid on a background of \((\d+), (\d+), (\d+)\)", source)
-    return WHITE if found is None else (int(found[1]), int(found[2]), int(found[3]))
+def background_of(source: str) -> Ground | None:
+    """Return what a `Dataset.source` says that pictures were laid on; None if it is of no folder of pictures."""
+    if not source.startswith(PICTURES_IN):
+        return None
+    found = re.findall(r"laid on a background of \((\d+), (\d+), (\d+)\)", source)
+    if not found:
+        return WHITE
+    red, green, blue = map(int, found[-1])  # what comes before may be part of the folder's name
+    return red, green, blue
 
 
 class Reader:
