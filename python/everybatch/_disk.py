@@ -48,6 +48,12 @@ def as_name(given: str | os.PathLike[str], argument: str, what: str) -> str:
         raise TypeError(f"{argument} must be a path, not {type(given).__name__}") from None
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"{argument} must name a {what}, not {name!r}")
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ArgumentError(f"{argument} is {name!r}: it has a character that no name of a {what} can have")
     return name
 
 
