@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import everybatch as eb
+from everybatch._disk import as_path
 from everybatch.cli import main
 from test_cli import FEW, Call, one_error
 from test_train import assert_identical
@@ -303,3 +304,15 @@ def test_validation_curves_can_be_compared(call: Call, kept: Path, tmp_path: Pat
     given = ["plot", kept / "run", kept / "run", "--label", "a", "--label", "b", "--kind", "compare"]
     code, out, _ = call(*given, "--metric", "validation_loss", "--out", tmp_path / "c.svg")
     assert (code, out) == (0, f"{tmp_path / 'c.svg'}\n")
+
+
+def test_a_user_that_is_not_there_is_a_name_of_a_folder() -> None:
+    # As in a shell, which leaves such a tilde alone.
+    assert as_path("~nobody-of-this-name/run", "folder") == Path.cwd() / "~nobody-of-this-name" / "run"
+
+
+@pytest.mark.parametrize(("out", "why"), [("n" * 245, "too long"), ("/proc/run", "cannot be written to")])
+def test_where_nothing_can_be_saved_nothing_is_trained(out: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--network", "lenet5", "--data", "glyphs", "--steps", "1", "--out", out]) == 2
+    assert why in (said := capsys.readouterr()).err
+    assert said.out == ""

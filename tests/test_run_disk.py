@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from everybatch import _disk, _exchange, _run_read
-from everybatch.errors import FileFormatError
+from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.run import Run, load_run
 from test_run import example_arrays, example_run
 
@@ -151,3 +151,22 @@ def test_a_run_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: py
     (tmp_path / "run/history.npz").write_bytes(b"damaged")
     with pytest.raises(FileFormatError, match=r"history\.npz"):
         load_run(tmp_path / "run")
+
+
+def test_line_ends_of_windows_change_no_run(tmp_path: Path) -> None:
+    # JSON knows both as white space (RFC 8259), and has neither within a text.
+    run = example_run()
+    run.save(tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    saved = path.read_bytes()
+    path.write_bytes(saved.replace(b"\n", b"\r\n"))
+    assert load_run(tmp_path / "run").config == run.config
+    path.write_bytes(saved.replace(b"\n", b"\r\n").replace(b"7", b"8", 1))
+    with pytest.raises(FileFormatError):
+        load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_what_is_no_name_of_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match="has a character that no name of a folder can have"):
+        example_run().save(name)

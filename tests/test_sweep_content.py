@@ -188,6 +188,9 @@ def test_helpers_and_constants_of_the_same_file_count(monkeypatch: pytest.Monkey
         "def f(x):\n    from helpers import make\n    return make(x)",
         "import helpers\ndef f(x):\n    return getattr(helpers, 'ma' + 'ke')(x)",
         "def outer():\n    import helpers\n    return lambda x: helpers.make(x)\nf = outer()",
+        "import helpers\ndef g(m, x):\n    return m.make(x)\ndef f(x):\n    return g(helpers, x)",
+        "def f(x):\n    import helpers as h\n    return (lambda m: m.make(x))(h)",
+        "import helpers\ndef f(x):\n    return helpers.__dict__['make'](x)",
         "import helpers\nclass A:\n    def __call__(self, x):\n        return helpers.make(x)\nf = A()",
     ],
 )
@@ -209,7 +212,29 @@ def test_modules_of_ones_own_count(use: str, tmp_path: Path, monkeypatch: pytest
         sys.modules.pop(name, None)
     assert results == [1, 2, 1, 1]
     assert keys[0] == keys[2] != keys[1]
-    assert (keys[3] == keys[0]) == ("getattr" not in use)  # which may mean any of a module's attributes
+    anything = ("getattr", "(h", "__dict__")  # which may mean any of a module's attributes
+    assert (keys[3] == keys[0]) == (not any(word in use for word in anything))
+
+
+@pytest.mark.parametrize(
+    "use",
+    ["globals()['rate'](x)", "globals()[''.join(('ra', 'te'))](x)", "eval('rate(x)')", "eval('x * FACTOR + rate(x)')"],
+)
+def test_names_in_texts_count(use: str) -> None:
+    keys, results = [], []
+    for factor in (1, 2, 1):
+        there: dict[str, Any] = {"__name__": "__main__"}
+        exec(f"FACTOR = {factor}\ndef rate(x):\n    return x * {factor}\ndef f(x):\n    return {use}", there)
+        keys.append(content_of(there["f"]))
+        results.append(there["f"](1))
+    assert results[0] == results[2] != results[1]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_a_ufunc_that_numpy_does_not_have_is_refused() -> None:
+    assert content_of(closure(np.sin)) != content_of(closure(np.cos))
+    with pytest.raises(ArgumentError, match=r"a numpy\.ufunc, which cannot be told from another one"):
+        content_of(closure(np.frompyfunc(lambda x: 2 * x, 1, 1)))
 
 
 def test_what_does_not_change_a_function_does_not_count() -> None:

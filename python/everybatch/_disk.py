@@ -13,12 +13,31 @@ from everybatch._exchange import exchange
 from everybatch._leftovers import clear_leftovers, locked, new_folder, remove, sibling
 from everybatch.errors import ArgumentError
 
-__all__ = ["as_name", "as_path", "explained", "put_in_place", "require_folder", "to_disk", "whole_file", "whole_folder"]
+__all__ = [
+    "as_name",
+    "as_path",
+    "at_home",
+    "explained",
+    "put_in_place",
+    "require_folder",
+    "to_disk",
+    "whole_file",
+    "whole_folder",
+]
 
 
 def as_path(given: str | os.PathLike[str], what: str) -> Path:
     """Return an absolute path; refuse what is none. `what` names the argument: ``"folder"`` or ``"file"``."""
-    return Path(as_name(given, what, what)).expanduser().absolute()
+    return at_home(as_name(given, what, what)).absolute()
+
+
+def at_home(given: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` at its beginning made the folder that it means; without such a user it is a name."""
+    path = Path(given)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def as_name(given: str | os.PathLike[str], argument: str, what: str) -> str:
@@ -29,6 +48,12 @@ def as_name(given: str | os.PathLike[str], argument: str, what: str) -> str:
         raise TypeError(f"{argument} must be a path, not {type(given).__name__}") from None
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"{argument} must name a {what}, not {name!r}")
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ArgumentError(f"{argument} is {name!r}: it has a character that no name of a {what} can have")
     return name
 
 

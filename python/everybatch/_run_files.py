@@ -2,8 +2,8 @@
 
 A run is a folder with ``config.json``, ``history.npz`` and ``model.safetensors``; there is no pickle in it.
 ``config.json`` holds the format's version, the run's config, the size and SHA-256 of the other files, and first of all
-its own SHA-256: that of its bytes with zeros in the checksum's place. So no byte of a run changes unnoticed. Older
-runs lack that first entry.
+its own SHA-256: that of its bytes with zeros in the checksum's place. So no byte of a run changes unnoticed, but for
+line ends, which git and editors on Windows turn into their own. Older runs lack that first entry.
 """
 
 from __future__ import annotations
@@ -39,5 +39,5 @@ def is_sealed(data: bytes, seal: object) -> bool:
     """Whether these bytes of ``config.json`` are the ones that its checksum was made of."""
     if not isinstance(seal, str) or len(seal) != len(_UNSEALED):
         return False
-    before = data.replace(seal.encode("utf-8", "replace"), _UNSEALED.encode(), 1)
+    before = data.replace(b"\r\n", b"\n").replace(seal.encode("utf-8", "replace"), _UNSEALED.encode(), 1)
     return hashlib.sha256(before).hexdigest() == seal

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from everybatch._classes import Part, checked, matched
 from everybatch._core import Evaluation, Model
+from everybatch._disk import at_home
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 
@@ -101,7 +102,7 @@ def prepare_folder(given: str | os.PathLike[str]) -> Path:
         raise TypeError(f"checkpoints must be the path of a folder, not {type(given).__name__}")
     if not os.fspath(given):
         raise ArgumentError("checkpoints must name a folder, not ''")
-    folder = Path(given).expanduser().absolute()
+    folder = at_home(given).absolute()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"checkpoints: {folder} is a file, not a folder")
     if folder.is_dir() and list_checkpoints(folder):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._core import Evaluation, Model
+from everybatch._disk import at_home
 from everybatch._run_files import CONFIG
 from everybatch.checkpoints import evaluate_checkpoints, list_checkpoints
 from everybatch.cli._data import describe, open_data
@@ -54,7 +55,7 @@ def print_checkpoints(args: Namespace) -> int:
 
 
 def _run(given: str) -> Run:
-    path = Path(given).expanduser()
+    path = at_home(given)
     if path.is_file():
         raise UsageError(
             f"{given} is one file of weights: give the folder of a saved run with --checkpoints, or no run"
@@ -65,7 +66,7 @@ def _run(given: str) -> Run:
 def _folder(given: str, run: Run | None) -> Path:
     """Return the folder with the weights: the given one, or the run's own."""
     if given:
-        folder = Path(given).expanduser()
+        folder = at_home(given)
         if (folder / CONFIG).is_file():
             raise UsageError(f"{given} is a saved run: write everybatch predict {given} --checkpoints")
         return folder

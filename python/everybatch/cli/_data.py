@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from argparse import Namespace
-from pathlib import Path
 
 from everybatch import datasets
 from everybatch._core import Model
+from everybatch._disk import at_home
 from everybatch.cli._data_files import NAMES, open_path, options_named
 from everybatch.cli._folder_data import add_background, add_part, refuse_part
 from everybatch.cli._parser import Parser, whole
@@ -120,8 +120,7 @@ def open_data(
         data: Dataset = getattr(datasets, name)(download=not args.no_download)
     else:
         with options_named():
-            path = Path(name).expanduser()
-            data = open_path(path, name, args, input_shape, test_only=test_only, run=run, model=model)
+            data = open_path(at_home(name), name, args, input_shape, test_only=test_only, run=run, model=model)
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
+from everybatch._disk import at_home
+from everybatch._leftovers import sibling
 from everybatch._run_files import CONFIG, HISTORY, MODEL
 from everybatch.errors import ArgumentError
 
 __all__ = ["check_writable", "refuse_existing", "refuse_inside"]
+
+_LONGEST_NAME = 255  # bytes, on every usual file system
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:
@@ -19,7 +24,13 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     ------
     FileExistsError
         There is something that may not be replaced.
+    OSError
+        Its name is too long.
     """
+    folder = at_home(folder)
+    longest = max(len(os.fsencode(name)) for name in (*folder.parts, sibling(folder, "tmp").name))
+    if longest > _LONGEST_NAME:
+        raise OSError(errno.ENAMETOOLONG, "the name is too long to be written under", str(folder))
     if not os.path.lexists(folder):
         return
     if folder.is_symlink() or not folder.is_dir():
@@ -43,7 +54,7 @@ def refuse_inside(checkpoints: Path, out: Path) -> None:
     ArgumentError
         They would be.
     """
-    inner, outer = checkpoints.expanduser().resolve(), out.expanduser().resolve()
+    inner, outer = at_home(checkpoints).resolve(), at_home(out).resolve()
     if inner.is_relative_to(outer):
         raise ArgumentError(
             f"--checkpoints {checkpoints} lies in --out {out}, which holds a saved run and nothing else: "
@@ -56,13 +67,18 @@ def check_writable(folder: Path) -> None:
 
     Raises
     ------
-    NotADirectoryError, PermissionError
+    OSError
         It cannot.
     """
-    there = folder.absolute()
+    there = at_home(folder).absolute()
     while not there.exists():
         there = there.parent
     if not there.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(there))
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "may not be written to", str(there))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:  # a disk that is mounted for reading, for example, or that is full
+        raise OSError(error.errno, f"cannot be written to: {error.strerror}", str(there)) from error

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch import _convert, _pictures
+from everybatch._disk import at_home
 from everybatch._pictures import shown
 from everybatch.datasets._folder_read import WHITE
 from everybatch.datasets._npy import read_npy
@@ -56,7 +57,7 @@ def read_images(
     notes: list[str] = []
     failures: list[Exception] = []
     for given in paths:
-        path = Path(given).expanduser()
+        path = at_home(given)
         is_array = path.suffix.lower() == ".npy"
         try:
             block = _array(path, shape) if is_array else _picture(path, shape, background, notes)

@@ -10,6 +10,7 @@ from pathlib import Path
 from everybatch._beginning import RENAME
 from everybatch._classes import MATCH
 from everybatch._core import Model
+from everybatch._disk import at_home
 from everybatch._run_files import CONFIG
 from everybatch.cli._parser import Parser
 from everybatch.errors import ArgumentError
@@ -72,7 +73,7 @@ def load_model(given: str) -> Loaded:
     FileFormatError
         It is neither a saved run nor a model, or is damaged.
     """
-    path = Path(given).expanduser()
+    path = at_home(given)
     if path.is_dir():
         run = load_run(run_folder(given))
         try:
@@ -86,7 +87,7 @@ def load_model(given: str) -> Loaded:
 
 def run_folder(given: str) -> Path:
     """Return the folder, and refuse one that only has a saved run in it, with its name."""
-    path = Path(given).expanduser()
+    path = at_home(given)
     if path.is_dir() and not (path / CONFIG).exists():
         inside = sorted(sub for sub in path.iterdir() if (sub / CONFIG).is_file())
         if inside:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from everybatch import networks
 from everybatch._core import Network
+from everybatch._disk import at_home
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, EverybatchError, FileFormatError, suggest
 from everybatch.networks._build import build as build_network
@@ -47,7 +47,7 @@ def read_network(given: str) -> Network:
     FileFormatError
         The file does not describe a network.
     """
-    path = Path(given).expanduser()
+    path = at_home(given)
     if not path.is_file():
         names = tuple(networks.__all__)
         raise FileNotFoundError(

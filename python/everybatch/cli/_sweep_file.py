@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from everybatch._arguments import flag, optional_whole, whole
+from everybatch._disk import at_home
 from everybatch._pictures import ground
 from everybatch.cli._data import NAMES, open_data
 from everybatch.cli._sweep_space import DATA, OPTIONS, SPACES, read_fixed, read_space
@@ -63,7 +64,7 @@ def read_sweep(path: Path) -> SweepFile:
         Something in it cannot work.
     """
     try:
-        with path.expanduser().open("rb") as file:  # a pipe will do too
+        with at_home(path).open("rb") as file:  # a pipe will do too
             raw = file.read(_LARGEST + 1)
         if len(raw) > _LARGEST:
             raise FileFormatError(f"{path} is no sweep: it is larger than {_LARGEST:,} bytes")
@@ -92,7 +93,7 @@ def parse_sweep(text: str, path: Path, texts: Mapping[str, str]) -> SweepFile:
 
 
 def _sweep_of(given: dict[str, Any], text: str, path: Path, texts: Mapping[str, str]) -> SweepFile:
-    there = path.expanduser().absolute()
+    there = at_home(path).absolute()
     values = Values(there.parent, dict(texts))
     with place(str(path)):
         check_keys(given, _KEYS)
@@ -137,7 +138,7 @@ def _data(given: Mapping[str, Any], folder: Path) -> str:
     name = _text(given, "data", "mnist")
     if name in NAMES:
         return name
-    path = folder / Path(name).expanduser()
+    path = folder / at_home(name)
     if not path.exists():
         raise ArgumentError(
             f"data is {name!r}: neither a data set ({', '.join(NAMES)}) nor a file or folder in {folder}."

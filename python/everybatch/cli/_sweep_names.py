@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from everybatch._disk import at_home
 from everybatch.errors import suggest
 from everybatch.sweeps import Sweep
 from everybatch.sweeps._store import INDEX, SWEEP, TRIALS
@@ -25,7 +26,7 @@ def find_sweep(name: str) -> str:
     """
     if "://" in name:
         return name
-    for path in (Path(name).expanduser(), FOLDER / name):
+    for path in (at_home(name), FOLDER / name):
         if _is_sweep(path):
             return str(path)
     here = [path.name for path in sweeps_here()]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from everybatch import networks, schedules
 from everybatch._arguments import flag
 from everybatch._core import Network
+from everybatch._disk import at_home
 from everybatch.augment import Augment
 from everybatch.errors import ArgumentError, EverybatchError, FileFormatError, suggest
 from everybatch.schedules import Schedule
@@ -64,7 +65,7 @@ class Values:
         if given in networks.__all__:
             return given
         if given not in self.texts:
-            path = self.folder / Path(given).expanduser()
+            path = self.folder / at_home(given)
             if not path.is_file():
                 raise ArgumentError(
                     f"{given!r} is neither a builder ({', '.join(networks.__all__)}) nor a JSON file in {self.folder}."

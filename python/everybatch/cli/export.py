@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from everybatch import export
+from everybatch._disk import at_home
 from everybatch.cli._models import MODEL_HELP, load_model, run_folder
 from everybatch.cli._parser import Commands, UsageError, command
 from everybatch.errors import suggest
@@ -73,7 +74,7 @@ def run(args: Namespace) -> int:
         if path is not None and os.path.lexists(path) and not args.overwrite:
             raise FileExistsError(f"{path} exists already: choose another name, or pass --overwrite to replace it")
 
-    if Path(args.source).expanduser().is_file() and (ending not in _MODELS or args.tensorboard is not None):
+    if at_home(args.source).is_file() and (ending not in _MODELS or args.tensorboard is not None):
         raise UsageError(
             f"{args.source} is a network without a history, which goes into {' and '.join(_MODELS)} files: "
             "give the folder of a saved run"

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._disk import at_home
 from everybatch.dataset import Dataset
 from everybatch.datasets._files import open_plain, read_exactly, what_it_is
 from everybatch.errors import ArgumentError, FileFormatError
@@ -96,7 +97,7 @@ def from_cifar(
     """
     if labels not in ("fine", "coarse"):
         raise ArgumentError(f"labels must be 'fine' or 'coarse', not {labels!r}")
-    place = Path(path).expanduser()
+    place = at_home(path)
     if not place.exists():
         raise FileNotFoundError(f"{place} does not exist")
     version, files = _read_folder(place) if place.is_dir() else _read_archive(place)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._disk import at_home
 from everybatch.dataset import Dataset
 from everybatch.datasets._files import read_bytes, what_it_is
 from everybatch.datasets._split import TEST_FRACTION, split
@@ -73,14 +74,14 @@ def from_csv(
     """
     if test is not None and test_fraction is not None:
         raise ArgumentError("test_fraction splits one table; with a table of test images there is nothing to split")
-    file = Path(path).expanduser()
+    file = at_home(path)
     images, labels = _read(file, size)
     if test is None:
         arrays = split(images, labels, TEST_FRACTION if test_fraction is None else test_fraction, seed)
     else:
-        arrays = (images, labels, *_read(Path(test).expanduser(), size))
+        arrays = (images, labels, *_read(at_home(test), size))
     stem = file.name.partition(".")[0]
-    source = f"table {file.resolve()}{'' if test is None else f' and {Path(test).expanduser().resolve()}'}"
+    source = f"table {file.resolve()}{'' if test is None else f' and {at_home(test).resolve()}'}"
     return Dataset(*arrays, classes=classes, mean=mean, std=std, name=name or stem, source=source)
 
 

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from everybatch._disk import at_home
 from everybatch.errors import FileFormatError
 
 __all__ = ["MOST_BYTES", "find_file", "find_sub_folder", "open_plain", "read_bytes", "read_exactly", "what_it_is"]
@@ -114,7 +115,7 @@ def find_sub_folder(root: str | os.PathLike[str], names: tuple[str, ...], wanted
     FileNotFoundError, NotADirectoryError
         If `root` is not there, or a file.
     """
-    folder = Path(root).expanduser()
+    folder = at_home(root)
     if not folder.exists():
         raise FileNotFoundError(f"the folder {folder} does not exist")
     if not folder.is_dir():

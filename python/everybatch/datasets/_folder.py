@@ -16,6 +16,7 @@ import numpy as np
 
 from everybatch import _pictures
 from everybatch._arguments import real, whole
+from everybatch._disk import at_home
 from everybatch._pictures import shown
 from everybatch.dataset import Dataset
 from everybatch.datasets._folder_layout import Pictures, find, is_flat, shuffled
@@ -126,7 +127,7 @@ def read_folder(
         raise ArgumentError(f"mode must be 'L' (grey) or 'RGB', not {mode!r}")
     size = None if size is None else _pictures.whole_size(size)
     behind = _pictures.ground(background)
-    folder = Path(root).expanduser()
+    folder = at_home(root)
     if not folder.exists():
         raise FileNotFoundError(f"the folder {shown(folder)} does not exist")
     if not folder.is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch import _core
+from everybatch._disk import at_home
 from everybatch.dataset import Dataset
 from everybatch.datasets._files import open_plain
 from everybatch.errors import FileFormatError
@@ -53,7 +54,7 @@ def from_idx(
     DataError, ShapeError
         If the arrays do not make a data set, see `everybatch.Dataset`.
     """
-    paths = [Path(path).expanduser() for path in (train_images, train_labels, test_images, test_labels)]
+    paths = [at_home(path) for path in (train_images, train_labels, test_images, test_labels)]
     if paths[0].name.startswith("emnist-"):
         _log.warning("EMNIST's pictures lie on their side in its files; from_emnist turns them upright")
     return Dataset(

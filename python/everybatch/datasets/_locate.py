@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch import _core
+from everybatch._disk import at_home
 from everybatch.datasets._idx_sets import SETS, IdxFile, IdxSet
 from everybatch.datasets._npz import KEYS, read_arrays
 from everybatch.errors import FileFormatError
@@ -64,7 +65,7 @@ def find(idx_set: IdxSet, root: str | os.PathLike[str] | None) -> Found:
     NotADirectoryError
         If `root` is a file.
     """
-    if root is not None and Path(root).expanduser().is_file():
+    if root is not None and at_home(root).is_file():
         raise NotADirectoryError(f"root {os.fspath(root)!r} is a file; pass the folder with the {idx_set.title} files")
     looked: list[str] = []
     for folder in _folders(idx_set, root):
@@ -92,7 +93,7 @@ def _folders(idx_set: IdxSet, root: str | os.PathLike[str] | None) -> Iterator[P
     # that belong to another set.
     for place in (root, os.environ.get(ENVIRONMENT_VARIABLE) or None):
         if place is not None:
-            base = Path(place).expanduser()
+            base = at_home(place)
             yield from (sub for name in idx_set.folders if (sub := base / name).is_dir())
             yield base
     yield cache_folder(idx_set)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from everybatch._disk import at_home
 from everybatch.dataset import Dataset
 from everybatch.datasets._npz import read_arrays
 from everybatch.errors import DataError
@@ -55,7 +55,7 @@ def from_medmnist(
     DataError, ShapeError
         If the images are volumes, or have several labels.
     """
-    file = Path(path).expanduser()
+    file = at_home(path)
     arrays = read_arrays(file, MEDMNIST_KEYS)
     source = f"MedMNIST archive {file.resolve()}"
     if include_val:

@@ -7,6 +7,7 @@ import logging
 import os
 from pathlib import Path
 
+from everybatch._disk import at_home
 from everybatch.dataset import Dataset
 from everybatch.datasets._download import download as download_file
 from everybatch.datasets._idx_sets import FASHION_MNIST, KMNIST, MNIST, IdxSet
@@ -71,7 +72,7 @@ def load(idx_set: IdxSet, root: str | os.PathLike[str] | None, download: bool) -
     """Find `idx_set` on this machine or download it: what `mnist` documents, for any set."""
     found = find(idx_set, root)
     if found.arrays is not None and found.folder is not None:
-        if root is not None and not found.folder.is_relative_to(Path(root).expanduser()):
+        if root is not None and not found.folder.is_relative_to(at_home(root)):
             _log.warning("%s is not in %s; using the copy in %s", idx_set.title, os.fspath(root), found.folder)
         return build(idx_set, found.arrays, f"{idx_set.title}, read from {found.folder}")
     if not download:

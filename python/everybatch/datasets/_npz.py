@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from everybatch._disk import at_home
 from everybatch.dataset import Dataset
 from everybatch.datasets._npy import Archive
 from everybatch.datasets._split import TEST_FRACTION, split
@@ -68,7 +69,7 @@ def from_npz(
         )
     if test_fraction is not None and len(keys) == 4:
         raise ArgumentError("test_fraction splits images of two keys; with four keys the test images are named")
-    file = Path(path).expanduser()
+    file = at_home(path)
     arrays = read_arrays(file, keys)
     if len(keys) == 2:
         fraction = TEST_FRACTION if test_fraction is None else test_fraction

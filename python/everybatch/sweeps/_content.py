@@ -11,6 +11,8 @@ import copyreg
 import functools
 import hashlib
 import importlib
+import pickle
+import re
 import struct
 import sys
 import threading
@@ -40,6 +42,7 @@ _NOT_OF_A_CLASS = frozenset(
     )
 )
 """What says nothing about how a class works, or where it was written."""
+_WORD = re.compile(r"[^\W\d]\w*")
 _NONE = Names([], [], [])
 _ANY = Names(["vars"], [], [])
 """Of code that may mean every attribute of a module."""
@@ -198,6 +201,8 @@ class _Teller:
         self._put("object", "")
         self.tell(kind)
         if isinstance(reduced, str):
+            with self._refusing(thing):
+                pickle.dumps(thing)  # it is found by this name, unlike one of `numpy.frompyfunc`
             self._put("name", f"{getattr(thing, '__module__', '')} {reduced}")
             return
         make, arguments, *rest = reduced
@@ -244,16 +249,18 @@ class _Teller:
 
     def _names(self, there: Mapping[str, Any], names: Names) -> None:
         """Take in what the names that code uses stand for."""
-        for name in names.globals:
+        for name in dict.fromkeys((*names.globals, *_by_text(names, there))):
             if name in there:
                 self._put("global", name)
                 with self._within(name):
-                    self._value(there[name], names)
+                    self._value(there[name], _ANY if name in names.passed else names)
+        passed = names.imported & names.passed
         for each in names.imports:
             for name, value in _imported(each, there).items():
                 self._put("imported", name)
                 with self._within(name):
-                    self._value(value, names)
+                    bound = name in each.parts or not each.parts
+                    self._value(value, _ANY if passed and bound else names)
 
     def _value(self, value: Any, names: Names) -> None:
         """Take in what a name in code stands for."""
@@ -268,7 +275,7 @@ class _Teller:
             self._put("module", module.__name__)
             return
         known = sorted(name for name in vars(module) if not name.startswith("__"))
-        if not {"getattr", "vars"}.intersection(names.globals):
+        if not {"getattr", "vars"}.intersection(names.globals) and "__dict__" not in names.attributes:
             known = [name for name in names.attributes if name in vars(module)]
         if self._first_time(module, tuple(known)):
             self._put("own module", module.__name__)
@@ -306,7 +313,7 @@ class _Teller:
         for name in sorted(things):
             self._put("name", name)
             with self._within(name):
-                self._value(things[name], names)
+                self._value(things[name], _ANY if name in names.passed else names)
 
     def _apart(self, thing: Any) -> str:
         """The digest of a thing by itself."""
@@ -350,6 +357,22 @@ class _Teller:
             f"be told from another one{why}, so that its stored trials could not be known again: make it within the "
             "function, or put what decides the numbers, such as a path or a list, in its place"
         ) from error
+
+
+def _by_text(names: Names, there: Mapping[str, Any]) -> list[str]:
+    """Names of functions and values that code may find by a text: with `globals`, `eval` or `exec`.
+
+    The text may come from a config, and then means a function or a class as a rule.
+    """
+    if not {name for name in ("eval", "exec", "globals") if name in names.globals and name not in there}:
+        return []
+    written = {word for text in names.texts for word in _WORD.findall(text)}
+    return sorted(
+        name
+        for name, value in there.items()
+        if name in written
+        or (isinstance(value, (type, types.FunctionType)) and is_own(getattr(value, "__module__", None)))
+    )
 
 
 def _held(cell: types.CellType) -> Any:

@@ -56,6 +56,8 @@ def sweep(
     with each config, a dict with the key ``"seed"`` among the others; it returns the `Run`. A function is known by its
     code and all that it refers to: captured values, defaults, and the functions, classes and values of your own files
     or notebook that it uses, and that these use. Where any of it is changed, the trials are trained again.
+    What it looks up only while it runs is not seen: files, environment variables, and modules whose names are made by
+    the program; such a thing belongs into the config.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from everybatch._disk import as_name, explained, put_in_place, to_disk, whole_file
+from everybatch._disk import as_name, at_home, explained, put_in_place, to_disk, whole_file
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.sweeps._claims import Claims
 
@@ -52,7 +52,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     """
     name = as_name(path, "store", "folder")
     try:
-        files, root = fsspec.core.url_to_fs(name if "://" in name or "::" in name else str(Path(name).expanduser()))
+        files, root = fsspec.core.url_to_fs(name if "://" in name or "::" in name else str(at_home(name)))
     except ValueError as error:
         raise ArgumentError(f"store is {name!r}: {error}") from error
     return LocalStore(name, Path(root)) if isinstance(files, LocalFileSystem) else Store(name, files, root.rstrip("/"))
