@@ -159,7 +159,7 @@ def refuse_unclear(given: object, what: str) -> None:
             "picture.convert('RGB')"
         )
     if isinstance(given, np.ma.MaskedArray):
-        count, size = int(np.ma.count_masked(given)), given.size
+        count, size = int(np.ma.getmaskarray(given).sum()), given.size
     elif given is np.ma.masked:
         count, size = 1, 1
     elif isinstance(given, torch.Tensor) and torch.masked.is_masked_tensor(given):

@@ -133,7 +133,7 @@ def _read(pictures: Sequence[Any], network: Network, background: int | Sequence[
     )
 
 
-def _shape(given: object) -> tuple[int, ...] | None:
+def _shape(given: Any) -> tuple[int, ...] | None:
     try:
         return tuple(int(size) for size in np.shape(given))
     except (ValueError, TypeError):  # lists of unequal lengths: what is wrong with them is said later

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,8 @@ def evaluate_checkpoints(
             count, called = model.network.num_classes, f"data set {dataset.name!r}"
             found = matched(model.classes, count, dataset.classes, labels, how, data=called)
             parts[model.classes] = Part(images, found.numbers[labels], found.names, dataset.name)
-        measured[step] = model.evaluate(parts[model.classes], precision=precision, match_classes="position")
+        part: Any = parts[model.classes]  # as good as a data set, and not one
+        measured[step] = model.evaluate(part, precision=precision, match_classes="position")
     return measured
 
 

@@ -88,11 +88,11 @@ class Ensemble:
         """
         if isinstance(images, Dataset) and labels is None:
             first = self.models[0]
-            pixels, own, _ = images_and_labels(first, images)
-            images, truth = pixels, np.argsort(self._numbers[0])[own]
+            given, own, _ = images_and_labels(first, images)
+            predicted, truth = self.predict(given), np.argsort(self._numbers[0])[own]
         else:
-            truth = numbers_of_labels(self.classes, labels)
-        predicted = self.predict(images)
+            arrays: Any = images
+            predicted, truth = self.predict(arrays), numbers_of_labels(self.classes, labels)
         if len(predicted) != len(truth):
             raise DataError(f"there are {len(predicted):,} images and {len(truth):,} labels; each image needs one")
         return float((predicted == truth).mean())
