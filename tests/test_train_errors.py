@@ -324,7 +324,7 @@ FATAL = {
         expect(EverybatchError, "memory|alloc", lambda: network.initialize(0))
         """,
     "maps larger than memory": """
-        network = eb.Network([eb.Conv2d(1, 2**17, 1), eb.GlobalAvgPool(), eb.Linear(2**17, 10)])
+        network = eb.Network([eb.Conv2d(1, 2**14, 1), eb.GlobalAvgPool(), eb.Linear(2**14, 10)])
         data = eb.datasets.glyphs(train=60, test=60)
         limit_memory()
         # By arithmetic, or what libtorch says where the machine has the memory and this process may not use it.

@@ -104,7 +104,7 @@ class Network:
         A layer has a value that cannot work, there are more than 100,000 layers, or blocks lie in one another more than
         32 deep.
     ShapeError
-        A layer cannot take what the one before it gives, or gives more than 2**28 numbers for one image; the message
+        A layer cannot take what the one before it gives, or gives more than 2**24 numbers for one image; the message
         names the layer and its shapes.
     """
 

@@ -342,15 +342,15 @@ mod tests {
         assert_eq!(shapes(layers, [1, 28, 30]).unwrap(), ["(8, 14, 15)", "(8, 7, 8)"]);
     }
 
-    // 2^20 channels of 16² pixels are 2^28 numbers; 17² are more.
+    // 2^16 channels of 16² pixels are 2^24 numbers; 17² are more.
     #[test]
     fn a_map_that_is_too_large_is_refused_with_its_size() {
-        let conv = || Layer::Conv2d(Conv2d::new(1, 1 << 20, 1));
+        let conv = || Layer::Conv2d(Conv2d::new(1, 1 << 16, 1));
         assert!(shapes(vec![conv()], [1, 16, 16]).is_ok());
         let error = shapes(vec![conv()], [1, 17, 17]).unwrap_err().to_string();
-        assert!(error.contains("303038464") && error.contains("0 (Conv2d)"), "{error}");
+        assert!(error.contains("18939904") && error.contains("0 (Conv2d)"), "{error}");
         let pads = vec![Layer::Conv2d(Conv2d::new(1, 1, 1).padding(1024)); 100];
-        assert!(shapes(pads, [1, 8, 8]).unwrap_err().to_string().contains("at most 268435456"));
+        assert!(shapes(pads, [1, 8, 8]).unwrap_err().to_string().contains("at most 16777216"));
     }
 
     #[test]

@@ -44,8 +44,9 @@ const DEEPEST: usize = 32;
 /// Layers of a network, those in residual blocks included: a block of two blocks of two blocks is soon very many.
 const MOST_LAYERS: usize = 100_000;
 
-/// The most numbers that a layer takes or gives for one image: 1 GiB of float32. Then no count overflows.
-const MOST_NUMBERS: i128 = 1 << 28;
+/// The most numbers that a layer takes or gives for one image: 64 MiB of float32, five times what VGG has at 224 × 224. Then
+/// no count overflows, and no layer takes minutes for a batch.
+const MOST_NUMBERS: i128 = 1 << 24;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
