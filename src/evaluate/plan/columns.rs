@@ -4,7 +4,7 @@
 
 use tch::Tensor;
 
-use super::op::{Constant, Op};
+use super::op::{apply, Constant, Op};
 use super::Plan;
 use crate::error::Result;
 use crate::network::{Activation, Conv2d};
@@ -99,10 +99,6 @@ impl Columns {
         let y = self.bias.f_addmm(&rows.f_view([-1, values])?, &self.weight.f_tr()?)?;
         let y = y.f_view([-1, height, width, outputs])?.f_permute([0, 3, 1, 2])?;
         let y = y.f_narrow(1, 0, self.conv.out_channels)?;
-        match self.activation {
-            Some(Activation::Relu) => Ok(y.shallow_clone().f_relu_()?),
-            Some(function) => function.forward(&y),
-            None => Ok(y),
-        }
+        apply(self.activation, y)
     }
 }

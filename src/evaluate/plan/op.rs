@@ -254,7 +254,7 @@ fn product(
 }
 
 /// The activation of a tensor that nothing else needs.
-fn apply(activation: Option<Activation>, x: Tensor) -> Result<Tensor> {
+pub fn apply(activation: Option<Activation>, x: Tensor) -> Result<Tensor> {
     match activation {
         Some(Activation::Relu) => Ok(x.shallow_clone().f_relu_()?),
         Some(function) => function.forward(&x),

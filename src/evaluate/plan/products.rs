@@ -5,7 +5,7 @@
 use tch::Tensor;
 
 use super::dense::{is_less_work, multiplied_out, taps};
-use super::op::{Constant, Op, Value};
+use super::op::{apply, Constant, Op, Value};
 use super::Plan;
 use crate::error::Result;
 use crate::network::{Activation, Conv2d};
@@ -101,10 +101,6 @@ impl Product {
         }
         let [height, width, channels] = self.map;
         let y = y.f_view([-1, height, width, channels])?.f_permute([0, 3, 1, 2])?;
-        match activation {
-            Some(Activation::Relu) => Ok(y.shallow_clone().f_relu_()?),
-            Some(function) => function.forward(&y),
-            None => Ok(y),
-        }
+        apply(activation, y)
     }
 }
