@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset,
 from everybatch import _convert
 from everybatch.errors import DataError, ShapeError
 
-__all__ = ["Part", "match_names", "read"]
+__all__ = ["Part", "joined", "read"]
 
 _COMPARED = 16  # images that are read again, to notice what changes
 _RANDOM = ("Random", "Jitter", "Augment", "AugMix", "ElasticTransform", "MixUp", "CutMix", "GaussianNoise", "Dropout")
@@ -65,14 +65,20 @@ def read(given: Any, what: str, scale: float | None = None) -> Part:
     return images[indices], labels[indices], _names(base, what)
 
 
-def match_names(train: Part, test: Part) -> tuple[Any, tuple[str, ...] | None]:
-    """Return the test labels as numbers of the training classes, and the names.
+def joined(train: Part, test: Part) -> tuple[tuple[Any, Any, Any, Any], tuple[str, ...] | None]:
+    """Return what `everybatch.Dataset` is made of (images and labels, of both sets), and the names of the classes.
 
     Raises
     ------
     DataError
         If test images are of a class that training does not have.
     """
+    test_labels, names = _match_names(train, test)
+    return (train[0], train[1], test[0], test_labels), names
+
+
+def _match_names(train: Part, test: Part) -> tuple[Any, tuple[str, ...] | None]:
+    """Return the test labels as numbers of the training classes, and the names."""
     names, others, labels = train[2], test[2], test[1]
     if names is None or others is None or names == others:
         return labels, others if names is None else names

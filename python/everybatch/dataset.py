@@ -224,14 +224,11 @@ class Dataset:
         scale = _check_scale(scale)
         parts = [_torch_sets.read(part, what, scale) for part, what in ((train, "train"), (test, "test"))]
         _check_not_black(parts[0][0], scale)
-        test_labels, names = _torch_sets.match_names(*parts)
+        arrays, names = _torch_sets.joined(*parts)
         if source is None:
             source = " and ".join(f"{type(part).__module__}.{type(part).__name__}" for part in (train, test))
         return cls(
-            parts[0][0],
-            parts[0][1],
-            parts[1][0],
-            test_labels,
+            *arrays,
             classes=names if classes is None else classes,
             mean=mean,
             std=std,

@@ -59,12 +59,9 @@ def from_huggingface(
     if test is None:
         raise ArgumentError("pass the test images too, as test; train.train_test_split(test_size=0.2) makes some")
     parts = [_read(part, what, image, label) for part, what in ((train, "train"), (test, "test"))]
-    test_labels, names = _torch_sets.match_names(*parts)
+    arrays, names = _torch_sets.joined(*parts)
     return Dataset(
-        parts[0][0],
-        parts[0][1],
-        parts[1][0],
-        test_labels,
+        *arrays,
         classes=names if classes is None else classes,
         mean=mean,
         std=std,
