@@ -44,7 +44,7 @@ def test_each_trial_is_trained_once_by_whoever_comes_first(tmp_path: Path) -> No
         )
         for each in sweeps
     ]
-    told = [process.communicate(timeout=300)[0] for process in running]
+    told = [process.communicate(timeout=600)[0] for process in running]
     assert [process.returncode for process in running] == [0] * 3
     assert len(set(told)) == 1
     assert told[0].endswith("False\n")

@@ -122,7 +122,7 @@ def _plain(folder: Path, data: Dataset, table: Mapping[int, Evaluation], classes
         "checkpoints": [
             {
                 "step": step,
-                "loss": measured.loss,
+                "loss": measured.loss if np.isfinite(measured.loss) else None,
                 "accuracy": measured.accuracy,
                 "class_accuracy": shares(measured),
                 "test_images": int(measured.confusion.sum()),

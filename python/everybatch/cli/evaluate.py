@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 
 import numpy as np
@@ -57,6 +58,9 @@ def run(args: Namespace) -> int:
     with matching():
         result = loaded.model.evaluate(data, match_classes=args.match_classes)
     classes = result.classes or data.classes
+    if np.isnan(result.loss):
+        told = "has a loss that is NaN: its weights are broken, and its accuracy says nothing"
+        print(f"everybatch: warning: {loaded.path} {told}", file=sys.stderr)
     if args.json:
         print(json.dumps(_plain(loaded, data, result, classes)))
         return 0
@@ -74,7 +78,7 @@ def _plain(loaded: Loaded, data: Dataset, result: Evaluation, classes: tuple[str
     return {
         "model": str(loaded.path),
         "data": {"name": data.name, "source": data.source, "test_images": len(data.test_labels)},
-        "loss": result.loss,
+        "loss": result.loss if np.isfinite(result.loss) else None,
         "accuracy": result.accuracy,
         "class_accuracy": dict(zip(classes, shares, strict=True)),
         "confusion": result.confusion.tolist(),
