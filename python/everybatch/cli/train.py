@@ -11,7 +11,7 @@ from pathlib import Path
 import everybatch
 from everybatch import networks
 from everybatch._core import Model, Network
-from everybatch._settings import MONITORS
+from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data
 from everybatch.cli._folders import check_writable, refuse_existing, refuse_inside
@@ -143,12 +143,11 @@ def add(commands: Commands) -> None:
     )
     measure.add_argument(
         "--record",
-        choices=("predictions",),
+        choices=RECORDABLE,
         action="append",
         default=[],
-        help="also keep the predicted class of every test image at every measurement",
+        help=f"also keep {'; '.join(f'{name}: {MEASURES[name].what}' for name in RECORDABLE)}",
     )
-
     measure.add_argument(
         "--validation",
         metavar="N|SHARE",

@@ -15,6 +15,7 @@ import numpy as np
 
 from everybatch._arguments import flag
 from everybatch._disk import as_path, explained, require_folder, whole_folder
+from everybatch._measures import COLUMNS
 from everybatch._names import is_text
 from everybatch._run_tables import Column, class_columns, columns
 from everybatch.errors import ArgumentError
@@ -24,16 +25,6 @@ from everybatch.run import Run
 __all__ = ["tensorboard"]
 
 _EVENTS = "events.out.tfevents."  # how TensorBoard knows its files
-
-_TAGS = {
-    "train_loss": "train/loss",
-    "train_accuracy": "train/accuracy",
-    "lr": "train/lr",
-    "validation_loss": "validation/loss",
-    "validation_accuracy": "validation/accuracy",
-    "test_loss": "test/loss",
-    "test_accuracy": "test/accuracy",
-}
 
 
 def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -86,14 +77,13 @@ def _scalars(run: Run) -> Iterator[tuple[str, int, float, float]]:
     """Tag, steps taken, value and time in seconds of every value that was measured."""
     table = columns(run)
     times = _started(run) + np.cumsum(table["seconds"].data)
-    tags = dict(_TAGS)
+    tags = {name: str(measure.tag) for name, measure in COLUMNS.items() if name in table}
     for name, accuracy in zip(class_columns(run.classes), run.class_accuracy.T, strict=True):
         if not np.isnan(accuracy).all():  # NaN throughout: no test image of this class was measured
-            tags[name] = f"class_accuracy/{name}"
+            tags[name] = f"{COLUMNS['class_accuracy'].tag}/{name}"
     for name, tag in tags.items():
-        if name in table:
-            for step in _measured(table[name]):
-                yield tag, step, float(table[name].data[step]), float(times[step])
+        for step in _measured(table[name]):
+            yield tag, step, float(table[name].data[step]), float(times[step])
 
 
 def _measured(column: Column) -> list[int]:

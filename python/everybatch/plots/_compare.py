@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._measures import CURVES, Measure
 from everybatch.errors import ArgumentError
 
 from . import _curves
-from ._curve_axes import METRICS, check_curve_options, curve_axes, metric_curve
+from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
@@ -45,7 +46,8 @@ def compare(
         run.
     metric
         ``"test_accuracy"``, ``"test_error"``, ``"test_loss"``, ``"train_accuracy"``, ``"train_loss"``,
-        ``"validation_accuracy"`` or ``"validation_loss"``.
+        ``"validation_accuracy"``, ``"validation_loss"``, or any other attribute of `Run` that has one number for each
+        step or evaluation, such as ``"lr"``.
     labels
         Names for the runs. By default what differs between their settings.
     x
@@ -68,16 +70,18 @@ def compare(
     sources = as_sources(runs, labels, plot="compare", ndim=1)
     raw = [_curve(source, metric, x) for source in sources]
     windows = [window_for(len(each), smooth) for each in raw]
-    mean = metric == "train_accuracy"
-    lines = [_curves.smooth(each, window, mean=mean) for each, window in zip(raw, windows, strict=True)]
+    measure = CURVES[metric]
+    lines = [
+        _curves.smooth(each, window, mean=measure.average == "mean") for each, window in zip(raw, windows, strict=True)
+    ]
 
     ax = new_axes(ax, (6.8, 4.0))
     for number, (points, line, window) in enumerate(zip(raw, lines, windows, strict=True)):
         _draw(ax, points, line, number, len(raw), plain(sources[number].label), smoothed=window > 1)
     curve_axes(ax, lines, metric, x, scale, plot="compare")
     widest = max(windows)
-    ax.set_ylabel(METRICS[metric] + (f", {'mean' if mean else 'median'} of {widest}" if widest > 1 else ""))
-    _name_ends(ax, sources, raw, lines, metric)
+    ax.set_ylabel(measure.label + (f", {measure.average} of {widest}" if widest > 1 else ""))
+    _name_ends(ax, sources, raw, lines, measure)
     title(ax, [source.run for source in sources])
     return ax
 
@@ -86,10 +90,10 @@ def _curve(source: Source, metric: str, x: str) -> Curve:
     if source.run is None:
         assert source.values is not None  # a Source has one or the other
         return _curves.bare(source.values, x, "compare")
-    data = metric_curve(source.run, metric, x)
+    data = _curves.curve(source.run, metric, x)
     if not len(data):
         name = f" of {source.label!r}" if source.label else ""
-        raise ArgumentError(f"plots.compare: the run{name} ended before its {METRICS[metric]} was measured")
+        raise ArgumentError(f"plots.compare: the run{name} ended before its {CURVES[metric].label} was measured")
     return data
 
 
@@ -109,14 +113,16 @@ def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: s
     ax.plot(line.x, line.y, color=colour, linewidth=1.6, zorder=4, label=label, **style)
 
 
-def _name_ends(ax: Axes, sources: Sequence[Source], raw: Sequence[Curve], lines: Sequence[Curve], metric: str) -> None:
+def _name_ends(
+    ax: Axes, sources: Sequence[Source], raw: Sequence[Curve], lines: Sequence[Curve], measure: Measure[Any]
+) -> None:
     """Write each run's name and its last measurement at the end of its line."""
     texts, ends, styles = [], [], []
     for number, (source, points, line) in enumerate(zip(sources, raw, lines, strict=True)):
         known, drawn = points.y[~np.isnan(points.y)], line.y[~np.isnan(line.y)]
         if not len(known):
             continue
-        last = f"{known[-1]:.3g}" if metric.endswith("loss") else f"{known[-1]:.2%}"
+        last = measure.text(known[-1])
         texts.append(f"{plain(source.label)}  {last}" if source.label else last)
         ends.append(float(drawn[-1]))
         styles.append(line_style(number))

@@ -21,6 +21,7 @@ __all__ = [
     "GREEN",
     "GREY",
     "INK",
+    "LOG_FROM",
     "MARKERS",
     "ORANGE",
     "PURPLE",
@@ -47,6 +48,8 @@ SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)  # not the palette's yellow: too pale on white
 TRAIN, VALIDATION, TEST = BLUE, GREEN, VERMILLION
 INK, GREY = "#262626", "#8c8c8c"
+LOG_FROM = 15.0
+"""Highest over lowest loss from which a linear axis would squeeze the end of a run into a flat line."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 Dashes = Literal["-"] | tuple[float, tuple[float, ...]]
 DASHES: tuple[Dashes, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
