@@ -2,10 +2,9 @@
 //! names of the classes and background of see-through pictures as JSON in the metadata.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use safetensors::tensor::{serialize, SafeTensors, TensorView};
 use safetensors::Dtype;
@@ -20,26 +19,11 @@ const CLASSES: &str = "everybatch.classes";
 const BACKGROUND: &str = "everybatch.background";
 
 impl Model {
-    /// Writes the file under a temporary name in the same folder and then renames it, so that no half file is left.
-    /// Only a model, or an empty file, is replaced.
+    /// Writes the file whole or not at all. Only a model, or an empty file, is replaced.
     pub fn save(&self, path: &Path) -> Result<()> {
-        static SAVED: AtomicUsize = AtomicUsize::new(0); // threads may save to one place at once
         refuse_what_is_no_model(path)?;
         let bytes = self.to_safetensors(path)?;
-        let file = |source: io::Error| Error::File { path: path.to_path_buf(), source };
-        let name = path.file_name().ok_or_else(|| file(io::Error::other("this is not a file name")))?;
-        let (process, number) = (std::process::id(), SAVED.fetch_add(1, Ordering::Relaxed));
-        let temporary =
-            path.with_file_name(format!(".{}.{process}.{number}.partial", name.to_string_lossy()));
-        let written = fs::File::create(&temporary).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        });
-        written.map_err(|source| {
-            let _ = fs::remove_file(&temporary);
-            file(source)
-        })
+        write_whole(path, &bytes).map_err(|source| Error::File { path: path.to_path_buf(), source })
     }
 
     fn to_safetensors(&self, path: &Path) -> Result<Vec<u8>> {
@@ -150,6 +134,22 @@ impl Model {
     }
 }
 
+/// Writes a file under a name of its own in the same folder, where nothing else writes, and then renames it. What fails
+/// leaves nothing behind.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("this is not a file name"))?;
+    let (prefix, folder) = (format!(".{}.", name.to_string_lossy()), path.parent().unwrap_or(Path::new("")));
+    // `create_new` gives it the usual permissions, where tempfile's own files are for their owner alone.
+    let temporary = tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(".partial")
+        .make_in(folder, |place| File::create_new(place))?;
+    temporary.as_file().write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    Ok(())
+}
+
 /// Refuses to replace anything but a model, which is told by its header, or an empty file.
 fn refuse_what_is_no_model(path: &Path) -> Result<()> {
     let Ok(found) = fs::metadata(path) else { return Ok(()) };
@@ -166,7 +166,7 @@ fn refuse_what_is_no_model(path: &Path) -> Result<()> {
 /// Whether the header of a file is that of a model, whatever comes after it.
 fn is_model(path: &Path) -> io::Result<bool> {
     const LONGEST: u64 = 100_000_000; // that of the safetensors library
-    let mut file = fs::File::open(path)?;
+    let mut file = File::open(path)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
@@ -226,6 +226,24 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), other);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_has_the_permissions_that_files_have_and_threads_may_write_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (model, usual) = (lenet(), folder.path().join("usual"));
+        fs::write(&usual, "").unwrap();
+        std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| {
+                let (path, model) = (&path, model.shared());
+                scope.spawn(move || (0..5).try_for_each(|_| model.save(path)))
+            });
+            threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+        });
+        assert_eq!(fs::metadata(&path).unwrap().permissions(), fs::metadata(&usual).unwrap().permissions());
+        assert!(Model::load(&path).is_ok());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
