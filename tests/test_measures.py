@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import everybatch as eb
 from everybatch import _core, plots
@@ -73,7 +74,7 @@ def test_every_column_is_in_the_history(full: eb.Run) -> None:
 
 @pytest.mark.parametrize("name", CURVES)
 def test_every_curve_can_be_drawn(full: eb.Run, name: str) -> None:
-    drawn = plots.compare([full, full], metric=name, labels=["a", "b"])
+    drawn = plots.compare([full, full], metric=name, labels=["a", "b"], ax=Figure().add_subplot())
     assert drawn.get_ylabel() == CURVES[name].label
     line = max(drawn.lines, key=lambda line: len(np.asarray(line.get_xdata())))
     np.testing.assert_array_equal(np.asarray(line.get_ydata()), np.asarray(getattr(full, name), np.float64))

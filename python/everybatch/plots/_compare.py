@@ -15,14 +15,12 @@ from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
-from ._style import MARKERS, line_style, new_axes, plain, small, title
+from ._style import FEW, MARKERS, line_style, new_axes, plain, small, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["compare"]
-
-_FEW = 30  # points that are so few that each gets a marker
 
 
 def compare(
@@ -103,7 +101,7 @@ def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: s
         thin = _curves.decimate(points)
         ax.plot(thin.x, thin.y, color=colour, alpha=max(0.08, 0.45 / runs), linewidth=0.5, zorder=2)
     line = _curves.decimate(line)
-    every = 1 if len(line) <= _FEW else max(1, len(line) // 6)
+    every = 1 if len(line) <= FEW else max(1, len(line) // 6)
     style: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "markersize": 5, "linestyle": dashes}
     style |= {
         "markeredgecolor": "white",
