@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Literal, TypeVar, get_args, overload
+from typing import Any, Generic, Literal, Never, TypeVar, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +91,7 @@ class Measure(Generic[Kind]):
             raise AttributeError(self._missing())
         return recorded if self.by is None else self.by(recorded)
 
-    def __set__(self, run: Measures, value: object) -> None:
+    def __set__(self, run: Measures, value: Never) -> None:
         raise AttributeError(f"{self.name} is what was recorded and cannot be set")
 
     def is_in(self, run: Measures) -> bool:
