@@ -356,6 +356,18 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         There is no such folder, or one of its files is missing.
     FileFormatError
         A file is damaged, was changed, does not belong to the others, or has a newer format.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=640, test=100)
+    >>> run = eb.train(eb.networks.lenet5(), data, steps=3, progress=False)
+    >>> run.save("run")
+    >>> again = load_run("run")
+    >>> (again.test_loss == run.test_loss).all()
+    np.True_
+    >>> again.batch_indices(0).shape  # which images the first step was taken on
+    (64,)
     """
     stored = _run_read.read(folder)
     run = Run(stored.arrays, stored.config, None)
