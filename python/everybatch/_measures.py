@@ -88,7 +88,7 @@ class Measure(Generic[Kind]):
         if recorded is None and self.otherwise is not None:
             return self.otherwise(run)
         if recorded is None:
-            raise AttributeError(self._missing())
+            raise AttributeError(self.missing())
         return recorded if self.by is None else self.by(recorded)
 
     def __set__(self, run: Measures, value: Never) -> None:
@@ -137,10 +137,18 @@ class Measure(Generic[Kind]):
             return np.dtype(np.uint8 if classes <= 256 else np.uint16)
         return np.dtype(self.dtype)
 
-    def _missing(self) -> str:
+    @property
+    def hint(self) -> str:
+        """How to train so that a run has it; nothing if every run has."""
+        return {None: "", "validation": "train with validation=0.1", "record": f"train with record=({self.name!r},)"}[
+            self.needs
+        ]
+
+    def missing(self, run: str = "this run") -> str:
+        """Return the sentence that says that a run has it not, and how it would."""
         if self.needs == "validation":
-            return "this run has no validation images: train with validation=0.1 to hold out a tenth"
-        return f"this run did not record the {self.label}: train with record=({self.name!r},) to keep {self.what}"
+            return f"{run} has no validation images: {self.hint} to hold out a tenth"
+        return f"{run} did not record the {self.label}: {self.hint} to keep {self.what}"
 
 
 def _error(accuracy: npt.NDArray[Any]) -> npt.NDArray[Any]:

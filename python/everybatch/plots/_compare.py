@@ -88,10 +88,12 @@ def _curve(source: Source, metric: str, x: str) -> Curve:
     if source.run is None:
         assert source.values is not None  # a Source has one or the other
         return _curves.bare(source.values, x, "compare")
+    measure, name = CURVES[metric], f"the run of {source.label!r}" if source.label else "the run"
+    if not measure.is_in(source.run):
+        raise ArgumentError(f"plots.compare: {measure.missing(name)}")
     data = _curves.curve(source.run, metric, x)
     if not len(data):
-        name = f" of {source.label!r}" if source.label else ""
-        raise ArgumentError(f"plots.compare: the run{name} ended before its {CURVES[metric].label} was measured")
+        raise ArgumentError(f"plots.compare: {name} ended before its {measure.label} was measured")
     return data
 
 
