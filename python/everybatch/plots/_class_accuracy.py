@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._arguments import choice
 from everybatch.errors import ArgumentError
 
 from . import _curves
@@ -22,7 +23,6 @@ from ._style import (
     INK,
     MARKERS,
     Dashes,
-    check_choice,
     line_style,
     new_axes,
     percent_axis,
@@ -79,7 +79,7 @@ def class_accuracy(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("x", x, tuple(AXES))
+    choice(x, "x", tuple(AXES))
     sources = as_sources(runs, labels, plot="class_accuracy", ndim=2)
     if len(sources) > len(DASHES):
         raise ArgumentError(
