@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everybatch._measures import CURVES, Measure
+from everybatch._measure import Measure
+from everybatch._measures import CURVES
 from everybatch.errors import ArgumentError
 
 from . import _curves

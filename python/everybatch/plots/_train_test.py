@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everybatch._measures import Measure, Part, parts_of
+from everybatch._measure import Measure, Part
+from everybatch._measures import parts_of
 from everybatch._words import count
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
