@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import everybatch as eb
 from everybatch import _core, plots
@@ -62,7 +63,7 @@ def test_what_was_not_recorded_is_an_attribute_error_that_says_how_to_get_it(bar
 
 def test_what_was_recorded_cannot_be_set(full: eb.Run) -> None:
     with pytest.raises(AttributeError, match="test_loss is what was recorded and cannot be set"):
-        full.test_loss = np.zeros(3, np.float32)  # type: ignore[misc]
+        full.test_loss = np.zeros(3, np.float32)  # type: ignore[assignment]
 
 
 def test_every_column_is_in_the_history(full: eb.Run) -> None:
@@ -73,10 +74,15 @@ def test_every_column_is_in_the_history(full: eb.Run) -> None:
 
 @pytest.mark.parametrize("name", CURVES)
 def test_every_curve_can_be_drawn(full: eb.Run, name: str) -> None:
-    drawn = plots.compare([full, full], metric=name, labels=["a", "b"])
+    drawn = plots.compare([full, full], metric=name, labels=["a", "b"], ax=Figure().add_subplot())
     assert drawn.get_ylabel() == CURVES[name].label
     line = max(drawn.lines, key=lambda line: len(np.asarray(line.get_xdata())))
     np.testing.assert_array_equal(np.asarray(line.get_ydata()), np.asarray(getattr(full, name), np.float64))
+
+
+def test_a_curve_that_was_not_recorded_is_not_drawn(full: eb.Run, bare: eb.Run) -> None:
+    with pytest.raises(ArgumentError, match=r"the run of 'b' has no validation images: train with validation=0\.1"):
+        plots.compare({"a": full, "b": bare}, metric="validation_loss", ax=Figure().add_subplot())
 
 
 def test_error_is_one_less_accuracy(full: eb.Run) -> None:

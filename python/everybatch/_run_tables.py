@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
     from everybatch.run import Run
 
-__all__ = ["Column", "class_accuracy_table", "class_columns", "columns", "history"]
+__all__ = ["Column", "class_accuracy_table", "class_columns", "columns", "history", "import_pandas"]
 
 Column = np.ma.MaskedArray[Any, Any]
 
+_ARRAYS_DO_NOT = "The NumPy arrays of the run do not."
 _OWN = ("step", "epoch", "seconds")
 """Columns beside those of the measures."""
 
 
 def history(run: Run) -> pd.DataFrame:
     """See `Run.history`."""
-    pandas = _pandas("run.history()")
+    pandas = import_pandas("run.history()", _ARRAYS_DO_NOT)
     table: pd.DataFrame = pandas.DataFrame(
         {
             name: column.filled(np.nan) if np.ma.is_masked(column) else column.data
@@ -59,7 +60,7 @@ def columns(run: Run) -> dict[str, Column]:
 
 def class_accuracy_table(run: Run) -> pd.DataFrame:
     """See `Run.class_accuracy_table`."""
-    pandas = _pandas("run.class_accuracy_table()")
+    pandas = import_pandas("run.class_accuracy_table()", _ARRAYS_DO_NOT)
     images = run.confusion.sum(axis=1)
     correct = run.confusion.diagonal()
     accuracy = np.full(len(images), np.nan)
@@ -102,9 +103,10 @@ def class_columns(classes: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _pandas(asker: str) -> ModuleType:
+def import_pandas(asker: str, without: str = "") -> ModuleType:
+    """Import pandas, for what needs it; `without` is a sentence about what does not."""
     try:
         import pandas
     except ImportError as error:
-        raise ImportError(f"{asker} needs pandas: pip install pandas. The NumPy arrays of the run do not.") from error
+        raise ImportError(f"{asker} needs pandas: pip install pandas{without and f'. {without}'}") from error
     return pandas

@@ -14,7 +14,7 @@ from everybatch._core import Model, Network
 from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data
-from everybatch.cli._folders import check_writable, refuse_existing, refuse_inside
+from everybatch.cli._folders import check_out, check_writable, refuse_inside
 from everybatch.cli._log_lines import log_lines
 from everybatch.cli._models import MODEL_HELP, load_model, matching
 from everybatch.cli._networks import build, is_builder, read_network
@@ -189,7 +189,7 @@ def add(commands: Commands) -> None:
 def run(args: Namespace) -> int:
     """Check where to save, train, print, save."""
     if args.out is not None:  # now, not after an hour of training
-        refuse_existing(args.out, overwrite=args.overwrite)
+        check_out(args.out, overwrite=args.overwrite)
         check_writable(args.out.parent)
     elif args.overwrite:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everybatch._measures import CURVES, Measure
+from everybatch._measure import Measure
+from everybatch._measures import CURVES
 from everybatch.errors import ArgumentError
 
 from . import _curves
@@ -15,14 +16,12 @@ from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
-from ._style import MARKERS, line_style, new_axes, plain, small, title
+from ._style import FEW, MARKERS, line_style, new_axes, plain, small, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["compare"]
-
-_FEW = 30  # points that are so few that each gets a marker
 
 
 def compare(
@@ -90,10 +89,12 @@ def _curve(source: Source, metric: str, x: str) -> Curve:
     if source.run is None:
         assert source.values is not None  # a Source has one or the other
         return _curves.bare(source.values, x, "compare")
+    measure, name = CURVES[metric], f"the run of {source.label!r}" if source.label else "the run"
+    if not measure.is_in(source.run):
+        raise ArgumentError(f"plots.compare: {measure.missing(name)}")
     data = _curves.curve(source.run, metric, x)
     if not len(data):
-        name = f" of {source.label!r}" if source.label else ""
-        raise ArgumentError(f"plots.compare: the run{name} ended before its {CURVES[metric].label} was measured")
+        raise ArgumentError(f"plots.compare: {name} ended before its {measure.label} was measured")
     return data
 
 
@@ -103,7 +104,7 @@ def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: s
         thin = _curves.decimate(points)
         ax.plot(thin.x, thin.y, color=colour, alpha=max(0.08, 0.45 / runs), linewidth=0.5, zorder=2)
     line = _curves.decimate(line)
-    every = 1 if len(line) <= _FEW else max(1, len(line) // 6)
+    every = 1 if len(line) <= FEW else max(1, len(line) // 6)
     style: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "markersize": 5, "linestyle": dashes}
     style |= {
         "markeredgecolor": "white",

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from everybatch._arguments import choice
 from everybatch._measures import CURVES
 from everybatch.errors import ArgumentError
 
 from ._curves import AXES, Curve, curve, end_at, label_x
-from ._style import LOG_FROM, check_choice, log_axis, percent_axis, tidy
+from ._style import LOG_FROM, log_axis, percent_axis, tidy
 from ._zoom import zoomed
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ METRICS, metric_curve = {name: measure.label for name, measure in CURVES.items()
 
 def check_curve_options(metric: str, x: str, scale: str) -> None:
     """Refuse what is no choice."""
-    check_choice("metric", metric, tuple(CURVES))
-    check_choice("x", x, tuple(AXES))
-    check_choice("scale", scale, ("auto", "linear", "log"))
+    choice(metric, "metric", tuple(CURVES))
+    choice(x, "x", tuple(AXES))
+    choice(scale, "scale", ("auto", "linear", "log"))
 
 
 def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str, *, plot: str) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everybatch._arguments import optional_whole
+from everybatch._arguments import choice, optional_whole
 from everybatch._measures import QUANTITIES
 
 from ._curves import AXES, label_x
 from ._inputs import Drawable, as_sources
 from ._losses import loss_limits
-from ._style import INK, TEST, TRAIN, VALIDATION, check_choice, new_axes, percent_axis, plain, small, tidy
+from ._style import INK, TEST, TRAIN, VALIDATION, new_axes, percent_axis, plain, small, tidy
 from ._train_test import LEGEND, Pair, draw_line, draw_measured, mark_divergence, pair
 from ._zoom import zoomed
 
@@ -70,8 +70,8 @@ def grid(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("metric", metric, tuple(QUANTITIES))
-    check_choice("x", x, tuple(AXES))
+    choice(metric, "metric", tuple(QUANTITIES))
+    choice(x, "x", tuple(AXES))
     wanted = optional_whole(columns, "columns")
     sources = as_sources(runs, labels, plot="grid", ndim=1)
     pairs = [pair(source, metric, x=x, window=smooth, plot="grid") for source in sources]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from everybatch._arguments import choice
 from everybatch._measures import QUANTITIES
 from everybatch.errors import ArgumentError
 
 from ._curves import AXES, label_x
 from ._inputs import Drawable, as_sources
-from ._style import LOG_FROM, check_choice, log_axis, new_axes, tidy, title
+from ._style import LOG_FROM, log_axis, new_axes, tidy, title
 from ._train_test import Pair, draw_pairs, mark_divergence, pair
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def losses(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("scale", scale, ("auto", "linear", "log"))
-    check_choice("x", x, tuple(AXES))
+    choice(scale, "scale", ("auto", "linear", "log"))
+    choice(x, "x", tuple(AXES))
     sources = as_sources(runs, labels, plot="losses", ndim=1)
     pairs = [pair(source, "loss", x=x, window=smooth, plot="losses") for source in sources]
     ax = new_axes(ax)

@@ -18,6 +18,7 @@ __all__ = [
     "BLUE",
     "COLOURS",
     "DASHES",
+    "FEW",
     "GREEN",
     "GREY",
     "INK",
@@ -48,6 +49,8 @@ SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)  # not the palette's yellow: too pale on white
 TRAIN, VALIDATION, TEST = BLUE, GREEN, VERMILLION
 INK, GREY = "#262626", "#8c8c8c"
+FEW = 30
+"""Points that are so few that each gets a marker."""
 LOG_FROM = 15.0
 """Highest over lowest loss from which a linear axis would squeeze the end of a run into a flat line."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everybatch._measures import Measure, Part, parts_of
+from everybatch._measure import Measure, Part
+from everybatch._measures import parts_of
+from everybatch._words import count
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
 from ._curves import Curve, bare, curve, decimate, smooth, window_for
 from ._inputs import Source
-from ._style import COLOURS, GREY, INK, MARKERS, TEST, TRAIN, VALIDATION, plain
+from ._style import COLOURS, FEW, GREY, INK, MARKERS, TEST, TRAIN, VALIDATION, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LEGEND", "Pair", "draw_line", "draw_measured", "draw_pairs", "mark_divergence", "pair"]
 
-FEW = 30  # points that are so few that each gets a marker
 DENSE = 3000  # batches that are so many that their lines merge into a band
 # No frame, but a ground that keeps the text readable should a line pass behind it.
 LEGEND: dict[str, Any] = {
@@ -122,14 +123,10 @@ def _draw_one(ax: Axes, one: Pair) -> None:
     if run is None:
         return
     if one.validation is not None:
-        label = f"validation, {_images(len(run.validation_indices))}{_final(run, one.measures['validation'])}"
+        label = f"validation, {count(len(run.validation_indices), 'image')}{_final(run, one.measures['validation'])}"
         draw_measured(ax, one.validation, one.smoothed_validation, VALIDATION, label, f"validation, running {average}")
-    label = f"test, {_images(len(run.test_indices))}{_final(run, one.measures['test'])}"
+    label = f"test, {count(len(run.test_indices), 'image')}{_final(run, one.measures['test'])}"
     draw_measured(ax, one.test, one.smoothed_test, TEST, label, f"test, running {average}")
-
-
-def _images(number: int) -> str:
-    return f"{number:,} image{'' if number == 1 else 's'}"
 
 
 def _final(run: Run, measure: Measure[Any]) -> str:
