@@ -13,6 +13,7 @@ import numpy.typing as npt
 from everybatch._classes import Part, checked, matched
 from everybatch._core import Evaluation, Model
 from everybatch._disk import at_home
+from everybatch._not_compiled import not_compiled
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 
@@ -38,6 +39,7 @@ def list_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+@not_compiled
 def evaluate_checkpoints(
     folder: str | os.PathLike[str],
     dataset: Dataset,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from everybatch import schedules
 from everybatch._arguments import functions, real, whole
 from everybatch._core import Model, Network, Step
+from everybatch._not_compiled import not_compiled
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, StopTraining
 from everybatch.training import train
@@ -75,6 +76,7 @@ class LrFinder:
         return f"<LrFinder: {len(self.lr)} steps from {self.lr[0]:.1e} to {self.lr[-1]:.1e}, try {self.suggestion:.1e}>"
 
 
+@not_compiled
 def find_lr(
     network: Network | Model,
     dataset: Dataset,

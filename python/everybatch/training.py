@@ -22,6 +22,7 @@ from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
 from everybatch._log import log_step
 from everybatch._logits import bounded_logits
+from everybatch._not_compiled import not_compiled
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
 from everybatch._run_arrays import check_config
@@ -38,6 +39,7 @@ __all__ = ["selection", "train"]
 Part = int | float | slice | Sequence[int] | Sequence[bool] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]
 
 
+@not_compiled
 def train(
     network: Network | Model,
     dataset: Dataset,

@@ -16,7 +16,7 @@ from everybatch._disk import at_home
 from everybatch._run_files import CONFIG
 from everybatch._words import count
 from everybatch.checkpoints import evaluate_checkpoints, list_checkpoints
-from everybatch.cli._data import describe, open_data
+from everybatch.cli._data import describe, open_data, refuse_without_data
 from everybatch.cli._models import matching, run_folder
 from everybatch.cli._own_data import own_data
 from everybatch.cli._parser import UsageError
@@ -84,6 +84,8 @@ def _data(args: Namespace, run: Run | None, folder: Path) -> tuple[Dataset, npt.
     seed = 0 if run is None else run.config["training"]["seed"]
     if args.data is None and run is None:
         raise UsageError("say with --data what to measure on (see everybatch predict --help)")
+    if args.data is None:
+        refuse_without_data(args, "background")
     if args.data is None and args.test_images is None and run is not None:
         data = own_data(args, run)
     else:
