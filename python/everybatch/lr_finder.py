@@ -109,6 +109,15 @@ def find_lr(
         The rates are no range, the steps too few, the very first losses are not finite, or the test ended at once.
     KeyboardInterrupt
         Ctrl-C, where `train` returns what it has: a part of the test would suggest another rate.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=640, test=10)
+    >>> found = find_lr(eb.networks.lenet5(), data, steps=20, seed=0)
+    >>> found.lr.shape, found.loss.shape == found.lr.shape
+    ((20,), True)
+    >>> ax = found.plot()
     """
     first, last = real(start, "start"), real(end, "end")
     if not (0 < first < last < math.inf):

@@ -3,10 +3,9 @@
 //! of the whole file with zeros in the checksum's place. Files of earlier versions have none.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::Crc;
 use safetensors::tensor::{serialize, SafeTensors, TensorView};
@@ -24,26 +23,11 @@ const CHECKSUM: &str = "everybatch.crc32";
 const UNSEALED: &str = "00000000";
 
 impl Model {
-    /// Writes the file under a temporary name in the same folder and then renames it, so that no half file is left.
-    /// Only a model, or an empty file, is replaced.
+    /// Writes the file whole or not at all. Only a model, or an empty file, is replaced.
     pub fn save(&self, path: &Path) -> Result<()> {
-        static SAVED: AtomicUsize = AtomicUsize::new(0); // threads may save to one place at once
         refuse_what_is_no_model(path)?;
         let bytes = self.to_safetensors(path)?;
-        let file = |source: io::Error| Error::File { path: path.to_path_buf(), source };
-        let name = path.file_name().ok_or_else(|| file(io::Error::other("this is not a file name")))?;
-        let (process, number) = (std::process::id(), SAVED.fetch_add(1, Ordering::Relaxed));
-        let temporary =
-            path.with_file_name(format!(".{}.{process}.{number}.partial", name.to_string_lossy()));
-        let written = fs::File::create(&temporary).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        });
-        written.map_err(|source| {
-            let _ = fs::remove_file(&temporary);
-            file(source)
-        })
+        write_whole(path, &bytes).map_err(|source| Error::File { path: path.to_path_buf(), source })
     }
 
     fn to_safetensors(&self, path: &Path) -> Result<Vec<u8>> {
@@ -85,7 +69,8 @@ impl Model {
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|e| format(e.to_string()))?;
         let mut bytes = serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))?;
-        let place = checksum_place(&bytes).ok_or_else(|| format("its checksum found no place".to_string()))?;
+        let place =
+            checksum_place(&bytes).ok_or_else(|| format("its checksum found no place".to_string()))?;
         let sum = checksum(&bytes);
         bytes[place..place + UNSEALED.len()].copy_from_slice(sum.as_bytes());
         Ok(bytes)
@@ -169,6 +154,22 @@ impl Model {
     }
 }
 
+/// Writes a file under a name of its own in the same folder, where nothing else writes, and then renames it. What fails
+/// leaves nothing behind.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("this is not a file name"))?;
+    let (prefix, folder) = (format!(".{}.", name.to_string_lossy()), path.parent().unwrap_or(Path::new("")));
+    // `create_new` gives it the usual permissions, where tempfile's own files are for their owner alone.
+    let temporary = tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(".partial")
+        .make_in(folder, |place| File::create_new(place))?;
+    temporary.as_file().write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    Ok(())
+}
+
 /// Where the digits of the checksum stand in a file. No name can look like that, for its quotes are escaped.
 fn checksum_place(bytes: &[u8]) -> Option<usize> {
     let before = format!("{CHECKSUM:?}:\"");
@@ -198,7 +199,7 @@ fn refuse_what_is_no_model(path: &Path) -> Result<()> {
 /// Whether the header of a file is that of a model, whatever comes after it.
 fn is_model(path: &Path) -> io::Result<bool> {
     const LONGEST: u64 = 100_000_000; // that of the safetensors library
-    let mut file = fs::File::open(path)?;
+    let mut file = File::open(path)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
@@ -258,6 +259,24 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), other);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_has_the_permissions_that_files_have_and_threads_may_write_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (model, usual) = (lenet(), folder.path().join("usual"));
+        fs::write(&usual, "").unwrap();
+        std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| {
+                let (path, model) = (&path, model.shared());
+                scope.spawn(move || (0..5).try_for_each(|_| model.save(path)))
+            });
+            threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+        });
+        assert_eq!(fs::metadata(&path).unwrap().permissions(), fs::metadata(&usual).unwrap().permissions());
+        assert!(Model::load(&path).is_ok());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

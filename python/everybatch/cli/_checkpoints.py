@@ -14,6 +14,7 @@ import numpy.typing as npt
 from everybatch._core import Evaluation, Model
 from everybatch._disk import at_home
 from everybatch._run_files import CONFIG
+from everybatch._words import count
 from everybatch.checkpoints import evaluate_checkpoints, list_checkpoints
 from everybatch.cli._data import describe, open_data, refuse_without_data
 from everybatch.cli._models import matching, run_folder
@@ -46,7 +47,7 @@ def print_checkpoints(args: Namespace) -> int:
         return 0
     images = next(iter(table.values())).confusion.sum()
     part = f", of which {images:,} are measured" if images < len(data.test_labels) else ""
-    print(f"Weights: {folder}, {len(table)} file{'' if len(table) == 1 else 's'}")
+    print(f"Weights: {folder}, {count(len(table), 'file')}")
     print(f"Data: {describe(data, test_only=True)}{part}")
     print(f"\n{checkpoint_table(classes, table)}")
     if run is not None and run.config["training"].get("select") == "best":
