@@ -25,13 +25,13 @@ from everybatch._logits import bounded_logits
 from everybatch._not_compiled import not_compiled
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
-from everybatch._run_arrays import check_config
 from everybatch._settings import Settings
 from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
 from everybatch.run import Run
+from everybatch.runs._arrays import check_config
 from everybatch.schedules import Schedule
 
 __all__ = ["selection", "train"]

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from everybatch._core import Evaluation, Model
 from everybatch._disk import at_home
-from everybatch._run_files import CONFIG
 from everybatch._words import count
 from everybatch.checkpoints import evaluate_checkpoints, list_checkpoints
 from everybatch.cli._data import describe, open_data, refuse_without_data
@@ -23,6 +22,7 @@ from everybatch.cli._parser import UsageError
 from everybatch.cli._tables import checkpoint_table, selected
 from everybatch.dataset import Dataset
 from everybatch.run import Run, load_run
+from everybatch.runs._files import CONFIG
 
 __all__ = ["print_checkpoints"]
 

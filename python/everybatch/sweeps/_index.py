@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from everybatch._run_arrays import STATES
 from everybatch.errors import FileFormatError
+from everybatch.runs._arrays import STATES
 from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
 from everybatch.sweeps._summary import NUMBERS
 

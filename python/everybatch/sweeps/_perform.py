@@ -7,13 +7,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from everybatch import _run_write
 from everybatch._core import Step, Turn, __version__
 from everybatch._hooks import HOOKS, Hooks
-from everybatch._run_files import sealed
 from everybatch.dataset import Dataset
 from everybatch.errors import StopTraining
 from everybatch.run import Run
+from everybatch.runs._files import sealed
+from everybatch.runs._write import write_files
 from everybatch.sweeps._index import Row
 from everybatch.sweeps._store import FAILED, ROW, TRIALS, Store
 from everybatch.sweeps._summary import summarise
@@ -105,7 +105,7 @@ def perform(
         assert rule is not None  # nothing else prunes
         row |= {"status": "pruned", "pruning": rule.to_dict()}
     with store.staging(trial.key) as folder:
-        _run_write.write_files(folder, run._config, run._arrays, run.model if job.keep_models else None)
+        write_files(folder, run._config, run._arrays, run.model if job.keep_models else None)
         _write_row(folder, row)
         store.put(folder, TRIALS, trial.key)
     return row

@@ -28,8 +28,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from everybatch._disk import as_name, at_home, explained, put_in_place, to_disk, whole_file
-from everybatch._run_files import opened, sealed
 from everybatch.errors import ArgumentError, FileFormatError
+from everybatch.runs._files import opened, sealed
 from everybatch.sweeps._claims import Claims
 
 __all__ = ["FAILED", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]

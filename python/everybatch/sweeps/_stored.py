@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from everybatch._run_files import MODEL
 from everybatch.errors import FileFormatError
 from everybatch.run import Run, load_run
+from everybatch.runs._files import MODEL
 from everybatch.sweeps._index import Row, is_asked
 from everybatch.sweeps._store import SWEEP, Store
 from everybatch.sweeps._trials import Trial, contents, shown
