@@ -103,8 +103,8 @@ def test_every_command_explains_itself(call: Call, command: str) -> None:
 
 
 def test_the_example_of_the_help_is_a_sweep() -> None:
-    from everybatch.cli._sweep_file import parse_sweep
     from everybatch.cli.sweep import _LONG
+    from everybatch.cli.sweep._file import parse_sweep
 
     lines = [line[2:] for line in _LONG.splitlines() if line.startswith("  ")]
     asked = parse_sweep("\n".join(lines), Path("space.toml"), {})
@@ -114,7 +114,7 @@ def test_the_example_of_the_help_is_a_sweep() -> None:
 
 
 def test_the_example_file_is_a_sweep() -> None:
-    from everybatch.cli._sweep_file import read_sweep
+    from everybatch.cli.sweep._file import read_sweep
 
     path = Path(__file__).parents[1] / "examples" / "space.toml"
     if not path.exists():
@@ -145,7 +145,7 @@ def test_sweep_trains_and_says_what_came_out(call: Call, here: Path, monkeypatch
     swept = eb.load_sweep("sweeps/space")
     assert swept.columns == ("lr", "network.dropout")
     assert swept.runs[0].config["training"]["total_steps"] == 3
-    assert f"trials/{swept._ranked('validation_accuracy')[0]['key']} --out" in out
+    assert f"trials/{swept._ranked('validation_accuracy')[0].key} --out" in out
 
     code, out, err = call("sweep", "space.toml", "--quiet")  # all of it is there
     assert (code, out, err) == (0, "", "")
@@ -234,7 +234,7 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
         validation=0.2,
         betas=(0.8, 0.99),
     )
-    assert [trial.key for trial in swept._asked] == [trial.key for trial in expected._asked]
+    assert [trial.key for trial in swept.trials] == [trial.key for trial in expected.trials]
     assert swept.run(swept.runs.trials[0]).config["training"]["seed"] == 4
 
 
@@ -244,7 +244,7 @@ def test_random_draws(call: Call, here: Path) -> None:
     )
     assert call("sweep", write(HEAD + FIXED + drawn), "--quiet")[0] == 0
     space = {"lr": eb.sweeps.uniform(0.001, 0.01), "network.dropout": [0.0, 0.5]}
-    told = [trial.config["lr"] for trial in eb.load_sweep("sweeps/space")._asked]
+    told = [trial.config["lr"] for trial in eb.load_sweep("sweeps/space").trials]
     assert told == [config["lr"] for config in eb.sweeps.random(space, 3, seed=2)]
 
 
@@ -566,7 +566,7 @@ def test_all_shows_what_the_last_sweep_did_not_ask_for(call: Call, stored: Path)
 
 def test_export(call: Call, stored: Path) -> None:
     sweep = eb.load_sweep("sweeps/space")
-    keys = [trial.key for trial in sweep._asked]
+    keys = [trial.key for trial in sweep.trials]
     assert call("sweeps", "space", "--export", "all.csv") == (0, "all.csv\n", "")
     with Path("all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

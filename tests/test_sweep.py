@@ -213,10 +213,10 @@ def test_runs_that_diverged_are_never_chosen(glyphs: eb.Dataset, tmp_path: Path)
 def test_a_run_whose_weights_broke_unseen_is_not_chosen(tmp_path: Path) -> None:
     """A row as the table would show it: an accuracy, and a loss that was not a number."""
     made = make_store(tmp_path / "s", [{"lr": 1.0}, {"lr": 2.0}], level=lambda config: 0.5 * config["lr"])
-    made._with_run[made.runs.trials[1]]["final_validation_loss"] = None
+    made.trials[1].row["final_validation_loss"] = None
     assert made.best() is not None
-    assert made._ranked("validation_accuracy")[0]["key"] == made.runs.trials[0]
-    made._with_run[made.runs.trials[0]]["final_validation_accuracy"] = float("nan")
+    assert made._ranked("validation_accuracy")[0].key == made.runs.trials[0]
+    made.trials[0].row["final_validation_accuracy"] = float("nan")
     with pytest.raises(ArgumentError, match="no trial of this sweep has a validation_accuracy"):
         made.best()
 

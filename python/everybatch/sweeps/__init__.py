@@ -1,10 +1,11 @@
 """Sweeps: many runs from one script. `everybatch.sweep` trains them; here is what goes into it and comes out of it."""
 
+from everybatch._trial import Trial
+from everybatch.report import write_report
 from everybatch.sweeps._driver import sweep
 from everybatch.sweeps._ensemble import Ensemble
 from everybatch.sweeps._sweep import Runs, Sweep, load_sweep
 from everybatch.sweeps.pruning import Pruning, median, successive_halving
-from everybatch.sweeps.report import write_report
 from everybatch.sweeps.space import Range, grid, log_uniform, random, sobol, uniform
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Range",
     "Runs",
     "Sweep",
+    "Trial",
     "grid",
     "load_sweep",
     "log_uniform",

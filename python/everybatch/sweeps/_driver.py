@@ -10,6 +10,7 @@ from typing import Any
 
 from everybatch import _core
 from everybatch._arguments import choice, flag, optional_whole, whole
+from everybatch._trial import Trial
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
@@ -18,9 +19,9 @@ from everybatch.sweeps._content import content_of
 from everybatch.sweeps._index import Index, Row
 from everybatch.sweeps._perform import Job
 from everybatch.sweeps._store import Store, open_store
-from everybatch.sweeps._stored import describe, load_stored, write_description
+from everybatch.sweeps._stored import Description, with_results, write_description
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps._trials import Trial, check_number, plan, plan_for_function, seeds_of
+from everybatch.sweeps._trials import check_number, plan, plan_for_function, seeds_of
 from everybatch.sweeps._work import Shared, work
 from everybatch.sweeps.backends import BACKENDS, Order
 from everybatch.sweeps.pruning import Pruning, Referee
@@ -166,8 +167,7 @@ def sweep(
     there = open_store(store)
     there.prepare()
     index = Index(there)
-    described = describe(trials, columns)
-    write_description(there, described)
+    write_description(there, trials, columns)
     job = Job(
         trials=trials,
         dataset=data,
@@ -200,7 +200,8 @@ def sweep(
         interrupted = work(order, backend, index, shared, stored, shown=flag(progress, "progress"))
     if function is not None:
         _warn_of_change(function, content)
-    return Sweep(there, index.rows, described, interrupted=interrupted)
+    described = with_results(Description(trials, tuple(columns)), index.rows, there)
+    return Sweep(there, described, interrupted=interrupted)
 
 
 def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] | None, object, Dataset | None]:
@@ -272,7 +273,7 @@ def _rungs(rule: Pruning, row: Row, store: Store) -> dict[int, float]:
     """Return the monitored values of a stored trial at the steps at which it was looked at, or would have been."""
     if row["status"] == "failed":
         return {int(step): value for step, value in row["rungs"].items()}
-    run = load_stored(store, row["key"])
+    run = store.load_run(row["key"])
     total = run._config["training"]["total_steps"]
     rungs = (step for step in range(rule.every, run.steps + 1) if rule.is_rung(step, total))
     return {step: rule.value_of(run, step) for step in rungs}

@@ -11,14 +11,14 @@ from typing import Any
 import everybatch
 from everybatch.cli._data import describe
 from everybatch.cli._parser import whole
-from everybatch.cli._sweep_file import SweepFile, parse_sweep
-from everybatch.cli._sweep_names import named
-from everybatch.cli._sweep_table import Trials
-from everybatch.cli._sweep_values import place
 from everybatch.cli._warnings import warnings_at_once
+from everybatch.cli.sweep._file import SweepFile, parse_sweep
+from everybatch.cli.sweep._names import named
+from everybatch.cli.sweep._table import listed, ranked
+from everybatch.cli.sweep._values import place
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.sweeps import Sweep
-from everybatch.sweeps._store import SWEEP, TRIALS, open_store
+from everybatch.sweeps._store import SWEEP, open_store
 from everybatch.sweeps._stored import ORIGIN
 from everybatch.sweeps._trials import seeds_of
 from everybatch.sweeps.backends import BACKENDS
@@ -138,19 +138,17 @@ def _tell_of_failures(sweep: Sweep) -> int:
 
 def _told(sweep: Sweep) -> str:
     """Return the best trials, the counts, and what one may do next."""
-    trials, counts = Trials(sweep), sweep._counted()
-    by = trials.sort(None)
-    name, first = named(sweep), trials.order[0]
+    trials, by = ranked(sweep, None)
+    counts, name, best = sweep._counted(), named(sweep), trials[0]
     steps = [f"everybatch sweeps {name} --resume"] if counts["missing"] else []
     steps.append(f"everybatch sweeps {name}")
-    if trials.columns[by][first] is not None:
+    if best.row.get(by) is not None:
         steps.append(f"everybatch report {name}")
-        if "://" not in sweep.name:
-            run = Path(sweep.name) / TRIALS / trials.columns["trial"][first]
-            steps.append(f"everybatch plot {shlex.quote(str(run))} --out pictures")
+        if "://" not in sweep.name and best.path is not None:
+            steps.append(f"everybatch plot {shlex.quote(best.path)} --out pictures")
     more = f"  ({len(trials) - _BEST:,} more)\n" if len(trials) > _BEST else ""
     return (
-        f"{trials.text(_BEST, by)}\n{more}\n{len(trials):,} trials: "
+        f"{listed(trials[:_BEST], sweep.columns, by)}\n{more}\n{len(trials):,} trials: "
         f"{', '.join(f'{count:,} {status}' for status, count in counts.items())}. Stored in {sweep.name}.\n"
         "Next:\n  " + "\n  ".join(steps)
     )

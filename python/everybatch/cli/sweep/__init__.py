@@ -6,8 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from everybatch.cli._parser import Commands, command
-from everybatch.cli._sweep_file import read_sweep
-from everybatch.cli._sweep_run import add_ways, carry_out
+from everybatch.cli.sweep._file import read_sweep
+from everybatch.cli.sweep._run import add_ways, carry_out
 
 __all__ = ["add", "run"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from everybatch.cli._sweep_values import Values, as_table, made, place
+from everybatch.cli.sweep._values import Values, as_table, made, place
 from everybatch.errors import ArgumentError, suggest
 from everybatch.sweeps import grid, random, sobol
 from everybatch.sweeps._trials import SETTINGS

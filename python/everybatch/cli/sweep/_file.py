@@ -13,8 +13,8 @@ from everybatch._arguments import flag, optional_whole, whole
 from everybatch._disk import at_home
 from everybatch._pictures import ground
 from everybatch.cli._data import NAMES, open_data
-from everybatch.cli._sweep_space import DATA, OPTIONS, SPACES, read_fixed, read_space
-from everybatch.cli._sweep_values import Values, as_table, check_keys, made, place
+from everybatch.cli.sweep._space import DATA, OPTIONS, SPACES, read_fixed, read_space
+from everybatch.cli.sweep._values import Values, as_table, check_keys, made, place
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, FileFormatError, suggest
 from everybatch.sweeps import median, successive_halving
