@@ -27,7 +27,7 @@ def assert_equal(one: eb.Sweep, other: eb.Sweep) -> None:
         for name in trial.row.keys() - {"seconds", "started"}:
             assert trial.row[name] == its_like.row[name], name
     assert one.runs.trials == other.runs.trials
-    for run, its_like in zip(one.runs, other.runs, strict=True):
+    for run, same in zip(one.runs, other.runs, strict=True):
         for name, array in run._arrays.items():
             if not name.endswith("seconds"):
-                np.testing.assert_array_equal(array, its_like._arrays[name], err_msg=name)
+                np.testing.assert_array_equal(array, same._arrays[name], err_msg=name)

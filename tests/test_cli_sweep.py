@@ -109,7 +109,8 @@ def test_the_example_of_the_help_is_a_sweep() -> None:
     lines = [line[2:] for line in _LONG.splitlines() if line.startswith("  ")]
     asked = parse_sweep("\n".join(lines), Path("space.toml"), {})
     assert len(asked.space) == 16
-    assert asked.options == {"seeds": 2, "backend": "processes"}
+    assert asked.options == {"seeds": 2}
+    assert asked.backend == eb.sweeps.processes()
     assert asked.pruning == eb.sweeps.median()
 
 
@@ -161,7 +162,8 @@ def test_sweep_equals_the_one_in_python(call: Call, stored: Path) -> None:
 
 
 def test_the_command_line_goes_before_the_file(call: Call, here: Path) -> None:
-    one = HEAD.replace("serial", "ray") + 'address = "auto"\nstore = "there"\n' + FIXED + "[[trials]]\nlr = 0.01\n"
+    ray = HEAD.replace('"serial"', '{ name = "ray", address = "auto" }')
+    one = ray + 'store = "there"\n' + FIXED + "[[trials]]\nlr = 0.01\n"
     code, _, err = call("sweep", write(one), "--backend", "serial", "--threads", 1, "--store", "here")
     assert (code, err) == (0, "")
     assert not Path("there").exists()
@@ -186,10 +188,9 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
     train_images = 60
     data_seed = 3
     seeds = [4]
-    backend = "serial"
+    backend = { name = "processes", workers = 1, retries = 0 }
     threads = 1
     keep_models = false
-    retries = 0
     [fixed]
     steps = 2
     batch_size = 20
@@ -380,12 +381,17 @@ def test_ctrl_c_keeps_what_there_is(call: Call, here: Path, monkeypatch: pytest.
         ("seeds = [1, 1]\n" + SMALL, ["seeds", "more than once"]),
         (SMALL.replace('"serial"', '"seral"'), ["backend", "Did you mean 'serial'?"]),
         ("store = 3\n" + SMALL, ["store must be text"]),
-        ("workers = 0\n" + SMALL, ["workers is 0"]),
+        (SMALL.replace('"serial"', '{ name = "packed", workers = 0 }'), ["[backend]", "workers is 0"]),
+        (SMALL.replace('"serial"', '{ name = "seral" }'), ["[backend]", "Did you mean 'serial'?"]),
+        (SMALL.replace('"serial"', "{ workers = 2 }"), ["[backend]", "name is missing"]),
+        (SMALL.replace('"serial"', '{ name = "serial", workers = 2 }'), ["[backend]", "'workers' is unknown"]),
+        (SMALL.replace('"serial"', "3"), ["backend must be a name"]),
+        ("workers = 2\n" + SMALL, ['backend = { name = "processes", workers = ... }']),
         ("threads = 1.5\n" + SMALL, ["threads", "1.5"]),
         ("keep_models = 1\n" + SMALL, ["keep_models"]),
-        ("retries = -1\n" + SMALL, ["retries is -1"]),
+        (SMALL.replace('"serial"', '{ name = "ray", retries = -1 }'), ["retries is -1"]),
         ('device = "tpu"\n' + SMALL, ["tpu"]),
-        ('address = "auto"\n' + SMALL, ["address", "ray"]),
+        ('address = "auto"\n' + SMALL, ['backend = { name = "ray", address = ... }']),
     ],
 )
 def test_nonsense_is_one_line_and_trains_nothing(

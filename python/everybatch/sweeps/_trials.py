@@ -57,7 +57,6 @@ _OF_SWEEP = (
     "backend",
     "keep_models",
     "pruning",
-    "resources",
     "retries",
     "retry_failed",
     "seeds",
