@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from everybatch._arguments import flag, whole
+from everybatch._not_compiled import not_compiled
 from everybatch._trial import Trial
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -32,6 +33,7 @@ __all__ = ["sweep"]
 _MOST_THREADS = 1024
 
 
+@not_compiled
 def sweep(
     space: Space | Callable[[Config], Run],
     dataset: Dataset | Space,
