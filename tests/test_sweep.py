@@ -213,10 +213,10 @@ def test_runs_that_diverged_are_never_chosen(glyphs: eb.Dataset, tmp_path: Path)
 def test_a_run_whose_weights_broke_unseen_is_not_chosen(tmp_path: Path) -> None:
     """A row as the table would show it: an accuracy, and a loss that was not a number."""
     made = make_store(tmp_path / "s", [{"lr": 1.0}, {"lr": 2.0}], level=lambda config: 0.5 * config["lr"])
-    made._with_run[made.runs.trials[1]]["final_validation_loss"] = None
+    made.trials[1].row["final_validation_loss"] = None
     assert made.best() is not None
-    assert made._ranked("validation_accuracy")[0]["key"] == made.runs.trials[0]
-    made._with_run[made.runs.trials[0]]["final_validation_accuracy"] = float("nan")
+    assert made._ranked("validation_accuracy")[0].key == made.runs.trials[0]
+    made.trials[0].row["final_validation_accuracy"] = float("nan")
     with pytest.raises(ArgumentError, match="no trial of this sweep has a validation_accuracy"):
         made.best()
 
@@ -298,16 +298,18 @@ def test_progress_is_one_line(glyphs: eb.Dataset, tmp_path: Path, capsys: pytest
         ({"lr": [1e-3]}, {"seeds": [1, 1]}, ArgumentError, "more than once"),
         ({"lr": [1e-3]}, {"seeds": [-1]}, ArgumentError, "seeds"),
         ({"lr": [1e-3]}, {"backend": "process"}, ArgumentError, "Did you mean 'processes'"),
-        ({"lr": [1e-3]}, {"workers": 0}, ArgumentError, "workers"),
+        ({"lr": [1e-3]}, {"workers": 2}, ArgumentError, r"belongs to the .*eb.sweeps.processes\(workers=2\)"),
+        ({"lr": [1e-3]}, {"backend": "packed", "workers": 2}, ArgumentError, r"eb.sweeps.packed\(workers=2\)"),
+        ({"lr": [1e-3]}, {"backend": 3}, TypeError, r"such as eb.sweeps.processes\(workers=2\), not 3"),
         ({"lr": [1e-3]}, {"workerz": 2}, ArgumentError, "Did you mean 'workers'"),
         ({"lr": [1e-3]}, {"threads": 0}, ArgumentError, "threads"),
-        ({"lr": [1e-3]}, {"retries": -1}, ArgumentError, "retries"),
+        ({"lr": [1e-3]}, {"retries": -1}, ArgumentError, r"eb.sweeps.processes\(retries=-1\)"),
         ({"lr": [1e-3]}, {"pruning": "median"}, TypeError, "pruning"),
         ({"lr": [1e-3]}, {"pruning": eb.sweeps.median()}, ArgumentError, "validation"),
         ({"lr": [1e-3]}, {"store": 3}, TypeError, "store"),
         ({"lr": [1e-3]}, {"store": ""}, ArgumentError, "store"),
         ({"lr": [1e-3]}, {"store": "nowhere://x"}, ArgumentError, "nowhere"),
-        ({"lr": [1e-3]}, {"address": "auto"}, ArgumentError, "ray"),
+        ({"lr": [1e-3]}, {"address": "auto"}, ArgumentError, r"eb.sweeps.ray\(address='auto'\)"),
         ({"lr": [1e-3]}, {"keep_models": "yes"}, TypeError, "keep_models"),
         ({"batch_size": [1000]}, {}, ArgumentError, "config 1 of 1 .*batch_size"),
         ({"lr": [1e-3, -1.0]}, {}, ArgumentError, "config 2 of 2 .*lr is -1"),

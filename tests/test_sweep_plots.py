@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "curves": plots.sweep_curves,
     "bands": plots.sweep_bands,
     "grid": plots.sweep_grid,
-    "parallel": plots.parallel_coordinates,
+    "parallel": plots.sweep_parallel,
     "scatter": plots.sweep_scatter,
 }
 
@@ -102,7 +102,7 @@ def test_refuses_what_it_cannot_draw(small: Sweep) -> None:
         small.plot("curve")
     for kind, plot in KINDS.items():
         with pytest.raises(
-            TypeError, match=f"plots.{plot.__name__} takes a Sweep or the path of a stored one, not int"
+            TypeError, match=f"plots.{plot.__name__} takes a Sweep, its trials, or the path of a stored one, not int"
         ):
             plot(3)
         with pytest.raises(FileNotFoundError, match="there is no sweep at nowhere"):
@@ -307,7 +307,7 @@ def test_a_grid_of_too_many_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def test_each_trial_is_a_line_that_ends_at_its_result(small: Sweep) -> None:
-    ax = plots.parallel_coordinates(small)
+    ax = plots.sweep_parallel(small)
     results = small.table()["final_test_accuracy"].dropna()
     lines = [patch for patch in ax.patches if isinstance(patch, PathPatch)]
     ends = sorted(float(line.get_path().vertices[-1][1]) for line in lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,28 +9,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._trial import Trial
+
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._labels import end_labels
 from ._style import GREY, Dashes, check_choice, line_style, new_axes, small
 from ._sweep_inputs import (
-    Trial,
-    as_sweep,
+    Swept,
+    as_trials,
     check_setting,
     curves_of,
     label_left_out,
     name_of,
     text_of,
-    trials_of,
     varied,
 )
 from ._sweep_palette import draw_key, palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from everybatch.sweeps import Sweep
 
 __all__ = ["sweep_bands"]
 
@@ -42,7 +40,7 @@ _PALE = "#c4c4c4"
 
 
 def sweep_bands(
-    sweep: Sweep | str | os.PathLike[str],
+    sweep: Swept,
     *,
     by: str | None = None,
     band: str = "range",
@@ -61,7 +59,7 @@ def sweep_bands(
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     by
         A setting: one line for each of its values, over seeds and all other settings. By default one for each config.
     band
@@ -79,15 +77,14 @@ def sweep_bands(
     """
     check_curve_options(metric, x, scale)
     check_choice("band", band, ("range", "std"))
-    opened = as_sweep(sweep, "plots.sweep_bands")
-    trials = trials_of(opened)
+    trials = as_trials(sweep, "plots.sweep_bands")
     settings = varied(trials) if by is None else [check_setting("by", by, trials)]
-    found = curves_of(opened, trials, metric, x, "sweep_bands")
+    found = curves_of(trials, metric, x, "sweep_bands")
     mean = metric == "train_accuracy"
     groups: dict[str, list[Curve]] = {}
     members: dict[str, Trial] = {}
     for trial, raw in found:
-        group = repr([trial.settings[name] for name in settings])
+        group = repr([trial.setting(name) for name in settings])
         line = _curves.smooth(raw, window_for(len(raw), smooth), mean=mean, points=_POINTS)
         groups.setdefault(group, []).append(line)
         members.setdefault(group, trial)
@@ -107,7 +104,7 @@ def sweep_bands(
         around = "lowest to highest" if band == "range" else "± standard deviation"
         ax.set_ylabel(f"{ax.get_ylabel()}, mean and {around}")
     if len(settings) == 1 and len(named) < len(bands):
-        draw_key(ax, palette(settings[0], [trial.settings[settings[0]] for trial in trials]))
+        draw_key(ax, palette(settings[0], [trial.setting(settings[0]) for trial in trials]))
     if "·" in names[0]:  # values alone: say of what
         head = " · ".join(name_of(name) for name in settings)
         ax.annotate(head, (1.045, 1.04), xycoords="axes fraction", fontsize=small(), color=GREY, annotation_clip=False)
@@ -138,19 +135,19 @@ def _styles(
 ) -> list[tuple[str, Dashes]]:
     """Return the colours of one setting's values, or colours for the configs that have a name, and grey for others."""
     if len(settings) == 1:
-        colours = palette(settings[0], [trial.settings[settings[0]] for trial in trials])
+        colours = palette(settings[0], [trial.setting(settings[0]) for trial in trials])
         if colours.scaled or len(groups) == len(named):
-            return [colours.styles[colours.place(trial.settings[settings[0]])] for trial in groups]
+            return [colours.styles[colours.place(trial.setting(settings[0]))] for trial in groups]
     coloured = sorted(named)
     return [line_style(coloured.index(n)) if n in coloured else (_PALE, "-") for n in range(len(groups))]
 
 
 def _names(groups: Sequence[Trial], settings: Sequence[str]) -> list[str]:
     """Return the configs in words; if that is too long, the values alone."""
-    names = [", ".join(f"{name_of(name)} {text_of(one.settings[name], 20)}" for name in settings) for one in groups]
+    names = [", ".join(f"{name_of(name)} {text_of(one.setting(name), 20)}" for name in settings) for one in groups]
     if max(map(len, names)) <= _LONGEST or len(settings) == 1:
         return names
-    return [" · ".join(text_of(one.settings[name], 12) for name in settings) for one in groups]
+    return [" · ".join(text_of(one.setting(name), 12) for name in settings) for one in groups]
 
 
 def _last(one: _Band, metric: str) -> str:

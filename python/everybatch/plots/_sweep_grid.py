@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._trial import Trial
 from everybatch.errors import ArgumentError
 
 from . import _curves
 from ._curves import AXES, Curve, curve, label_x, window_for
 from ._style import GREY, INK, TEST, TRAIN, VALIDATION, check_choice, log_axis, new_axes, percent_axis, small, tidy
-from ._sweep_inputs import Trial, as_sweep, check_setting, name_of, ordered, runs_of, text_of, trials_of, varied
+from ._sweep_inputs import Swept, as_trials, check_setting, name_of, ordered, runs_of, settings_of, text_of, varied
 from ._zoom import zoomed
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from everybatch.run import Run
-    from everybatch.sweeps import Sweep
 
 __all__ = ["sweep_grid"]
 
@@ -33,7 +32,7 @@ _LOG_FROM = 15.0  # as in `losses`
 
 
 def sweep_grid(
-    sweep: Sweep | str | os.PathLike[str],
+    sweep: Swept,
     *,
     rows: str | None = None,
     columns: str | None = None,
@@ -49,7 +48,7 @@ def sweep_grid(
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     rows, columns
         Settings, or ``"seed"``. By default the first two with more than one value, and at most 16.
     metric
@@ -72,17 +71,16 @@ def sweep_grid(
     """
     check_choice("metric", metric, ("accuracy", "loss"))
     check_choice("x", x, tuple(AXES))
-    opened = as_sweep(sweep, "plots.sweep_grid")
-    trials = trials_of(opened)
+    trials = as_trials(sweep, "plots.sweep_grid")
     down, across = _two(trials, rows, columns)
-    upright, level = ordered(t.settings[down] for t in trials), ordered(t.settings[across] for t in trials)
+    upright, level = ordered(t.setting(down) for t in trials), ordered(t.setting(across) for t in trials)
     if max(len(upright), len(level)) > _MOST:
         raise ArgumentError(
             f"plots.sweep_grid: {down} has {len(upright)} values and {across} {len(level)}, and a picture has room for "
             f"{_MOST}: choose rows= and columns= with fewer, or draw sweep_curves"
         )
     axes = _axes(len(upright), len(level))
-    runs = {trial.key: run for trial, run in runs_of(opened, trials)}
+    runs = {trial.key: run for trial, run in runs_of(trials)}
     drawn: list[Curve] = []
     for number, ax in enumerate(axes):
         row, column = divmod(number, len(level))
@@ -98,14 +96,14 @@ def _two(trials: Sequence[Trial], rows: str | None, columns: str | None) -> tupl
     """Return the settings of rows and columns; those that were not named are ones with few values."""
     for argument, given in (("rows", rows), ("columns", columns)):
         check_setting(argument, given, trials)
-    free = [name for name in [*varied(trials), *trials[0].settings] if name not in (rows, columns)]
-    few = [name for name in free if len(ordered(trial.settings[name] for trial in trials)) <= _MOST] or free
+    free = [name for name in [*varied(trials), *settings_of(trials)] if name not in (rows, columns)]
+    few = [name for name in free if len(ordered(trial.setting(name) for trial in trials)) <= _MOST] or free
     down = rows or few.pop(0)
     return down, columns or next((name for name in few if name != down), "seed")
 
 
 def _same(trial: Trial, setting: str, value: Any) -> bool:
-    return repr(trial.settings[setting]) == repr(value)
+    return repr(trial.setting(setting)) == repr(value)
 
 
 def _axes(down: int, across: int) -> list[Axes]:
@@ -138,9 +136,9 @@ def _draw_cell(
 
 def _remark(ax: Axes, trials: Sequence[Trial], shown: Sequence[Run], metric: str) -> None:
     """Write into the picture how well the trials did, and what became of those without a curve."""
-    without = [trial for trial in trials if trial.status in ("failed", "missing")]
+    without = [trial for trial in trials if trial.state in ("failed", "missing")]
     if not shown:
-        failed = sum(trial.status == "failed" for trial in without)
+        failed = sum(trial.state == "failed" for trial in without)
         text = f"{failed} failed" if failed > 1 else "failed" if failed else "not trained" if trials else "no trial"
         ax.set_facecolor("#f3f3f3")
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=TEST if failed else GREY)
@@ -151,7 +149,7 @@ def _remark(ax: Axes, trials: Sequence[Trial], shown: Sequence[Run], metric: str
     if len(ends):
         parts.append(f"{ends.mean():.2%}" if metric == "accuracy" else f"{ends.mean():.3g}")
     for word in ("failed", "missing"):
-        count = sum(trial.status == word for trial in without)
+        count = sum(trial.state == word for trial in without)
         parts += [f"{count} of {len(trials)} {word}"] if count else []
     low = metric == "accuracy"  # where the curves are not
     ax.text(

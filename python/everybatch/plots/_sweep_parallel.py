@@ -1,8 +1,7 @@
-"""`parallel_coordinates`: a line for each trial, through its settings to its result."""
+"""`sweep_parallel`: a line for each trial, through its settings to its result."""
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,26 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._trial import Trial
 from everybatch.errors import ArgumentError
 
 from ._style import GREY, INK, check_choice, new_axes, small
-from ._sweep_inputs import RESULTS, Trial, as_sweep, check_setting, left_out, name_of, trials_of, varied
+from ._sweep_inputs import RESULTS, Swept, as_trials, check_setting, left_out, name_of, varied
 from ._sweep_palette import colour_map
 from ._sweep_scales import Scale, scale_of, ticks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from everybatch.sweeps import Sweep
-
-__all__ = ["parallel_coordinates"]
+__all__ = ["sweep_parallel"]
 
 _FAILED = -0.14  # below the axis of the results
 _BUNDLE = 0.07  # how wide the lines through one value are spread
 
 
-def parallel_coordinates(
-    sweep: Sweep | str | os.PathLike[str],
+def sweep_parallel(
+    sweep: Swept,
     *,
     values: str = "final_test_accuracy",
     settings: Sequence[str] | None = None,
@@ -43,7 +41,7 @@ def parallel_coordinates(
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     values
         The result: ``"final_test_accuracy"``, ``"best_validation_loss"``, ..., as in `Sweep.table`.
     settings
@@ -57,17 +55,16 @@ def parallel_coordinates(
         Something that cannot be drawn, with a sentence that says what could.
     """
     check_choice("values", values, tuple(RESULTS))
-    opened = as_sweep(sweep, "plots.parallel_coordinates")
-    everything = trials_of(opened)
+    everything = as_trials(sweep, "plots.sweep_parallel")
     wanted = varied(everything) or [check_setting("settings", None, everything)]
     if settings is not None:
         given = [settings] if isinstance(settings, str) else settings
         wanted = [check_setting("settings", name, everything) for name in given]
-    results = np.array([trial.number(values) for trial in everything])
+    results = np.array([trial.value(values) for trial in everything])
     if not np.isfinite(results).any():
-        raise ArgumentError(f"plots.parallel_coordinates: no trial of this sweep has a {RESULTS[values]}")
+        raise ArgumentError(f"plots.sweep_parallel: no trial of this sweep has a {RESULTS[values]}")
     trials, results = _drawn(everything, results)
-    scales = [scale_of([trial.settings[name] for trial in trials]) for name in wanted]
+    scales = [scale_of([trial.setting(name) for trial in trials]) for name in wanted]
 
     ax = new_axes(ax, (min(max(6.8, 1.75 * len(wanted) + 2.2), 16.0), 4.2))
     good = np.isfinite(results)
@@ -90,7 +87,7 @@ def parallel_coordinates(
 
 def _drawn(trials: Sequence[Trial], results: np.ndarray) -> tuple[list[Trial], np.ndarray]:
     """Leave out what was not trained, or not measured without having failed."""
-    kept = [number for number, trial in enumerate(trials) if np.isfinite(results[number]) or trial.status == "failed"]
+    kept = [number for number, trial in enumerate(trials) if np.isfinite(results[number]) or trial.state == "failed"]
     return [trials[number] for number in kept], results[kept]
 
 

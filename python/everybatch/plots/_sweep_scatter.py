@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,16 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from everybatch._arguments import whole
+from everybatch._trial import Trial
 from everybatch.errors import ArgumentError
 
 from ._style import INK, check_choice, new_axes, percent_axis, small, tidy
-from ._sweep_inputs import RESULTS, Trial, as_sweep, check_setting, label_left_out, name_of, text_of, trials_of, varied
+from ._sweep_inputs import RESULTS, Swept, as_trials, check_setting, label_left_out, name_of, text_of, varied
 from ._sweep_palette import draw_key, palette, spans_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from everybatch.sweeps import Sweep
 
 __all__ = ["sweep_scatter"]
 
@@ -29,7 +27,7 @@ _BESIDE = ((0, 11), (11, 0), (0, -11), (-11, 0))  # points from a trial to its n
 
 
 def sweep_scatter(
-    sweep: Sweep | str | os.PathLike[str],
+    sweep: Swept,
     *,
     x: str | None = None,
     values: str = "final_test_accuracy",
@@ -42,7 +40,7 @@ def sweep_scatter(
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     x
         ``"parameters"``, ``"seconds"`` or ``"steps"``. By default the parameters, or the seconds if all trials have as
         many parameters.
@@ -62,23 +60,22 @@ def sweep_scatter(
     """
     check_choice("values", values, tuple(RESULTS))
     named = whole(best, "best", least=0)
-    opened = as_sweep(sweep, "plots.sweep_scatter")
-    everything = trials_of(opened)
+    everything = as_trials(sweep, "plots.sweep_scatter")
     setting = check_setting("by", by, everything)
     if x is None:
-        x = "parameters" if len({trial.number("parameters") for trial in everything if trial.row}) > 1 else "seconds"
+        x = "parameters" if len({trial.value("parameters") for trial in everything if trial.row}) > 1 else "seconds"
     check_choice("x", x, tuple(_COSTS))
-    trials = [trial for trial in everything if np.isfinite(trial.number(values)) and np.isfinite(trial.number(x))]
+    trials = [trial for trial in everything if np.isfinite(trial.value(values)) and np.isfinite(trial.value(x))]
     if not trials:
         raise ArgumentError(f"plots.sweep_scatter: no trial of this sweep has both {x} and a {RESULTS[values]}")
-    colours = palette(setting, [trial.settings[setting] for trial in everything])
+    colours = palette(setting, [trial.setting(setting) for trial in everything])
 
     ax = new_axes(ax, (6.8, 4.2))
     for value, (colour, _), marker in zip(colours.values, colours.styles, colours.markers, strict=True):
-        here = [trial for trial in trials if repr(trial.settings[setting]) == repr(value)]
+        here = [trial for trial in trials if repr(trial.setting(setting)) == repr(value)]
         ax.scatter(
-            [trial.number(x) for trial in here],
-            [trial.number(values) for trial in here],
+            [trial.value(x) for trial in here],
+            [trial.value(values) for trial in here],
             s=42 if len(trials) <= 60 else 24,
             color=colour,
             marker=marker,
@@ -88,7 +85,7 @@ def sweep_scatter(
             label=text_of(value),
             zorder=3,
         )
-    _limits(ax, np.array([trial.number(x) for trial in trials]), np.array([t.number(values) for t in trials]), x)
+    _limits(ax, np.array([trial.value(x) for trial in trials]), np.array([t.value(values) for t in trials]), x)
     if values.endswith("accuracy"):
         percent_axis(ax)
     ax.set_xlabel(_COSTS[x])
@@ -97,7 +94,7 @@ def sweep_scatter(
     tidy(ax)
     draw_key(ax, colours, markers=True)
     sign = 1 if values.endswith("loss") else -1
-    _name(ax, sorted(trials, key=lambda trial: sign * trial.number(values))[:named], everything, x, values)
+    _name(ax, sorted(trials, key=lambda trial: sign * trial.value(values))[:named], everything, x, values)
     return ax
 
 
@@ -127,7 +124,7 @@ def _name(ax: Axes, best: Sequence[Trial], everything: Sequence[Trial], x: str, 
     if not best:
         return
     for number, trial in enumerate(best):
-        point = (trial.number(x), trial.number(values))
+        point = (trial.value(x), trial.value(values))
         ax.plot(*point, marker="o", markersize=10, markerfacecolor="none", markeredgecolor=INK, zorder=4)
         ax.annotate(
             str(number + 1),
@@ -156,9 +153,9 @@ def _name(ax: Axes, best: Sequence[Trial], everything: Sequence[Trial], x: str, 
 
 def _text(trial: Trial, everything: Sequence[Trial], values: str) -> str:
     names = varied(everything)
-    if len({one.settings["seed"] for one in everything}) > 1:
+    if len({one.setting("seed") for one in everything}) > 1:
         names.append("seed")
-    settings = ", ".join(f"{name_of(name)} {text_of(trial.settings[name])}" for name in names)
-    result = trial.number(values)
+    settings = ", ".join(f"{name_of(name)} {text_of(trial.setting(name))}" for name in names)
+    result = trial.value(values)
     told = f"{result:.2%}" if values.endswith("accuracy") else f"{result:.4g}"
     return "\n".join([told, *textwrap.wrap(settings, _WIDTH)])

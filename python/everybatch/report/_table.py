@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from everybatch.sweeps.report._runs import Told
-from everybatch.sweeps.report._text import escaped, number
+from everybatch.report._runs import Told
+from everybatch.report._text import escaped, number
 
 if TYPE_CHECKING:
     import pandas as pd
