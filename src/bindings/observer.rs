@@ -172,7 +172,7 @@ pub struct PyStep {
 
 impl PyStep {
     fn new(step: &mut Step) -> Result<Self> {
-        let weights = Mutex::new(Some(step.model.shared()));
+        let weights = Mutex::new(Some(step.model().shared()));
         let Step { taken, total, epoch, steps_per_epoch, examples, batch_size, .. } = *step;
         let history = step.complete_history()?;
         let last = |values: &[f32]| values.last().copied().unwrap_or(f32::NAN);

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::op::{convolve, Constant, Op, Sum, Value};
@@ -13,7 +13,7 @@ use crate::libtorch::{await_tensor, copied};
 use crate::network::{Activation, Conv2d};
 
 /// How a convolution runs on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// Convolution, then sum, then activation.
