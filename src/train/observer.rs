@@ -1,6 +1,6 @@
 //! What looks on while a run goes, and how runs end.
 
-use super::session::{Session, RunState};
+use super::session::{RunState, Session};
 use super::History;
 use crate::error::{Error, Result};
 use crate::network::Model;

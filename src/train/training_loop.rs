@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::Device;
 
 use super::observer::{End, Next, Observer, Step};
-use super::session::{Session, RunState};
+use super::session::{RunState, Session};
 use super::{DeviceReport, History, TrainConfig};
 use crate::data::Dataset;
 use crate::error::Result;

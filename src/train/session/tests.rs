@@ -227,7 +227,10 @@ fn the_state_of_another_run_is_refused() {
     state.json = serde_json::json!({"taken": 3});
     assert!(refused(&case, &state).contains("not the state of a run"));
     for bytes in [&b""[..], b"my thesis"] {
-        assert!(RunState::from_safetensors(bytes).unwrap_err().to_string().contains("not the state of a run"));
+        assert!(RunState::from_safetensors(bytes)
+            .unwrap_err()
+            .to_string()
+            .contains("not the state of a run"));
     }
 }
 
