@@ -99,7 +99,7 @@ impl Schedule {
                         return wrong(name, value, "lie in [0, 1)");
                     }
                 }
-                if *cycle_momentum && matches!(method, Method::Sgd { momentum, .. } if *momentum == 0.0) {
+                if *cycle_momentum && !method.means()[0] {
                     return Err(Error::argument(
                         "schedule: a one-cycle schedule moves the momentum too, and optimizer \"sgd\" has none: give \
                          momentum, or cycle_momentum=False",

@@ -72,8 +72,10 @@ pub fn train_with(
 fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
     if !session.recorder.has_measured() {
         session.measure(false)?;
-        if observer.glance()? != Next::Continue {
-            return Ok(End::Interrupted);
+        match observer.glance()? {
+            Next::Interrupt => return Ok(End::Interrupted),
+            Next::Stop => return Ok(End::Stopped),
+            Next::Continue => {}
         }
     }
     if let Some(end) = session.end() {

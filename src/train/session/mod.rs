@@ -1,33 +1,29 @@
 //! A run on its way: all that changes while it goes on, which can be put down as a [`RunState`] and taken up again. Everything
 //! else that a run depends on (the order of the batches, dropout, augmentation) is a function of its seed and the step.
 
+mod begin;
+mod identity;
 mod state;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 pub use state::RunState;
 
 use super::config::checkpoint_name;
-use super::observer::{End, Observer};
-use super::prepare::{check_fit, complement, part};
+use super::observer::End;
 use super::schedule::{LearningRate, Plateau};
 use super::watch::Standing;
 use super::weights::{measured, Weights};
-use super::work::{Parts, Work};
+use super::work::Work;
 use super::{DeviceReport, Recorder, TrainConfig};
-use crate::data::{BatchOrder, Dataset, Split};
-use crate::error::{Error, Result};
+use crate::data::BatchOrder;
+use crate::error::Result;
 use crate::evaluate::{Choice, DeviceChoice, Evaluator};
-use crate::libtorch::{upload, Gpu, OneLane};
-use crate::network::{Model, Needs};
-
-/// Measurements that a run must make for calibration to pay.
-const WORTH_CALIBRATING: usize = 20;
+use crate::libtorch::upload;
 
 pub struct Session {
     pub config: TrainConfig,
@@ -66,111 +62,6 @@ struct Plain {
 }
 
 impl Session {
-    /// A run that begins, or goes on `from` a state. `gpu` says what the device can do besides, and has the work done on
-    /// the device's own.
-    pub fn new(
-        model: &Model,
-        data: &Dataset,
-        config: &TrainConfig,
-        device: Device,
-        gpu: Option<Arc<dyn Gpu>>,
-        from: Option<&RunState>,
-        observer: &mut dyn Observer,
-    ) -> Result<Self> {
-        config.check()?;
-        let kept = complement(data.train.len(), &config.validation)?;
-        let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
-        let steps_per_epoch = order.steps_per_epoch();
-        config.length.check(steps_per_epoch)?;
-        let total = config.length.in_steps(steps_per_epoch);
-        config.schedule.check_length(total)?;
-        check_fit(&model.network, data, &order)?;
-        if device == Device::Cpu {
-            let needs = Needs::of(&model.network, model.network.input_shape)?;
-            needs.check_training(
-                &model.network,
-                config.copies(),
-                config.batch_size,
-                config.precision.bytes(),
-            )?;
-        }
-        let gpu = gpu.or_else(|| (device != Device::Cpu).then(|| Arc::new(OneLane) as Arc<dyn Gpu>));
-        let mut model = model.to_device(device)?;
-        if model.normalization.is_none() {
-            model.set_normalization(Some(data.normalization.clone()))?;
-        }
-        let of = identity(&model, data, config, gpu.is_some())?;
-        let earlier = from.map(|state| state.plain::<Plain>()).transpose()?;
-        if let Some(earlier) = &earlier {
-            check_same(&earlier.of, &of)?;
-        }
-
-        let data = data.to_device(device)?;
-        let normalization = model.normalization();
-        let evaluator = |split: &Split| Evaluator::new(split, &normalization, data.classes, config.precision);
-        let mut evaluators = vec![match &config.evaluate_on {
-            Some(indices) => evaluator(&part(&data.test, indices, "evaluate_on names test")?)?,
-            None => evaluator(&data.test)?,
-        }];
-        let train = &data.train;
-        if !config.validation.is_empty() {
-            evaluators.push(evaluator(&part(train, &config.validation, "validation names training")?)?);
-        }
-        let calibrate =
-            !config.deterministic && config.evaluations(total, steps_per_epoch) >= WORTH_CALIBRATING;
-        match &earlier {
-            Some(earlier) => {
-                let choices = evaluators.iter_mut().zip(&earlier.evaluation);
-                choices.into_iter().try_for_each(|(part, choice)| part.choose(choice))?;
-            }
-            None if calibrate => evaluators.iter_mut().try_for_each(|part| part.calibrate(&model))?,
-            None => {}
-        }
-        if device != Device::Cpu && config.precision.uses_matrix_units() {
-            model = model.channels_last()?;
-        }
-        let recorder = Recorder::new(
-            &evaluators[0],
-            evaluators.get(1),
-            data.classes,
-            config.record_predictions,
-            gpu.as_ref(),
-        )?;
-        let weights = Weights::new(model, config, gpu.is_some())?;
-        let rate = LearningRate::new(&config.schedule, config.lr, total, steps_per_epoch);
-        let choices = earlier.as_ref().map_or(&[][..], |earlier| &earlier.on_device);
-        let parts = Parts {
-            train,
-            evaluators: &evaluators,
-            weights: &weights,
-            config,
-            rate: &rate,
-            total,
-            calibrate,
-            choices,
-        };
-        let work = Work::new(gpu.as_ref(), &parts, &recorder, observer)?;
-        let config = config.clone();
-        let mut session = Session {
-            config,
-            of,
-            kept,
-            order,
-            steps_per_epoch,
-            total,
-            evaluators,
-            taken: 0,
-            weights,
-            rate,
-            work,
-            recorder,
-        };
-        if let (Some(state), Some(earlier)) = (from, earlier) {
-            session.restore(state, earlier)?;
-        }
-        Ok(session)
-    }
-
     /// All that the run needs to go on, as it is now; waits for the device.
     pub fn state(&mut self) -> Result<RunState> {
         let history = self.recorder.state()?;
@@ -310,48 +201,6 @@ impl Session {
     pub fn report(&self) -> Option<&DeviceReport> {
         self.work.report()
     }
-}
-
-/// What a run is of, as JSON: its config, network, data and who computes.
-fn identity(
-    model: &Model,
-    data: &Dataset,
-    config: &TrainConfig,
-    on_device: bool,
-) -> Result<Map<String, Value>> {
-    let wrong = |e: serde_json::Error| Error::Argument(format!("the config cannot be told in JSON: {e}"));
-    let mut of = match serde_json::to_value(config).map_err(wrong)? {
-        Value::Object(of) => of,
-        other => Map::from_iter([("config".to_string(), other)]),
-    };
-    of.remove("checkpoints"); // which decide nothing
-    let Dataset { train, test, classes, .. } = data;
-    let images = |split: &Split| serde_json::json!([split.len(), split.image_shape()]);
-    for (name, value) in [
-        ("network", serde_json::to_value(&model.network).map_err(wrong)?),
-        ("normalization", serde_json::to_value(model.normalization()).map_err(wrong)?),
-        ("training images", images(train)),
-        ("test images", images(test)),
-        ("number of classes", (*classes).into()),
-        ("device", if on_device { "a GPU" } else { "a CPU" }.into()),
-    ] {
-        of.insert(name.to_string(), value);
-    }
-    Ok(of)
-}
-
-/// Refuses the state of another run, and says what is different.
-fn check_same(earlier: &Map<String, Value>, now: &Map<String, Value>) -> Result<()> {
-    let Some((name, here)) = now.iter().find(|(name, here)| earlier.get(*name) != Some(here)) else {
-        return Ok(());
-    };
-    let there = earlier.get(name).map_or_else(|| "unknown".to_string(), Value::to_string);
-    let here = here.to_string();
-    let message = match there.len().max(here.len()) {
-        0..=100 => format!("its {name} was {there}, and is {here} here"),
-        _ => format!("its {name} was another one"),
-    };
-    Err(Error::Argument(format!("a run goes on from the state of the same run alone: {message}")))
 }
 
 #[cfg(test)]
