@@ -34,14 +34,15 @@ impl Cursor {
     /// Writes `row` (columns,) into `block` (rows, columns). On a device that is a choice element by element, for an index
     /// there would be checked on the host, and deterministic indexing would sort.
     pub fn write(&self, block: &Tensor, row: &Tensor) -> Result<()> {
-        Ok(match self {
+        match self {
             Cursor::Host(next) => block.f_get(next.get())?.f_copy_(row)?,
             Cursor::Device { numbers, next } => {
                 let here = numbers.f_eq_tensor(next)?;
                 let row = row.f_to_kind(block.f_kind()?)?.f_view([1, -1])?;
-                block.shallow_clone().f_copy_(&row.f_where_self(&here, block)?)?
+                block.shallow_clone().f_copy_(&row.f_where_self(&here, block)?)?;
             }
-        })
+        }
+        Ok(())
     }
 
     pub fn advance(&self) -> Result<()> {
