@@ -130,7 +130,8 @@ def train(
         Measure a part of the test set: a number of images or a share in (0, 1), drawn with `seed` from all classes
         alike, or the indices of the images, a slice, or a mask of one boolean for each image.
     record
-        ``("predictions",)`` keeps the predicted class of every measured test image at every evaluation.
+        What to keep beside what every run has: the names of attributes of `Run` that say so, such as "predictions", the
+        predicted class of every measured test image at every evaluation, and "grad_norm".
     monitor
         The curve that `select`, `patience` and a plateau schedule follow: "validation_loss" (the default with
         `validation`), "validation_accuracy", "test_loss" or "test_accuracy".

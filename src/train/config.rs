@@ -123,6 +123,26 @@ impl Kernels {
     }
 }
 
+/// What is recorded on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// The predicted class of every measured test image.
+    Predictions,
+    /// The norm of the gradient of every step.
+    GradNorm,
+}
+
+impl Record {
+    pub fn from_name(name: &str) -> Result<Self> {
+        Ok(match name {
+            "predictions" => Record::Predictions,
+            "grad_norm" => Record::GradNorm,
+            _ => return Err(unknown("record", name, &["predictions", "grad_norm"])),
+        })
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainConfig {
     pub length: Length,
@@ -143,7 +163,8 @@ pub struct TrainConfig {
     pub evaluate_every: Every,
     /// Test images to measure; all of them when not given.
     pub evaluate_on: Option<Vec<i64>>,
-    pub record_predictions: bool,
+    /// What is recorded beside what every run records.
+    pub record: Vec<Record>,
     /// What the measurements decide.
     pub watch: WatchConfig,
     pub checkpoints: Option<Checkpoints>,
@@ -186,6 +207,10 @@ impl TrainConfig {
             augment.check()?;
         }
         self.watch.check(!self.validation.is_empty())
+    }
+
+    pub fn records(&self, what: Record) -> bool {
+        self.record.contains(&what)
     }
 
     /// How often the weights are kept in memory beside those that train: the optimizer's means, averages, the best.

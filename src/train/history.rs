@@ -110,6 +110,8 @@ pub struct History {
     pub train_loss: Vec<f32>,
     /// (steps,) share of that batch predicted right, in [0, 1].
     pub train_accuracy: Vec<f32>,
+    /// (steps,) Euclidean norm of the gradient of all parameters together, if it is recorded.
+    pub grad_norm: Option<Vec<f32>>,
     /// (steps,) seconds of gathering the batch, forward, backward and the optimizer.
     pub train_seconds: Vec<f64>,
     /// (steps,) learning rate of the step.
@@ -134,6 +136,7 @@ impl History {
         History {
             train_loss: Vec::new(),
             train_accuracy: Vec::new(),
+            grad_norm: None,
             train_seconds: Vec::new(),
             lr: Vec::new(),
             eval_step: Vec::new(),
@@ -158,6 +161,7 @@ impl History {
             ("eval_seconds", Column::Double(&mut self.eval_seconds), Adds::Evaluation(1)),
             ("predictions", Column::Classes(&mut self.predictions), Adds::Evaluation(images)),
         ];
+        all.extend(self.grad_norm.iter_mut().map(|list| ("grad_norm", Column::Float(list), Adds::Step)));
         all.extend(self.test.columns(["test_loss", "test_accuracy", "class_accuracy"]));
         let names = ["validation_loss", "validation_accuracy", "validation_class_accuracy"];
         all.extend(self.validation.iter_mut().flat_map(|part| part.columns(names)));
@@ -176,7 +180,7 @@ impl History {
 
     /// What a step adds to, in the order of the columns that it writes.
     pub fn of_steps(&mut self) -> Vec<&mut Vec<f32>> {
-        vec![&mut self.train_loss, &mut self.train_accuracy]
+        [&mut self.train_loss, &mut self.train_accuracy].into_iter().chain(&mut self.grad_norm).collect()
     }
 
     /// Adds one optimizer step: a value for each list of [`History::of_steps`].

@@ -23,7 +23,7 @@ mod watch;
 mod weights;
 mod work;
 
-pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
+pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, Record, TrainConfig};
 pub use device::DeviceReport;
 pub use history::{Curves, History};
 pub use method::Method;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ndarray::Array1;
 use tch::{Device, Kind, Tensor};
 
+use super::config::Record;
 use super::cursor::Cursor;
 use super::history::{Curves, History};
 use super::predictions::Predictions;
@@ -83,7 +84,9 @@ impl Sheet {
 fn step_row(batch: &Taken) -> Result<Tensor> {
     let right = batch.logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?;
     let accuracy = right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?;
-    Ok(Tensor::f_stack(&[batch.loss.f_to_kind(Kind::Double)?, accuracy], 0)?)
+    let mut row = vec![batch.loss.f_to_kind(Kind::Double)?, accuracy];
+    row.extend(batch.grad_norm.as_ref().map(|norm| norm.f_to_kind(Kind::Double)).transpose()?);
+    Ok(Tensor::f_stack(&row, 0)?)
 }
 
 /// (1 + classes,) float64 of a measurement: sum of the losses, then right predictions of each class (exact below 2^53).
@@ -97,18 +100,18 @@ impl Recorder {
         test: &Evaluator,
         validation: Option<&Evaluator>,
         classes: i64,
-        keep_predictions: bool,
+        record: &[Record],
         gpu: Option<&Arc<dyn Gpu>>,
     ) -> Result<Self> {
         let rows = block_size(test.labels.device());
-        Recorder::with_rows(test, validation, classes, keep_predictions, gpu, rows)
+        Recorder::with_rows(test, validation, classes, record, gpu, rows)
     }
 
     fn with_rows(
         test: &Evaluator,
         validation: Option<&Evaluator>,
         classes: i64,
-        keep_predictions: bool,
+        record: &[Record],
         gpu: Option<&Arc<dyn Gpu>>,
         rows: i64,
     ) -> Result<Self> {
@@ -121,6 +124,7 @@ impl Recorder {
         };
         let mut history =
             History::new(curves(&labels)?, validation.map(|part| curves(&part.labels)).transpose()?);
+        history.grad_norm = record.contains(&Record::GradNorm).then(Vec::new);
         let block = |columns: i64, kind| Tensor::f_zeros([rows, columns], (kind, device));
         let parts = (0..1 + validation.iter().len()).map(|_| block(1 + classes, Kind::Double));
         let cursor = || match gpu {
@@ -136,7 +140,7 @@ impl Recorder {
         Ok(Recorder {
             history,
             sheet: Rc::new(sheet),
-            keep_predictions,
+            keep_predictions: record.contains(&Record::Predictions),
             rows,
             train_used: 0,
             eval_steps: Vec::new(),
@@ -269,7 +273,15 @@ mod tests {
         let (test, validation) = (evaluator(&[0, 1, 1]), evaluator(&[1, 0]));
         let lane: Arc<dyn Gpu> = Arc::new(OneLane);
         for (rows, gpu) in [1, 2, 5].into_iter().flat_map(|rows| [(rows, None), (rows, Some(&lane))]) {
-            let mut recorder = Recorder::with_rows(&test, Some(&validation), 2, true, gpu, rows).unwrap();
+            let mut recorder = Recorder::with_rows(
+                &test,
+                Some(&validation),
+                2,
+                &[Record::Predictions, Record::GradNorm],
+                gpu,
+                rows,
+            )
+            .unwrap();
             for step in 0..4 {
                 let parts = [
                     evaluated(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], &[0, 1, 1]),
@@ -280,13 +292,15 @@ mod tests {
                 let logits = Tensor::from_slice(&[0f32, 1.0, 0.0, 1.0]).view([2, 2]);
                 let labels = Tensor::from_slice(&[1i64, 0]);
                 let loss = Tensor::from(step as f32);
-                recorder.sheet.write_step(&Taken { loss, logits, labels }).unwrap();
+                let grad_norm = Some(Tensor::from(0.5 * step as f32));
+                recorder.sheet.write_step(&Taken { loss, logits, labels, grad_norm }).unwrap();
                 recorder.step_was_written().unwrap();
             }
             recorder.finish().unwrap();
             let history = &recorder.history;
             assert_eq!(history.train_loss, [0.0, 1.0, 2.0, 3.0]);
             assert_eq!(history.train_accuracy, [0.5; 4]);
+            assert_eq!(history.grad_norm, Some(vec![0.0, 0.5, 1.0, 1.5]));
             assert_eq!(history.eval_step, [0, 1, 2, 3]);
             assert_eq!(history.test.class_accuracy().row(3).to_vec(), [1.0, 0.5]);
             assert_eq!(history.validation.as_ref().unwrap().accuracy, [0.5; 4]);

@@ -157,7 +157,7 @@ pub(super) mod tests {
             validation: vec![],
             evaluate_every: Every::Steps(1),
             evaluate_on: None,
-            record_predictions: false,
+            record: Vec::new(),
             watch: WatchConfig::NONE,
             checkpoints: None,
             seed: 1,

@@ -14,8 +14,8 @@ use crate::train::dropout::{step_seed, tests::generator};
 use crate::train::training_loop::tests as host;
 use crate::train::Observer;
 use crate::train::{
-    train_with, Checkpoints, End, Every, Length, Method, Monitor, Next, Outcome, Schedule, Step, TrainConfig,
-    WatchConfig,
+    train_with, Checkpoints, End, Every, Length, Method, Monitor, Next, Outcome, Record, Schedule, Step,
+    TrainConfig, WatchConfig,
 };
 
 #[derive(Default)]
@@ -53,7 +53,7 @@ fn config() -> TrainConfig {
         batch_size: 8,
         method: Method::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.01 },
         lr: 0.01,
-        record_predictions: true,
+        record: vec![Record::Predictions, Record::GradNorm],
         ..host::config()
     }
 }
@@ -99,6 +99,7 @@ fn assert_same(a: &Outcome, b: &Outcome) {
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>(); // NaN too
     assert_eq!(bits(&one.train_loss), bits(&other.train_loss));
     assert_eq!(one.train_accuracy, other.train_accuracy);
+    assert_eq!(one.grad_norm.as_deref().map(bits), other.grad_norm.as_deref().map(bits));
     assert_eq!(one.lr, other.lr);
     assert_eq!(one.eval_step, other.eval_step);
     assert_eq!(bits(&one.test.loss), bits(&other.test.loss));

@@ -83,13 +83,8 @@ impl Session {
         if device != Device::Cpu && config.precision.uses_matrix_units() {
             model = model.channels_last()?;
         }
-        let recorder = Recorder::new(
-            &evaluators[0],
-            evaluators.get(1),
-            data.classes,
-            config.record_predictions,
-            gpu.as_ref(),
-        )?;
+        let recorder =
+            Recorder::new(&evaluators[0], evaluators.get(1), data.classes, &config.record, gpu.as_ref())?;
         let weights = Weights::new(model, config, gpu.is_some())?;
         let rate = LearningRate::new(&config.schedule, config.lr, total, steps_per_epoch);
         let choices = earlier.as_ref().map_or(&[][..], |earlier| &earlier.on_device);

@@ -13,8 +13,8 @@ use crate::network::{
 };
 use crate::train::training_loop::tests as host;
 use crate::train::{
-    train_with, End, Every, Kernels, Length, Method, Monitor, Next, Observer, Outcome, Schedule, Step,
-    TrainConfig, WatchConfig,
+    train_with, End, Every, Kernels, Length, Method, Monitor, Next, Observer, Outcome, Record, Schedule,
+    Step, TrainConfig, WatchConfig,
 };
 
 /// Keeps the state after every step.
@@ -77,7 +77,12 @@ impl Case {
 
 /// Six steps.
 fn config() -> TrainConfig {
-    TrainConfig { batch_size: 8, length: Length::Steps(6), record_predictions: true, ..host::config() }
+    TrainConfig {
+        batch_size: 8,
+        length: Length::Steps(6),
+        record: vec![Record::Predictions, Record::GradNorm],
+        ..host::config()
+    }
 }
 
 fn cases() -> Vec<Case> {
