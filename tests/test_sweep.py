@@ -210,6 +210,28 @@ def test_runs_that_diverged_are_never_chosen(glyphs: eb.Dataset, tmp_path: Path)
             choose()
 
 
+def test_no_mean_holds_a_trial_that_diverged(tmp_path: Path) -> None:
+    """Means by hand; what a trial cost counts all the same."""
+    fates = {0: "diverged", 3: "failed", 4: "diverged", 5: "diverged"}
+    made = make_store(
+        tmp_path / "s",
+        [{"lr": lr, "momentum": 0.5} for lr in (0.1, 0.2, 0.3)],
+        seeds=2,
+        steps=5,
+        fate=lambda number: fates.get(number, "finished"),
+    )
+    values = [trial.row.get("best_test_accuracy") for trial in made.trials]
+    assert None not in values[:3]  # each that diverged had reached something
+    with pytest.warns(RuntimeWarning, match="4 of 6 trials diverged or failed and are left out") as caught:
+        pivot = made.pivot("lr", "momentum", "best_test_accuracy")
+    assert caught[0].filename == __file__
+    assert pivot[0.5].tolist()[:2] == [values[1], values[2]]
+    assert np.isnan(pivot.loc[0.3, 0.5])
+    with pytest.warns(RuntimeWarning, match="left out"):
+        assert made.pivot("lr", "momentum", aggregate="count")[0.5].tolist() == [1, 1, 0]
+    assert made.pivot("lr", "momentum", "steps", "count")[0.5].tolist() == [2, 1, 2]
+
+
 def test_a_run_whose_weights_broke_unseen_is_not_chosen(tmp_path: Path) -> None:
     """A row as the table would show it: an accuracy, and a loss that was not a number."""
     made = make_store(tmp_path / "s", [{"lr": 1.0}, {"lr": 2.0}], level=lambda config: 0.5 * config["lr"])

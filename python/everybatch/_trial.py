@@ -8,19 +8,18 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from everybatch._measure import Measure
+from everybatch._measures import MEASURES, RESULTS
 from everybatch.run import Run
 
 if TYPE_CHECKING:
     from everybatch.sweeps._store import Store
 
-__all__ = ["COUNTS", "NUMBERS", "RESULTS", "Trial", "count_states"]
+__all__ = ["COUNTS", "NUMBERS", "Trial", "count_states", "measure_of"]
 
-RESULTS = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 COUNTS = ("parameters", "steps")
 NUMBERS = ("parameters", *(f"{which}_{name}" for name in RESULTS for which in ("best", "final")), "steps", "seconds")
 """What the store keeps of a run in a row."""
-_COSTS = (*COUNTS, "seconds")
-"""Numbers that a trial has however it ended; the others are accuracies and losses."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -119,12 +118,18 @@ class Trial:
         came to; so no accuracy or loss of a trial that diverged counts. What it cost does.
         """
         number = self.row.get(name)
-        counts = number is not None and (name in _COSTS or self.state != "diverged")
+        counts = number is not None and (self.state != "diverged" or measure_of(name) is None)
         return float(number) if counts else float("nan")  # type: ignore[arg-type] # a number
 
     def __repr__(self) -> str:
         settings = "".join(f"{name}={value!r}, " for name, value in self.settings.items())
         return f"<Trial {self.number}: {settings}{self.state}>"
+
+
+def measure_of(number: str) -> Measure[Any] | None:
+    """Return the measure that one of `NUMBERS` is the best or the final value of; None if it is of none."""
+    which, _, name = number.partition("_")
+    return MEASURES[name] if which in ("best", "final") and name in RESULTS else None
 
 
 def count_states(trials: Iterable[Trial]) -> Counter[str]:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._arguments import choice
+from everybatch._measures import CURVES
 from everybatch._trial import Trial
 
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._labels import end_labels
-from ._style import GREY, Dashes, check_choice, line_style, new_axes, small
+from ._style import GREY, Dashes, line_style, new_axes, small
 from ._sweep_inputs import (
     Swept,
     as_trials,
@@ -53,8 +55,8 @@ def sweep_bands(
     """Draw the mean learning curve of each config over its seeds, and a band around it.
 
     Runs may have different lengths and be measured at different steps: between its measurements each is a straight
-    line. Where some runs of a group have ended and others go on, the mean of those is dotted. Each line has its name
-    and its last mean at its end; of more than 16, the ten best have, and the others are grey.
+    line. Where some runs of a group have ended, or diverged, and others go on, the mean of those is dotted. Each line
+    has its name and its last mean at its end; of more than 16, the ten best have, and the others are grey.
 
     Parameters
     ----------
@@ -76,11 +78,11 @@ def sweep_bands(
         Something that cannot be drawn, with a sentence that says what could.
     """
     check_curve_options(metric, x, scale)
-    check_choice("band", band, ("range", "std"))
+    choice(band, "band", ("range", "std"))
     trials = as_trials(sweep, "plots.sweep_bands")
     settings = varied(trials) if by is None else [check_setting("by", by, trials)]
     found = curves_of(trials, metric, x, "sweep_bands")
-    mean = metric == "train_accuracy"
+    mean = CURVES[metric].average == "mean"
     groups: dict[str, list[Curve]] = {}
     members: dict[str, Trial] = {}
     for trial, raw in found:
@@ -125,7 +127,7 @@ class _Band:
 
 def _best(bands: Sequence[_Band], metric: str) -> list[int]:
     """Return the bands that get a name: all, or the best if there are many."""
-    sign = 1 if metric.endswith(("loss", "error")) else -1
+    sign = CURVES[metric].sign
     ranked = sorted((n for n, one in enumerate(bands) if len(one.x)), key=lambda n: sign * bands[n].mean[-1])
     return ranked if len(ranked) <= _MOST else ranked[:_BEST]
 
@@ -151,9 +153,7 @@ def _names(groups: Sequence[Trial], settings: Sequence[str]) -> list[str]:
 
 
 def _last(one: _Band, metric: str) -> str:
-    if not len(one.x):
-        return ""
-    return f"{one.mean[-1]:.3g}" if metric.endswith("loss") else f"{one.mean[-1]:.2%}"
+    return CURVES[metric].text(one.mean[-1]) if len(one.x) else ""
 
 
 def _band(lines: Sequence[Curve], kind: str) -> _Band:

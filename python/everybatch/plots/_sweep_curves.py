@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from everybatch._measures import CURVES
+
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import window_for
@@ -28,6 +30,8 @@ def sweep_curves(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the learning curve of every trial as a thin line, in one colour for each value of a setting.
+
+    The curve of one that diverged ends where its weights were numbers for the last time.
 
     Parameters
     ----------
@@ -57,7 +61,7 @@ def sweep_curves(
     trials = as_trials(sweep, "plots.sweep_curves")
     setting = check_setting("by", by, trials)
     found = curves_of(trials, metric, x, "sweep_curves")
-    mean = metric == "train_accuracy"
+    mean = CURVES[metric].average == "mean"
     lines = [_curves.smooth(raw, window_for(len(raw), smooth), mean=mean, points=200) for _, raw in found]
     colours = palette(setting, [trial.setting(setting) for trial in trials])
 

@@ -7,22 +7,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from everybatch._trial import Trial
+import numpy as np
+
+from everybatch._arguments import choice
+from everybatch._measure import Measure
+from everybatch._measures import CURVES
+from everybatch._trial import NUMBERS, Trial, measure_of
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-from ._curve_axes import METRICS, metric_curve
-from ._curves import Curve
-from ._style import check_choice, plain
+from ._curves import Curve, curve
+from ._style import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "RESULTS",
     "Swept",
     "as_trials",
     "check_setting",
+    "check_values",
     "curves_of",
     "is_number",
     "label_left_out",
@@ -31,18 +35,13 @@ __all__ = [
     "ordered",
     "runs_of",
     "settings_of",
+    "sound_curve",
     "text_of",
     "varied",
 ]
 
-_MEASURES = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
-RESULTS = {
-    f"{which}_{name}": f"{which} {'training' if name.startswith('train_') else name.split('_')[0]} "
-    f"{name.rpartition('_')[2]}"
-    for name in _MEASURES
-    for which in ("final", "best")
-}
-"""Columns of `Sweep.table` that tell how good a trial was, as words."""
+_BEST_OR_FINAL = {name: measure for name in NUMBERS if (measure := measure_of(name)) is not None}
+"""Columns of `Sweep.table` that tell how good a trial was."""
 _LONGEST = 28
 
 
@@ -93,9 +92,14 @@ def settings_of(trials: Sequence[Trial]) -> list[str]:
 def check_setting(argument: str, given: str | None, trials: Sequence[Trial]) -> str:
     """Return the setting that was asked for; without any, the first one with more than one value."""
     if given is not None:
-        check_choice(argument, given, tuple(settings_of(trials)))
-        return given
+        return choice(given, argument, tuple(settings_of(trials)))
     return next(iter([*varied(trials), *settings_of(trials)]))
+
+
+def check_values(values: str) -> tuple[Measure[Any], str]:
+    """Return the measure that a column of `Sweep.table` has the best or final value of, and the column in words."""
+    measure = _BEST_OR_FINAL[choice(values, "values", tuple(_BEST_OR_FINAL))]
+    return measure, f"{values.partition('_')[0]} {measure.label}"
 
 
 def ordered(values: Iterable[Any]) -> list[Any]:
@@ -127,17 +131,19 @@ def curves_of(trials: Sequence[Trial], metric: str, x: str, plot: str) -> list[t
     ArgumentError
         It was measured in none.
     """
-    found = []
-    for trial, run in runs_of(trials):
-        if metric.startswith("validation") and not run._has_validation:
-            continue
-        data = metric_curve(run, metric, x)
-        if len(data):
-            found.append((trial, data))
+    measure = CURVES[metric]
+    curves = [(trial, sound_curve(run, measure, x)) for trial, run in runs_of(trials) if measure.is_in(run)]
+    found = [(trial, data) for trial, data in curves if len(data)]
     if not found:
-        hint = ": train with validation=0.1" if metric.startswith("validation") else ""
-        raise ArgumentError(f"plots.{plot}: no trial of this sweep has a {METRICS[metric]}{hint}")
+        hint = ": train with validation=0.1" if measure.needs == "validation" else ""
+        raise ArgumentError(f"plots.{plot}: no trial of this sweep has a {measure.label}{hint}")
     return found
+
+
+def sound_curve(run: Run, measure: Measure[Any], x: str) -> Curve:
+    """Return the curve of a run as far as its weights were numbers: others get some images right, by chance."""
+    data = curve(run, measure.name, x)
+    return Curve(data.x, np.where(np.isnan(measure.sound(run)), np.nan, data.y))
 
 
 def runs_of(trials: Sequence[Trial]) -> Iterator[tuple[Trial, Run]]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from everybatch._arguments import whole
+from everybatch._arguments import choice, whole
 from everybatch._trial import Trial
 from everybatch.errors import ArgumentError
 
-from ._style import INK, check_choice, new_axes, percent_axis, small, tidy
-from ._sweep_inputs import RESULTS, Swept, as_trials, check_setting, label_left_out, name_of, text_of, varied
+from ._style import INK, new_axes, percent_axis, small, tidy
+from ._sweep_inputs import Swept, as_trials, check_setting, check_values, label_left_out, name_of, text_of, varied
 from ._sweep_palette import draw_key, palette, spans_decades
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def sweep_scatter(
 ) -> Axes:
     """Draw a point for each trial: its result over its parameters or seconds, coloured by a setting.
 
+    Trials that diverged have no result, and are counted below with those that failed or are missing.
+
     Parameters
     ----------
     sweep
@@ -58,16 +60,16 @@ def sweep_scatter(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("values", values, tuple(RESULTS))
+    measure, words = check_values(values)
     named = whole(best, "best", least=0)
     everything = as_trials(sweep, "plots.sweep_scatter")
     setting = check_setting("by", by, everything)
     if x is None:
-        x = "parameters" if len({trial.value("parameters") for trial in everything if trial.row}) > 1 else "seconds"
-    check_choice("x", x, tuple(_COSTS))
+        x = "parameters" if len({trial.value("parameters") for trial in everything if trial.has_run}) > 1 else "seconds"
+    choice(x, "x", tuple(_COSTS))
     trials = [trial for trial in everything if np.isfinite(trial.value(values)) and np.isfinite(trial.value(x))]
     if not trials:
-        raise ArgumentError(f"plots.sweep_scatter: no trial of this sweep has both {x} and a {RESULTS[values]}")
+        raise ArgumentError(f"plots.sweep_scatter: no trial of this sweep has both {x} and a {words}")
     colours = palette(setting, [trial.setting(setting) for trial in everything])
 
     ax = new_axes(ax, (6.8, 4.2))
@@ -86,15 +88,15 @@ def sweep_scatter(
             zorder=3,
         )
     _limits(ax, np.array([trial.value(x) for trial in trials]), np.array([t.value(values) for t in trials]), x)
-    if values.endswith("accuracy"):
+    if measure.unit == "fraction":
         percent_axis(ax)
     ax.set_xlabel(_COSTS[x])
     label_left_out(ax, everything, trials)
-    ax.set_ylabel(RESULTS[values])
+    ax.set_ylabel(words)
     tidy(ax)
     draw_key(ax, colours, markers=True)
-    sign = 1 if values.endswith("loss") else -1
-    _name(ax, sorted(trials, key=lambda trial: sign * trial.value(values))[:named], everything, x, values)
+    ranked = sorted(trials, key=lambda trial: measure.sign * trial.value(values))
+    _name(ax, ranked[:named], everything, x, values)
     return ax
 
 
@@ -156,6 +158,5 @@ def _text(trial: Trial, everything: Sequence[Trial], values: str) -> str:
     if len({one.setting("seed") for one in everything}) > 1:
         names.append("seed")
     settings = ", ".join(f"{name_of(name)} {text_of(trial.setting(name))}" for name in names)
-    result = trial.value(values)
-    told = f"{result:.2%}" if values.endswith("accuracy") else f"{result:.4g}"
-    return "\n".join([told, *textwrap.wrap(settings, _WIDTH)])
+    result = check_values(values)[0].text(trial.value(values), 4)
+    return "\n".join([result, *textwrap.wrap(settings, _WIDTH)])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch._trial import RESULTS
+from everybatch._measures import MEASURES, RESULTS
 from everybatch.run import Run
 
 __all__ = ["summarise"]
@@ -27,19 +27,17 @@ def summarise(run: Run) -> dict[str, Any]:
     kept = np.flatnonzero(run.eval_step == run.model_step)
     after = run.eval_step > 0
     for name in RESULTS:
-        loss = name.endswith("loss")
-        if name.startswith("train"):
+        measure = MEASURES[name]
+        if not measure.is_in(run):
+            values = final = np.empty(0)
+        elif measure.dimensions[0] == "steps":
             values = _trailing_means(getattr(run, name))
             final = values[-1:]
-        elif name.startswith("validation") and not run._has_validation:
-            values = final = np.empty(0)
         else:
-            # Weights that are not numbers still get some images right; that is no accuracy.
-            broken = ~np.isfinite(getattr(run, f"{name.partition('_')[0]}_loss"))
-            measured = np.where(broken, np.nan, getattr(run, name))
+            measured = measure.sound(run)
             values, final = measured[after], measured[kept[:1]]
         finite = values[np.isfinite(values)]
-        best = (finite.min() if loss else finite.max()) if len(finite) else None
+        best = (finite.min() if measure.better == "lower" else finite.max()) if len(finite) else None
         row[f"best_{name}"] = _number(best)
         row[f"final_{name}"] = _number(final[0] if len(final) and np.isfinite(final[0]) else None)
     row["seconds"] = run.total_seconds

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from everybatch._arguments import choice, flag, whole
-from everybatch._trial import RESULTS, Trial, count_states
+from everybatch._measures import MEASURES, RESULTS
+from everybatch._trial import Trial, count_states
 from everybatch.errors import ArgumentError, SelectionWarning, suggest
 from everybatch.run import Run
 from everybatch.sweeps._ensemble import Ensemble
@@ -78,6 +79,10 @@ class Sweep:
     ) -> pd.DataFrame:
         """Return a table of one column of `table` by two settings, over seeds and all other settings.
 
+        No accuracy or loss of a trial that diverged counts: what it reached before, or gets right with weights that
+        are not numbers, is not what it came to. It is left out, as trials are that failed, and where none is left,
+        there is NaN. A trial that was pruned or stopped counts with the weights that it ended with.
+
         Parameters
         ----------
         index, columns
@@ -93,6 +98,11 @@ class Sweep:
             There is no such column.
         ImportError
             pandas is not installed.
+
+        Warns
+        -----
+        RuntimeWarning
+            Trials that diverged or failed are left out.
         """
         return pivot(self.table(), index, columns, values, aggregate)
 
@@ -177,20 +187,19 @@ class Sweep:
             raise ArgumentError("the weights of these runs were not kept: sweep with keep_models=True") from error
 
     def _ranked(self, by: str) -> list[Trial]:
-        choice(by, "by", RESULTS)
+        measure = MEASURES[choice(by, "by", RESULTS)]
         trained = self._with_run.values()
         if trained and all(trial.state == "diverged" for trial in trained):
             raise ArgumentError("all trials of this sweep have diverged: none of them is the best")
-        kind = by.partition("_")[0]  # weights that are not numbers have an accuracy, but no loss
-        needed = (f"final_{by}", f"final_{kind}_loss")
+        # weights that are not numbers have an accuracy, but no loss
+        needed = (f"final_{by}", f"final_{measure.loss or by}")
         trials = [trial for trial in trained if all(math.isfinite(trial.value(name)) for name in needed)]
         if not trials:
-            hint = ": train with validation=0.1, or choose by='test_accuracy'" if by.startswith("validation") else ""
+            hint = ": train with validation=0.1, or choose by='test_accuracy'" if measure.part == "validation" else ""
             raise ArgumentError(f"no trial of this sweep has a {by}{hint}")
-        if by.startswith("test"):
+        if measure.part == "test":
             _warn_of_selection(by)
-        sign = 1 if by.endswith("loss") else -1
-        return sorted(trials, key=lambda trial: sign * trial.value(f"final_{by}"))
+        return sorted(trials, key=lambda trial: measure.sign * trial.value(f"final_{by}"))
 
     # ---- as pictures and text --------------------------------------------------------------------------
 

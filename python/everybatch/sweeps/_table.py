@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from everybatch._arguments import choice
-from everybatch._trial import COUNTS, NUMBERS, Trial
+from everybatch._trial import COUNTS, NUMBERS, Trial, measure_of
 from everybatch.runs._tables import import_pandas
 
 if TYPE_CHECKING:
@@ -43,7 +44,23 @@ def pivot(trials: pd.DataFrame, index: str, columns: str, values: str, aggregate
     for name, given in (("index", index), ("columns", columns), ("values", values)):
         choice(given, name, tuple(trials.columns))
     choice(aggregate, "aggregate", AGGREGATES)
-    made: pd.DataFrame = trials.pivot_table(index=index, columns=columns, values=values, aggfunc=aggregate)  # type: ignore[arg-type] # one of AGGREGATES
+    if measure_of(values) is not None:
+        broken = trials["status"].isin(["diverged", "failed"])
+        if broken.any():
+            warnings.warn(
+                f"{broken.sum():,} of {len(trials):,} trials diverged or failed and are left out of this table: "
+                "Sweep.table tells which",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        trials = trials.assign(**{values: trials[values].mask(broken)})
+    made: pd.DataFrame = trials.pivot_table(
+        index=index,
+        columns=columns,
+        values=values,
+        aggfunc=aggregate,  # type: ignore[arg-type] # one of AGGREGATES
+        dropna=False,  # where all trials are left out
+    )
     return made
 
 

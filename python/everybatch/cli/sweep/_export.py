@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from everybatch._disk import whole_file
+from everybatch._disk import at_home, refuse_existing, whole_file
 from everybatch._trial import COUNTS, NUMBERS, Trial
 from everybatch.cli._parser import UsageError
 from everybatch.cli.sweep._table import columns_of
@@ -37,8 +36,7 @@ def export_trials(trials: Sequence[Trial], settings: Sequence[str], path: Path, 
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(f"--export {path}: the ending must be one of {', '.join(ENDINGS)}.{suggest(ending, ENDINGS)}")
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists already: choose another name, or pass --overwrite to replace it")
+    refuse_existing(at_home(path), overwrite=overwrite, option="--overwrite")
     content = {".csv": _csv, ".json": _json, ".parquet": _parquet}[ending](columns_of(trials, settings))
     with whole_file(path, overwrite=overwrite) as file:
         file.write(content)

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from everybatch._trial import COUNTS, RESULTS, Trial
+from everybatch._measures import RESULTS
+from everybatch._trial import COUNTS, Trial, measure_of
 from everybatch.cli._tables import duration, percent
 from everybatch.errors import ArgumentError, suggest
 from everybatch.sweeps import Sweep
@@ -16,7 +17,7 @@ from everybatch.sweeps._table import cells
 __all__ = ["aligned", "columns_of", "listed", "ranked"]
 
 _WIDEST, _CELL = 120, 28
-_NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( (%|s|min \d\d s))?")
+_NUMBER = re.compile(r"-|[-+]?[\d,.]+(e[-+]?\d+)?( (%|s|min \d\d s|h \d\d min))?")
 _WANTED = ("seed", "validation_accuracy", "test_accuracy", "trial", "seconds", "test_loss", "steps")
 """Columns beside the settings; those that there is no room for are left out, from the end."""
 
@@ -44,11 +45,12 @@ def ranked(sweep: Sweep, by: str | None) -> tuple[list[Trial], str]:
     if name not in columns:
         known = (*RESULTS, *columns)
         raise ArgumentError(f"--sort {by}: there is no such column. They are {', '.join(known)}.{suggest(by, known)}")
-    judged = name.endswith(("accuracy", "loss"))
+    measure = measure_of(name)
+    falling = measure is not None and measure.better == "higher"
 
     def rank(trial: Trial) -> tuple[Any, ...]:
-        broken = judged and trial.state == "diverged"  # it is not the best, whatever it reached
-        missing, *rest = _rank(columns[name][trial.number], falling=name.endswith("accuracy"))
+        broken = measure is not None and trial.state == "diverged"  # it is not the best, whatever it reached
+        missing, *rest = _rank(columns[name][trial.number], falling=falling)
         return (missing, broken, *rest)
 
     return sorted(sweep.trials, key=rank), name
@@ -87,8 +89,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _short(name: str) -> str:
-    measure = name.removeprefix("final_")
-    return measure if measure in RESULTS else name
+    return name.removeprefix("final_") if measure_of(name) is not None else name
 
 
 def _rank(value: Any, *, falling: bool) -> tuple[bool, bool, Any]:
@@ -103,7 +104,8 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if name == "seconds":
         return duration(value)
-    if name.endswith("accuracy") and isinstance(value, float):
+    measure = measure_of(name)
+    if measure is not None and measure.unit == "fraction":
         return percent(value)
     if name in COUNTS:
         return f"{value:,}"
