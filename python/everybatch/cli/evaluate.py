@@ -6,14 +6,12 @@ import json
 import sys
 from argparse import Namespace
 
-import numpy as np
-
 from everybatch._core import Evaluation
 from everybatch.cli._data import add_data, add_limits, describe, open_data, refuse_without_data
 from everybatch.cli._models import MODEL_HELP, Loaded, add_match, load_model, matching
 from everybatch.cli._own_data import own_data
 from everybatch.cli._parser import Commands, UsageError, command
-from everybatch.cli._tables import class_table, percent
+from everybatch.cli._tables import class_table, percent, shares
 from everybatch.dataset import Dataset
 
 __all__ = ["add", "run"]
@@ -74,12 +72,11 @@ def run(args: Namespace) -> int:
 
 
 def _plain(loaded: Loaded, data: Dataset, result: Evaluation, classes: tuple[str, ...]) -> dict[str, object]:
-    shares = [None if np.isnan(share) else round(float(share), 6) for share in result.class_accuracy]
     return {
         "model": str(loaded.path),
         "data": {"name": data.name, "source": data.source, "test_images": len(data.test_labels)},
         "loss": result.loss if np.isfinite(result.loss) else None,
         "accuracy": result.accuracy,
-        "class_accuracy": dict(zip(classes, shares, strict=True)),
+        "class_accuracy": shares(classes, result.class_accuracy),
         "confusion": result.confusion.tolist(),
     }
