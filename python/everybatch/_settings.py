@@ -22,19 +22,18 @@ from everybatch._arguments import (
     steps_or_epoch,
     whole,
 )
+from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.schedules import Schedule, as_schedule, check_lr
 
-__all__ = ["MONITORS", "Settings"]
+__all__ = ["Settings"]
 
-_RECORDABLE = ("predictions",)
 _OPTIMIZERS = ("sgd", "adam", "adamw")
 _PRECISIONS = ("float32", "tf32", "bfloat16")
 _KERNELS = ("exact", "fused")
 _MOST_STEPS = 2**53  # beyond, float64 does not tell two steps apart
-MONITORS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,7 +137,7 @@ class Settings:
             ema=None if given["ema"] is None else real(given["ema"], "ema"),
             augment=_augment(given["augment"]),
             evaluate_every=steps_or_epoch(given["evaluate_every"], "evaluate_every"),
-            record=choices(given["record"], "record", _RECORDABLE),
+            record=choices(given["record"], "record", RECORDABLE),
             monitor=monitor,
             select=select,
             patience=patience,
@@ -167,7 +166,7 @@ class Settings:
     def selects_on_test(self) -> bool:
         """Whether the test images have a say in what becomes of the run."""
         decides = self.select == "best" or self.patience is not None or self.schedule.listens
-        return decides and self.monitor.startswith("test")
+        return decides and MEASURES[self.monitor].part == "test"
 
     def for_core(self, checkpoints: Path | None) -> dict[str, Any]:
         """Return what the core's `train` takes."""
@@ -204,7 +203,7 @@ def _monitor(given: object, has_validation: bool) -> str:
     if given is None:
         return "validation_loss" if has_validation else "test_loss"
     monitor = choice(given, "monitor", MONITORS)
-    if monitor.startswith("validation") and not has_validation:
+    if MEASURES[monitor].needs == "validation" and not has_validation:
         raise ArgumentError(f"monitor is {monitor!r}, and there is no validation set: give validation=0.1, for example")
     return monitor
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import everybatch
 from everybatch import networks
 from everybatch._core import Model, Network
-from everybatch._settings import MONITORS
+from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data
-from everybatch.cli._folders import check_writable, refuse_existing, refuse_inside
+from everybatch.cli._folders import check_out, check_writable, refuse_inside
 from everybatch.cli._log_lines import log_lines
 from everybatch.cli._models import MODEL_HELP, load_model, matching
 from everybatch.cli._networks import build, is_builder, read_network
@@ -143,12 +143,11 @@ def add(commands: Commands) -> None:
     )
     measure.add_argument(
         "--record",
-        choices=("predictions",),
+        choices=RECORDABLE,
         action="append",
         default=[],
-        help="also keep the predicted class of every test image at every measurement",
+        help=f"also keep {'; '.join(f'{name}: {MEASURES[name].what}' for name in RECORDABLE)}",
     )
-
     measure.add_argument(
         "--validation",
         metavar="N|SHARE",
@@ -190,7 +189,7 @@ def add(commands: Commands) -> None:
 def run(args: Namespace) -> int:
     """Check where to save, train, print, save."""
     if args.out is not None:  # now, not after an hour of training
-        refuse_existing(args.out, overwrite=args.overwrite)
+        check_out(args.out, overwrite=args.overwrite)
         check_writable(args.out.parent)
     elif args.overwrite:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")
