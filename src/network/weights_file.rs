@@ -69,7 +69,8 @@ impl Model {
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|e| format(e.to_string()))?;
         let mut bytes = serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))?;
-        let place = checksum_place(&bytes).ok_or_else(|| format("its checksum found no place".to_string()))?;
+        let place =
+            checksum_place(&bytes).ok_or_else(|| format("its checksum found no place".to_string()))?;
         let sum = checksum(&bytes);
         bytes[place..place + UNSEALED.len()].copy_from_slice(sum.as_bytes());
         Ok(bytes)
