@@ -77,5 +77,9 @@ def test_bfloat16_measures_what_float32_does(many: eb.Dataset) -> None:
         exact, rounded = (model.evaluate(many, precision=precision) for precision in ("float32", "bfloat16"))
         assert exact.accuracy > 0.8, network
         assert rounded.loss == pytest.approx(exact.loss, rel=0.01), network
-        assert rounded.accuracy == pytest.approx(exact.accuracy, abs=1.01 / len(many.test_labels)), network
+        # Of bfloat16's eight bits a few roundings may take two: logits as near as that may change their order.
+        logits = np.sort(model.logits(many.test_images))
+        near = logits[:, -1] - logits[:, -2] < 2**-6 * np.abs(logits).max(axis=1)
+        moved = np.abs(rounded.confusion - exact.confusion).sum() // 2
+        assert moved <= near.sum() < 20, network
         assert rounded.loss != exact.loss

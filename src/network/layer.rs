@@ -186,61 +186,59 @@ impl Layer {
         }
     }
 
-    /// The layers within, in the order in which a forward pass meets them, with the names that their tensors' names in a
-    /// `state_dict` begin with.
-    pub fn inner(&self) -> Vec<(&'static str, &[Layer])> {
+    fn special(&self) -> Special<'_> {
         match self {
-            Layer::Residual(block) => vec![("body", &block.body), ("shortcut", &block.shortcut)],
+            Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => Special::BatchNorm(norm),
+            Layer::Dropout(dropout) | Layer::Dropout2d(dropout) => Special::Dropout(dropout),
+            Layer::Residual(block) => {
+                Special::Block(vec![("body", &block.body), ("shortcut", &block.shortcut)])
+            }
             Layer::Conv2d(_)
-            | Layer::BatchNorm1d(_)
-            | Layer::BatchNorm2d(_)
             | Layer::Activation(_)
             | Layer::MaxPool2d(_)
             | Layer::AvgPool2d(_)
             | Layer::GlobalAvgPool
             | Layer::GlobalMaxPool
             | Layer::Flatten
-            | Layer::Linear(_)
-            | Layer::Dropout(_)
-            | Layer::Dropout2d(_) => vec![],
+            | Layer::Linear(_) => Special::Nothing,
+        }
+    }
+
+    /// The layers within, in the order in which a forward pass meets them, with the names that their tensors' names in a
+    /// `state_dict` begin with.
+    pub fn inner(&self) -> Vec<(&'static str, &[Layer])> {
+        match self.special() {
+            Special::Block(inner) => inner,
+            Special::BatchNorm(_) | Special::Dropout(_) | Special::Nothing => vec![],
         }
     }
 
     /// Batch norm, of vectors or of images.
     pub fn batch_norm(&self) -> Option<&BatchNorm> {
-        match self {
-            Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => Some(norm),
-            Layer::Conv2d(_)
-            | Layer::Activation(_)
-            | Layer::MaxPool2d(_)
-            | Layer::AvgPool2d(_)
-            | Layer::GlobalAvgPool
-            | Layer::GlobalMaxPool
-            | Layer::Flatten
-            | Layer::Linear(_)
-            | Layer::Dropout(_)
-            | Layer::Dropout2d(_)
-            | Layer::Residual(_) => None,
+        match self.special() {
+            Special::BatchNorm(norm) => Some(norm),
+            Special::Dropout(_) | Special::Block(_) | Special::Nothing => None,
         }
     }
 
     /// Whether training draws random numbers for the layer itself.
     pub fn draws(&self) -> bool {
-        match self {
-            Layer::Dropout(dropout) | Layer::Dropout2d(dropout) => dropout.p > 0.0,
-            Layer::Conv2d(_)
-            | Layer::BatchNorm1d(_)
-            | Layer::BatchNorm2d(_)
-            | Layer::Activation(_)
-            | Layer::MaxPool2d(_)
-            | Layer::AvgPool2d(_)
-            | Layer::GlobalAvgPool
-            | Layer::GlobalMaxPool
-            | Layer::Flatten
-            | Layer::Linear(_)
-            | Layer::Residual(_) => false,
+        match self.special() {
+            Special::Dropout(dropout) => dropout.p > 0.0,
+            Special::BatchNorm(_) | Special::Block(_) | Special::Nothing => false,
         }
     }
+}
+
+/// What tells a kind of layer from most others, for readers that need no more.
+enum Special<'a> {
+    /// Its statistics are those of a batch.
+    BatchNorm(&'a BatchNorm),
+    /// Training draws random numbers.
+    Dropout(&'a Dropout),
+    /// There are layers within.
+    Block(Vec<(&'static str, &'a [Layer])>),
+    Nothing,
 }
 
 /// The layers and all within them, in the order in which a forward pass meets them.
