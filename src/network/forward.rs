@@ -3,13 +3,15 @@
 
 use std::slice::Iter;
 
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::{masks, Layer, Pool2d, Residual};
 use crate::error::{Error, Result};
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     Float32,
     /// Float32 whose convolutions and matrix products an NVIDIA GPU computes with 10 bits of each factor (TF32). Which of

@@ -8,7 +8,7 @@ use super::optimizer::Method;
 use super::schedule::Schedule;
 use super::watch::WatchConfig;
 use crate::data::Augment;
-use crate::error::{unknown, Error, Result};
+use crate::error::{Error, Result};
 use crate::network::Precision;
 
 /// A distance between things that happen again and again; in JSON a number, or `"epoch"`.
@@ -54,7 +54,8 @@ impl Every {
 }
 
 /// How long to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Length {
     Epochs(usize),
     /// Optimizer steps; the last epoch may be begun and not ended.
@@ -71,7 +72,7 @@ impl Length {
         match (self, self.in_steps(steps_per_epoch)) {
             (_, 0..=MOST_STEPS) => Ok(()),
             (Length::Steps(steps), _) => {
-                Err(Error::Argument(format!("steps is {steps}: a run takes at most {MOST_STEPS}")))
+                Err(Error::Argument(format!("steps is {steps}: a run takes at most {MOST_STEPS} steps")))
             }
             (Length::Epochs(epochs), _) => Err(Error::Argument(format!(
                 "epochs is {epochs}, of {steps_per_epoch} steps each: a run takes at most {MOST_STEPS} steps"
@@ -88,9 +89,11 @@ impl Length {
 }
 
 /// Where the weights are kept on the way, and how often.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Checkpoints {
-    /// An existing folder; the files in it are named by [`checkpoint_name`].
+    /// An existing folder; the files in it are named by [`checkpoint_name`]. Not every path is text.
+    #[serde(skip)]
     pub folder: PathBuf,
     pub every: Every,
 }
@@ -101,7 +104,8 @@ pub fn checkpoint_name(taken: usize) -> String {
 }
 
 /// Which code takes a training step on a CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kernels {
     /// The operators of plain PyTorch in its order, so that its losses come out to the last bits.
     Exact,
@@ -109,17 +113,9 @@ pub enum Kernels {
     Fused,
 }
 
-impl Kernels {
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "exact" => Ok(Kernels::Exact),
-            "fused" => Ok(Kernels::Fused),
-            _ => Err(unknown("kernels", name, &["exact", "fused"])),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
+/// Every option of a run, by the names that Python hands over. The defaults are those of `everybatch.train`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     pub length: Length,
     pub batch_size: usize,
@@ -150,6 +146,32 @@ pub struct TrainConfig {
     /// Nothing may depend on measured times.
     pub deterministic: bool,
     pub kernels: Kernels,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            length: Length::Epochs(1),
+            batch_size: 64,
+            method: Method::default(),
+            lr: 1e-3,
+            schedule: Schedule::default(),
+            label_smoothing: 0.0,
+            ema: None,
+            augment: None,
+            validation: vec![],
+            evaluate_every: Every::Steps(1),
+            evaluate_on: None,
+            record_predictions: false,
+            watch: WatchConfig::NONE,
+            checkpoints: None,
+            seed: 0,
+            shuffle: true,
+            precision: Precision::Float32,
+            deterministic: false,
+            kernels: Kernels::Exact,
+        }
+    }
 }
 
 impl TrainConfig {

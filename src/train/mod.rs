@@ -21,7 +21,7 @@ mod work;
 pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use device::DeviceReport;
 pub use history::{Curves, History};
-pub use observer::{End, Next, Observer, Step};
+pub use observer::{End, Next, Observer, State, Step};
 pub use optimizer::{Method, Optimizer};
 pub use predictions::Predictions;
 pub use recorder::Recorder;

@@ -1,11 +1,15 @@
 //! What the measurements decide: which weights are returned, when to stop early, when a plateau is reached.
 
+use serde::{Deserialize, Serialize};
+
 use super::History;
-use crate::error::{unknown, Error, Result};
+use crate::error::{Error, Result};
+use crate::names::names;
 use crate::network::Model;
 
 /// The curve that decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Monitor {
     ValidationLoss,
     ValidationAccuracy,
@@ -14,21 +18,8 @@ pub enum Monitor {
 }
 
 impl Monitor {
-    pub const NAMES: [&'static str; 4] =
-        ["validation_loss", "validation_accuracy", "test_loss", "test_accuracy"];
-
-    pub fn from_name(name: &str) -> Result<Self> {
-        Ok(match name {
-            "validation_loss" => Monitor::ValidationLoss,
-            "validation_accuracy" => Monitor::ValidationAccuracy,
-            "test_loss" => Monitor::TestLoss,
-            "test_accuracy" => Monitor::TestAccuracy,
-            _ => return Err(unknown("monitor", name, &Monitor::NAMES)),
-        })
-    }
-
     pub fn name(self) -> &'static str {
-        Monitor::NAMES[self as usize]
+        names::<Monitor>()[self as usize]
     }
 
     pub fn smaller_is_better(self) -> bool {
@@ -48,7 +39,8 @@ impl Monitor {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WatchConfig {
     pub monitor: Monitor,
     /// Return the weights of the best measurement instead of the last.
