@@ -316,3 +316,21 @@ def test_where_nothing_can_be_saved_nothing_is_trained(out: str, why: str, capsy
     assert main(["train", "--network", "lenet5", "--data", "glyphs", "--steps", "1", "--out", out]) == 2
     assert why in (said := capsys.readouterr()).err
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (["evaluate", "RUN", "--image-size", "14x14"], "--image-size says how --data is read"),
+        (["evaluate", "RUN", "--keys", "x,y"], "--keys says how --data is read"),
+        (["evaluate", "RUN", "--data", "glyphs", "--background", "black"], "--background belongs to folders"),
+        (["evaluate", "RUN", "--data", "glyphs", "--image-size", "14x14"], "--image-size .*belongs to folders"),
+        (["predict", "RUN", "seven.png", "--test-images", 3], "--test-images says how --data is read"),
+        (["predict", "RUN", "seven.png", "--precision", "bfloat16"], "--precision belongs to --checkpoints"),
+        (["predict", "RUN", "--checkpoints", "--part", "test"], "--part says how --data is read"),
+        ([*QUICK, "--image-size", "14x14"], "--image-size .*belongs to folders of pictures, and glyphs is none"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(call: Call, kept: Path, given: list[object], match: str) -> None:
+    told = one_error(call, *(kept / "run" if part == "RUN" else part for part in given))
+    assert re.search(match, told), told

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import everybatch as eb
 from everybatch.cli import main
@@ -374,6 +376,10 @@ def test_ctrl_c_keeps_what_there_is(call: Call, here: Path, monkeypatch: pytest.
         (SMALL.replace("= 120", "= -1"), ["train_images is -1"]),
         ("data_seed = 2\n" + SMALL, ["data_seed"]),
         ("image_size = 28\n" + SMALL, ["image_size", "[height, width]"]),
+        ("image_size = [14, 14]\n" + SMALL, ["image_size", "glyphs is none"]),
+        ("background = 0\n" + SMALL, ["background", "glyphs is none"]),
+        (SMALL.replace("steps = 3", "steps = 3\nepochs = 1"), ["epochs is 1 and steps is 3", "give one of them"]),
+        ('store = "memory://mine"\n' + SMALL, ["memory of this command", "give a folder"]),
         ("download = 1\n" + SMALL, ["download"]),
         ("seeds = 0\n" + SMALL, ["seeds is 0"]),
         ('seeds = "two"\n' + SMALL, ["seeds", "'two'"]),
@@ -515,14 +521,25 @@ def test_another_backend_takes_no_workers_from_the_first(call: Call, here: Path)
     assert origin["given"] == {"backend": "serial"}
 
 
+class Elsewhere(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
+    """A file system that is not this machine's, as far as anyone can tell."""
+
+    protocol = "elsewhere"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> Any:
+        return super()._strip_protocol(path.replace("elsewhere://", "memory://"))
+
+
 def test_a_store_elsewhere(call: Call, here: Path) -> None:
-    place = "memory://cli/elsewhere"
+    fsspec.register_implementation("elsewhere", Elsewhere, clobber=True)
+    place = "elsewhere://cli/elsewhere"
     code, out, err = call("sweep", write("\ufeff" + SMALL), "--store", place)
     assert (code, err) == (0, "")
     assert f"everybatch report {place}" in out
     assert "4 trials: 4 finished" in call("sweeps", place)[1]
     assert call("sweeps", place, "--resume", "--quiet") == (0, "", "")
-    assert "no sweep at memory://cli/nowhere" in one_error(call, "sweeps", "memory://cli/nowhere")
+    assert "no sweep at elsewhere://cli/nowhere" in one_error(call, "sweeps", "elsewhere://cli/nowhere")
 
 
 def test_resume_refuses_other_data(call: Call, here: Path) -> None:

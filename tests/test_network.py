@@ -52,6 +52,13 @@ def test_layers_survive_json_pickle_copy_and_repr(layer: eb.Layer) -> None:
     assert eval(repr(layer), vars(eb).copy()) == layer  # what is shown can be pasted back
 
 
+def test_every_kind_of_layer_of_the_core_has_a_function() -> None:
+    with pytest.raises(ArgumentError, match="expected one of") as unknown:
+        eb.Layer.from_json('{"type": "?"}')
+    listed = str(unknown.value).partition("expected one of")[2]
+    assert sorted(re.findall("`(.+?)`", listed)) == eb.layers.__all__
+
+
 def test_layers_are_equal_by_value() -> None:
     assert eb.Conv2d(1, 2, 3) == eb.Conv2d(1, 2, (3, 3), stride=1)
     assert eb.Conv2d(1, 2, 3) != eb.Conv2d(1, 2, 3, bias=False)

@@ -123,7 +123,7 @@ def test_refuses_nothing_and_wrong_labels(plot: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("plot", OVER_TIME)
 def test_refuses_unknown_x(plot: Callable[..., Any]) -> None:
-    with pytest.raises(ArgumentError, match=r"x must be one of .*'epoch'.* not 'epochs'. Did you mean 'epoch'"):
+    with pytest.raises(ArgumentError, match=r"x is 'epochs': choose one of .*'epoch'.*Did you mean 'epoch'"):
         plot(example_run(), x="epochs")
 
 
@@ -301,7 +301,7 @@ def test_losses_turn_logarithmic_when_the_range_asks_for_it() -> None:
     assert plots.losses([2.3, 0.5, 0.0]).get_yscale() == "linear"  # no logarithm of 0
     with pytest.raises(ArgumentError, match="needs losses above 0"):
         plots.losses([0.0, 0.0], scale="log")
-    with pytest.raises(ArgumentError, match="scale must be one of"):
+    with pytest.raises(ArgumentError, match="scale is 'logarithmic': choose one of"):
         plots.losses([1.0], scale="logarithmic")
 
 

@@ -114,8 +114,12 @@ def test_a_divergence_is_marked_in_its_picture() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"metric": "losses"}, ArgumentError, "metric must be one of 'loss', 'accuracy'.*Did you mean 'loss'"),
-        ({"x": "hours"}, ArgumentError, "x must be one of"),
+        (
+            {"metric": "losses"},
+            ArgumentError,
+            "metric is 'losses': choose one of 'loss', 'accuracy'.*Did you mean 'loss'",
+        ),
+        ({"x": "hours"}, ArgumentError, "x is 'hours': choose one of"),
         ({"columns": 0}, ArgumentError, "columns is 0"),
         ({"columns": 1.5}, TypeError, "columns must be a whole number"),
         ({"smooth": -1}, ArgumentError, "smooth must be"),

@@ -108,6 +108,24 @@ def test_last_best_and_mean_are_told_apart() -> None:
     assert run.mean_accuracy() == pytest.approx((0.9 + 0.5 + 0.9 + 0.6) / 4)  # without the untrained network
 
 
+def test_weights_that_are_no_numbers_have_no_best_accuracy() -> None:
+    """They answer one class to everything, and get a tenth of ten classes right; their loss is NaN."""
+    arrays = example_arrays()
+    arrays["test_accuracy"][:] = [0.1, 0.3, 0.2, 0.8, 0.9]
+    arrays["test_loss"][:] = [2.0, 1.0, 1.5, np.nan, np.inf]
+    arrays["class_accuracy"][:] = arrays["test_accuracy"][:, None]
+    run = Run(arrays, example_config())
+    assert (run.best_accuracy, run.best_step) == (np.float32(0.3), 2)
+    table = run.class_accuracy_table()
+    assert table["best_accuracy"].tolist() == [np.float32(0.3)] * CLASSES
+    assert table["best_step"].tolist() == [2] * CLASSES
+    arrays["test_loss"][:] = np.nan
+    run = Run(arrays, example_config())
+    assert math.isnan(run.best_accuracy)
+    assert run.best_step is None
+    assert run.class_accuracy_table()["best_step"].isna().all()
+
+
 @pytest.mark.parametrize("last", [0, -1, 5])
 def test_mean_accuracy_refuses_more_than_there_is(last: int) -> None:
     with pytest.raises(ArgumentError, match=f"last={last}, but this run made 4 evaluations"):

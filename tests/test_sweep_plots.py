@@ -111,7 +111,7 @@ def test_refuses_what_it_cannot_draw(small: Sweep) -> None:
         with pytest.raises(ArgumentError, match=f"{option} must be one of 'lr', 'network.dropout', 'seed', not 'rl'"):
             small.plot(kind, **{option: "rl"})
     for kind in ("curves", "bands"):
-        with pytest.raises(ArgumentError, match="metric must be one of"):
+        with pytest.raises(ArgumentError, match="metric is 'accuracy': choose one of"):
             small.plot(kind, metric="accuracy")
     for kind in ("parallel", "scatter"):
         with pytest.raises(ArgumentError, match=r"values must be one of .* Did you mean 'best_test_accuracy'"):

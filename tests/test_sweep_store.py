@@ -23,6 +23,13 @@ def memory(tmp_path: Path) -> str:
     return f"memory://{tmp_path.name}/sweep"
 
 
+def without_checksum(path: Path) -> dict[str, Any]:
+    """What a file of the store holds, as earlier versions wrote it."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    del content["sha256"]
+    return content
+
+
 def test_a_trial_is_a_saved_run(glyphs: eb.Dataset, tmp_path: Path) -> None:
     sweep = swept(glyphs, tmp_path / "s", {"lr": [1e-3]})
     folder = tmp_path / "s" / "trials" / sweep.runs.trials[0]
@@ -94,18 +101,39 @@ def test_the_index_is_made_again(glyphs: eb.Dataset, tmp_path: Path, damage: str
 def test_what_else_is_damaged_is_told_or_made_again(glyphs: eb.Dataset, tmp_path: Path) -> None:
     made = swept(glyphs, tmp_path / "s", steps=1)
     index, description = tmp_path / "s" / "index.json", tmp_path / "s" / "sweep.json"
-    whole = json.loads(index.read_text())
+    whole = without_checksum(index)
     for name, value in (("config", [1]), ("seed", "x"), ("status", "odd"), ("final_test_loss", "x"), ("contents", 3)):
         damaged = {**whole, "rows": [{**row, name: value} for row in whole["rows"]]}
         index.write_text(json.dumps(damaged))
         assert_equal(made, eb.load_sweep(tmp_path / "s"))
         assert eb.load_sweep(tmp_path / "s").table().equals(made.table())
-    asked = json.loads(description.read_text())
+    asked = without_checksum(description)
     for name, value in (("config", [1]), ("seed", "x"), ("key", [1]), ("contents", 3), ("more", 1)):
         description.write_text(json.dumps({**asked, "trials": [{**trial, name: value} for trial in asked["trials"]]}))
         with pytest.raises(eb.errors.FileFormatError, match=r"sweep\.json is not what a sweep writes"):
             eb.load_sweep(tmp_path / "s")
     assert_equal(made, swept(glyphs, tmp_path / "s", steps=1))
+
+
+@pytest.mark.parametrize("name", ["index.json", "trial.json", "sweep.json"])
+def test_a_changed_digit_is_noticed(glyphs: eb.Dataset, tmp_path: Path, name: str) -> None:
+    """The learning rate of a trial, which no check of types or ranges could tell from another one."""
+    made = swept(glyphs, tmp_path / "s", {"lr": [0.25, 1e-3]}, steps=1)
+    trial = tmp_path / "s" / "trials" / made.table().index[0]
+    path = trial / name if name == "trial.json" else tmp_path / "s" / name
+    good = path.read_text()
+    assert '"lr": 0.25' in good
+    path.write_text(good.replace('"lr": 0.25', '"lr": 0.35'))
+    if name == "sweep.json":
+        with pytest.raises(eb.errors.FileFormatError, match=r"sweep\.json is not .*: its checksum differs"):
+            eb.load_sweep(tmp_path / "s")
+        return
+    if name == "trial.json":
+        (tmp_path / "s" / "index.json").unlink()
+        assert list(eb.load_sweep(tmp_path / "s").table()["status"]) == ["missing", "finished"]
+        assert_equal(made, swept(glyphs, tmp_path / "s", {"lr": [0.25, 1e-3]}, steps=1))
+        assert '"lr": 0.25' in path.read_text()
+    assert_equal(made, eb.load_sweep(tmp_path / "s"))
 
 
 def test_strange_files_and_folders_do_no_harm(glyphs: eb.Dataset, tmp_path: Path) -> None:
@@ -131,7 +159,7 @@ def test_messages_may_name_files_that_are_not_in_utf_8(tmp_path: Path) -> None:
 def test_an_index_that_is_behind_or_ahead_is_put_right(glyphs: eb.Dataset, tmp_path: Path) -> None:
     made = swept(glyphs, tmp_path / "s")
     index = tmp_path / "s" / "index.json"
-    content = json.loads(index.read_text())
+    content = without_checksum(index)
     behind, ahead = content["rows"][0]["key"], content["rows"][1]["key"]
     index.write_text(json.dumps({**content, "rows": content["rows"][1:]}))
     shutil.rmtree(tmp_path / "s" / "trials" / ahead)

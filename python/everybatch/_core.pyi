@@ -111,6 +111,17 @@ class Network:
     ShapeError
         A layer cannot take what the one before it gives, or gives more than 2**24 numbers for one image; the message
         names the layer and its shapes.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> net = eb.Network([eb.Flatten(), eb.Linear(784, 10)], name="softmax")
+    >>> net.num_parameters, net.num_classes
+    (7850, 10)
+    >>> eb.Network([eb.Flatten(), eb.Linear(28, 10)])
+    Traceback (most recent call last):
+        ...
+    everybatch.errors.ShapeError: layer 1 (Linear) of network "network" cannot take an input of shape (784,): ...
     """
 
     def __new__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +19,8 @@ __all__ = [
     "at_home",
     "explained",
     "put_in_place",
+    "refuse_existing",
+    "refuse_existing_folder",
     "require_folder",
     "to_disk",
     "whole_file",
@@ -78,7 +80,7 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[IO[
         The file cannot be written; nothing is left behind.
     """
     target = as_path(path, "file")
-    _refuse_existing(target, overwrite)
+    refuse_existing(target, overwrite=overwrite)
     require_folder(target)
     with explained("the file", target):
         clear_leftovers(target)
@@ -115,7 +117,14 @@ def whole_folder(target: Path) -> Iterator[Path]:
             raise
 
 
-def _refuse_existing(target: Path, overwrite: bool) -> None:
+def refuse_existing(target: Path, *, overwrite: bool, option: str = "overwrite=True") -> None:
+    """Refuse to write a file where something is that may not be replaced; `option` is how the user would allow it.
+
+    Raises
+    ------
+    FileExistsError, IsADirectoryError
+        Something is.
+    """
     if not os.path.lexists(target):
         return
     if target.is_dir():
@@ -123,7 +132,40 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
     if target.exists() and not target.is_file():
         raise FileExistsError(f"{target} exists and is not a plain file: choose another name")
     if not overwrite:
-        raise FileExistsError(f"{target} exists already: choose another name, or pass overwrite=True to replace it")
+        raise FileExistsError(f"{target} exists already: choose another name, or pass {option} to replace it")
+
+
+def refuse_existing_folder(
+    target: Path, what: str, is_own: Callable[[str], bool], *, overwrite: bool, option: str = "overwrite=True"
+) -> None:
+    """Refuse to write a folder where something is that may not be replaced, such as one with other files in it.
+
+    Parameters
+    ----------
+    what
+        What is to be written: "a saved run" or "event files".
+    is_own
+        Whether a file of this name may be a part of it.
+    option
+        How the user would allow the replacement.
+
+    Raises
+    ------
+    FileExistsError
+        Something is.
+    """
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise FileExistsError(f"{target} exists and is not a plain folder: choose another name")
+    others = sorted(path.name for path in target.iterdir() if not is_own(path.name))
+    if others:
+        raise FileExistsError(
+            f"{target} holds more than {what} ({others[0]!r}), so it is not replaced: choose a folder for this run "
+            f"alone, such as {target / 'run'}"
+        )
+    if not overwrite:
+        raise FileExistsError(f"{target} exists already: choose another folder, or pass {option} to replace it")
 
 
 def require_folder(target: Path) -> None:

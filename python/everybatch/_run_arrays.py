@@ -1,4 +1,4 @@
-"""What a run is made of: arrays with their types and shapes, the sections of its config, checks on both.
+"""What a run is made of: its arrays and the sections of its config, and checks on both.
 
 The same checks serve `Run(...)` and `load_run`, so that nothing read from a disk is trusted more than an
 argument.
@@ -13,39 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measures import ARRAYS
 from everybatch.errors import ArgumentError, suggest
 
-__all__ = ["ARRAYS", "OPTIONAL", "STATES", "check_arrays", "check_config", "class_type"]
+__all__ = ["OPTIONAL", "STATES", "check_arrays", "check_config"]
 
 Array = npt.NDArray[Any]
 
-# name -> (dtype, named dimensions); arrays that name the same dimension must agree on its length
-ARRAYS: dict[str, tuple[type[np.generic], tuple[str, ...]]] = {
-    "train_loss": (np.float32, ("steps",)),
-    "train_accuracy": (np.float32, ("steps",)),
-    "train_seconds": (np.float64, ("steps",)),
-    "eval_step": (np.int64, ("evaluations",)),
-    "test_loss": (np.float32, ("evaluations",)),
-    "test_accuracy": (np.float32, ("evaluations",)),
-    "class_accuracy": (np.float32, ("evaluations", "classes")),
-    "eval_seconds": (np.float64, ("evaluations",)),
-    "confusion": (np.int64, ("classes", "classes")),
-    "test_indices": (np.int64, ("measured test images",)),
-    "predictions": (np.uint8, ("evaluations", "measured test images")),  # or uint16, see class_type
-    "lr": (np.float64, ("steps",)),
-    "validation_loss": (np.float32, ("evaluations",)),
-    "validation_accuracy": (np.float32, ("evaluations",)),
-    "validation_class_accuracy": (np.float32, ("evaluations", "classes")),
-    "validation_indices": (np.int64, ("validation images",)),
-}
-VALIDATION = frozenset(name for name in ARRAYS if name.startswith("validation_"))
-OPTIONAL = frozenset({"predictions", "lr"}) | VALIDATION
+OPTIONAL = frozenset(name for name, measure in ARRAYS.items() if measure.needs or measure.otherwise)
+_VALIDATION = frozenset(name for name, measure in ARRAYS.items() if measure.needs == "validation")
 STATES = ("finished", "interrupted", "stopped", "diverged", "failed")
-
-
-def class_type(classes: int) -> type[np.generic]:
-    """The type of recorded predictions: as narrow as the number of classes allows."""
-    return np.uint8 if classes <= 256 else np.uint16
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +71,7 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict[str, Array]:
-    """Return read-only views of `arrays`, after checking them against `ARRAYS` and `config`.
+    """Return read-only views of `arrays`, after checking them against the table of measures and `config`.
 
     Raises
     ------
@@ -107,7 +84,7 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
     for name in arrays:
         if name not in ARRAYS:
             raise ArgumentError(f"a run has no array named {name!r}.{suggest(str(name), ARRAYS)}")
-    optional = OPTIONAL - VALIDATION if VALIDATION & arrays.keys() else OPTIONAL  # all four, or none
+    optional = OPTIONAL - _VALIDATION if _VALIDATION & arrays.keys() else OPTIONAL  # all four, or none
     missing = [name for name in ARRAYS if name not in arrays and name not in optional]
     if missing:
         raise ArgumentError(f"the array {missing[0]!r} is missing")
@@ -115,16 +92,14 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
     classes = len(config["dataset"]["classes"])
     lengths: dict[str, tuple[int, str]] = {"classes": (classes, "the list of class names")}
     views: dict[str, Array] = {}
-    for name, (dtype, dimensions) in ARRAYS.items():
+    for name, measure in ARRAYS.items():
         if name not in arrays:
             continue
-        array = arrays[name]
+        array, dimensions = arrays[name], measure.dimensions
         if not isinstance(array, np.ndarray):
             raise TypeError(f"the array {name!r} must be a NumPy array, not {type(array).__name__}")
-        if name == "predictions":
-            dtype = class_type(classes)
-        if array.dtype != dtype:
-            raise ArgumentError(f"the array {name!r} has dtype {array.dtype}; it must be {np.dtype(dtype)}")
+        if array.dtype != measure.type_for(classes):
+            raise ArgumentError(f"the array {name!r} has dtype {array.dtype}; it must be {measure.type_for(classes)}")
         if array.ndim != len(dimensions):
             expected = " x ".join(dimensions)
             raise ArgumentError(f"the array {name!r} has shape {array.shape}; it must be {expected}")
@@ -151,14 +126,11 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
         indices = arrays.get(name, np.empty(0))
         if indices.size and (indices.min() < 0 or indices.max() >= count):
             raise ArgumentError(f"the array {name!r} must index the {part} set of {count} images")
-    for name in ("train_seconds", "eval_seconds"):
-        if not np.all((arrays[name] >= 0) & np.isfinite(arrays[name])):
+    for name, values in arrays.items():
+        unit, finite = ARRAYS[name].unit, np.isfinite(values)
+        if unit == "seconds" and not np.all((values >= 0) & finite):
             raise ArgumentError(f"the array {name!r} must hold seconds: finite, and none below 0")
-    for name in arrays:
-        if not name.endswith("accuracy"):
-            continue
-        values = arrays[name][np.isfinite(arrays[name])]
-        if values.size and (values.min() < 0 or values.max() > 1):
+        if unit == "fraction" and np.any((values[finite] < 0) | (values[finite] > 1)):
             raise ArgumentError(f"the array {name!r} must hold fractions between 0 and 1")
     classes = len(config["dataset"]["classes"])
     predicted = arrays.get("predictions", np.empty(0, np.uint8))

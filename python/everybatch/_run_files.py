@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "FORMAT", "HISTORY", "MODEL", "fingerprint", "is_sealed", "sealed"]
+__all__ = ["CONFIG", "FORMAT", "HISTORY", "MODEL", "fingerprint", "is_sealed", "opened", "sealed"]
 
 FORMAT = 1
 CONFIG, HISTORY, MODEL = "config.json", "history.npz", "model.safetensors"
@@ -27,17 +27,31 @@ def fingerprint(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def sealed(content: Mapping[str, Any]) -> bytes:
-    """Return ``config.json`` with its own checksum in it."""
-    text = json.dumps({"sha256": _UNSEALED, **content}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def sealed(content: Mapping[str, Any], indent: int | None = 2) -> bytes:
+    """Return ``config.json``, or another file of JSON, with its own checksum in it."""
+    text = json.dumps({"sha256": _UNSEALED, **content}, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
     # A lone surrogate, as in a path that is not UTF-8, becomes its escape in JSON; nothing else is replaced.
     data = text.encode("utf-8", "backslashreplace")
     return data.replace(_UNSEALED.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
 
 
 def is_sealed(data: bytes, seal: object) -> bool:
-    """Whether these bytes of ``config.json`` are the ones that its checksum was made of."""
+    """Whether these bytes are the ones that the checksum in them was made of."""
     if not isinstance(seal, str) or len(seal) != len(_UNSEALED):
         return False
     before = data.replace(b"\r\n", b"\n").replace(seal.encode("utf-8", "replace"), _UNSEALED.encode(), 1)
     return hashlib.sha256(before).hexdigest() == seal
+
+
+def opened(data: bytes) -> Any:
+    """Return the content of a file of JSON without its checksum, if it has one, as those of earlier versions have not.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        It is no JSON, or not what the checksum was made of.
+    """
+    content = json.loads(data)
+    if isinstance(content, dict) and "sha256" in content and not is_sealed(data, content.pop("sha256")):
+        raise ValueError("its checksum differs, so that it is damaged, or was changed by hand")
+    return content

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from everybatch._disk import as_path
 from everybatch._leftovers import displaced
-from everybatch._run_arrays import ARRAYS, OPTIONAL, check_arrays, check_config
+from everybatch._measures import ARRAYS
+from everybatch._run_arrays import OPTIONAL, check_arrays, check_config
 from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
 from everybatch.datasets._folder_read import background_of
 from everybatch.errors import ArgumentError, FileFormatError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from everybatch._words import count, duration
 from everybatch.errors import EverybatchError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _WIDTH, _HEIGHT = 220, 44  # of the curve, in CSS pixels
 
 def text(run: Run) -> str:
     """Return one line: what was trained on what, how long, how well."""
-    parts = [f"{_network(run)} on {_dataset(run)}", _count(run.steps, "step"), _duration(run.total_seconds)]
+    parts = [f"{_network(run)} on {_dataset(run)}", count(run.steps, "step"), duration(run.total_seconds)]
     if run.best_step is not None:
         parts.append(f"test accuracy final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}")
     if run.state != "finished":
@@ -37,14 +38,14 @@ def html(run: Run) -> str:
         ("data set", f"{_dataset(run)}: {dataset['train']:,} training and {dataset['test']:,} test images"),
         (
             "training",
-            f"{_count(run.steps, 'step')} ({run.epochs:.4g} epochs) in {_duration(run.total_seconds)}",
+            f"{count(run.steps, 'step')} ({run.epochs:.4g} epochs) in {duration(run.total_seconds)}",
         ),
         ("state", _state(run)),
     ]
     if run.model_step != run.steps:
         rows.append(("weights", f"of step {run.model_step:,}, test accuracy {run.model_accuracy:.2%}"))
     if len(run.test_indices) < dataset["test"]:
-        rows.append(("measured on", _count(len(run.test_indices), "test image")))
+        rows.append(("measured on", count(len(run.test_indices), "test image")))
     if run.best_step is not None:
         rows.append(("final test accuracy", f"{run.final_accuracy:.2%}"))
         rows.append(("best test accuracy", f"{run.best_accuracy:.2%}, after step {run.best_step:,}"))
@@ -68,18 +69,6 @@ def _state(run: Run) -> str:
         return f"{run.state} at step {run.diverged_at:,}"
     message = run._config["status"].get("message")
     return f"{run.state}: {message}" if message else run.state
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def _parameters(run: Run) -> int | None:

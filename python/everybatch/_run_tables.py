@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._measures import COLUMNS, MEASURES
 from everybatch._names import plain_text
 
 if TYPE_CHECKING:
@@ -15,27 +16,18 @@ if TYPE_CHECKING:
 
     from everybatch.run import Run
 
-__all__ = ["Column", "class_accuracy_table", "class_columns", "columns", "history"]
+__all__ = ["Column", "class_accuracy_table", "class_columns", "columns", "history", "import_pandas"]
 
 Column = np.ma.MaskedArray[Any, Any]
 
-_COLUMNS = (
-    "step",
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "lr",
-    "validation_loss",
-    "validation_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "seconds",
-)
+_ARRAYS_DO_NOT = "The NumPy arrays of the run do not."
+_OWN = ("step", "epoch", "seconds")
+"""Columns beside those of the measures."""
 
 
 def history(run: Run) -> pd.DataFrame:
     """See `Run.history`."""
-    pandas = _pandas("run.history()")
+    pandas = import_pandas("run.history()", _ARRAYS_DO_NOT)
     table: pd.DataFrame = pandas.DataFrame(
         {
             name: column.filled(np.nan) if np.ma.is_masked(column) else column.data
@@ -50,40 +42,25 @@ def columns(run: Run) -> dict[str, Column]:
 
     Each is (steps + 1,), one row per number of optimizer steps taken. A NaN that is not masked was measured.
     """
-    rows = run.steps + 1
-    step = np.arange(rows)
-    taken, measured = step[1:], run.eval_step
-
-    def spread(values: np.ndarray, at: np.ndarray) -> Column:
-        """Put values into their rows, masked elsewhere."""
-        column: Column = np.ma.array(np.zeros(rows, values.dtype), mask=True)
-        column[at] = values
-        return column
-
-    seconds = np.zeros(rows)
-    seconds[1:] = run.train_seconds
-    seconds[measured] += run.eval_seconds
-    table = {
-        "step": np.ma.array(step),
-        "epoch": np.ma.array(step / run._steps_per_epoch),
-        "train_loss": spread(run.train_loss, taken),
-        "train_accuracy": spread(run.train_accuracy, taken),
-        "lr": spread(run.lr, taken),
-    }
-    if run._has_validation:
-        table["validation_loss"] = spread(run.validation_loss, measured)
-        table["validation_accuracy"] = spread(run.validation_accuracy, measured)
-    table["test_loss"] = spread(run.test_loss, measured)
-    table["test_accuracy"] = spread(run.test_accuracy, measured)
-    for name, accuracy in zip(class_columns(run.classes), run.class_accuracy.T, strict=True):
-        table[name] = spread(accuracy, measured)
+    step = np.arange(run.steps + 1)
+    table = {"step": np.ma.array(step), "epoch": np.ma.array(step / run._steps_per_epoch)}
+    for name, measure in COLUMNS.items():
+        if not measure.is_in(run):
+            continue
+        values, by_class = getattr(run, name), measure.dimensions[1:] == ("classes",)
+        names = class_columns(run.classes) if by_class else [name]
+        for column, measured in zip(names, values.T if by_class else [values], strict=True):
+            table[column] = np.ma.array(np.zeros(len(step), values.dtype), mask=True)
+            table[column][measure.steps_of(run)] = measured
+    seconds = np.concatenate([[0.0], run.train_seconds])
+    seconds[run.eval_step] += run.eval_seconds
     table["seconds"] = np.ma.array(seconds)
     return table
 
 
 def class_accuracy_table(run: Run) -> pd.DataFrame:
     """See `Run.class_accuracy_table`."""
-    pandas = _pandas("run.class_accuracy_table()")
+    pandas = import_pandas("run.class_accuracy_table()", _ARRAYS_DO_NOT)
     images = run.confusion.sum(axis=1)
     correct = run.confusion.diagonal()
     accuracy = np.full(len(images), np.nan)
@@ -92,7 +69,7 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
     # An untrained network often answers one class to everything, which would be that class's best: leave it
     # out.
     trained = run.eval_step > 0 if np.any(run.eval_step > 0) else np.ones(len(run.eval_step), bool)
-    by_class, eval_step = run.class_accuracy[trained], run.eval_step[trained]
+    by_class, eval_step = MEASURES["class_accuracy"].sound(run)[trained], run.eval_step[trained]
     # A class without test images is NaN throughout: below every real accuracy, and taken out again at the
     # end.
     comparable = np.where(np.isnan(by_class), -1, by_class)
@@ -121,14 +98,15 @@ def class_columns(classes: tuple[str, ...]) -> list[str]:
     classes = tuple(map(plain_text, classes))
     count = Counter(classes)
     for index, name in enumerate(classes):
-        taken = name in _COLUMNS or count[name] > 1
+        taken = name in _OWN or name in COLUMNS or count[name] > 1
         names.append(f"{name} (class {index})" if taken else name)
     return names
 
 
-def _pandas(asker: str) -> ModuleType:
+def import_pandas(asker: str, without: str = "") -> ModuleType:
+    """Import pandas, for what needs it; `without` is a sentence about what does not."""
     try:
         import pandas
     except ImportError as error:
-        raise ImportError(f"{asker} needs pandas: pip install pandas. The NumPy arrays of the run do not.") from error
+        raise ImportError(f"{asker} needs pandas: pip install pandas{without and f'. {without}'}") from error
     return pandas

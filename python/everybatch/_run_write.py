@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch._disk import as_path, explained, whole_folder
+from everybatch._disk import as_path, explained, refuse_existing_folder, whole_folder
 from everybatch._leftovers import clear_leftovers
 from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, sealed
 
 if TYPE_CHECKING:
     from everybatch._core import Model
 
-__all__ = ["write", "write_files"]
+__all__ = ["refuse_run", "write", "write_files"]
 
 
 def write(
@@ -33,7 +33,7 @@ def write(
     """Write a run as `Run.save` describes."""
     target = as_path(folder, "folder")
     clear_leftovers(target)  # a run that was put aside comes back, so that it is not replaced unasked
-    _refuse_existing(target, overwrite)
+    refuse_run(target, overwrite=overwrite)
     with explained("the run", target), _parents(target.parent), whole_folder(target) as temporary:
         write_files(temporary, config, arrays, model)
 
@@ -51,22 +51,16 @@ def write_files(
     (folder / CONFIG).write_bytes(sealed({"format": FORMAT, "files": files, "config": config}))
 
 
-def _refuse_existing(target: Path, overwrite: bool) -> None:
-    if not os.path.lexists(target):
-        return
-    if target.is_symlink() or not target.is_dir():
-        raise FileExistsError(f"{target} exists and is not a plain folder: choose another name for the run")
-    if not overwrite:
-        raise FileExistsError(f"{target} exists already: choose another folder, or pass overwrite=True to replace it")
-    with explained("the run", target):
-        names = {path.name for path in target.iterdir()}
-    others = sorted(names - {CONFIG, HISTORY, MODEL})
-    if others:
-        raise FileExistsError(
-            f"{target} holds more than a saved run ({others[0]!r}): "
-            "overwrite=True would delete it, so it is refused. "
-            "Choose another folder for the run"
-        )
+def refuse_run(folder: Path, *, overwrite: bool, option: str = "overwrite=True") -> None:
+    """Refuse to write a run where something is that may not be replaced; `option` is how the user would allow it.
+
+    Raises
+    ------
+    FileExistsError
+        Something is.
+    """
+    own = (CONFIG, HISTORY, MODEL)
+    refuse_existing_folder(folder, "a saved run", own.__contains__, overwrite=overwrite, option=option)
 
 
 @contextlib.contextmanager

@@ -24,14 +24,13 @@ from everybatch._arguments import (
     whole,
 )
 from everybatch._core import CHOICES, DEFAULTS
+from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.schedules import as_schedule, check_lr
 
-__all__ = ["MONITORS", "Settings"]
-
-MONITORS = CHOICES["monitor"]
+__all__ = ["Settings"]
 
 
 def _one_of(option: str) -> Callable[[object, str], str]:
@@ -63,8 +62,8 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "ema": optional(real),
     "augment": _augment,
     "evaluate_every": steps_or_epoch,
-    "record": partial(choices, known=("predictions",)),
-    "monitor": optional(_one_of("monitor")),
+    "record": partial(choices, known=RECORDABLE),
+    "monitor": optional(partial(choice, known=MONITORS)),
     "select": partial(choice, known=("last", "best")),
     "patience": optional(whole),
     "min_delta": real,
@@ -168,7 +167,7 @@ class Settings:
     @property
     def selects_on_test(self) -> bool:
         """Whether the test images have a say in what becomes of the run."""
-        return self._follows and self.monitor.startswith("test")
+        return self._follows and MEASURES[self.monitor].part == "test"
 
     def for_core(self, *, checkpoints: bool = False) -> dict[str, Any]:
         """Return the core's `TrainConfig`: all that it calls by the same name, and what it names otherwise.

@@ -49,6 +49,14 @@ class Augment:
     ------
     ArgumentError
         A number is negative, not finite or larger than makes sense.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=100, test=10)
+    >>> augment = Augment(shift=2, rotate=10)
+    >>> augment(data.train_images[:5], step=3).shape
+    (5, 28, 28)
     """
 
     shift: float = 0.0

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from everybatch._classes import Part, checked, matched
 from everybatch._core import Evaluation, Model
 from everybatch._disk import at_home
+from everybatch._not_compiled import not_compiled
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 
@@ -38,6 +39,7 @@ def list_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+@not_compiled
 def evaluate_checkpoints(
     folder: str | os.PathLike[str],
     dataset: Dataset,
@@ -76,6 +78,14 @@ def evaluate_checkpoints(
         The data set has no such test image.
     ArgumentError, ShapeError
         The data set has classes that the weights do not know, or images of another shape.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=640, test=100)
+    >>> run = eb.train(eb.networks.lenet5(), data, steps=6, checkpoints="kept", checkpoint_every=2, progress=False)
+    >>> list(evaluate_checkpoints("kept", data))
+    [2, 4, 6]
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"dataset must be an everybatch Dataset, not {type(dataset).__name__}")

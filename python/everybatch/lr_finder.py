@@ -13,6 +13,7 @@ import numpy.typing as npt
 from everybatch import schedules
 from everybatch._arguments import functions, real, whole
 from everybatch._core import Model, Network, Step
+from everybatch._not_compiled import not_compiled
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, StopTraining
 from everybatch.training import train
@@ -75,6 +76,7 @@ class LrFinder:
         return f"<LrFinder: {len(self.lr)} steps from {self.lr[0]:.1e} to {self.lr[-1]:.1e}, try {self.suggestion:.1e}>"
 
 
+@not_compiled
 def find_lr(
     network: Network | Model,
     dataset: Dataset,
@@ -107,6 +109,15 @@ def find_lr(
         The rates are no range, the steps too few, the very first losses are not finite, or the test ended at once.
     KeyboardInterrupt
         Ctrl-C, where `train` returns what it has: a part of the test would suggest another rate.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=640, test=10)
+    >>> found = find_lr(eb.networks.lenet5(), data, steps=20, seed=0)
+    >>> found.lr.shape, found.loss.shape == found.lr.shape
+    ((20,), True)
+    >>> ax = found.plot()
     """
     first, last = real(start, "start"), real(end, "end")
     if not (0 < first < last < math.inf):

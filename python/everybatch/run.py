@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch import _run_read, _run_repr, _run_tables, _run_write
-from everybatch._run_arrays import VALIDATION, check_arrays, check_config
+from everybatch._measures import MEASURES, Measures
+from everybatch._run_arrays import check_arrays, check_config
 from everybatch.checkpoints import list_checkpoints
 from everybatch.errors import ArgumentError
 
@@ -24,24 +25,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "load_run"]
 
-Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Classes = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
-class Run:
+class Run(Measures):
     """The record of one training: what every mini-batch did to the loss and to the whole test set.
 
     `everybatch.train` and `load_run` return it; there is rarely a reason to make one by hand. Arrays are
     read-only. An *evaluation* is one pass over the measured test images; `eval_step` says how many optimizer
     steps came before.
 
+    An array that a run was not trained to record is an AttributeError that says how to train for it: those of
+    validation images without ``validation=``, those of ``record=`` without their name there.
+
     Parameters
     ----------
     arrays
-        The recorded arrays by name; the properties below give each one's type and shape. All but
-        ``predictions``, ``lr`` and those of the validation images are required.
+        The recorded arrays by name; the attributes give each one's type and shape. All but ``lr``, those of the
+        validation images and those of ``record=`` are required.
     config
         What is needed to repeat the run, JSON only: sections ``network``, ``dataset``, ``training``,
         ``status``, and as a rule ``versions``, ``hardware``, ``evaluation`` and ``started``.
@@ -62,116 +64,12 @@ class Run:
         self._model = model
         self._load_model: Callable[[], Model] | None = None
 
-    # ---- what was measured -----------------------------------------------------------------------------
-
-    @property
-    def train_loss(self) -> Floats:
-        """(steps,) float32: mean cross-entropy of the batch that each step was taken on, before the step."""
-        return self._arrays["train_loss"]
-
-    @property
-    def train_accuracy(self) -> Floats:
-        """(steps,) float32 in [0, 1]: the part of that batch that was classified rightly, before the step."""
-        return self._arrays["train_accuracy"]
-
-    @property
-    def test_loss(self) -> Floats:
-        """(evaluations,) float32: mean cross-entropy over the measured test images."""
-        return self._arrays["test_loss"]
-
-    @property
-    def test_accuracy(self) -> Floats:
-        """(evaluations,) float32 in [0, 1]."""
-        return self._arrays["test_accuracy"]
-
-    @property
-    def class_accuracy(self) -> Floats:
-        """(evaluations, classes) float32 in [0, 1]; NaN for a class of which no test image was measured."""
-        return self._arrays["class_accuracy"]
-
-    @property
-    def eval_step(self) -> Integers:
-        """(evaluations,) int64: optimizer steps taken before that evaluation; the first is 0."""
-        return self._arrays["eval_step"]
+    # ---- time and extent -------------------------------------------------------------------------------
 
     @property
     def eval_epoch(self) -> Doubles:
         """(evaluations,) float64: `eval_step` in epochs."""
         return self.eval_step / self._steps_per_epoch
-
-    @property
-    def confusion(self) -> Integers:
-        """(classes, classes) int64: counts at the last evaluation; rows true, columns predicted."""
-        return self._arrays["confusion"]
-
-    @property
-    def predictions(self) -> Classes:
-        """(evaluations, measured test images) uint8: the predicted class of every measured test image.
-
-        With more than 256 classes uint16.
-
-        Raises
-        ------
-        AttributeError
-            The run was trained without ``record=("predictions",)``.
-        """
-        if "predictions" not in self._arrays:
-            raise AttributeError(
-                "this run did not record the predictions: train with record=('predictions',) to keep the "
-                "predicted class of every test image at every evaluation"
-            )
-        return self._arrays["predictions"]
-
-    @property
-    def test_indices(self) -> Integers:
-        """(measured test images,) int64: which test images were measured, in the order of `predictions`."""
-        return self._arrays["test_indices"]
-
-    @property
-    def validation_loss(self) -> Floats:
-        """(evaluations,) float32: mean cross-entropy over the validation images.
-
-        Raises
-        ------
-        AttributeError
-            The run was trained without ``validation=``. So with the other three.
-        """
-        return self._validation("loss")
-
-    @property
-    def validation_accuracy(self) -> Floats:
-        """(evaluations,) float32 in [0, 1], of the validation images."""
-        return self._validation("accuracy")
-
-    @property
-    def validation_class_accuracy(self) -> Floats:
-        """(evaluations, classes) float32 in [0, 1], of the validation images."""
-        return self._validation("class_accuracy")
-
-    @property
-    def validation_indices(self) -> Integers:
-        """(validation images,) int64: which training images were held out."""
-        return self._validation("indices")
-
-    @property
-    def lr(self) -> Doubles:
-        """(steps,) float64: learning rate of each step."""
-        if "lr" in self._arrays:
-            return self._arrays["lr"]
-        lr = self._config["training"].get("lr")
-        return np.full(self.steps, np.nan if lr is None else lr, np.float64)
-
-    # ---- time and extent -------------------------------------------------------------------------------
-
-    @property
-    def train_seconds(self) -> Doubles:
-        """(steps,) float64: seconds that each optimizer step took."""
-        return self._arrays["train_seconds"]
-
-    @property
-    def eval_seconds(self) -> Doubles:
-        """(evaluations,) float64: seconds that each evaluation took, of test and validation images together."""
-        return self._arrays["eval_seconds"]
 
     @property
     def seconds(self) -> Doubles:
@@ -232,7 +130,7 @@ class Run:
 
     @property
     def best_accuracy(self) -> float:
-        """The highest test accuracy of all evaluations.
+        """The highest test accuracy of all evaluations but those with weights that were no numbers any more.
 
         It was picked by looking at the test set, so it flatters: report `final_accuracy` beside it.
         """
@@ -434,21 +332,14 @@ class Run:
     def _steps_per_epoch(self) -> int:
         return int(self._config["training"]["steps_per_epoch"])
 
-    def _validation(self, what: str) -> npt.NDArray[Any]:
-        name = f"validation_{what}"
-        if name not in self._arrays:
-            raise AttributeError("this run has no validation images: train with validation=0.1 to hold out a tenth")
-        return self._arrays[name]
-
     @property
     def _has_validation(self) -> bool:
-        return bool(VALIDATION & self._arrays.keys())
+        return MEASURES["validation_loss"].is_in(self)
 
     @property
     def _best(self) -> int | None:
         """Index of the best evaluation."""
-        accuracy = np.where(np.isnan(self.test_accuracy), -1, self.test_accuracy)
-        return int(accuracy.argmax()) if np.any(accuracy >= 0) else None
+        return MEASURES["test_accuracy"].best_of(self)
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:
@@ -465,6 +356,18 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         There is no such folder, or one of its files is missing.
     FileFormatError
         A file is damaged, was changed, does not belong to the others, or has a newer format.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=640, test=100)
+    >>> run = eb.train(eb.networks.lenet5(), data, steps=3, progress=False)
+    >>> run.save("run")
+    >>> again = load_run("run")
+    >>> (again.test_loss == run.test_loss).all()
+    np.True_
+    >>> again.batch_indices(0).shape  # which images the first step was taken on
+    (64,)
     """
     stored = _run_read.read(folder)
     run = Run(stored.arrays, stored.config, None)

@@ -71,6 +71,12 @@ class Schedule:
         ------
         ArgumentError
             One of the numbers cannot work, lr lies below the schedule's lowest rate, or the steps are more than 10^8.
+
+        Examples
+        --------
+        >>> import everybatch as eb
+        >>> eb.schedules.step(every=2, gamma=0.5).rates(5, lr=0.1)
+        array([0.1  , 0.1  , 0.05 , 0.05 , 0.025])
         """
         check_lr(self, real(lr, "lr"))
         if whole(steps, "steps") > _MOST_RATES:

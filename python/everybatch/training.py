@@ -22,6 +22,7 @@ from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
 from everybatch._log import log_step
 from everybatch._logits import bounded_logits
+from everybatch._not_compiled import not_compiled
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
 from everybatch._run_arrays import check_config
@@ -38,6 +39,7 @@ __all__ = ["selection", "train"]
 Part = int | float | slice | Sequence[int] | Sequence[bool] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]
 
 
+@not_compiled
 def train(
     network: Network | Model,
     dataset: Dataset,
@@ -222,6 +224,20 @@ def train(
         The network ends in an activation that bounds its logits, such as a sigmoid or a ReLU.
     RuntimeWarning
         The loss became NaN or infinite.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=640, test=100)
+    >>> run = eb.train(eb.networks.lenet5(), data, batch_size=64, epochs=1, progress=False)
+    >>> run.train_loss.shape, run.test_accuracy.shape, run.class_accuracy.shape  # ten batches
+    ((10,), (11,), (11, 10))
+
+    >>> def enough(step):
+    ...     if step.test_accuracy > 0.15:
+    ...         raise eb.StopTraining("good enough")
+    >>> eb.train(eb.networks.lenet5(), data, epochs=9, progress=False, callbacks=[enough]).state
+    'stopped'
     """
     if not isinstance(network, (Network, Model)):
         hint = ": wrap the layers in eb.Network([...])" if isinstance(network, (list, tuple)) else ""

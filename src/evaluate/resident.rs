@@ -159,7 +159,7 @@ impl Resident {
                 None => found,
             });
         }
-        let Some((_, mut resident)) = best else {
+        let Some((_, resident)) = best else {
             return Err(failure.unwrap_or_else(|| Error::argument("there was nothing to measure")));
         };
         Ok(DeviceChoice { convolutions: resident.plan.ways(), measured, ..resident.choice })

@@ -181,7 +181,7 @@ fn inverse_deviations(moments: &Moments, eps: f64) -> Vec<f32> {
 }
 
 #[inline(always)]
-fn bent(value: f32, slope: f32) -> f32 {
+fn rectified(value: f32, slope: f32) -> f32 {
     // ReLU makes 0 of -infinity, which times 0 is not. A NaN is neither above nor below zero, and stays one.
     let below = if slope == 0.0 { 0.0 } else { value * slope };
     if value <= 0.0 {
@@ -195,7 +195,7 @@ vectorised! {
     fn scale<T: Element>(x: &[T], scales: &[f32], shifts: &[f32], slope: f32, y: &mut [T]) {
         for (x, y) in x.chunks(scales.len()).zip(y.chunks_mut(scales.len())) {
             for ((x, y), (scale, shift)) in x.iter().zip(y).zip(scales.iter().zip(shifts)) {
-                *y = T::from_value(bent(x.value() * scale + shift, slope));
+                *y = T::from_value(rectified(x.value() * scale + shift, slope));
             }
         }
     }
@@ -213,7 +213,7 @@ vectorised! {
         let rows = x.chunks(scales.len()).zip(other.chunks(scales.len()));
         for ((x, other), y) in rows.zip(y.chunks_mut(scales.len())) {
             for (((x, other), y), (scale, shift)) in x.iter().zip(other).zip(y).zip(scales.iter().zip(shifts)) {
-                *y = T::from_value(bent(x.value() * scale + shift + other.value(), slope));
+                *y = T::from_value(rectified(x.value() * scale + shift + other.value(), slope));
             }
         }
     }
@@ -241,7 +241,7 @@ pub fn batch_norm_gradient<T: Element>(
         // SAFETY: `g` is borrowed until all ranges, which do not overlap, are done.
         let g = unsafe { places.slice(range.clone()) };
         if let Some(y) = y {
-            bend(g, &y[range.clone()], slope);
+            through_rectifier(g, &y[range.clone()], slope);
         }
         add_products(g, &x[range], &means, sum, products);
     })?;
@@ -279,17 +279,17 @@ pub fn batch_norm_gradient<T: Element>(
 }
 
 /// Makes `g`, the gradient by an activation's result `y`, that by its input: see [`batch_norm`] for `slope`.
-pub fn bend_gradient<T: Element>(g: &mut [T], y: &[T], slope: f32) -> Result<()> {
+pub fn rectifier_gradient<T: Element>(g: &mut [T], y: &[T], slope: f32) -> Result<()> {
     let len = g.len();
     let places = Places::new(g);
     parallel(len, GRAIN, |range| {
         // SAFETY: `g` is borrowed until all ranges, which do not overlap, are done.
-        bend(unsafe { places.slice(range.clone()) }, &y[range], slope);
+        through_rectifier(unsafe { places.slice(range.clone()) }, &y[range], slope);
     })
 }
 
 vectorised! {
-    fn bend<T: Element>(g: &mut [T], y: &[T], slope: f32) {
+    fn through_rectifier<T: Element>(g: &mut [T], y: &[T], slope: f32) {
         for (g, y) in g.iter_mut().zip(y) {
             // As PyTorch: what ReLU cuts off has no gradient, whatever comes back, and a NaN is not cut off.
             let below = if slope == 0.0 { 0.0 } else { g.value() * slope };
@@ -484,7 +484,7 @@ mod tests {
     #[test]
     fn what_relu_cuts_off_has_no_gradient() {
         let mut g = [f32::INFINITY, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
-        bend_gradient(&mut g, &[f32::NAN, 0.0, 0.0, 2.0], 0.0).unwrap();
+        rectifier_gradient(&mut g, &[f32::NAN, 0.0, 0.0, 2.0], 0.0).unwrap();
         assert_eq!(g, [f32::INFINITY, 0.0, 0.0, f32::NEG_INFINITY]);
     }
 

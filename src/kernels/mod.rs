@@ -8,10 +8,27 @@ mod product;
 mod range;
 mod vectorised;
 
-pub use batch_norm::{batch_norm, batch_norm_gradient, bend_gradient, Moments};
-pub use element::{elements, elements_mut, Bf16, Element, Places};
+pub use batch_norm::{batch_norm, batch_norm_gradient, rectifier_gradient, Moments};
+pub use element::{elements, elements_mut, Bf16, Places};
 pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 pub use product::{gather_taps, spread_taps, Taps};
 pub use range::{absolute_sums, within};
 
 use vectorised::vectorised;
+
+/// `work` with the type `T` that the elements of tensors of a number format have: [`Bf16`] for bfloat16, otherwise float32.
+macro_rules! of_kind {
+    ($kind:expr, $T:ident => $work:expr) => {
+        match $kind {
+            tch::Kind::BFloat16 => {
+                type $T = crate::kernels::Bf16;
+                $work
+            }
+            _ => {
+                type $T = f32;
+                $work
+            }
+        }
+    };
+}
+pub(crate) use of_kind;

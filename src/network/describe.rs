@@ -66,9 +66,9 @@ impl Walk<'_> {
         self.rows.push(Row {
             path: path.to_string(),
             depth,
-            layer: match layer {
-                Layer::Residual(_) => "Residual".to_string(),
-                simple => simple.to_string(),
+            layer: match layer.inner().is_empty() {
+                true => layer.to_string(),
+                false => layer.kind().to_string(),
             },
             output: input.clone(),
             parameters: 0,
@@ -305,18 +305,19 @@ pub fn check(layer: &Layer) -> Result<()> {
             positive("out_features", &[l.out_features])?;
             affordable(&[l.in_features, l.out_features])?;
         }
-        Layer::Dropout(d) | Layer::Dropout2d(d) if !(0.0..1.0).contains(&d.p) => {
-            return wrong(format!("p is {}, and must lie in [0, 1)", d.p));
+        Layer::Dropout(d) | Layer::Dropout2d(d) => {
+            if !(0.0..1.0).contains(&d.p) {
+                return wrong(format!("p is {}, and must lie in [0, 1)", d.p));
+            }
         }
         Layer::Residual(r) => {
             if r.body.is_empty() {
                 return wrong("the body is empty: give it at least one layer".to_string());
             }
-            r.body.iter().chain(&r.shortcut).try_for_each(check)?;
         }
-        _ => {}
+        Layer::Activation(_) | Layer::GlobalAvgPool | Layer::GlobalMaxPool | Layer::Flatten => {}
     }
-    Ok(())
+    layer.inner().into_iter().flat_map(|(_, layers)| layers).try_for_each(check)
 }
 
 #[cfg(test)]

@@ -185,6 +185,73 @@ impl Layer {
             Layer::Residual(_) => "Residual",
         }
     }
+
+    /// The layers within, in the order in which a forward pass meets them, with the names that their tensors' names in a
+    /// `state_dict` begin with.
+    pub fn inner(&self) -> Vec<(&'static str, &[Layer])> {
+        match self {
+            Layer::Residual(block) => vec![("body", &block.body), ("shortcut", &block.shortcut)],
+            Layer::Conv2d(_)
+            | Layer::BatchNorm1d(_)
+            | Layer::BatchNorm2d(_)
+            | Layer::Activation(_)
+            | Layer::MaxPool2d(_)
+            | Layer::AvgPool2d(_)
+            | Layer::GlobalAvgPool
+            | Layer::GlobalMaxPool
+            | Layer::Flatten
+            | Layer::Linear(_)
+            | Layer::Dropout(_)
+            | Layer::Dropout2d(_) => vec![],
+        }
+    }
+
+    /// Batch norm, of vectors or of images.
+    pub fn batch_norm(&self) -> Option<&BatchNorm> {
+        match self {
+            Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => Some(norm),
+            Layer::Conv2d(_)
+            | Layer::Activation(_)
+            | Layer::MaxPool2d(_)
+            | Layer::AvgPool2d(_)
+            | Layer::GlobalAvgPool
+            | Layer::GlobalMaxPool
+            | Layer::Flatten
+            | Layer::Linear(_)
+            | Layer::Dropout(_)
+            | Layer::Dropout2d(_)
+            | Layer::Residual(_) => None,
+        }
+    }
+
+    /// Whether training draws random numbers for the layer itself.
+    pub fn draws(&self) -> bool {
+        match self {
+            Layer::Dropout(dropout) | Layer::Dropout2d(dropout) => dropout.p > 0.0,
+            Layer::Conv2d(_)
+            | Layer::BatchNorm1d(_)
+            | Layer::BatchNorm2d(_)
+            | Layer::Activation(_)
+            | Layer::MaxPool2d(_)
+            | Layer::AvgPool2d(_)
+            | Layer::GlobalAvgPool
+            | Layer::GlobalMaxPool
+            | Layer::Flatten
+            | Layer::Linear(_)
+            | Layer::Residual(_) => false,
+        }
+    }
+}
+
+/// The layers and all within them, in the order in which a forward pass meets them.
+pub fn all_layers(layers: &[Layer]) -> impl Iterator<Item = &Layer> {
+    let mut open: Vec<&Layer> = layers.iter().rev().collect();
+    std::iter::from_fn(move || {
+        let layer = open.pop()?;
+        let inner = layer.inner().into_iter().flat_map(|(_, layers)| layers);
+        open.extend(inner.collect::<Vec<_>>().into_iter().rev());
+        Some(layer)
+    })
 }
 
 /// `3` for a square, `(3, 5)` otherwise.

@@ -24,7 +24,7 @@ pub use describe::{check, describe, Row, Shape};
 #[cfg(test)]
 pub use forward::forward_in_double;
 pub use forward::{avg_pool, forward, forward_unfused, global_avg_pool, max_pool, Precision};
-pub use layer::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+pub use layer::{all_layers, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use masks::{drawing, mixed};
 pub use memory::Needs;
 pub use model::{Model, Normalization};
@@ -161,15 +161,7 @@ impl Network {
 
     /// Whether training draws random numbers: whether there is a dropout layer that drops.
     pub fn drops(&self) -> bool {
-        let mut open: Vec<&Layer> = self.layers.iter().collect();
-        while let Some(layer) = open.pop() {
-            match layer {
-                Layer::Dropout(d) | Layer::Dropout2d(d) if d.p > 0.0 => return true,
-                Layer::Residual(block) => open.extend(block.body.iter().chain(&block.shortcut)),
-                _ => {}
-            }
-        }
-        false
+        all_layers(&self.layers).any(Layer::draws)
     }
 
     pub fn summary(&self) -> Result<String> {
@@ -188,14 +180,14 @@ pub fn check_extent<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> Result<(
             if count > MOST_LAYERS {
                 return Err(Error::Argument(format!("there are more than {MOST_LAYERS} layers")));
             }
-            if let Layer::Residual(block) = layer {
-                if depth == DEEPEST {
-                    return Err(Error::Argument(format!(
-                        "residual blocks lie in one another more than {DEEPEST} deep"
-                    )));
-                }
-                open.extend(block.body.iter().chain(&block.shortcut).map(|inner| (inner, depth + 1)));
+            let inner = layer.inner();
+            if depth == DEEPEST && !inner.is_empty() {
+                return Err(Error::Argument(format!(
+                    "residual blocks lie in one another more than {DEEPEST} deep"
+                )));
             }
+            let inner = inner.into_iter().flat_map(|(_, layers)| layers);
+            open.extend(inner.map(|layer| (layer, depth + 1)));
         }
     }
     Ok(())

@@ -126,3 +126,23 @@ impl Draw {
         Network::new("random", input_shape, layers).unwrap()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::all_layers;
+    use super::*;
+
+    // The kinds are those that serde lists where it knows none of the name.
+    #[test]
+    fn every_kind_of_layer_but_dropout_is_drawn() {
+        let unknown = serde_json::from_str::<Layer>(r#"{"type": "?"}"#).unwrap_err().to_string();
+        let (_, listed) = unknown.split_once("expected one of").unwrap();
+        let kinds: BTreeSet<&str> = listed.split('`').skip(1).step_by(2).collect();
+        let networks: Vec<Network> = (0..100).map(random_network).collect();
+        let drawn = networks.iter().flat_map(|network| all_layers(&network.layers)).map(Layer::kind);
+        let drawn: BTreeSet<&str> = drawn.chain(["Dropout", "Dropout2d"]).collect();
+        assert_eq!(drawn, kinds);
+    }
+}

@@ -1,6 +1,6 @@
 //! Which tensors a layer owns: names (PyTorch's), shapes and initial values.
 
-use super::{Layer, Residual};
+use super::Layer;
 
 /// Initial values, PyTorch's defaults for each layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,17 +42,14 @@ pub fn tensor_specs(layers: &[Layer]) -> Vec<TensorSpec> {
 fn collect(layers: &[Layer], prefix: &str, specs: &mut Vec<TensorSpec>) {
     for (index, layer) in layers.iter().enumerate() {
         let path = format!("{prefix}{index}.");
-        match layer {
-            Layer::Residual(Residual { body, shortcut, .. }) => {
-                collect(body, &format!("{path}body."), specs);
-                collect(shortcut, &format!("{path}shortcut."), specs);
-            }
-            simple => specs.extend(own_tensors(simple, &path)),
+        specs.extend(own_tensors(layer, &path));
+        for (name, layers) in layer.inner() {
+            collect(layers, &format!("{path}{name}."), specs);
         }
     }
 }
 
-/// The tensors of one layer that has no layers inside it.
+/// The tensors of the layer itself, without those of layers within it.
 pub fn own_tensors(layer: &Layer, path: &str) -> Vec<TensorSpec> {
     let tensor = |name: &str, shape: Vec<i64>, init, trainable| TensorSpec {
         name: format!("{path}{name}"),
@@ -86,13 +83,21 @@ pub fn own_tensors(layer: &Layer, path: &str) -> Vec<TensorSpec> {
             tensor("running_var", vec![b.num_features], Init::Ones, false),
             tensor("num_batches_tracked", vec![], Init::Counter, false),
         ],
-        _ => vec![],
+        Layer::Activation(_)
+        | Layer::MaxPool2d(_)
+        | Layer::AvgPool2d(_)
+        | Layer::GlobalAvgPool
+        | Layer::GlobalMaxPool
+        | Layer::Flatten
+        | Layer::Dropout(_)
+        | Layer::Dropout2d(_)
+        | Layer::Residual(_) => vec![],
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchNorm, Conv2d};
+    use super::super::{BatchNorm, Conv2d, Residual};
     use super::*;
 
     #[test]

@@ -1,12 +1,13 @@
 //! A model in one safetensors file: the tensors, and the layer tree (with the shape of the images), normalisation,
-//! names of the classes and background of see-through pictures as JSON in the metadata.
+//! names of the classes and background of see-through pictures as JSON in the metadata. There is a checksum too: that
+//! of the whole file with zeros in the checksum's place. Files of earlier versions have none.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use flate2::Crc;
 use safetensors::tensor::{serialize, SafeTensors, TensorView};
 use safetensors::Dtype;
 use tch::{Device, Kind, Tensor};
@@ -18,28 +19,15 @@ const NETWORK: &str = "everybatch.network";
 const NORMALIZATION: &str = "everybatch.normalization";
 const CLASSES: &str = "everybatch.classes";
 const BACKGROUND: &str = "everybatch.background";
+const CHECKSUM: &str = "everybatch.crc32";
+const UNSEALED: &str = "00000000";
 
 impl Model {
-    /// Writes the file under a temporary name in the same folder and then renames it, so that no half file is left.
-    /// Only a model, or an empty file, is replaced.
+    /// Writes the file whole or not at all. Only a model, or an empty file, is replaced.
     pub fn save(&self, path: &Path) -> Result<()> {
-        static SAVED: AtomicUsize = AtomicUsize::new(0); // threads may save to one place at once
         refuse_what_is_no_model(path)?;
         let bytes = self.to_safetensors(path)?;
-        let file = |source: io::Error| Error::File { path: path.to_path_buf(), source };
-        let name = path.file_name().ok_or_else(|| file(io::Error::other("this is not a file name")))?;
-        let (process, number) = (std::process::id(), SAVED.fetch_add(1, Ordering::Relaxed));
-        let temporary =
-            path.with_file_name(format!(".{}.{process}.{number}.partial", name.to_string_lossy()));
-        let written = fs::File::create(&temporary).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        });
-        written.map_err(|source| {
-            let _ = fs::remove_file(&temporary);
-            file(source)
-        })
+        write_whole(path, &bytes).map_err(|source| Error::File { path: path.to_path_buf(), source })
     }
 
     fn to_safetensors(&self, path: &Path) -> Result<Vec<u8>> {
@@ -47,6 +35,7 @@ impl Model {
         let mut metadata = HashMap::from([
             ("format".to_string(), "pt".to_string()),
             (NETWORK.to_string(), self.network.to_json()),
+            (CHECKSUM.to_string(), UNSEALED.to_string()),
         ]);
         if let Some(normalization) = &self.normalization {
             let text = serde_json::to_string(normalization).map_err(|e| format(e.to_string()))?;
@@ -79,7 +68,12 @@ impl Model {
             })
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|e| format(e.to_string()))?;
-        serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))
+        let mut bytes = serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))?;
+        let place =
+            checksum_place(&bytes).ok_or_else(|| format("its checksum found no place".to_string()))?;
+        let sum = checksum(&bytes);
+        bytes[place..place + UNSEALED.len()].copy_from_slice(sum.as_bytes());
+        Ok(bytes)
     }
 
     /// Reads what `save` wrote, onto the CPU.
@@ -110,6 +104,16 @@ impl Model {
                  written by Model.save. Build the network and use load_state_dict instead."
             ))
         })?;
+        if let (Some(sum), Some(place)) = (metadata.get(CHECKSUM), checksum_place(bytes)) {
+            let mut before = bytes.to_vec();
+            before[place..place + UNSEALED.len()].copy_from_slice(UNSEALED.as_bytes());
+            if *sum != checksum(&before) {
+                return Err(format(format!(
+                    "its checksum is not that of its content: it is damaged, or was changed by another program, which \
+                     would have to leave {CHECKSUM:?} out of the metadata. Get or save it again."
+                )));
+            }
+        }
         let network = Network::from_json(network)?;
         let values: i64 = tensor_specs(&network.layers).iter().map(TensorSpec::numel).sum();
         if values * 4 > bytes.len() as i64 {
@@ -150,6 +154,35 @@ impl Model {
     }
 }
 
+/// Writes a file under a name of its own in the same folder, where nothing else writes, and then renames it. What fails
+/// leaves nothing behind.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("this is not a file name"))?;
+    let (prefix, folder) = (format!(".{}.", name.to_string_lossy()), path.parent().unwrap_or(Path::new("")));
+    // `create_new` gives it the usual permissions, where tempfile's own files are for their owner alone.
+    let temporary = tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(".partial")
+        .make_in(folder, |place| File::create_new(place))?;
+    temporary.as_file().write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    Ok(())
+}
+
+/// Where the digits of the checksum stand in a file. No name can look like that, for its quotes are escaped.
+fn checksum_place(bytes: &[u8]) -> Option<usize> {
+    let before = format!("{CHECKSUM:?}:\"");
+    let start = bytes.windows(before.len()).position(|part| part == before.as_bytes())? + before.len();
+    (start + UNSEALED.len() <= bytes.len()).then_some(start)
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    let mut sum = Crc::new();
+    sum.update(bytes);
+    format!("{:08x}", sum.sum())
+}
+
 /// Refuses to replace anything but a model, which is told by its header, or an empty file.
 fn refuse_what_is_no_model(path: &Path) -> Result<()> {
     let Ok(found) = fs::metadata(path) else { return Ok(()) };
@@ -166,7 +199,7 @@ fn refuse_what_is_no_model(path: &Path) -> Result<()> {
 /// Whether the header of a file is that of a model, whatever comes after it.
 fn is_model(path: &Path) -> io::Result<bool> {
     const LONGEST: u64 = 100_000_000; // that of the safetensors library
-    let mut file = fs::File::open(path)?;
+    let mut file = File::open(path)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
@@ -229,6 +262,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_has_the_permissions_that_files_have_and_threads_may_write_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (model, usual) = (lenet(), folder.path().join("usual"));
+        fs::write(&usual, "").unwrap();
+        std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| {
+                let (path, model) = (&path, model.shared());
+                scope.spawn(move || (0..5).try_for_each(|_| model.save(path)))
+            });
+            threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+        });
+        assert_eq!(fs::metadata(&path).unwrap().permissions(), fs::metadata(&usual).unwrap().permissions());
+        assert!(Model::load(&path).is_ok());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
     fn a_truncated_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
@@ -238,6 +289,44 @@ mod tests {
             fs::write(&path, &bytes[..keep]).unwrap();
             assert!(matches!(Model::load(&path), Err(Error::Format { .. })), "{keep} bytes");
         }
+    }
+
+    #[test]
+    fn any_changed_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let model = lenet();
+        model.save(&path).unwrap();
+        let good = fs::read(&path).unwrap();
+        let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+        for place in (0..header).step_by(7).chain((header..good.len()).step_by(9973)) {
+            let mut bytes = good.clone();
+            bytes[place] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            // In the name of the checksum, a change leaves a file without one, and all else as it was.
+            match Model::load(&path) {
+                Err(error) => assert!(matches!(error, Error::Format { .. }), "byte {place}: {error}"),
+                Ok(back) => {
+                    let near = &good[place.saturating_sub(30)..place + 30];
+                    assert!(String::from_utf8_lossy(near).contains("crc32"), "byte {place}");
+                    assert_eq!(back.network, model.network);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_checksum_is_one_of_an_earlier_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        lenet().save(&path).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let place = checksum_place(&bytes).unwrap() - 4; // ..32":"
+        bytes[place - 1] = b'3';
+        let other = bytes.len() - 1;
+        bytes[other] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(Model::load(&path).is_ok());
     }
 
     #[test]

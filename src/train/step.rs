@@ -113,7 +113,7 @@ impl<'a> Stepper<'a> {
         let loss = self.loss(&logits, labels)?;
         let by_logits = Tensor::f_run_backward(&[&loss], &[&logits], false, false)?;
         let by_logits = by_logits.into_iter().next().unwrap_or_default();
-        let gradients = fused.backward(&model.tensors, tape, by_logits)?.into_iter().flatten().collect();
+        let gradients = tape.backward(by_logits)?.into_iter().flatten().collect();
         Ok((loss, logits, gradients))
     }
 }

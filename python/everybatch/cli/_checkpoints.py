@@ -14,8 +14,9 @@ import numpy.typing as npt
 from everybatch._core import Evaluation, Model
 from everybatch._disk import at_home
 from everybatch._run_files import CONFIG
+from everybatch._words import count
 from everybatch.checkpoints import evaluate_checkpoints, list_checkpoints
-from everybatch.cli._data import describe, open_data
+from everybatch.cli._data import describe, open_data, refuse_without_data
 from everybatch.cli._models import matching, run_folder
 from everybatch.cli._own_data import own_data
 from everybatch.cli._parser import UsageError
@@ -46,7 +47,7 @@ def print_checkpoints(args: Namespace) -> int:
         return 0
     images = next(iter(table.values())).confusion.sum()
     part = f", of which {images:,} are measured" if images < len(data.test_labels) else ""
-    print(f"Weights: {folder}, {len(table)} file{'' if len(table) == 1 else 's'}")
+    print(f"Weights: {folder}, {count(len(table), 'file')}")
     print(f"Data: {describe(data, test_only=True)}{part}")
     print(f"\n{checkpoint_table(classes, table)}")
     if run is not None and run.config["training"].get("select") == "best":
@@ -83,6 +84,8 @@ def _data(args: Namespace, run: Run | None, folder: Path) -> tuple[Dataset, npt.
     seed = 0 if run is None else run.config["training"]["seed"]
     if args.data is None and run is None:
         raise UsageError("say with --data what to measure on (see everybatch predict --help)")
+    if args.data is None:
+        refuse_without_data(args, "background")
     if args.data is None and args.test_images is None and run is not None:
         data = own_data(args, run)
     else:

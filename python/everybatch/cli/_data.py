@@ -10,12 +10,12 @@ from everybatch._core import Model
 from everybatch._disk import at_home
 from everybatch.cli._data_files import NAMES, open_path, options_named
 from everybatch.cli._folder_data import add_background, add_part, refuse_part
-from everybatch.cli._parser import Parser, whole
+from everybatch.cli._parser import Parser, UsageError, whole
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-__all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data"]
+__all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data", "refuse_without_data"]
 
 
 def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
@@ -122,6 +122,19 @@ def open_data(
         with options_named():
             data = open_path(at_home(name), name, args, input_shape, test_only=test_only, run=run, model=model)
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
+
+
+def refuse_without_data(args: Namespace, *others: str) -> None:
+    """Refuse options that say how --data is read where it is not given, and `others` that need it too.
+
+    Raises
+    ------
+    UsageError
+        One is given.
+    """
+    for option in ("keys", "test_fraction", "image_size", "part", *others):
+        if getattr(args, option, None) is not None:
+            raise UsageError(f"--{option.replace('_', '-')} says how --data is read, and there is none: leave it out")
 
 
 def describe(data: Dataset, *, test_only: bool = False) -> str:

@@ -78,7 +78,7 @@ def open_path(
     if keys is not None and not is_archive:
         raise ArgumentError(f"--keys names the arrays of an .npz archive, and {path} is none")
     if is_archive or is_table:
-        refuse_part(args, name)
+        refuse_part(args, name, sized=is_table)
     if is_archive:
         return _archive(path, keys, fraction)
     if is_table:

@@ -79,10 +79,13 @@ def open_folder(
         raise ShapeError(str(error).replace("pass size=(height, width)", way)) from error
 
 
-def refuse_part(args: Namespace, name: str) -> None:
-    """Refuse --part for data that are no folder of pictures."""
-    if getattr(args, "part", None) is not None:
-        raise ArgumentError(f"--part belongs to folders of pictures, and {name} is none: leave it out")
+def refuse_part(args: Namespace, name: str, *, sized: bool = False) -> None:
+    """Refuse what is for folders of pictures, for other data; `sized`: --image-size is for these too."""
+    for option in ("part", "background") if sized else ("part", "background", "image_size"):
+        if getattr(args, option, None) is not None:
+            flag = f"--{option.replace('_', '-')}"
+            key = f" ({option} in the file of a sweep)" if option == "image_size" else ""
+            raise ArgumentError(f"{flag}{key} belongs to folders of pictures, and {name} is none: leave it out")
 
 
 def _split(path: Path, args: Namespace, *, test_only: bool, run: Run | None) -> Split | None:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from everybatch._disk import at_home
 from everybatch._leftovers import sibling
-from everybatch._run_files import CONFIG, HISTORY, MODEL
+from everybatch._run_write import refuse_run
 from everybatch.errors import ArgumentError
 
-__all__ = ["check_writable", "refuse_existing", "refuse_inside"]
+__all__ = ["check_out", "check_writable", "refuse_inside"]
 
 _LONGEST_NAME = 255  # bytes, on every usual file system
 
 
-def refuse_existing(folder: Path, *, overwrite: bool) -> None:
+def check_out(folder: Path, *, overwrite: bool) -> None:
     """Raise what `Run.save` would raise at the end.
 
     Raises
@@ -31,19 +31,7 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     longest = max(len(os.fsencode(name)) for name in (*folder.parts, sibling(folder, "tmp").name))
     if longest > _LONGEST_NAME:
         raise OSError(errno.ENAMETOOLONG, "the name is too long to be written under", str(folder))
-    if not os.path.lexists(folder):
-        return
-    if folder.is_symlink() or not folder.is_dir():
-        raise FileExistsError(f"{folder} exists and is not a plain folder: choose another one for the run")
-    if not overwrite:
-        raise FileExistsError(
-            f"{folder} exists already: choose another folder, or pass --overwrite to replace the run in it"
-        )
-    others = sorted({path.name for path in folder.iterdir()} - {CONFIG, HISTORY, MODEL})
-    if others:
-        raise FileExistsError(
-            f"{folder} holds more than a saved run ({others[0]!r}), so it is not replaced: choose another folder"
-        )
+    refuse_run(folder, overwrite=overwrite, option="--overwrite")
 
 
 def refuse_inside(checkpoints: Path, out: Path) -> None:

@@ -159,7 +159,7 @@ def _drawn(given: Mapping[str, Any]) -> Namespace:
             raise TypeError(f"image_size must be [height, width], not {size!r}")
         size = (whole(size[0], "image_size[0]"), whole(size[1], "image_size[1]"))
     download = flag(given.get("download", True), "download")
-    background = ground(given.get("background", 255))
+    background = ground(given["background"]) if "background" in given else None
     return Namespace(
         train_images=train,
         test_images=test,

@@ -60,9 +60,15 @@ def carry_out(file: SweepFile, store: str, args: Namespace, *, trained_on: str |
     Raises
     ------
     ArgumentError
-        The data are others, or something in the file cannot work.
+        The store would not last, the data are others, or something in the file cannot work.
     """
-    data = file.open_data()
+    with place(file.path.name):
+        if open_store(store).reaches == "process":
+            raise ArgumentError(
+                f"store is {store!r}, memory of this command, which is gone with all trials when it ends: give a "
+                "folder, or a place that stays, such as s3://bucket/sweep"
+            )
+        data = file.open_data()
     if trained_on not in (None, data.fingerprint):
         raise ArgumentError(
             f"{file.data} holds other images than when the sweep {store} was begun: everybatch sweep {file.path} "

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._core import Evaluation
+from everybatch._words import count, duration
 from everybatch.run import Run
 
 __all__ = ["checkpoint_table", "class_table", "duration", "percent", "selected", "summary"]
@@ -29,7 +30,7 @@ def class_table(names: Sequence[str], confusion: npt.NDArray[np.int64]) -> str:
         wrong = confusion[index].copy()
         wrong[index] = 0
         worst = int(wrong.argmax())
-        mistake = f"{names[worst]} ({_count(int(wrong[worst]), 'time')})" if wrong[worst] else "-"
+        mistake = f"{names[worst]} ({count(int(wrong[worst]), 'time')})" if wrong[worst] else "-"
         lines.append((name, f"{images:,}", f"{right:,}", percent(right / images if images else np.nan), mistake))
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     return "\n".join(
@@ -62,9 +63,9 @@ def summary(run: Run) -> str:
     """Return a few lines: how good the network ended, how good it ever was, and where the time went."""
     lines = []
     if run.best_step is not None:
-        lines.append(f"Final test accuracy: {percent(run.final_accuracy)} after {_count(run.steps, 'batch')}.")
+        lines.append(f"Final test accuracy: {percent(run.final_accuracy)} after {count(run.steps, 'batch')}.")
         lines.append(
-            f"Best test accuracy:  {percent(run.best_accuracy)} after {_count(run.best_step, 'batch')} "
+            f"Best test accuracy:  {percent(run.best_accuracy)} after {count(run.best_step, 'batch')} "
             "(picked by looking at the test set, so it flatters)."
         )
     if run.config["training"].get("select") == "best":
@@ -72,7 +73,7 @@ def summary(run: Run) -> str:
     training, measuring, times = run.train_seconds.sum(), run.eval_seconds.sum(), len(run.eval_seconds)
     lines.append(
         f"Time: {duration(training)} training, {duration(measuring)} measuring "
-        f"{_count(len(run.test_indices), 'test image')} {_count(times, 'time')}."
+        f"{count(len(run.test_indices), 'test image')} {count(times, 'time')}."
     )
     if run.state != "finished":
         message = run.config["status"].get("message")
@@ -86,21 +87,9 @@ def selected(run: Run) -> str:
     monitor = str(run.config["training"]["monitor"]).replace("_", " ")
     return (
         f"Selected weights:    {percent(run.model_accuracy)} test accuracy, those with the best {monitor}, "
-        f"after {_count(run.model_step, 'batch')}."
+        f"after {count(run.model_step, 'batch')}."
     )
 
 
 def percent(share: float) -> str:
     return "no images" if np.isnan(share) else f"{100 * share:.2f} %"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "es" if noun.endswith("ch") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else plural}"

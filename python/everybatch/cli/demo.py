@@ -15,7 +15,7 @@ import everybatch
 from everybatch import _core, datasets
 from everybatch._core import Step
 from everybatch.cli._data import add_limits
-from everybatch.cli._folders import check_writable, refuse_existing
+from everybatch.cli._folders import check_out, check_writable
 from everybatch.cli._parser import Commands, command, whole
 from everybatch.cli._pictures import KINDS, picture
 from everybatch.cli._tables import class_table, summary
@@ -77,7 +77,7 @@ def run(args: Namespace) -> int:
     """Train, draw, save, and say what to look at."""
     began = time.monotonic()
     saved = args.out / "run"
-    refuse_existing(saved, overwrite=True)
+    check_out(saved, overwrite=True)
     check_writable(saved)
     data = _data(args)
     result = _train(data, args.seed, began)

@@ -8,7 +8,7 @@ from argparse import Namespace
 import numpy as np
 
 from everybatch._core import Evaluation
-from everybatch.cli._data import add_data, add_limits, describe, open_data
+from everybatch.cli._data import add_data, add_limits, describe, open_data, refuse_without_data
 from everybatch.cli._models import MODEL_HELP, Loaded, add_match, load_model, matching
 from everybatch.cli._own_data import own_data
 from everybatch.cli._parser import Commands, UsageError, command
@@ -49,6 +49,7 @@ def run(args: Namespace) -> int:
     elif loaded.run is None:
         raise UsageError("say with --data what to measure on (see everybatch evaluate --help)")
     else:
+        refuse_without_data(args, "background")
         data = own_data(args, loaded.run)
         if args.test_images is not None:
             few = args.test_images <= len(data.test_labels)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from pathlib import Path
 
 from everybatch import export
-from everybatch._disk import at_home
+from everybatch._disk import at_home, refuse_existing
 from everybatch.cli._models import MODEL_HELP, load_model, run_folder
 from everybatch.cli._parser import Commands, UsageError, command
 from everybatch.errors import suggest
+from everybatch.export._tensorboard import refuse_events
 from everybatch.run import Run, load_run
 
 __all__ = ["add", "run"]
@@ -70,10 +70,10 @@ def run(args: Namespace) -> int:
         raise UsageError("--what is for .csv files: the other formats hold one thing only")
     if args.no_normalize and ending not in _MODELS:
         raise UsageError("--no-normalize is for networks, .onnx and .pt")
-    for path in (args.to, args.tensorboard):
-        if path is not None and os.path.lexists(path) and not args.overwrite:
-            raise FileExistsError(f"{path} exists already: choose another name, or pass --overwrite to replace it")
-
+    if ending is not None:
+        refuse_existing(at_home(args.to), overwrite=args.overwrite, option="--overwrite")
+    if args.tensorboard is not None:
+        refuse_events(at_home(args.tensorboard), overwrite=args.overwrite, option="--overwrite")
     if at_home(args.source).is_file() and (ending not in _MODELS or args.tensorboard is not None):
         raise UsageError(
             f"{args.source} is a network without a history, which goes into {' and '.join(_MODELS)} files: "

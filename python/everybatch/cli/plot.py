@@ -6,12 +6,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from everybatch._measures import CURVES
 from everybatch.cli._folders import check_writable
 from everybatch.cli._models import run_folder
 from everybatch.cli._parser import Commands, command
 from everybatch.cli._pictures import KINDS, MOST_RUNS, picture
 from everybatch.errors import ArgumentError
-from everybatch.plots._curve_axes import METRICS
 from everybatch.run import load_run
 
 __all__ = ["add", "run"]
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--metric",
-        choices=tuple(METRICS),
+        choices=tuple(CURVES),
         default="test_accuracy",
         help="of compare",
     )

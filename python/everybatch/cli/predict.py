@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from everybatch._classes import checked, matched
 from everybatch.cli._checkpoints import print_checkpoints
-from everybatch.cli._data import add_data, add_limits, open_data
+from everybatch.cli._data import add_data, add_limits, open_data, refuse_without_data
 from everybatch.cli._folder_data import background
 from everybatch.cli._images import read_images
 from everybatch.cli._models import MODEL_HELP, Loaded, add_match, load_model, matching
@@ -98,6 +98,10 @@ def run(args: Namespace) -> int:
         raise UsageError("give either pictures or --data with --index (see everybatch predict --help)")
     if (args.data is None) != (args.index is None):
         raise UsageError("--data and --index belong together: the test images to look at")
+    if args.data is None:
+        refuse_without_data(args, "test_images", "match_classes")
+    if args.precision is not None:
+        raise UsageError("--precision belongs to --checkpoints")
     if args.top < 1:
         raise ArgumentError("--top is 0: at least one class is printed")
     loaded = load_model(args.model)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from pathlib import Path
 
+from everybatch._disk import at_home, refuse_existing
 from everybatch.cli._parser import Commands, command
 from everybatch.cli._sweep_names import NAME_HELP, find_sweep
 from everybatch.sweeps import load_sweep, write_report
@@ -39,10 +39,7 @@ def run(args: Namespace) -> int:
     """Write the page, and print its name."""
     path = find_sweep(args.sweep)
     out = args.out or Path(f"{path.rstrip('/').rsplit('/', 1)[-1]}.html")
-    if os.path.lexists(out) and not args.overwrite:
-        raise FileExistsError(
-            f"{out} exists already: choose another name with --out, or pass --overwrite to replace it"
-        )
+    refuse_existing(at_home(out), overwrite=args.overwrite, option="--overwrite")
     write_report(load_sweep(path), out, overwrite=args.overwrite)
     print(out)
     return 0

@@ -13,9 +13,10 @@ from typing import Any
 import everybatch
 from everybatch import networks
 from everybatch._core import CHOICES, Model, Network
+from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data
-from everybatch.cli._folders import check_writable, refuse_existing, refuse_inside
+from everybatch.cli._folders import check_out, check_writable, refuse_inside
 from everybatch.cli._log_lines import log_lines
 from everybatch.cli._models import MODEL_HELP, load_model, matching
 from everybatch.cli._networks import build, is_builder, read_network
@@ -150,10 +151,10 @@ def add(commands: Commands) -> None:
     _option(
         measure,
         "record",
-        choices=("predictions",),
+        choices=RECORDABLE,
         action="append",
         default=[],
-        help="also keep the predicted class of every test image at every measurement",
+        help=f"also keep {'; '.join(f'{name}: {MEASURES[name].what}' for name in RECORDABLE)}",
     )
     _option(
         measure,
@@ -169,7 +170,7 @@ def add(commands: Commands) -> None:
     _option(
         decide,
         "monitor",
-        choices=CHOICES["monitor"],
+        choices=MONITORS,
         help="the curve that decides: validation_loss unless given, and test_loss without --validation",
     )
     _option(
@@ -197,7 +198,7 @@ def _option(group: Any, name: str, **described: Any) -> None:
 def run(args: Namespace) -> int:
     """Check where to save, train, print, save."""
     if args.out is not None:  # now, not after an hour of training
-        refuse_existing(args.out, overwrite=args.overwrite)
+        check_out(args.out, overwrite=args.overwrite)
         check_writable(args.out.parent)
     elif args.overwrite:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")

@@ -34,6 +34,13 @@ def glyphs(train: int = 60_000, test: int = 10_000, seed: int = 0) -> Dataset:
     ------
     ArgumentError
         If a number is out of range.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=200, test=50)
+    >>> data.train_images.shape, data.train_images.dtype, data.num_classes
+    ((200, 28, 28), dtype('uint8'), 10)
     """
     return _draw_glyphs(train, test, seed, f"built-in glyph digits, drawn with seed {seed}")
 

@@ -95,6 +95,8 @@ def _read(path: Path, size: tuple[int, int] | None) -> tuple[npt.NDArray[Any], n
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is not a table of text (CSV): {error}") from error
     lines = [line for line in enumerate(io.StringIO(text, newline=None), start=1) if line[1].strip()]
+    if not lines:  # letters that separate files and groups are blank to text, and not to bytes
+        raise FileFormatError(f"{path} is not a table of text (CSV): {what_it_is(content[:64])}")
     first = _entries(lines[0][1], path)
     has_names = not all(re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", entry) for entry in first)
     at = _label_column(first, path) if has_names else 0

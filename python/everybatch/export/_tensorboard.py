@@ -14,26 +14,17 @@ from typing import Any
 import numpy as np
 
 from everybatch._arguments import flag
-from everybatch._disk import as_path, explained, require_folder, whole_folder
+from everybatch._disk import as_path, explained, refuse_existing_folder, require_folder, whole_folder
+from everybatch._measures import COLUMNS
 from everybatch._names import is_text
 from everybatch._run_tables import Column, class_columns, columns
 from everybatch.errors import ArgumentError
 from everybatch.export._given import as_run, missing_package
 from everybatch.run import Run
 
-__all__ = ["tensorboard"]
+__all__ = ["refuse_events", "tensorboard"]
 
 _EVENTS = "events.out.tfevents."  # how TensorBoard knows its files
-
-_TAGS = {
-    "train_loss": "train/loss",
-    "train_accuracy": "train/accuracy",
-    "lr": "train/lr",
-    "validation_loss": "validation/loss",
-    "validation_accuracy": "validation/accuracy",
-    "test_loss": "test/loss",
-    "test_accuracy": "test/accuracy",
-}
 
 
 def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -70,7 +61,7 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
     target = as_path(folder, "folder")
     if not is_text(str(target)):
         raise ArgumentError(f"TensorBoard cannot write to {str(target)!r}, a path that is not UTF-8 text")
-    _refuse_existing(target, overwrite)
+    refuse_events(target, overwrite=overwrite)
     require_folder(target)
     with (
         explained("the event files", target),
@@ -82,18 +73,26 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
         writer.add_text("config", _code(run.config), 0)
 
 
+def refuse_events(folder: Path, *, overwrite: bool, option: str = "overwrite=True") -> None:
+    """Refuse to write event files where something is that may not be replaced; as `refuse_existing_folder`."""
+
+    def is_own(name: str) -> bool:
+        return name.startswith(_EVENTS)
+
+    refuse_existing_folder(folder, "event files", is_own, overwrite=overwrite, option=option)
+
+
 def _scalars(run: Run) -> Iterator[tuple[str, int, float, float]]:
     """Tag, steps taken, value and time in seconds of every value that was measured."""
     table = columns(run)
     times = _started(run) + np.cumsum(table["seconds"].data)
-    tags = dict(_TAGS)
+    tags = {name: str(measure.tag) for name, measure in COLUMNS.items() if name in table}
     for name, accuracy in zip(class_columns(run.classes), run.class_accuracy.T, strict=True):
         if not np.isnan(accuracy).all():  # NaN throughout: no test image of this class was measured
-            tags[name] = f"class_accuracy/{name}"
+            tags[name] = f"{COLUMNS['class_accuracy'].tag}/{name}"
     for name, tag in tags.items():
-        if name in table:
-            for step in _measured(table[name]):
-                yield tag, step, float(table[name].data[step]), float(times[step])
+        for step in _measured(table[name]):
+            yield tag, step, float(table[name].data[step]), float(times[step])
 
 
 def _measured(column: Column) -> list[int]:
@@ -113,18 +112,3 @@ def _code(config: dict[str, Any]) -> str:
     # TensorBoard reads texts as Markdown, where four spaces mark what is shown as it is.
     text = json.dumps(config, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
     return textwrap.indent(text, " " * 4)
-
-
-def _refuse_existing(target: Path, overwrite: bool) -> None:
-    if not os.path.lexists(target):
-        return
-    if target.is_symlink() or not target.is_dir():
-        raise FileExistsError(f"{target} exists and is not a plain folder: choose another name for the event files")
-    others = sorted(path.name for path in target.iterdir() if not path.name.startswith(_EVENTS))
-    if others:
-        raise FileExistsError(
-            f"{target} holds more than event files ({others[0]!r}): choose a folder for this run alone, "
-            f"such as {target / 'run'}"
-        )
-    if not overwrite:
-        raise FileExistsError(f"{target} exists already: choose another folder, or pass overwrite=True to replace it")

@@ -108,6 +108,15 @@ def torch_module(model: Model, *, normalize: bool = False) -> nn.Module:
     ------
     ArgumentError
         The network has a layer that PyTorch has no counterpart for here.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> import torch
+    >>> model = eb.networks.lenet5().initialize(seed=0)
+    >>> module = torch_module(model)
+    >>> module(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     model, normalize = as_model(model), flag(normalize, "normalize")
     with plain_torch():

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from everybatch._arguments import choice
+from everybatch._measures import QUANTITIES
+
 from ._curves import AXES, label_x
 from ._inputs import Drawable, as_sources
-from ._style import check_choice, new_axes, percent_axis, small, text_height, tidy, title
+from ._style import new_axes, percent_axis, small, text_height, tidy, title
 from ._train_test import Pair, draw_pairs, mark_divergence, pair
 from ._zoom import zoomed
 
@@ -54,17 +57,17 @@ def accuracy(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("x", x, tuple(AXES))
+    choice(x, "x", tuple(AXES))
     sources = as_sources(runs, labels, plot="accuracy", ndim=1)
     pairs = [pair(source, "accuracy", x=x, window=smooth, plot="accuracy") for source in sources]
     ax = new_axes(ax)
-    draw_pairs(ax, pairs, mean=True, location="lower right")
+    draw_pairs(ax, pairs, location="lower right")
     low, high = zoomed([line.y for one in pairs for line in one.lines]) if zoom else (0, 1.02)
     ax.set_ylim(_below_lines(ax, pairs, low, high) if zoom else low, high)
     mark_divergence(ax, pairs)
     label_x(ax, x)
     percent_axis(ax)
-    ax.set_ylabel("accuracy")
+    ax.set_ylabel(QUANTITIES["accuracy"])
     tidy(ax)
     title(ax, [source.run for source in sources])
     return ax

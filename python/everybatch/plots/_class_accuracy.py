@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._arguments import choice
 from everybatch.errors import ArgumentError
 
 from . import _curves
@@ -17,11 +18,11 @@ from ._labels import end_labels
 from ._style import (
     COLOURS,
     DASHES,
+    FEW,
     GREY,
     INK,
     MARKERS,
     Dashes,
-    check_choice,
     line_style,
     new_axes,
     percent_axis,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["class_accuracy"]
 
 _MANY, _NAMED = 16, 10  # above so many classes only the worst few are named
-_FEW = 30  # evaluations that are so few that each gets a marker
 
 
 def class_accuracy(
@@ -79,7 +79,7 @@ def class_accuracy(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("x", x, tuple(AXES))
+    choice(x, "x", tuple(AXES))
     sources = as_sources(runs, labels, plot="class_accuracy", ndim=2)
     if len(sources) > len(DASHES):
         raise ArgumentError(
@@ -122,7 +122,7 @@ def _draw(ax: Axes, lines: Sequence[Curve], names: Sequence[str]) -> None:
             style: dict[str, Any] = {"linewidth": 1.5 if index in named else 0.8, "linestyle": dashes}
             if len(lines) > 1:
                 style |= {"linestyle": DASHES[run], "alpha": 1.0 if run == 0 else 0.8}
-            if len(line) <= _FEW or (len(lines) > 1 and index >= len(COLOURS)):
+            if len(line) <= FEW or (len(lines) > 1 and index >= len(COLOURS)):
                 style |= {"marker": MARKERS[index // len(COLOURS) % len(MARKERS)], "markersize": 3.5}
                 style |= {"markevery": max(1, len(data) // 12)}
             ax.plot(

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._measure import Measure
+from everybatch._measures import CURVES
 from everybatch.errors import ArgumentError
 
 from . import _curves
-from ._curve_axes import METRICS, check_curve_options, curve_axes, metric_curve
+from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
-from ._style import MARKERS, line_style, new_axes, plain, small, title
+from ._style import FEW, MARKERS, line_style, new_axes, plain, small, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["compare"]
-
-_FEW = 30  # points that are so few that each gets a marker
 
 
 def compare(
@@ -45,7 +45,8 @@ def compare(
         run.
     metric
         ``"test_accuracy"``, ``"test_error"``, ``"test_loss"``, ``"train_accuracy"``, ``"train_loss"``,
-        ``"validation_accuracy"`` or ``"validation_loss"``.
+        ``"validation_accuracy"``, ``"validation_loss"``, or any other attribute of `Run` that has one number for each
+        step or evaluation, such as ``"lr"``.
     labels
         Names for the runs. By default what differs between their settings.
     x
@@ -68,16 +69,18 @@ def compare(
     sources = as_sources(runs, labels, plot="compare", ndim=1)
     raw = [_curve(source, metric, x) for source in sources]
     windows = [window_for(len(each), smooth) for each in raw]
-    mean = metric == "train_accuracy"
-    lines = [_curves.smooth(each, window, mean=mean) for each, window in zip(raw, windows, strict=True)]
+    measure = CURVES[metric]
+    lines = [
+        _curves.smooth(each, window, mean=measure.average == "mean") for each, window in zip(raw, windows, strict=True)
+    ]
 
     ax = new_axes(ax, (6.8, 4.0))
     for number, (points, line, window) in enumerate(zip(raw, lines, windows, strict=True)):
         _draw(ax, points, line, number, len(raw), plain(sources[number].label), smoothed=window > 1)
     curve_axes(ax, lines, metric, x, scale, plot="compare")
     widest = max(windows)
-    ax.set_ylabel(METRICS[metric] + (f", {'mean' if mean else 'median'} of {widest}" if widest > 1 else ""))
-    _name_ends(ax, sources, raw, lines, metric)
+    ax.set_ylabel(measure.label + (f", {measure.average} of {widest}" if widest > 1 else ""))
+    _name_ends(ax, sources, raw, lines, measure)
     title(ax, [source.run for source in sources])
     return ax
 
@@ -86,10 +89,12 @@ def _curve(source: Source, metric: str, x: str) -> Curve:
     if source.run is None:
         assert source.values is not None  # a Source has one or the other
         return _curves.bare(source.values, x, "compare")
-    data = metric_curve(source.run, metric, x)
+    measure, name = CURVES[metric], f"the run of {source.label!r}" if source.label else "the run"
+    if not measure.is_in(source.run):
+        raise ArgumentError(f"plots.compare: {measure.missing(name)}")
+    data = _curves.curve(source.run, metric, x)
     if not len(data):
-        name = f" of {source.label!r}" if source.label else ""
-        raise ArgumentError(f"plots.compare: the run{name} ended before its {METRICS[metric]} was measured")
+        raise ArgumentError(f"plots.compare: {name} ended before its {measure.label} was measured")
     return data
 
 
@@ -99,7 +104,7 @@ def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: s
         thin = _curves.decimate(points)
         ax.plot(thin.x, thin.y, color=colour, alpha=max(0.08, 0.45 / runs), linewidth=0.5, zorder=2)
     line = _curves.decimate(line)
-    every = 1 if len(line) <= _FEW else max(1, len(line) // 6)
+    every = 1 if len(line) <= FEW else max(1, len(line) // 6)
     style: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "markersize": 5, "linestyle": dashes}
     style |= {
         "markeredgecolor": "white",
@@ -109,14 +114,16 @@ def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: s
     ax.plot(line.x, line.y, color=colour, linewidth=1.6, zorder=4, label=label, **style)
 
 
-def _name_ends(ax: Axes, sources: Sequence[Source], raw: Sequence[Curve], lines: Sequence[Curve], metric: str) -> None:
+def _name_ends(
+    ax: Axes, sources: Sequence[Source], raw: Sequence[Curve], lines: Sequence[Curve], measure: Measure[Any]
+) -> None:
     """Write each run's name and its last measurement at the end of its line."""
     texts, ends, styles = [], [], []
     for number, (source, points, line) in enumerate(zip(sources, raw, lines, strict=True)):
         known, drawn = points.y[~np.isnan(points.y)], line.y[~np.isnan(line.y)]
         if not len(known):
             continue
-        last = f"{known[-1]:.3g}" if metric.endswith("loss") else f"{known[-1]:.2%}"
+        last = measure.text(known[-1])
         texts.append(f"{plain(source.label)}  {last}" if source.label else last)
         ends.append(float(drawn[-1]))
         styles.append(line_style(number))

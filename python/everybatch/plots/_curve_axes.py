@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from everybatch._arguments import choice
+from everybatch._measures import CURVES
 from everybatch.errors import ArgumentError
-from everybatch.run import Run
 
 from ._curves import AXES, Curve, curve, end_at, label_x
-from ._style import check_choice, log_axis, percent_axis, tidy
+from ._style import LOG_FROM, log_axis, percent_axis, tidy
 from ._zoom import zoomed
 
 if TYPE_CHECKING:
@@ -19,35 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "check_curve_options", "curve_axes", "metric_curve"]
 
-METRICS = {
-    "test_accuracy": "test accuracy",
-    "test_error": "test error",
-    "test_loss": "test loss",
-    "train_accuracy": "training accuracy",
-    "train_loss": "training loss",
-    "validation_accuracy": "validation accuracy",
-    "validation_loss": "validation loss",
-}
-_LOG_FROM = 15.0  # as in `losses`
+METRICS, metric_curve = {name: measure.label for name, measure in CURVES.items()}, curve  # what sweep plots call them
 
 
 def check_curve_options(metric: str, x: str, scale: str) -> None:
     """Refuse what is no choice."""
-    check_choice("metric", metric, tuple(METRICS))
-    check_choice("x", x, tuple(AXES))
-    check_choice("scale", scale, ("auto", "linear", "log"))
-
-
-def metric_curve(run: Run, metric: str, x: str) -> Curve:
-    """Return the measurements of one of `METRICS`."""
-    if metric != "test_error":
-        return curve(run, metric, x)
-    data = curve(run, "test_accuracy", x)
-    return Curve(data.x, 1 - data.y)
+    choice(metric, "metric", tuple(CURVES))
+    choice(x, "x", tuple(AXES))
+    choice(scale, "scale", ("auto", "linear", "log"))
 
 
 def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str, *, plot: str) -> None:
     """Label the axes and fit them to the curves."""
+    measure = CURVES[metric]
     values = np.concatenate([line.y for line in lines])
     values = values[~np.isnan(values)]
     if not len(values):  # NaN throughout
@@ -55,17 +40,17 @@ def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str
     else:
         low, high = float(values.min()), float(values.max())
         if scale == "log" and low <= 0:
-            raise ArgumentError(f"plots.{plot}: scale='log' needs a {METRICS[metric]} above 0 throughout")
-        if metric.endswith("accuracy") and scale != "log":
+            raise ArgumentError(f"plots.{plot}: scale='log' needs a {measure.label} above 0 throughout")
+        if measure.unit == "fraction" and measure.better == "higher" and scale != "log":
             ax.set_ylim(*zoomed([line.y for line in lines]))
-        elif scale == "log" or (scale == "auto" and low > 0 and high > _LOG_FROM * low):
+        elif scale == "log" or (scale == "auto" and low > 0 and high > LOG_FROM * low):
             log_axis(ax)
             ax.set_ylim(0.8 * low, 1.25 * high)
         elif low >= 0:
             ax.set_ylim(0, 1.05 * high or 1)
     label_x(ax, x)
     end_at(ax, lines)  # the longest lines end where their names begin
-    if metric.endswith(("accuracy", "error")):
+    if measure.unit == "fraction":
         percent_axis(ax)
-    ax.set_ylabel(METRICS[metric])
+    ax.set_ylabel(measure.label)
     tidy(ax)

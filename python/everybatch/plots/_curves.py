@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measures import MEASURES
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
@@ -34,10 +35,9 @@ class Curve:
 
 
 def curve(run: Run, metric: str, x: str) -> Curve:
-    """Return one recorded quantity over `x`: step, epoch or seconds since the start."""
+    """Return one measure over `x`: step, epoch or seconds since the start."""
     y = np.asarray(getattr(run, metric), dtype=np.float64)
-    # The loss of the batch that step t was taken on stands at t, beside the test loss right after that step.
-    at = np.arange(1, run.steps + 1) if metric.startswith("train") else run.eval_step
+    at = MEASURES[metric].steps_of(run)
     if x == "epoch":
         return Curve(at / (run.config["training"]["steps_per_epoch"]), _finite(y))
     if x == "seconds":

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everybatch._arguments import optional_whole
+from everybatch._arguments import choice, optional_whole
+from everybatch._measures import QUANTITIES
 
 from ._curves import AXES, label_x
 from ._inputs import Drawable, as_sources
 from ._losses import loss_limits
-from ._style import INK, TEST, TRAIN, VALIDATION, check_choice, new_axes, percent_axis, plain, small, tidy
+from ._style import INK, TEST, TRAIN, VALIDATION, new_axes, percent_axis, plain, small, tidy
 from ._train_test import LEGEND, Pair, draw_line, draw_measured, mark_divergence, pair
 from ._zoom import zoomed
 
@@ -69,19 +70,19 @@ def grid(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("metric", metric, ("loss", "accuracy"))
-    check_choice("x", x, tuple(AXES))
+    choice(metric, "metric", tuple(QUANTITIES))
+    choice(x, "x", tuple(AXES))
     wanted = optional_whole(columns, "columns")
     sources = as_sources(runs, labels, plot="grid", ndim=1)
     pairs = [pair(source, metric, x=x, window=smooth, plot="grid") for source in sources]
     axes = _axes(len(pairs), wanted)
     for ax, one in zip(axes, pairs, strict=True):
-        _draw(ax, one, metric)
+        _draw(ax, one)
         mark_divergence(ax, [one])
         label_x(ax, x)
         ax.set_xlabel("")
         tidy(ax)
-        _name(ax, one, metric)
+        _name(ax, one)
     ends = [float(line.x[-1]) for one in pairs for line in (*one.lines, one.train) if len(line)]
     axes[0].set_xlim(0, 1.01 * max(ends) or 1)  # of the longest run; 1 where only untrained networks were measured
     if metric == "accuracy":
@@ -91,7 +92,7 @@ def grid(
         loss_limits(axes[0], pairs, "auto")
     figure: Figure = axes[0].figure  # type: ignore[assignment]
     figure.supxlabel(AXES[x], fontsize="medium", color=INK)
-    figure.supylabel("loss (cross-entropy)" if metric == "loss" else "accuracy", fontsize="medium", color=INK)
+    figure.supylabel(QUANTITIES[metric], fontsize="medium", color=INK)
     _legend(figure, axes)
     return axes
 
@@ -111,8 +112,8 @@ def _axes(count: int, columns: int | None) -> list[Axes]:
     return cells[:count]
 
 
-def _draw(ax: Axes, one: Pair, metric: str) -> None:
-    average = "median" if metric == "loss" else "mean"
+def _draw(ax: Axes, one: Pair) -> None:
+    average = one.average
     if len(one.train):
         draw_line(ax, one.train, one.smoothed, TRAIN, "training", f"training, running {average}", light=one.window > 1)
     draw_measured(
@@ -121,13 +122,13 @@ def _draw(ax: Axes, one: Pair, metric: str) -> None:
     draw_measured(ax, one.test, one.smoothed_test, TEST, "test", f"test, running {average}")
 
 
-def _name(ax: Axes, one: Pair, metric: str) -> None:
+def _name(ax: Axes, one: Pair) -> None:
     run = one.source.run
     name = one.source.label or ("" if run is None else str(run.config["network"].get("name") or ""))
     ax.set_title(plain(name), loc="left", fontsize="medium", color=INK)
     if run is not None and len(run.test_loss):
-        last = f"{run.final_accuracy:.2%}" if metric == "accuracy" else f"{run.test_loss[-1]:.3g}"
-        ax.set_title(last, loc="right", fontsize=small(), color=TEST)
+        measure = one.measures["test"]
+        ax.set_title(measure.text(getattr(run, measure.name)[-1]), loc="right", fontsize=small(), color=TEST)
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from everybatch._arguments import choice
+from everybatch._measures import QUANTITIES
 from everybatch.errors import ArgumentError
 
 from ._curves import AXES, label_x
 from ._inputs import Drawable, as_sources
-from ._style import check_choice, log_axis, new_axes, tidy, title
+from ._style import LOG_FROM, log_axis, new_axes, tidy, title
 from ._train_test import Pair, draw_pairs, mark_divergence, pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["loss_limits", "losses"]
-
-# Highest over lowest loss from which a linear axis would squeeze the end of the run into a flat line.
-_LOG_FROM = 15.0
 
 
 def losses(
@@ -58,16 +57,16 @@ def losses(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("scale", scale, ("auto", "linear", "log"))
-    check_choice("x", x, tuple(AXES))
+    choice(scale, "scale", ("auto", "linear", "log"))
+    choice(x, "x", tuple(AXES))
     sources = as_sources(runs, labels, plot="losses", ndim=1)
     pairs = [pair(source, "loss", x=x, window=smooth, plot="losses") for source in sources]
     ax = new_axes(ax)
-    draw_pairs(ax, pairs, mean=False, location="upper right")
+    draw_pairs(ax, pairs, location="upper right")
     loss_limits(ax, pairs, scale)
     mark_divergence(ax, pairs)
     label_x(ax, x)
-    ax.set_ylabel("loss (cross-entropy)")
+    ax.set_ylabel(QUANTITIES["loss"])
     tidy(ax)
     title(ax, [source.run for source in sources])
     return ax
@@ -87,7 +86,7 @@ def loss_limits(ax: Axes, pairs: Sequence[Pair], scale: str) -> None:
     if scale == "log" and not len(positive):
         raise ArgumentError("plots.losses: scale='log' needs losses above 0")
     low = lines.min() if len(lines) else everything.min()
-    if scale == "log" or (scale == "auto" and low > 0 and everything.max() > _LOG_FROM * low):
+    if scale == "log" or (scale == "auto" and low > 0 and everything.max() > LOG_FROM * low):
         log_axis(ax)
         # A single lucky batch can have a loss near 0, and would get decades to itself.
         bottom = np.quantile(batches[batches > 0], 0.01) if np.any(batches > 0) else positive.min()

@@ -18,9 +18,11 @@ __all__ = [
     "BLUE",
     "COLOURS",
     "DASHES",
+    "FEW",
     "GREEN",
     "GREY",
     "INK",
+    "LOG_FROM",
     "MARKERS",
     "ORANGE",
     "PURPLE",
@@ -47,6 +49,10 @@ SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)  # not the palette's yellow: too pale on white
 TRAIN, VALIDATION, TEST = BLUE, GREEN, VERMILLION
 INK, GREY = "#262626", "#8c8c8c"
+FEW = 30
+"""Points that are so few that each gets a marker."""
+LOG_FROM = 15.0
+"""Highest over lowest loss from which a linear axis would squeeze the end of a run into a flat line."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 Dashes = Literal["-"] | tuple[float, tuple[float, ...]]
 DASHES: tuple[Dashes, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))

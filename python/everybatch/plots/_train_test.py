@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._measure import Measure, Part
+from everybatch._measures import parts_of
+from everybatch._words import count
 from everybatch.errors import ArgumentError
+from everybatch.run import Run
 
 from ._curves import Curve, bare, curve, decimate, smooth, window_for
 from ._inputs import Source
-from ._style import COLOURS, GREY, INK, MARKERS, TEST, TRAIN, VALIDATION, plain
+from ._style import COLOURS, FEW, GREY, INK, MARKERS, TEST, TRAIN, VALIDATION, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LEGEND", "Pair", "draw_line", "draw_measured", "draw_pairs", "mark_divergence", "pair"]
 
-FEW = 30  # points that are so few that each gets a marker
 DENSE = 3000  # batches that are so many that their lines merge into a band
 # No frame, but a ground that keeps the text readable should a line pass behind it.
 LEGEND: dict[str, Any] = {
@@ -37,6 +40,7 @@ class Pair:
     """The curves of one run, ready to draw; `test` is None for bare numbers, `validation` often."""
 
     source: Source
+    measures: dict[Part, Measure[Any]]
     train: Curve
     smoothed: Curve  # `train` over `window` batches
     window: int
@@ -46,42 +50,48 @@ class Pair:
     smoothed_validation: Curve | None
 
     @property
+    def average(self) -> str:
+        """What the smoothed curves are: the running mean or median."""
+        return self.measures["train"].average
+
+    @property
     def lines(self) -> list[Curve]:
         """The curves that matter for the limits: all but the single training batches."""
         return [line for line in (self.smoothed, self.validation, self.test) if line is not None and len(line)]
 
 
 def pair(source: Source, quantity: str, *, x: str, window: int | None, plot: str) -> Pair:
-    """Return the curves of ``"loss"`` or ``"accuracy"`` of one run, or of bare numbers."""
-    run = source.run
+    """Return the curves of one of `QUANTITIES` of one run, or of bare numbers."""
+    run, measures = source.run, parts_of(quantity)
     if run is None:
         assert source.values is not None  # a Source has one or the other
         train, test, validation = bare(source.values, x, plot), None, None
     else:
-        train, test = curve(run, f"train_{quantity}", x), curve(run, f"test_{quantity}", x)
-        validation = curve(run, f"validation_{quantity}", x) if run._has_validation else None
+        train, test = curve(run, measures["train"].name, x), curve(run, measures["test"].name, x)
+        held_out = measures["validation"]
+        validation = curve(run, held_out.name, x) if held_out.is_in(run) else None
         if not len(train) and not len(test):
             raise ArgumentError(f"plots.{plot}: the run ended before anything was measured; there is nothing to draw")
-    mean = quantity == "accuracy"
+    mean = measures["train"].average == "mean"
     width = window_for(len(train), window)
     smoothed_test, smoothed_validation = (
         None if measured is None else smooth(measured, window_for(len(measured), window), mean=mean)
         for measured in (test, validation)
     )
     smoothed = smooth(train, width, mean=mean)
-    return Pair(source, train, smoothed, width, test, smoothed_test, validation, smoothed_validation)
+    return Pair(source, measures, train, smoothed, width, test, smoothed_test, validation, smoothed_validation)
 
 
-def draw_pairs(ax: Axes, pairs: Sequence[Pair], *, mean: bool, location: str) -> None:
+def draw_pairs(ax: Axes, pairs: Sequence[Pair], *, location: str) -> None:
     """Draw the curves and the legend."""
     if len(pairs) == 1:
-        _draw_one(ax, pairs[0], "mean" if mean else "median")
+        _draw_one(ax, pairs[0])
         legend = ax.legend(**LEGEND | {"loc": location})
         for handle in legend.legend_handles:
             if handle is not None and (handle.get_alpha() or 1) < 1:
                 handle.set_alpha(0.5)  # a single pale hair line could not be seen there
     else:
-        _draw_several(ax, pairs, "mean" if mean else "median", location)
+        _draw_several(ax, pairs, location)
 
 
 def mark_divergence(ax: Axes, pairs: Sequence[Pair]) -> None:
@@ -105,31 +115,26 @@ def mark_divergence(ax: Axes, pairs: Sequence[Pair]) -> None:
     )
 
 
-def _draw_one(ax: Axes, one: Pair, average: str) -> None:
-    run, named = one.source.run, "training, " if one.source.run is not None else ""
+def _draw_one(ax: Axes, one: Pair) -> None:
+    average, run, named = one.average, one.source.run, "training, " if one.source.run is not None else ""
     if len(one.train):
         line = f"{named}{average} of {one.window} batches"
         draw_line(ax, one.train, one.smoothed, TRAIN, f"{named}every batch", line, light=one.window > 1)
     if run is None:
         return
-    final = ""
-    if run._has_validation:
-        if average == "mean" and len(run.validation_accuracy):
-            final = _final(float(run.validation_accuracy[-1]), float(np.fmax.reduce(run.validation_accuracy)))
-        label = f"validation, {_images(len(run.validation_indices))}{final}"
+    if one.validation is not None:
+        label = f"validation, {count(len(run.validation_indices), 'image')}{_final(run, one.measures['validation'])}"
         draw_measured(ax, one.validation, one.smoothed_validation, VALIDATION, label, f"validation, running {average}")
-    if average == "mean":
-        final = _final(run.final_accuracy, run.best_accuracy)
-    label = f"test, {_images(len(run.test_indices))}{final}"
+    label = f"test, {count(len(run.test_indices), 'image')}{_final(run, one.measures['test'])}"
     draw_measured(ax, one.test, one.smoothed_test, TEST, label, f"test, running {average}")
 
 
-def _images(number: int) -> str:
-    return f"{number:,} image{'' if number == 1 else 's'}"
-
-
-def _final(final: float, best: float) -> str:
-    return "" if np.isnan(best) else f": final {final:.2%}, best {best:.2%}"
+def _final(run: Run, measure: Measure[Any]) -> str:
+    """Return the last and the best accuracy as text; nothing of a loss, or where none was measured."""
+    values, best = getattr(run, measure.name), measure.best_of(run)
+    if best is None or measure.unit != "fraction":
+        return ""
+    return f": final {measure.text(values[-1])}, best {measure.text(values[best])}"
 
 
 def draw_measured(
@@ -156,7 +161,7 @@ def draw_line(
     ax.plot(line.x, line.y, color=colour, linewidth=1.8, label=smoothed_label, zorder=4)
 
 
-def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) -> None:
+def _draw_several(ax: Axes, pairs: Sequence[Pair], location: str) -> None:
     from matplotlib.lines import Line2D
 
     handles: list[Line2D] = []
@@ -194,7 +199,7 @@ def _draw_several(ax: Axes, pairs: Sequence[Pair], average: str, location: str) 
             )
     if any(one.test is not None for one in pairs):
         widest = max(one.window for one in pairs)
-        smoothed = f"training, {average} of {widest}" if widest > 1 else "training"
+        smoothed = f"training, {pairs[0].average} of {widest}" if widest > 1 else "training"
         handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=smoothed))
         handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (3, 1.2)), label="test"))
     ax.legend(**LEGEND | {"loc": location, "handles": handles})

@@ -10,6 +10,7 @@ from typing import Any
 
 from everybatch import _core
 from everybatch._arguments import choice, flag, optional_whole, whole
+from everybatch._not_compiled import not_compiled
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
@@ -31,6 +32,7 @@ __all__ = ["sweep"]
 _MOST_THREADS, _MOST_WORKERS = 1024, 1024
 
 
+@not_compiled
 def sweep(
     space: Space | Callable[[Config], Run],
     dataset: Dataset | Space,

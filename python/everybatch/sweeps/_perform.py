@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from everybatch import _run_write
 from everybatch._core import Step, Turn, __version__
 from everybatch._hooks import HOOKS, Hooks
+from everybatch._run_files import sealed
 from everybatch.dataset import Dataset
 from everybatch.errors import StopTraining
 from everybatch.run import Run
@@ -147,5 +147,4 @@ def _identity(trial: Trial) -> Row:
 
 
 def _write_row(folder: Any, row: Row) -> None:
-    text = json.dumps(row, ensure_ascii=False, indent=1) + "\n"
-    (folder / ROW).write_bytes(text.encode("utf-8", "surrogatepass"))  # a message may name a file that is not in UTF-8
+    (folder / ROW).write_bytes(sealed(row, indent=1))

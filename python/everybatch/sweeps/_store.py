@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import secrets
 import shutil
@@ -29,6 +28,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from everybatch._disk import as_name, at_home, explained, put_in_place, to_disk, whole_file
+from everybatch._run_files import opened, sealed
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.sweeps._claims import Claims
 
@@ -135,7 +135,7 @@ class Store:
         Raises
         ------
         FileFormatError
-            The file is no JSON.
+            The file is no JSON, or its checksum says that it was changed; those of earlier versions have none.
         """
         place = "/".join(parts)
         try:
@@ -143,14 +143,13 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            return json.loads(text)
+            return opened(text)
         except (ValueError, RecursionError) as error:
             raise FileFormatError(f"{self.name}/{place} is not the JSON that a sweep writes: {error}") from error
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Write a file of the store itself, whole."""
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-        self._write(name, text.encode("utf-8", "surrogatepass"))  # names of files need not be UTF-8
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a file of the store itself, whole, with a checksum in it."""
+        self._write(name, sealed(content, indent=None))
 
     def _read(self, place: str) -> bytes:
         return bytes(self._files.cat_file(f"{self._root}/{place}"))
@@ -256,7 +255,7 @@ class LocalStore(Store):
 def _outcome(folder: Path) -> tuple[Any, ...] | None:
     """What became of the trial in a folder; None if that cannot be read, and another one may take its place."""
     try:
-        row = json.loads((folder / ROW).read_bytes())
+        row = opened((folder / ROW).read_bytes())
         return row["key"], row["status"], row.get("pruning")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

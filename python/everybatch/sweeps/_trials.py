@@ -179,6 +179,8 @@ def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, A
                 f"{name!r} is no setting of eb.train, nor an option of a network (network.{name})."
                 f"{suggest(name, known)}"
             )
+    if "epochs" in config and config.get("steps") is not None:
+        raise ArgumentError(f"epochs is {config['epochs']} and steps is {config['steps']}: give one of them")
     options = {name.removeprefix(_OPTION): value for name, value in config.items() if name.startswith(_OPTION)}
     arguments = {name: value for name, value in config.items() if name in SETTINGS}
     return _network(config.get("network"), options, dataset), arguments

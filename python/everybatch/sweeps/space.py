@@ -98,6 +98,12 @@ def grid(space: Mapping[str, Any]) -> list[Config]:
     ------
     ArgumentError
         A name has no values, or a range to draw from.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> eb.sweeps.grid({"lr": [0.1, 0.01], "network": ["lenet5", "resnet"]})[:2]
+    [{'lr': 0.1, 'network': 'lenet5'}, {'lr': 0.1, 'network': 'resnet'}]
     """
     names, alternatives = _alternatives(space, "a grid")
     for name, values in zip(names, alternatives, strict=True):
@@ -132,6 +138,13 @@ def random(space: Mapping[str, Any], n: int, *, seed: int = 0) -> list[Config]:
     ------
     ArgumentError
         The space is empty, or a number cannot work.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> configs = random({"lr": eb.sweeps.log_uniform(1e-4, 1e-1), "batch_size": [32, 64]}, 3, seed=0)
+    >>> len(configs), all(1e-4 <= config["lr"] <= 1e-1 for config in configs)
+    (3, True)
     """
     names, alternatives = _alternatives(space, "a space to draw from")
     count, seed = _number(n, names), whole(seed, "seed", least=0)

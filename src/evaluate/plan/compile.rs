@@ -4,10 +4,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::fold::fold_forward;
-use super::op::{Constant, Op};
-use super::ways::Way;
+use super::op::{Constant, Op, Way};
 use crate::error::{Error, Result};
-use crate::network::{BatchNorm, Init, Layer, Model, Residual};
+use crate::network::{all_layers, BatchNorm, Init, Layer, Model, Residual};
 
 /// The operations in parts, each of which ends after one of the layers at `ends`, or with the last.
 pub fn operations(model: &Model, ends: &[usize]) -> Result<Vec<Vec<Op>>> {
@@ -36,7 +35,7 @@ impl Compiler<'_> {
     fn layers(&mut self, layers: &[Layer]) -> Result<Vec<Op>> {
         let mut ops = Vec::new();
         for (at, layer) in layers.iter().enumerate() {
-            let normed = matches!(layers.get(at + 1), Some(Layer::BatchNorm1d(_) | Layer::BatchNorm2d(_)));
+            let normed = layers.get(at + 1).is_some_and(|next| next.batch_norm().is_some());
             self.layer(layer, normed, &mut ops)?;
         }
         fold_forward(&mut ops)?;
@@ -139,8 +138,7 @@ struct Norms {
 impl Norms {
     /// None on a CPU, without batch norms, or where they differ in what they add to the variance.
     fn of(model: &Model) -> Result<Option<Self>> {
-        let mut norms = Vec::new();
-        batch_norms(&model.network.layers, &mut norms);
+        let norms = batch_norms(&model.network.layers);
         let Some(eps) = norms.first().map(|norm| norm.eps) else { return Ok(None) };
         if model.device() == Device::Cpu || norms.iter().any(|norm| norm.eps != eps) {
             return Ok(None);
@@ -170,17 +168,8 @@ impl Norms {
     }
 }
 
-fn batch_norms<'a>(layers: &'a [Layer], found: &mut Vec<&'a BatchNorm>) {
-    for layer in layers {
-        match layer {
-            Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => found.push(norm),
-            Layer::Residual(Residual { body, shortcut, .. }) => {
-                batch_norms(body, found);
-                batch_norms(shortcut, found);
-            }
-            _ => {}
-        }
-    }
+fn batch_norms(layers: &[Layer]) -> Vec<&BatchNorm> {
+    all_layers(layers).filter_map(Layer::batch_norm).collect()
 }
 
 #[cfg(test)]
@@ -197,8 +186,7 @@ mod tests {
                 let _ = tch::no_grad(|| tensor.shallow_clone().uniform_(0.1, 2.0));
             }
         }
-        let mut norms = Vec::new();
-        batch_norms(&model.network.layers, &mut norms);
+        let norms = batch_norms(&model.network.layers);
         let mut joined = Norms::joined(&model, norms[0].eps).unwrap();
         let counters = model.specs.iter().enumerate().filter(|(_, spec)| spec.init == Init::Counter);
         let mut seen = 0;

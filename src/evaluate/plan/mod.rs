@@ -1,6 +1,6 @@
 //! The reader that infers: compiles the layer tree and today's weights into a list of fused operations.
 //!
-//! `compile` folds what comes before, `fold` what comes after, `prepare` packs the weights for the shapes that are met,
+//! `compile` folds what comes before, `fold` what comes after, `lower` packs the weights for the shapes that are met,
 //! and `op` runs. `refresh` and `ways` are for plans that stay where they are, on a GPU. On a CPU each operation is one
 //! call of oneDNN where there is one, through libtorch's C interface.
 //!
@@ -11,10 +11,10 @@ mod columns;
 mod compile;
 mod dense;
 mod fold;
+mod lower;
 mod op;
 mod phases;
 mod pool;
-mod prepare;
 mod products;
 mod range;
 mod refresh;
@@ -24,10 +24,10 @@ mod ways;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
+use lower::{lower, Target};
+pub use op::Way;
 use op::{run, Op, Value};
-use prepare::{prepare, Purpose};
 use unfused::Unfused;
-pub use ways::Way;
 
 use crate::error::{Error, Result};
 use crate::libtorch::{channels_first, channels_last};
@@ -40,7 +40,7 @@ pub struct Plan {
     /// What runs where an operation might meet a number that is not finite.
     unfused: Option<Unfused>,
     kind: Kind,
-    purpose: Purpose,
+    target: Target,
     /// (C, H, W) of the images.
     shape: [i64; 3],
 }
@@ -78,17 +78,17 @@ impl Plan {
         largest: f64,
     ) -> Result<Plan> {
         let packs = model.device() == Device::Cpu;
-        let purpose =
-            Purpose { kind: precision.kind(), chunk: chunk[0], images, layout: Layout::ChannelsLast, packs };
+        let (kind, layout) = (precision.kind(), Layout::ChannelsLast);
+        let target = Target { kind, chunk: chunk[0], images, layout, packs, stays: false };
         let looks = range::looks(model, largest)?;
         let needed = looks.as_ref().is_none_or(|looks| !looks.is_empty());
         let unfused = needed.then(|| Unfused::new(model)).transpose()?;
-        Plan::compile_for(model, purpose, [chunk[1], chunk[2], chunk[3]], looks.as_deref(), unfused)
+        Plan::compile_for(model, target, [chunk[1], chunk[2], chunk[3]], looks.as_deref(), unfused)
     }
 
     fn compile_for(
         model: &Model,
-        purpose: Purpose,
+        target: Target,
         shape: [i64; 3],
         looks: Option<&[usize]>,
         unfused: Option<Unfused>,
@@ -98,9 +98,9 @@ impl Plan {
                 Some(looks) => compile::operations(model, looks)?,
                 None => Vec::new(),
             };
-            let x = example(model.device(), purpose, shape)?;
-            let _ = parts.iter_mut().try_fold(x, |x, part| prepare(part, x, purpose))?;
-            Ok(Plan { parts, unfused, kind: purpose.kind, purpose, shape })
+            let x = example(model.device(), target, shape)?;
+            let _ = parts.iter_mut().try_fold(x, |x, part| lower(part, x, target))?;
+            Ok(Plan { parts, unfused, kind: target.kind, target, shape })
         })
     }
 
@@ -128,8 +128,8 @@ impl Plan {
 }
 
 /// One image.
-fn example(device: Device, purpose: Purpose, [channels, height, width]: [i64; 3]) -> Result<Tensor> {
-    purpose.layout.of(&Tensor::f_zeros([1, channels, height, width], (purpose.kind, device))?)
+fn example(device: Device, target: Target, [channels, height, width]: [i64; 3]) -> Result<Tensor> {
+    target.layout.of(&Tensor::f_zeros([1, channels, height, width], (target.kind, device))?)
 }
 
 #[cfg(test)]

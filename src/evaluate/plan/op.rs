@@ -1,11 +1,11 @@
 //! The operations of a plan, and how each runs.
 
+use serde::Serialize;
 use tch::{Device, Tensor};
 
 use super::columns::Columns;
 use super::pool::{group_maximum, pooled_maximum, Bounds};
 use super::products::Product;
-use super::ways::Way;
 use crate::error::Result;
 use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
 use crate::network::{avg_pool, global_avg_pool, Activation, Conv2d, Pool2d};
@@ -66,6 +66,16 @@ pub enum Op {
     },
 }
 
+/// How a convolution runs on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Convolution, then sum, then activation.
+    Separate,
+    /// All in one, if the activation is ReLU.
+    Fused,
+}
+
 /// See [`Op::Conv`].
 pub enum Constant {
     None,
@@ -89,7 +99,70 @@ pub fn run(ops: &[Op], x: Value) -> Result<Value> {
     ops.iter().try_fold(x, |x, op| op.run(x))
 }
 
+/// The operations and all within them, in the order in which they run; a block comes before what is within it.
+pub fn all_ops(ops: &[Op]) -> Vec<&Op> {
+    ops.iter().flat_map(|op| [op].into_iter().chain(op.inner().into_iter().flat_map(all_ops))).collect()
+}
+
+/// Shows them to `change`, in the same order.
+pub fn change_all(ops: &mut [Op], change: &mut impl FnMut(&mut Op)) {
+    for op in ops {
+        change(op);
+        op.inner_mut().into_iter().for_each(|ops| change_all(ops, change));
+    }
+}
+
 impl Op {
+    /// The operations within.
+    pub fn inner(&self) -> [&[Op]; 2] {
+        match self {
+            Op::Residual { body, shortcut, .. } => [body, shortcut],
+            Op::Conv { .. }
+            | Op::Columns(_)
+            | Op::Product(_)
+            | Op::Dense { .. }
+            | Op::Linear { .. }
+            | Op::Affine { .. }
+            | Op::Activation(_)
+            | Op::MaxPool { .. }
+            | Op::GroupMax { .. }
+            | Op::AvgPool(_)
+            | Op::GlobalAvgPool
+            | Op::GlobalMaxPool
+            | Op::Flatten => [&[], &[]],
+        }
+    }
+
+    /// The same, to change them.
+    pub fn inner_mut(&mut self) -> [&mut [Op]; 2] {
+        match self {
+            Op::Residual { body, shortcut, .. } => [body, shortcut],
+            _ => [&mut [], &mut []], // see `inner`
+        }
+    }
+
+    /// What is made of the weights, without what is within.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        match self {
+            Op::Conv { weight, bias, constant: Constant::Map(map), .. } => vec![weight, bias, map],
+            Op::Conv { weight, bias, .. }
+            | Op::Linear { weight, bias, .. }
+            | Op::Dense { weight, bias, .. } => {
+                vec![weight, bias]
+            }
+            Op::Columns(columns) => vec![&columns.weight_in, &columns.bias_in],
+            Op::Product(product) => vec![&product.weight_in, &product.bias_in],
+            Op::Affine { scale, shift } => scale.iter().chain([shift]).collect(),
+            Op::MaxPool { bounds, .. } | Op::GroupMax { bounds, .. } => {
+                bounds.iter().flat_map(|Bounds { low, high }| [low, high]).collect()
+            }
+            Op::Residual { scale, .. } => scale.iter().collect(),
+            Op::Activation(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::GlobalMaxPool | Op::Flatten => {
+                vec![]
+            }
+        }
+    }
+
     /// Whether a residual sum and the activation after it can be part of this operation.
     pub fn takes_sum(&self) -> bool {
         matches!(

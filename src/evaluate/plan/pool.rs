@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::kernels::{self, elements, elements_mut, Bf16, Map, Windows};
+use crate::kernels::{self, elements, elements_mut, of_kind, Map, Windows};
 use crate::network::{max_pool, Pool2d};
 
 /// The least and the greatest value of each channel: both (channels,), of the images' dtype.
@@ -30,24 +30,9 @@ pub fn pooled_maximum(x: &Tensor, pool: &Pool2d, bounds: Option<&Bounds>) -> Res
     let y = Tensor::f_empty([size[0] as i64, height, width, size[3] as i64], (kind, Device::Cpu))?;
     // SAFETY: both tensors are on the CPU, contiguous and of this element type; `y` is new, so nothing else sees it.
     unsafe {
-        match kind {
-            Kind::Float => kernels::max_pool::<f32>(
-                elements(&pixels),
-                map,
-                rows,
-                columns,
-                slices(bounds),
-                elements_mut(&y),
-            ),
-            _ => kernels::max_pool::<Bf16>(
-                elements(&pixels),
-                map,
-                rows,
-                columns,
-                slices(bounds),
-                elements_mut(&y),
-            ),
-        }
+        of_kind!(kind, T => {
+            kernels::max_pool::<T>(elements(&pixels), map, rows, columns, slices(bounds), elements_mut(&y))
+        });
     }
     Ok(y.f_permute([0, 3, 1, 2])?)
 }
@@ -62,22 +47,9 @@ pub fn group_maximum(x: &Tensor, groups: i64, bounds: Option<&Bounds>) -> Result
     let (channels, groups) = (size[3] as usize, groups as usize);
     // SAFETY: as in `pooled_maximum`.
     unsafe {
-        match kind {
-            Kind::BFloat16 => kernels::group_max::<Bf16>(
-                elements(&pixels),
-                channels,
-                groups,
-                slices(bounds),
-                elements_mut(&y),
-            ),
-            _ => kernels::group_max::<f32>(
-                elements(&pixels),
-                channels,
-                groups,
-                slices(bounds),
-                elements_mut(&y),
-            ),
-        }
+        of_kind!(kind, T => {
+            kernels::group_max::<T>(elements(&pixels), channels, groups, slices(bounds), elements_mut(&y))
+        });
     }
     Ok(y.f_permute([0, 3, 1, 2])?)
 }

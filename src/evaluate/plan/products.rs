@@ -39,19 +39,15 @@ impl Plan {
 
 fn multiply(ops: &mut [Op], mut x: Tensor, found: &mut bool) -> Result<Tensor> {
     for op in ops {
-        match op {
-            Op::Conv { conv, weight, bias, constant: Constant::None, activation, .. } => {
-                let map = [x.size()[2], x.size()[3]];
-                if is_less_work(conv, map) {
-                    *op = Op::Product(Product::new(conv, weight, bias, *activation, map)?);
-                    *found = true;
-                }
+        for inner in op.inner_mut() {
+            let _ = multiply(inner, x.shallow_clone(), found)?;
+        }
+        if let Op::Conv { conv, weight, bias, constant: Constant::None, activation, .. } = op {
+            let map = [x.size()[2], x.size()[3]];
+            if is_less_work(conv, map) {
+                *op = Op::Product(Product::new(conv, weight, bias, *activation, map)?);
+                *found = true;
             }
-            Op::Residual { body, shortcut, .. } => {
-                let _ = multiply(body, x.shallow_clone(), found)?;
-                let _ = multiply(shortcut, x.shallow_clone(), found)?;
-            }
-            _ => {}
         }
         x = op.run(Value { tensor: x, free: false })?.tensor;
     }

@@ -135,8 +135,9 @@ fn activated(function: Activation, mut bounds: Bounds) -> Bounds {
     bounds.iter_mut().for_each(|bound| match function {
         Activation::LeakyRelu { negative_slope } => *bound *= negative_slope.abs().max(1.0),
         Activation::Softplus => *bound += 1.0,
-        Activation::Tanh | Activation::Sigmoid if *bound > 1.0 => *bound = 1.0,
-        _ => {}
+        // Not `min`, which would lose a NaN.
+        Activation::Tanh | Activation::Sigmoid => *bound = if *bound > 1.0 { 1.0 } else { *bound },
+        Activation::Relu | Activation::Gelu | Activation::Silu => {}
     });
     bounds
 }

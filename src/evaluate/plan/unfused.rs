@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::range::USUAL;
 use crate::error::Result;
-use crate::kernels::{elements, within, Bf16};
+use crate::kernels::{elements, of_kind, within};
 use crate::network::{forward_unfused, Layer, Model};
 
 /// A network and its weights, which are the model's own.
@@ -36,10 +36,5 @@ pub fn is_usual(x: &Tensor) -> Result<bool> {
         _ => x.f_contiguous()?,
     };
     // SAFETY: it is dense, on the CPU and of this element type.
-    Ok(unsafe {
-        match x.f_kind()? {
-            Kind::BFloat16 => within::<Bf16>(elements(&x), USUAL),
-            _ => within::<f32>(elements(&x), USUAL),
-        }
-    })
+    Ok(unsafe { of_kind!(x.f_kind()?, T => within::<T>(elements(&x), USUAL)) })
 }

@@ -3,24 +3,13 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
 use tch::Tensor;
 
-use super::op::{convolve, Constant, Op, Sum, Value};
+use super::op::{all_ops, change_all, convolve, Constant, Op, Sum, Value, Way};
 use super::Plan;
 use crate::error::Result;
 use crate::libtorch::{await_tensor, copied};
 use crate::network::{Activation, Conv2d};
-
-/// How a convolution runs on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Way {
-    /// Convolution, then sum, then activation.
-    Separate,
-    /// All in one, if the activation is ReLU.
-    Fused,
-}
 
 impl Plan {
     /// Measures both ways for each convolution, on a chunk of images, and takes the faster. Results that differ by more
@@ -35,29 +24,20 @@ impl Plan {
     }
 
     /// The ways of all convolutions, in the order in which they run.
-    pub fn ways(&mut self) -> Vec<Way> {
-        self.parts.iter_mut().flat_map(|part| ways_mut(part)).map(|way| *way).collect()
+    pub fn ways(&self) -> Vec<Way> {
+        let ops = self.parts.iter().flat_map(|part| all_ops(part));
+        ops.filter_map(|op| if let Op::Conv { way, .. } = op { Some(*way) } else { None }).collect()
     }
 
     pub fn set_ways(&mut self, ways: &[Way]) {
-        let own = self.parts.iter_mut().flat_map(|part| ways_mut(part));
-        own.zip(ways).for_each(|(way, new)| *way = *new);
-    }
-}
-
-fn ways_mut(ops: &mut [Op]) -> Vec<&mut Way> {
-    let mut all = Vec::new();
-    for op in ops {
-        match op {
-            Op::Conv { way, .. } => all.push(way),
-            Op::Residual { body, shortcut, .. } => {
-                all.extend(ways_mut(body));
-                all.extend(ways_mut(shortcut));
+        let mut ways = ways.iter();
+        let mut set = |op: &mut Op| {
+            if let Op::Conv { way, .. } = op {
+                *way = ways.next().copied().unwrap_or(*way);
             }
-            _ => {}
-        }
+        };
+        self.parts.iter_mut().for_each(|part| change_all(part, &mut set));
     }
-    all
 }
 
 /// Chooses, and gives the result.
@@ -82,7 +62,11 @@ fn choose(ops: &mut [Op], mut x: Tensor, tolerance: f64) -> Result<Tensor> {
                     }
                 }
             }
-            _ => {}
+            _ => {
+                for inner in op.inner_mut() {
+                    let _ = choose(inner, x.shallow_clone(), tolerance)?;
+                }
+            }
         }
         x = op.run(Value { tensor: x, free: false })?.tensor;
     }

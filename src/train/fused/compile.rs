@@ -10,18 +10,13 @@ pub fn operations(layers: &[Layer]) -> Vec<Op> {
 /// `first` counts the model's tensors, in the order of `tensor_specs`.
 fn compile(layers: &[Layer], first: &mut usize) -> Vec<Op> {
     let mut ops = Vec::new();
-    for layer in layers {
-        if let Layer::Residual(residual) = layer {
-            ops.push(compile_residual(residual, first));
-            continue;
-        }
-        add(layer, *first, &mut ops);
-        *first += own_tensors(layer, "").len();
-    }
+    layers.iter().for_each(|layer| add(layer, first, &mut ops));
     ops
 }
 
-fn add(layer: &Layer, first: usize, ops: &mut Vec<Op>) {
+fn add(layer: &Layer, next: &mut usize, ops: &mut Vec<Op>) {
+    let first = *next;
+    *next += own_tensors(layer, "").len();
     let op = match layer {
         Layer::Conv2d(conv) => {
             Op::Conv { conv: conv.clone(), weights: Weights { first, bias: conv.bias, slope: 1.0 } }
@@ -30,19 +25,19 @@ fn add(layer: &Layer, first: usize, ops: &mut Vec<Op>) {
         Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => {
             Op::Norm(Norm { norm: norm.clone(), first, slope: 1.0 })
         }
-        Layer::Activation(function) => match (bend(*function), ops.last_mut()) {
+        Layer::Activation(function) => match (slope_of(*function), ops.last_mut()) {
             (
-                Some(bend),
+                Some(slope_after),
                 Some(
                     Op::Conv { weights: Weights { slope, .. }, .. }
                     | Op::Linear(Weights { slope, .. })
                     | Op::Norm(Norm { slope, .. }),
                 ),
             ) if *slope == 1.0 => {
-                *slope = bend;
+                *slope = slope_after;
                 return;
             }
-            (Some(slope), _) => Op::Bend { slope },
+            (Some(slope), _) => Op::Rectifier { slope },
             (None, _) => Op::Other(layer.clone()),
         },
         Layer::MaxPool2d(pool) if pool.kernel_size.iter().product::<i64>() <= i64::from(i16::MAX) => {
@@ -51,7 +46,10 @@ fn add(layer: &Layer, first: usize, ops: &mut Vec<Op>) {
         Layer::GlobalMaxPool => Op::GlobalMaxPool,
         Layer::GlobalAvgPool => Op::GlobalAvgPool,
         Layer::Flatten => Op::Flatten,
-        other => Op::Other(other.clone()),
+        Layer::Residual(block) => compile_residual(block, next),
+        Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::Dropout(_) | Layer::Dropout2d(_) => {
+            Op::Other(layer.clone())
+        }
     };
     ops.push(op);
 }
@@ -59,14 +57,14 @@ fn add(layer: &Layer, first: usize, ops: &mut Vec<Op>) {
 fn compile_residual(Residual { body, shortcut, activation }: &Residual, first: &mut usize) -> Op {
     let mut body = compile(body, first);
     let shortcut = compile(shortcut, first);
-    let slope = activation.map_or(Some(1.0), bend);
+    let slope = activation.map_or(Some(1.0), slope_of);
     let join = match (body.pop(), slope) {
         (Some(Op::Norm(norm)), Some(slope)) if norm.slope == 1.0 => Join::Norm(Norm { slope, ..norm }),
         (last, _) => {
             body.extend(last);
             let mut after = Vec::new();
             if let Some(function) = activation {
-                add(&Layer::Activation(*function), *first, &mut after);
+                add(&Layer::Activation(*function), first, &mut after);
             }
             Join::Sum(after)
         }
@@ -76,12 +74,17 @@ fn compile_residual(Residual { body, shortcut, activation }: &Residual, first: &
 
 /// What an activation multiplies values below zero by, if that is all that it does. A value above zero must stay there,
 /// for the gradient is chosen by the result's sign.
-fn bend(function: Activation) -> Option<f64> {
+fn slope_of(function: Activation) -> Option<f64> {
     match function {
         Activation::Relu => Some(0.0),
         Activation::LeakyRelu { negative_slope } if (0.0..1.0).contains(&negative_slope) => {
             Some(negative_slope)
         }
-        _ => None,
+        Activation::LeakyRelu { .. }
+        | Activation::Softplus
+        | Activation::Gelu
+        | Activation::Silu
+        | Activation::Tanh
+        | Activation::Sigmoid => None,
     }
 }

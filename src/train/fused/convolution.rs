@@ -2,11 +2,10 @@
 
 use tch::{Kind, Tensor};
 
-use super::layers::{bent, Kept};
 use super::pass::Pass;
-use super::{Gradients, Saved, Weights};
-use crate::error::{Error, Result};
-use crate::kernels::{elements, elements_mut, gather_taps, spread_taps, within, Bf16, Taps};
+use super::{Back, Gradients, Weights};
+use crate::error::Result;
+use crate::kernels::{elements, elements_mut, gather_taps, of_kind, spread_taps, within, Taps};
 use crate::libtorch::{channels_last, convolution, convolution_gradients, pack_convolution};
 use crate::network::Conv2d;
 
@@ -60,140 +59,127 @@ fn taps(conv: &Conv2d, map: [i64; 2]) -> Taps {
 }
 
 impl Pass<'_> {
-    pub fn convolution(&self, conv: &Conv2d, weights: Weights, x: Tensor) -> Result<(Tensor, Saved)> {
-        let mut weight = self.cast(weights.first)?;
-        let bias = weights.bias.then(|| self.cast(weights.first + 1)).transpose()?;
-        let way = Way::of(conv, &x);
+    pub fn convolution<'a>(
+        &self,
+        conv: &'a Conv2d,
+        weights: Weights,
+        x: Tensor,
+        by_input: bool,
+    ) -> Result<(Tensor, Back<'a>)> {
+        let kind = self.kind;
+        let (mut weight, bias) = self.weights(weights)?;
+        let mut way = Way::of(conv, &x);
+        let map = map_of(&x);
         let x = match way {
             Way::ChannelsLast => channels_last(&x)?,
-            _ => x.f_contiguous()?,
+            Way::Product | Way::Indexed => x.f_contiguous()?,
         };
-        let mut y = match (way, &bias) {
-            (Way::Product, bias) => {
-                weight = self.product(conv, &weight, map_of(&x))?;
-                let [height, width] = conv.output_size(map_of(&x));
+        let by_libtorch = |weight: &Tensor| {
+            let Conv2d { stride, padding, dilation, groups, .. } = conv;
+            x.f_conv2d(weight, bias.as_ref(), stride, padding, dilation, *groups)
+        };
+        let mut y = match way {
+            Way::Product => {
+                weight = product(conv, &weight, map)?;
+                let [height, width] = conv.output_size(map);
                 let bias =
                     bias.as_ref().map(|bias| bias.f_repeat_interleave_self_int(height * width, None, None));
                 let y = flat(&x)?.f_linear(&weight, bias.transpose()?.as_ref())?;
                 y.f_view([x.size()[0], conv.out_channels, height, width])?
             }
             // With one channel libtorch's own call takes five times as long as the same with the weight packed before.
-            (Way::ChannelsLast, bias) if conv.in_channels == 1 => {
-                let none = Tensor::f_zeros([conv.out_channels], (self.kind, x.device()))?;
+            Way::ChannelsLast if conv.in_channels == 1 => {
+                let none = Tensor::f_zeros([conv.out_channels], (kind, x.device()))?;
                 let packed = pack_convolution(&weight, conv, &x.size())?;
                 convolution(&x, &packed, bias.as_ref().unwrap_or(&none), conv, None)?
             }
-            (_, bias) => {
-                let (padding, dilation) = (conv.padding, conv.dilation);
-                x.f_conv2d(&weight, bias.as_ref(), conv.stride, padding, dilation, conv.groups)?
-            }
+            Way::ChannelsLast | Way::Indexed => by_libtorch(&weight)?,
         };
-        if way == Way::Product && !covers(conv, map_of(&x)) && !self.is_finite(&y)? {
-            // A product with the zeros of taps that do not reach makes NaN of what is not finite.
-            weight = self.cast(weights.first)?;
-            let (padding, dilation) = (conv.padding, conv.dilation);
-            y = x.f_conv2d(&weight, bias.as_ref(), conv.stride, padding, dilation, conv.groups)?;
-        }
-        let (y, kept) = bent(weights.slope, y)?;
-        Ok((y, Saved::Linear { x, weight, y: kept }))
-    }
-
-    fn is_finite(&self, x: &Tensor) -> Result<bool> {
-        let x = x.f_contiguous()?;
-        // SAFETY: it is dense, on the CPU and of this element type.
-        Ok(unsafe {
-            match self.kind {
-                Kind::BFloat16 => within::<Bf16>(elements(&x), f32::MAX),
-                _ => within::<f32>(elements(&x), f32::MAX),
-            }
-        })
-    }
-
-    pub fn convolution_back(
-        &self,
-        conv: &Conv2d,
-        weights: Weights,
-        (x, mut weight, y): Kept,
-        dy: Tensor,
-        by_input: bool,
-        gradients: &mut Gradients,
-    ) -> Result<Option<Tensor>> {
-        let dy = self.unbent(weights.slope, y.as_ref(), dy)?;
-        let mut way = Way::of(conv, &x);
-        let exact = covers(conv, map_of(&x));
-        if way == Way::Product && !exact && (weight.dim() == 4 || !self.is_finite(&dy)?) {
-            // As forward: see there.
-            weight = self.cast(weights.first)?;
+        // Of what is not finite, a product with the zeros of taps that do not reach makes NaN.
+        let exact = covers(conv, map);
+        if way == Way::Product && !exact && !is_finite(&y)? {
             way = Way::Indexed;
+            weight = self.cast(weights.first)?;
+            y = by_libtorch(&weight)?;
         }
-        if way == Way::Product {
-            let map = map_of(&x);
-            let dy = flat(&dy.f_contiguous()?)?;
-            let dx = by_input.then(|| Ok::<_, Error>(dy.f_mm(&weight)?.f_view_as(&x)?)).transpose()?;
-            let by_product = dy.f_tr()?.f_mm(&flat(&x)?)?;
-            gradients[weights.first] = Some(self.product_back(conv, &by_product, map)?);
+        let (y, unrectified) = self.rectified(weights.slope, y)?;
+        let own = self.tensors[weights.first].shallow_clone();
+        let back = move |dy: Tensor, gradients: &mut Gradients| {
+            let dy = unrectified(dy)?;
+            if way == Way::Product && (exact || is_finite(&dy)?) {
+                let dy = flat(&dy.f_contiguous()?)?;
+                let dx = match by_input {
+                    true => dy.f_mm(&weight)?.f_view_as(&x)?,
+                    false => Tensor::new(),
+                };
+                let by_product = dy.f_tr()?.f_mm(&flat(&x)?)?;
+                gradients[weights.first] = Some(product_back(conv, &by_product, map)?);
+                if weights.bias {
+                    let by_pixel = dy.f_view([dy.size()[0], conv.out_channels, -1])?;
+                    gradients[weights.first + 1] =
+                        Some(by_pixel.f_sum_dim_intlist([0i64, 2].as_slice(), false, Kind::Float)?);
+                }
+                return Ok(dx);
+            }
+            let (weight, dy) = match way {
+                Way::Product => (own.f_to_kind(kind)?, dy.f_contiguous()?),
+                // One channel lies the same either way, and libtorch is quicker with the order of the indices.
+                Way::ChannelsLast if conv.in_channels > 1 => (weight, channels_last(&dy)?),
+                Way::ChannelsLast | Way::Indexed => (weight, dy.f_contiguous()?),
+            };
+            let (dx, by_weight, by_bias) = convolution_gradients(&dy, &x, &weight, conv, by_input)?;
+            gradients[weights.first] = Some(by_weight);
             if weights.bias {
-                let by_pixel = dy.f_view([dy.size()[0], conv.out_channels, -1])?;
-                gradients[weights.first + 1] =
-                    Some(by_pixel.f_sum_dim_intlist([0i64, 2].as_slice(), false, Kind::Float)?);
+                gradients[weights.first + 1] = by_bias;
             }
-            return Ok(dx);
-        }
-        // One channel lies the same either way, and libtorch is quicker with the order of the indices.
-        let dy = match way {
-            Way::ChannelsLast if conv.in_channels > 1 => channels_last(&dy)?,
-            _ => dy.f_contiguous()?,
+            Ok(dx.unwrap_or_default())
         };
-        let (dx, by_weight, by_bias) = convolution_gradients(&dy, &x, &weight, conv, by_input)?;
-        gradients[weights.first] = Some(by_weight);
-        if weights.bias {
-            gradients[weights.first + 1] = by_bias;
-        }
-        Ok(dx)
+        Ok((y, Box::new(back)))
     }
+}
 
-    /// The weight (channels out · pixels out, channels in · pixels in) of the product.
-    fn product(&self, conv: &Conv2d, weight: &Tensor, map: [i64; 2]) -> Result<Tensor> {
-        if covers(conv, map) {
-            return flat(weight);
-        }
-        let taps = taps(conv, map);
-        let (pixels, channels) = (conv.output_size(map).iter().product::<i64>(), conv.in_channels as usize);
-        let size = [conv.out_channels * pixels, conv.in_channels * map[0] * map[1]];
-        let product = Tensor::f_empty(size, (self.kind, weight.device()))?;
-        // SAFETY: both are dense, on the CPU and of these element types, and `product` is new.
-        unsafe {
-            match self.kind {
-                Kind::BFloat16 => {
-                    spread_taps::<Bf16>(elements(weight), channels, &taps, elements_mut(&product))?
-                }
-                _ => spread_taps::<f32>(elements(weight), channels, &taps, elements_mut(&product))?,
-            }
-        }
-        Ok(product)
-    }
+fn is_finite(x: &Tensor) -> Result<bool> {
+    let x = x.f_contiguous()?;
+    // SAFETY: it is dense, on the CPU and of this element type.
+    Ok(unsafe { of_kind!(x.f_kind()?, T => within::<T>(elements(&x), f32::MAX)) })
+}
 
-    /// The gradient by the convolution's own weight.
-    fn product_back(&self, conv: &Conv2d, by_product: &Tensor, map: [i64; 2]) -> Result<Tensor> {
-        let [rows, columns] = conv.kernel_size;
-        let size = [conv.out_channels, conv.in_channels, rows, columns];
-        if covers(conv, map) {
-            return Ok(by_product.f_view(size)?);
-        }
-        let (taps, channels) = (taps(conv, map), conv.in_channels as usize);
-        let by_product = by_product.f_contiguous()?;
-        let by_weight = Tensor::f_empty(size, (self.kind, by_product.device()))?;
-        // SAFETY: as in `product`.
-        unsafe {
-            match self.kind {
-                Kind::BFloat16 => {
-                    gather_taps::<Bf16>(elements(&by_product), channels, &taps, elements_mut(&by_weight))?
-                }
-                _ => gather_taps::<f32>(elements(&by_product), channels, &taps, elements_mut(&by_weight))?,
-            }
-        }
-        Ok(by_weight)
+/// The weight (channels out · pixels out, channels in · pixels in) of the product.
+fn product(conv: &Conv2d, weight: &Tensor, map: [i64; 2]) -> Result<Tensor> {
+    if covers(conv, map) {
+        return flat(weight);
     }
+    let taps = taps(conv, map);
+    let (pixels, channels) = (conv.output_size(map).iter().product::<i64>(), conv.in_channels as usize);
+    let size = [conv.out_channels * pixels, conv.in_channels * map[0] * map[1]];
+    let product = Tensor::f_empty(size, (weight.f_kind()?, weight.device()))?;
+    // SAFETY: both are dense, on the CPU and of these element types, and `product` is new.
+    unsafe {
+        of_kind!(weight.f_kind()?, T => {
+            spread_taps::<T>(elements(weight), channels, &taps, elements_mut(&product))?
+        });
+    }
+    Ok(product)
+}
+
+/// The gradient by the convolution's own weight.
+fn product_back(conv: &Conv2d, by_product: &Tensor, map: [i64; 2]) -> Result<Tensor> {
+    let [rows, columns] = conv.kernel_size;
+    let size = [conv.out_channels, conv.in_channels, rows, columns];
+    if covers(conv, map) {
+        return Ok(by_product.f_view(size)?);
+    }
+    let (taps, channels) = (taps(conv, map), conv.in_channels as usize);
+    let by_product = by_product.f_contiguous()?;
+    let kind = by_product.f_kind()?;
+    let by_weight = Tensor::f_empty(size, (kind, by_product.device()))?;
+    // SAFETY: as in `product`.
+    unsafe {
+        of_kind!(kind, T => {
+            gather_taps::<T>(elements(&by_product), channels, &taps, elements_mut(&by_weight))?
+        });
+    }
+    Ok(by_weight)
 }
 
 /// Each image, or each output's weights, as a vector.

@@ -2,6 +2,8 @@
 //! residual sum and activation in one (`kernels`), maps channels-last, and libtorch's convolutions between them. Layers
 //! that have no operation of their own go through autograd, one at a time.
 //!
+//! Each operation gives its result and its way back, a closure that holds what the gradient needs.
+//!
 //! Equal to `network::forward` and autograd within rounding.
 
 mod compile;
@@ -15,8 +17,7 @@ use tch::{Kind, Tensor};
 
 use pass::Pass;
 
-use crate::error::{Error, Result};
-use crate::kernels::Moments;
+use crate::error::Result;
 use crate::libtorch::laid_out_like;
 use crate::network::{BatchNorm, Conv2d, Layer, Network, Pool2d, Precision};
 
@@ -29,7 +30,7 @@ enum Op {
     Linear(Weights),
     Norm(Norm),
     /// An activation on its own, of the kind that others include.
-    Bend {
+    Rectifier {
         slope: f64,
     },
     MaxPool(Pool2d),
@@ -69,43 +70,12 @@ enum Join {
     Sum(Vec<Op>),
 }
 
-/// What an operation keeps for its gradient.
-enum Saved {
-    /// Of a convolution or a linear layer: the weight in the number format of the pass, and the result if there is an
-    /// activation.
-    Linear {
-        x: Tensor,
-        weight: Tensor,
-        y: Option<Tensor>,
-    },
-    Norm {
-        x: Tensor,
-        y: Option<Tensor>,
-        moments: Moments,
-    },
-    /// The activation's result.
-    Bend(Option<Tensor>),
-    /// The size of the input, and where in their windows the maxima were.
-    Pool {
-        pool: Pool2d,
-        size: Vec<i64>,
-        taps: Tensor,
-    },
-    Size(Vec<i64>),
-    Residual(Box<Tapes>),
-    /// Input and result, joined by autograd.
-    Graph {
-        x: Tensor,
-        y: Tensor,
-    },
-}
+/// The way back through operations: leaves the gradients of their weights and makes of the gradient by their result, which
+/// it may write over, that by their input; an undefined tensor if that is something to compute and nobody asked for it.
+type Back<'a> = Box<dyn FnOnce(Tensor, &mut Gradients) -> Result<Tensor> + 'a>;
 
-/// What the parts of a residual block keep.
-struct Tapes {
-    body: Vec<Saved>,
-    shortcut: Vec<Saved>,
-    join: Vec<Saved>,
-}
+/// Gradients of the model's tensors, one place for each; filled from the last layer to the first.
+type Gradients = Vec<Option<Tensor>>;
 
 /// A network in the form in which it trains.
 pub struct Fused {
@@ -114,10 +84,11 @@ pub struct Fused {
 }
 
 /// What a forward pass leaves behind for the backward pass.
-pub struct Tape(Vec<Saved>);
-
-/// Gradients of the model's tensors, one place for each; filled from the last layer to the first.
-type Gradients = Vec<Option<Tensor>>;
+pub struct Tape<'a> {
+    back: Back<'a>,
+    kind: Kind,
+    tensors: Vec<Tensor>,
+}
 
 impl Fused {
     pub fn new(network: &Network, precision: Precision) -> Self {
@@ -126,23 +97,23 @@ impl Fused {
 
     /// Float32 logits (N, classes) of float32 images `x` (N, C, H, W), in training mode: running statistics among
     /// `tensors` are updated.
-    pub fn forward(&self, tensors: &[Tensor], x: &Tensor) -> Result<(Tensor, Tape)> {
+    pub fn forward(&self, tensors: &[Tensor], x: &Tensor) -> Result<(Tensor, Tape<'_>)> {
         tch::no_grad(|| {
             let tensors: Vec<Tensor> = tensors.iter().map(|t| t.f_detach()).collect::<Result<_, _>>()?;
             let pass = Pass { tensors: &tensors, kind: self.kind };
-            let (y, saved) = pass.forward(&self.ops, x.f_to_kind(self.kind)?)?;
-            Ok((y.f_to_kind(Kind::Float)?, Tape(saved)))
+            let (y, back) = pass.forward(&self.ops, x.f_to_kind(self.kind)?, false)?;
+            Ok((y.f_to_kind(Kind::Float)?, Tape { back, kind: self.kind, tensors }))
         })
     }
+}
 
-    /// The gradients of `tensors`, in their order and None for those that have none, from that of the logits.
-    pub fn backward(&self, tensors: &[Tensor], tape: Tape, dy: Tensor) -> Result<Vec<Option<Tensor>>> {
+impl Tape<'_> {
+    /// The gradients of the tensors, in their order and None for those that have none, from that of the logits.
+    pub fn backward(self, dy: Tensor) -> Result<Vec<Option<Tensor>>> {
         tch::no_grad(|| {
-            let tensors: Vec<Tensor> = tensors.iter().map(|t| t.f_detach()).collect::<Result<_, _>>()?;
+            let Tape { back, kind, tensors } = self;
             let mut gradients: Gradients = tensors.iter().map(|_| None).collect();
-            let pass = Pass { tensors: &tensors, kind: self.kind };
-            let dy = dy.f_to_kind(self.kind)?;
-            let _ = pass.backward(&self.ops, tape.0, dy, false, &mut gradients)?;
+            let _ = back(dy.f_to_kind(kind)?, &mut gradients)?;
             for (gradient, tensor) in gradients.iter_mut().zip(&tensors) {
                 if let Some(gradient) = gradient {
                     *gradient = laid_out_like(gradient, tensor)?;
@@ -151,10 +122,6 @@ impl Fused {
             Ok(gradients)
         })
     }
-}
-
-fn nothing() -> Error {
-    Error::argument("a gradient is missing: this is a bug in everybatch")
 }
 
 #[cfg(test)]

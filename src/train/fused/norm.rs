@@ -3,9 +3,9 @@
 use tch::{Kind, Tensor};
 
 use super::pass::Pass;
-use super::{Gradients, Norm, Saved};
-use crate::error::{Error, Result};
-use crate::kernels::{batch_norm, batch_norm_gradient, elements, elements_mut, Bf16, Element, Moments};
+use super::{Gradients, Norm};
+use crate::error::Result;
+use crate::kernels::{batch_norm, batch_norm_gradient, elements, elements_mut, of_kind, Moments};
 use crate::libtorch::channels_last;
 
 /// In memory, the channels of each pixel side by side; vectors are that already.
@@ -16,93 +16,79 @@ fn dense(x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// A batch norm that was computed, and what its gradient needs.
+pub struct Normed<'a> {
+    norm: &'a Norm,
+    kind: Kind,
+    weight: Tensor,
+    x: Tensor,
+    /// The result, if there is an activation.
+    y: Option<Tensor>,
+    moments: Moments,
+}
+
 impl Pass<'_> {
     /// `activation(batch_norm(x) + other)`; moves the running statistics on.
-    pub fn norm(&self, norm: &Norm, x: Tensor, other: Option<&Tensor>) -> Result<(Tensor, Saved)> {
+    pub fn norm<'a>(
+        &self,
+        norm: &'a Norm,
+        x: Tensor,
+        other: Option<&Tensor>,
+    ) -> Result<(Tensor, Normed<'a>)> {
         let (x, other) = (dense(&x)?, other.map(dense).transpose()?);
         let y = x.f_empty_like()?;
-        let moments = match self.kind {
-            Kind::BFloat16 => self.normalise::<Bf16>(norm, &x, other.as_ref(), &y)?,
-            _ => self.normalise::<f32>(norm, &x, other.as_ref(), &y)?,
-        };
-        let _ = self.tensors[norm.first + 4].shallow_clone().f_add_scalar_(1)?; // num_batches_tracked
-        let kept = (norm.slope != 1.0).then(|| y.shallow_clone());
-        Ok((y, Saved::Norm { x, y: kept, moments }))
-    }
-
-    fn normalise<T: Element>(
-        &self,
-        norm: &Norm,
-        x: &Tensor,
-        other: Option<&Tensor>,
-        y: &Tensor,
-    ) -> Result<Moments> {
-        let channels = norm.norm.num_features as usize;
+        let (channels, eps, slope) = (norm.norm.num_features as usize, norm.norm.eps, norm.slope as f32);
+        let [weight, bias, mean, var, batches] =
+            std::array::from_fn(|place| &self.tensors[norm.first + place]);
         // SAFETY: all are dense, on the CPU and of these element types; `y` is new, and what is written to is nobody
         // else's at the moment.
-        unsafe {
-            let [weight, bias] = [0, 1].map(|place| elements::<f32>(&self.tensors[norm.first + place]));
-            let moments = Moments::of::<T>(elements(x), channels)?;
-            let (other, slope) = (other.map(|other| elements(other)), norm.slope as f32);
-            let y = elements_mut(y);
-            batch_norm::<T>(elements(x), &moments, norm.norm.eps, weight, bias, other, slope, y)?;
-            let [mean, var] = [2, 3].map(|place| elements_mut::<f32>(&self.tensors[norm.first + place]));
-            moments.follow(norm.norm.momentum, x.numel() / channels, mean, var);
-            Ok(moments)
-        }
-    }
-
-    /// The gradients by the input and, if there was one and it is asked for, by `other`. `dy` is written over.
-    pub fn norm_back(
-        &self,
-        norm: &Norm,
-        saved: Saved,
-        dy: Tensor,
-        by_other: bool,
-        gradients: &mut Gradients,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let Saved::Norm { x, y, moments } = saved else {
-            return Err(Error::argument("batch norm met what another operation has kept"));
+        let moments = unsafe {
+            let (weight, bias) = (elements(weight), elements(bias));
+            let moments = of_kind!(self.kind, T => {
+                let moments = Moments::of::<T>(elements(&x), channels)?;
+                let other = other.as_ref().map(|other| elements(other));
+                batch_norm::<T>(elements(&x), &moments, eps, weight, bias, other, slope, elements_mut(&y))?;
+                moments
+            });
+            moments.follow(norm.norm.momentum, x.numel() / channels, elements_mut(mean), elements_mut(var));
+            moments
         };
+        let _ = batches.shallow_clone().f_add_scalar_(1)?;
+        let kept = (norm.slope != 1.0).then(|| y.shallow_clone());
+        Ok((y, Normed { norm, kind: self.kind, weight: weight.shallow_clone(), x, y: kept, moments }))
+    }
+}
+
+impl Normed<'_> {
+    /// The gradient by `x`, written over `dy`.
+    pub fn back(self, dy: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let g = dense(&dy)?;
-        let dx = by_other.then(|| g.f_empty_like()).transpose()?;
-        let (by_weight, by_bias) = match self.kind {
-            Kind::BFloat16 => self.normalise_back::<Bf16>(norm, &x, y.as_ref(), &moments, &g, dx.as_ref())?,
-            _ => self.normalise_back::<f32>(norm, &x, y.as_ref(), &moments, &g, dx.as_ref())?,
-        };
-        gradients[norm.first] = Some(by_weight);
-        gradients[norm.first + 1] = Some(by_bias);
-        Ok(match dx {
-            Some(dx) => (dx, Some(g)),
-            None => (g, None),
-        })
+        self.write_back(&g, None, gradients)?;
+        Ok(g)
     }
 
-    fn normalise_back<T: Element>(
-        &self,
-        norm: &Norm,
-        x: &Tensor,
-        y: Option<&Tensor>,
-        moments: &Moments,
-        g: &Tensor,
-        dx: Option<&Tensor>,
-    ) -> Result<(Tensor, Tensor)> {
-        // SAFETY: as in `normalise`; `g` belongs to this pass and `dx` is new.
-        let gradients = unsafe {
-            let weight = elements::<f32>(&self.tensors[norm.first]);
-            let (y, dx) = (y.map(|y| elements(y)), dx.map(|dx| elements_mut(dx)));
-            let slope = norm.slope as f32;
-            batch_norm_gradient::<T>(
-                elements_mut(g),
-                elements(x),
-                y,
-                moments,
-                norm.norm.eps,
-                weight,
-                slope,
-                dx,
-            )?
+    /// The gradients by `x` and by `other`; the latter is written over `dy`.
+    pub fn back_to_both(self, dy: Tensor, gradients: &mut Gradients) -> Result<(Tensor, Tensor)> {
+        let g = dense(&dy)?;
+        let dx = g.f_empty_like()?;
+        self.write_back(&g, Some(&dx), gradients)?;
+        Ok((dx, g))
+    }
+
+    /// Writes the gradient by the sum over `g`, and that by `x` to `dx`, or over `g` too.
+    fn write_back(self, g: &Tensor, dx: Option<&Tensor>, gradients: &mut Gradients) -> Result<()> {
+        let Normed { norm, kind, weight, x, y, moments } = self;
+        let (eps, slope) = (norm.norm.eps, norm.slope as f32);
+        // SAFETY: all are dense, on the CPU and of these element types; `g` belongs to this pass and `dx` is new.
+        let found = unsafe {
+            let weight = elements(&weight);
+            of_kind!(kind, T => {
+                let (y, dx) = (y.as_ref().map(|y| elements(y)), dx.map(|dx| elements_mut(dx)));
+                batch_norm_gradient::<T>(elements_mut(g), elements(&x), y, &moments, eps, weight, slope, dx)?
+            })
         };
-        Ok((Tensor::f_from_slice(&gradients.weight)?, Tensor::f_from_slice(&gradients.bias)?))
+        gradients[norm.first] = Some(Tensor::f_from_slice(&found.weight)?);
+        gradients[norm.first + 1] = Some(Tensor::f_from_slice(&found.bias)?);
+        Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::pass::Pass;
-use super::Saved;
+use super::{Back, Gradients};
 use crate::error::Result;
-use crate::kernels::{elements, elements_mut, max_pool_gradient, max_pool_taps, Bf16, Map, Windows};
+use crate::kernels::{elements, elements_mut, max_pool_gradient, max_pool_taps, of_kind, Map, Windows};
 use crate::libtorch::channels_last;
 use crate::network::Pool2d;
 
@@ -17,48 +17,32 @@ pub fn whole_map(x: &Tensor) -> Option<Pool2d> {
     few.then_some(Pool2d { kernel_size, stride: kernel_size, padding: [0, 0] })
 }
 
-/// The shape of an image of these, and the windows over it.
-fn geometry(pool: &Pool2d, size: &[i64]) -> (Map, [Windows; 2]) {
-    let [channels, height, width] = [1, 2, 3].map(|axis| size[axis] as usize);
-    let windows = [Windows::new(pool, 0, height), Windows::new(pool, 1, width)];
-    (Map { height, width, channels }, windows)
-}
-
 impl Pass<'_> {
-    pub fn max_pool(&self, pool: &Pool2d, x: Tensor) -> Result<(Tensor, Saved)> {
-        let x = channels_last(&x)?;
+    pub fn max_pool<'a>(&self, pool: &Pool2d, x: Tensor) -> Result<(Tensor, Back<'a>)> {
+        let (kind, x) = (self.kind, channels_last(&x)?);
         let size = x.size();
-        let (map, windows) = geometry(pool, &size);
-        let pooled = [size[0], windows[0].count as i64, windows[1].count as i64, size[1]];
-        let y = Tensor::f_empty(pooled, (self.kind, Device::Cpu))?;
-        let taps = Tensor::f_empty(pooled, (Kind::Int16, Device::Cpu))?;
+        let [channels, height, width] = [1, 2, 3].map(|axis| size[axis] as usize);
+        let (map, windows) =
+            (Map { height, width, channels }, [Windows::new(pool, 0, height), Windows::new(pool, 1, width)]);
+        let [rows, columns] = windows.map(|windows| windows.count as i64);
+        let y = Tensor::f_empty([size[0], rows, columns, size[1]], (kind, Device::Cpu))?;
+        let taps = Tensor::f_empty([size[0], rows, columns, size[1]], (Kind::Int16, Device::Cpu))?;
         // SAFETY: all are dense, on the CPU and of these element types; `y` and `taps` are new.
         unsafe {
             let taps = elements_mut(&taps);
-            match self.kind {
-                Kind::BFloat16 => max_pool_taps::<Bf16>(elements(&x), map, windows, elements_mut(&y), taps)?,
-                _ => max_pool_taps::<f32>(elements(&x), map, windows, elements_mut(&y), taps)?,
-            }
+            of_kind!(kind, T => max_pool_taps::<T>(elements(&x), map, windows, elements_mut(&y), taps)?);
         }
-        Ok((y.f_permute([0, 3, 1, 2])?, Saved::Pool { pool: pool.clone(), size, taps }))
-    }
-
-    /// The gradient by the input, of this size.
-    pub fn max_pool_back(&self, pool: &Pool2d, size: &[i64], taps: &Tensor, dy: Tensor) -> Result<Tensor> {
-        let (map, windows) = geometry(pool, size);
-        let pooled = [size[0], size[1], windows[0].count as i64, windows[1].count as i64];
-        let dy = channels_last(&dy.f_reshape(pooled)?)?; // a vector, after pooling over all of a map
-        let dx = Tensor::f_empty([size[0], size[2], size[3], size[1]], (self.kind, Device::Cpu))?;
-        // SAFETY: as in `max_pool`; `dx` is new.
-        unsafe {
-            let taps = elements(taps);
-            match self.kind {
-                Kind::BFloat16 => {
-                    max_pool_gradient::<Bf16>(elements(&dy), taps, map, windows, elements_mut(&dx))?
-                }
-                _ => max_pool_gradient::<f32>(elements(&dy), taps, map, windows, elements_mut(&dx))?,
+        let back = move |dy: Tensor, _: &mut Gradients| {
+            let dy = dy.f_reshape([size[0], size[1], rows, columns])?; // a vector, after pooling over all of a map
+            let dy = channels_last(&dy)?;
+            let dx = Tensor::f_empty([size[0], size[2], size[3], size[1]], (kind, Device::Cpu))?;
+            // SAFETY: as above; `dx` is new.
+            unsafe {
+                let taps = elements(&taps);
+                of_kind!(kind, T => max_pool_gradient::<T>(elements(&dy), taps, map, windows, elements_mut(&dx))?);
             }
-        }
-        Ok(dx.f_permute([0, 3, 1, 2])?)
+            Ok(dx.f_permute([0, 3, 1, 2])?)
+        };
+        Ok((y.f_permute([0, 3, 1, 2])?, Box::new(back)))
     }
 }

@@ -40,7 +40,7 @@ fn by_ours(model: &Model, x: &Tensor, labels: &Tensor, precision: Precision) -> 
     let (logits, tape) = fused.forward(&model.tensors, x).unwrap();
     let logits = logits.set_requires_grad(true);
     let dy = Tensor::run_backward(&[&loss(&logits, labels)], &[&logits], false, false).remove(0);
-    let gradients = fused.backward(&model.tensors, tape, dy).unwrap();
+    let gradients = tape.backward(dy).unwrap();
     let gradients = gradients.into_iter().zip(&model.specs).filter_map(|(gradient, spec)| {
         assert_eq!(gradient.is_some(), spec.trainable, "{}", spec.name);
         gradient

@@ -9,7 +9,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from everybatch._run_repr import _duration
+from everybatch._words import duration
 from everybatch.sweeps._sweep import Sweep
 from everybatch.sweeps.report._runs import Told, configs
 from everybatch.sweeps.report._text import escaped
@@ -94,7 +94,7 @@ def _facts(sweep: Sweep, told: Told) -> str:
     started = sorted(one[:16].replace("T", " ") for one in told.started if one)
     if started:
         when = started[0] if started[0] == started[-1] else f"{started[0]} to {started[-1]}"
-        facts.append(("begun", f"{when} UTC; {_duration(told.seconds)} of training and evaluation in all"))
+        facts.append(("begun", f"{when} UTC; {duration(told.seconds)} of training and evaluation in all"))
     facts += [("versions", _listed(one)) for one in configs(told, "versions")]
     facts += [("hardware", _listed(one)) for one in configs(told, "hardware")]
     facts.append(("written", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"))

@@ -1,4 +1,4 @@
-//! Makes folded operations ready for a device, a number format and the size of a chunk.
+//! From folded operations to those of a device, a number format and the size of a chunk.
 
 use tch::{Kind, Tensor};
 
@@ -8,11 +8,11 @@ use super::phases::split_phases;
 use super::pool::Bounds;
 use super::Layout;
 use crate::error::Result;
-use crate::libtorch::{pack_convolution, pack_linear};
+use crate::libtorch::{copied, pack_convolution, pack_linear};
 
-/// What the operations are made ready for.
+/// What the operations are made for.
 #[derive(Clone, Copy)]
-pub struct Purpose {
+pub struct Target {
     pub kind: Kind,
     /// Images of a chunk, the most that a plan is given at once.
     pub chunk: i64,
@@ -21,27 +21,43 @@ pub struct Purpose {
     pub layout: Layout,
     /// Whether the weights are brought into forms of their own, which only oneDNN reads.
     pub packs: bool,
+    /// Whether the plan stays while the model's weights change, and so needs memory of its own.
+    pub stays: bool,
+}
+
+impl Target {
+    /// A weight in the number format, and in memory of its own if that is needed.
+    fn form(&self, weight: &Tensor) -> Result<Tensor> {
+        self.own(weight.f_to_kind(self.kind)?)
+    }
+
+    fn own(&self, weight: Tensor) -> Result<Tensor> {
+        match self.stays {
+            true => copied(&weight, &weight),
+            false => Ok(weight),
+        }
+    }
 }
 
 /// Casts and packs the weights. `x` is one example on its way through the plan: it shows each operation the shape that
 /// it will get.
-pub fn prepare(ops: &mut Vec<Op>, mut x: Tensor, purpose: Purpose) -> Result<Tensor> {
+pub fn lower(ops: &mut Vec<Op>, mut x: Tensor, target: Target) -> Result<Tensor> {
     let mut at = 0;
     while at < ops.len() {
-        flatten_in_memory_order(ops, at, &x, purpose)?;
-        if purpose.packs {
+        flatten_in_memory_order(ops, at, &x, target)?;
+        if target.packs {
             split_phases(&mut ops[at..])?;
         }
         let op = &mut ops[at];
-        ready(op, &x, purpose)?;
+        lower_one(op, &x, target)?;
         x = op.run(Value { tensor: x, free: false })?.tensor;
         at += 1;
     }
     Ok(x)
 }
 
-fn ready(op: &mut Op, x: &Tensor, purpose: Purpose) -> Result<()> {
-    let Purpose { kind, chunk, images, layout, packs } = purpose;
+fn lower_one(op: &mut Op, x: &Tensor, target: Target) -> Result<()> {
+    let Target { kind, chunk, images, layout, packs, .. } = target;
     match op {
         Op::Conv { conv, weight, bias, constant, activation, .. } => {
             let size = x.size();
@@ -53,7 +69,7 @@ fn ready(op: &mut Op, x: &Tensor, purpose: Purpose) -> Result<()> {
                 let maps = map.f_to_kind(kind)?.f_repeat([chunk, 1, 1, 1])?;
                 *constant = Constant::Map(layout.of(&maps)?);
             }
-            *bias = bias.f_to_kind(kind)?;
+            *bias = target.form(bias)?;
             if packs && matches!(constant, Constant::None) && is_less_work(conv, [size[2], size[3]]) {
                 let (weight, map) = as_product(conv, weight, [size[2], size[3]])?;
                 let bias = bias.f_repeat([map[0] * map[1]])?;
@@ -61,51 +77,58 @@ fn ready(op: &mut Op, x: &Tensor, purpose: Purpose) -> Result<()> {
                 *op = Op::Dense { weight, bias, activation: *activation, map: Some(map) };
                 return Ok(());
             }
-            *weight = weight.f_to_kind(kind)?;
+            let cast = weight.f_to_kind(kind)?;
             *weight = match packs {
-                true => pack_convolution(weight, conv, &[chunk, size[1], size[2], size[3]])?,
-                false => layout.of(weight)?,
+                true => pack_convolution(&cast, conv, &[chunk, size[1], size[2], size[3]])?,
+                false => target.own(layout.of(&cast)?)?,
             };
         }
         Op::Linear { weight, bias, .. } | Op::Dense { weight, bias, .. } => {
-            *weight = weight.f_to_kind(kind)?;
-            *bias = bias.f_to_kind(kind)?;
+            *weight = target.form(weight)?;
+            *bias = target.form(bias)?;
             if packs && images > chunk {
                 *weight = pack_linear(weight)?;
             }
         }
         Op::Affine { scale, shift } => {
-            *scale = scale.as_ref().map(|scale| per_channel(scale, x, kind)).transpose()?;
-            *shift = per_channel(shift, x, kind)?;
+            *scale = scale.as_ref().map(|scale| per_channel(scale, x, target)).transpose()?;
+            *shift = per_channel(shift, x, target)?;
         }
-        Op::MaxPool { bounds: Some(Bounds { low, high }), .. }
-        | Op::GroupMax { bounds: Some(Bounds { low, high }), .. } => {
-            *low = low.f_to_kind(kind)?;
-            *high = high.f_to_kind(kind)?;
+        Op::MaxPool { bounds, .. } | Op::GroupMax { bounds, .. } => {
+            if let Some(Bounds { low, high }) = bounds {
+                *low = target.form(low)?;
+                *high = target.form(high)?;
+            }
         }
         Op::Residual { body, shortcut, scale, .. } => {
-            let y = prepare(body, x.shallow_clone(), purpose)?;
-            let _ = prepare(shortcut, x.shallow_clone(), purpose)?;
-            *scale = scale.as_ref().map(|scale| per_channel(scale, &y, kind)).transpose()?;
+            let y = lower(body, x.shallow_clone(), target)?;
+            let _ = lower(shortcut, x.shallow_clone(), target)?;
+            *scale = scale.as_ref().map(|scale| per_channel(scale, &y, target)).transpose()?;
         }
-        _ => {}
+        Op::Columns(_)
+        | Op::Product(_)
+        | Op::Activation(_)
+        | Op::AvgPool(_)
+        | Op::GlobalAvgPool
+        | Op::GlobalMaxPool
+        | Op::Flatten => {}
     }
     Ok(())
 }
 
 /// A vector of the channels in the shape that broadcasts over `x`.
-fn per_channel(values: &Tensor, x: &Tensor, kind: Kind) -> Result<Tensor> {
+fn per_channel(values: &Tensor, x: &Tensor, target: Target) -> Result<Tensor> {
     let mut size = vec![1; x.dim()];
     size[1] = -1;
-    Ok(values.f_view(size.as_slice())?.f_to_kind(kind)?)
+    target.form(&values.f_view(size.as_slice())?)
 }
 
 /// A linear layer after a flattened map can take the pixels as they lie in memory, if its weight is brought into that
 /// order once. That is less to copy than all the maps if it has fewer outputs than there are images.
-fn flatten_in_memory_order(ops: &mut Vec<Op>, at: usize, x: &Tensor, purpose: Purpose) -> Result<()> {
+fn flatten_in_memory_order(ops: &mut Vec<Op>, at: usize, x: &Tensor, target: Target) -> Result<()> {
     let [Op::Flatten, Op::Linear { weight, bias, activation }, ..] = &ops[at..] else { return Ok(()) };
     let [outputs, inputs] = [weight.size()[0], weight.size()[1]];
-    if x.dim() != 4 || !purpose.packs || outputs >= purpose.images {
+    if x.dim() != 4 || !target.packs || outputs >= target.images {
         return Ok(());
     }
     let size = x.size();

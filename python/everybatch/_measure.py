@@ -1,0 +1,153 @@
+"""What is to be known of one measure, such as the test loss; the table of all is in `_measures.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal, Never, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Measure", "Part", "Recorded"]
+
+Part = Literal["train", "validation", "test"]
+Kind = TypeVar("Kind", bound=np.generic, covariant=True)
+
+
+class Recorded:
+    """What has measures: the arrays that were recorded, by name, and the settings that they come from."""
+
+    _arrays: Mapping[str, npt.NDArray[Any]]
+    _config: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Measure(Generic[Kind]):
+    """One measure. As an attribute of a run it gives the array, which is read-only."""
+
+    name: str = dataclasses.field(init=False)
+    dtype: type[Kind]
+    """`np.unsignedinteger` stands for the narrowest one that holds the number of any class."""
+    dimensions: tuple[str, ...]
+    """Arrays that name the same dimension agree on its length. A measure over ``"steps"`` or ``"evaluations"``, which
+    come first, has a value for each; the rest is of the run as a whole."""
+    what: str
+    """One clause that describes the values."""
+    more: str = ""
+    """Further sentences of its documentation."""
+    label: str = ""
+    """In words, for axes and sentences."""
+    part: Part | None = None
+    """The images that it is measured on."""
+    quantity: str = ""
+    """What measures of different parts have in common."""
+    unit: Literal["number", "fraction", "seconds"] = "number"
+    """A fraction lies in [0, 1] and is written in percent."""
+    better: Literal["higher", "lower"] | None = None
+    loss: str | None = None
+    """The loss that was measured beside it."""
+    needs: Literal["validation", "record"] | None = None
+    """What a run must be trained with to have it."""
+    monitor: bool = False
+    """Whether it can end a run, choose its weights, or lower its learning rate; under this name in Rust too."""
+    tag: str | None = None
+    """TensorBoard's name for it. What has one is a column of the tables, too; or one for each class, under its name."""
+    average: Literal["mean", "median"] = "median"
+    """What smooths its curve: the mean where values are few, such as parts of a batch."""
+    errors: str | None = None
+    """The measure with its standard errors, for a band around its curve."""
+    of: str | None = None
+    """The measure that it follows from; it is recorded itself if there is none."""
+    by: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
+    """How it follows."""
+    otherwise: Callable[[Recorded], npt.NDArray[Any]] | None = None
+    """What stands in for it in runs of earlier versions, which lack it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        object.__setattr__(self, "name", name)
+        shape = f"({', '.join(self.dimensions)}{',' if len(self.dimensions) == 1 else ''})"
+        kind = "uint8" if self.dtype is np.unsignedinteger else np.dtype(self.dtype).name
+        fraction = " in [0, 1]" if self.unit == "fraction" else ""
+        needs = {
+            None: "",
+            "validation": "\n\nOnly in runs that were trained with ``validation=``; an AttributeError in others.",
+            "record": f'\n\nOnly in runs that were trained with ``record=("{name}",)``; an AttributeError in others.',
+        }[self.needs]
+        more = f"\n\n{self.more}" if self.more else ""
+        object.__setattr__(self, "__doc__", f"{shape} {kind}{fraction}: {self.what}.{more}{needs}")
+
+    @overload
+    def __get__(self, run: None, owner: type) -> Measure[Kind]: ...
+    @overload
+    def __get__(self, run: Recorded, owner: type) -> npt.NDArray[Kind]: ...
+    def __get__(self, run: Recorded | None, owner: type) -> Measure[Kind] | npt.NDArray[Kind]:
+        if run is None:
+            return self
+        recorded = run._arrays.get(self.of or self.name)
+        if recorded is None and self.otherwise is not None:
+            return self.otherwise(run)
+        if recorded is None:
+            raise AttributeError(self.missing())
+        return recorded if self.by is None else self.by(recorded)
+
+    def __set__(self, run: Recorded, value: Never) -> None:
+        raise AttributeError(f"{self.name} is what was recorded and cannot be set")
+
+    def is_in(self, run: Recorded) -> bool:
+        """Whether a run has it."""
+        return (self.of or self.name) in run._arrays or self.otherwise is not None
+
+    def steps_of(self, run: Recorded) -> npt.NDArray[np.int64]:
+        """Return how many steps had been taken when each value was measured; for what has values over the run.
+
+        A value of a batch stands at the step that was taken on it, beside the evaluation right after.
+        """
+        if self.dimensions[0] == "steps":
+            return np.arange(1, len(run._arrays["train_loss"]) + 1)
+        return run._arrays["eval_step"]
+
+    def sound(self, run: Recorded) -> npt.NDArray[Any]:
+        """Return its values, NaN where they or the loss beside them are not finite.
+
+        Weights that are not numbers any more have no loss, but get some images right, which is no accuracy.
+        """
+        values: npt.NDArray[Any] = getattr(run, self.name)
+        finite = np.isfinite(values if self.loss is None else getattr(run, self.loss))
+        if values.ndim > finite.ndim:
+            finite = finite[:, None]  # of all classes alike
+        sound: npt.NDArray[Any] = np.where(finite, values, np.nan)
+        return sound
+
+    def best_of(self, run: Recorded) -> int | None:
+        """Return where its best sound value is, the first if several tie; None if there is none."""
+        costs = self.sign * self.sound(run)
+        return None if np.all(np.isnan(costs)) else int(np.nanargmin(costs))
+
+    @property
+    def sign(self) -> int:
+        """What to multiply its values with so that small ones are good."""
+        return -1 if self.better == "higher" else 1
+
+    def text(self, value: float, digits: int = 3) -> str:
+        """Return a value as it is written: a fraction in percent, any other number with so many digits."""
+        return f"{value:.2%}" if self.unit == "fraction" else f"{value:.{digits}g}"
+
+    def type_for(self, classes: int) -> np.dtype[Any]:
+        """Return the type of its array in a run with so many classes."""
+        if self.dtype is np.unsignedinteger:
+            return np.dtype(np.uint8 if classes <= 256 else np.uint16)
+        return np.dtype(self.dtype)
+
+    @property
+    def hint(self) -> str:
+        """How to train so that a run has it; nothing if every run has."""
+        return {None: "", "validation": "train with validation=0.1", "record": f"train with record=({self.name!r},)"}[
+            self.needs
+        ]
+
+    def missing(self, run: str = "this run") -> str:
+        """Return the sentence that says that a run has it not, and how it would."""
+        if self.needs == "validation":
+            return f"{run} has no validation images: {self.hint} to hold out a tenth"
+        return f"{run} did not record the {self.label}: {self.hint} to keep {self.what}"
