@@ -16,6 +16,7 @@ mod python;
 mod run;
 mod train;
 mod turns;
+mod wrong;
 
 use pyo3::prelude::*;
 

@@ -72,6 +72,7 @@ pub struct PyOutcome {
 /// Trains a copy of `model`, with checkpoints in `folder` if the settings want them; after each step but the last `turn` is passed on.
 #[pyfunction]
 #[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None))]
+#[allow(clippy::too_many_arguments)] // each is one thing of the run
 pub fn train(
     py: Python<'_>,
     model: &PyModel,
