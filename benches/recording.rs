@@ -82,17 +82,21 @@ fn main() -> Result<()> {
 
     let test = Evaluator::new(&data.test, &data.normalization, CLASSES, Precision::Float32)?;
     let metrics = test.measure(&model)?;
-    let mut recorder = Recorder::new(&test, None, CLASSES, true)?;
+    let mut recorder = Recorder::new(&test, None, CLASSES, true, None)?;
     let taken = Taken {
         loss: Tensor::from(2.3f32),
         logits: Tensor::f_randn([BATCH, CLASSES], (Kind::Float, Device::Cpu))?,
         labels: data.train.labels.f_narrow(0, 0, BATCH)?,
     };
-    let row = timed(|| recorder.record_step(&taken))?;
+    let row = timed(|| {
+        recorder.sheet.write_step(&taken)?;
+        recorder.step_was_written()
+    })?;
     let mut number = 0;
     let measured = timed(|| {
         number += 1;
-        recorder.record_evaluation(number, std::slice::from_ref(&metrics))
+        recorder.sheet.write_evaluation(std::slice::from_ref(&metrics))?;
+        recorder.evaluation_was_written(number)
     })?;
     let correct = Tensor::f_zeros_like(&data.test.labels)?;
     let classes = timed(|| {

@@ -92,7 +92,7 @@ pub fn train(
     let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
     let outcome = computing(py, || {
         let model = model.copied()?;
-        data.lend(|data| core::train_with(&model, data, &config, device, gpu, &mut observer))
+        data.lend(|data| core::train_with(&model, data, &config, device, gpu, None, &mut observer))
     })?;
 
     let mut raised = observer.raised;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::Method;
+use super::method::Method;
 use super::schedule::Schedule;
 use super::watch::WatchConfig;
 use crate::data::Augment;
@@ -208,11 +208,8 @@ impl TrainConfig {
 
     /// How often the weights are kept in memory beside those that train: the optimizer's means, averages, the best.
     pub fn copies(&self) -> usize {
-        let means = match self.method {
-            Method::Sgd { momentum, .. } => usize::from(momentum != 0.0),
-            _ => 2,
-        };
-        means + usize::from(self.ema.is_some()) + usize::from(self.watch.keep_best)
+        let means = self.method.means().map(usize::from);
+        means[0] + means[1] + usize::from(self.ema.is_some()) + usize::from(self.watch.keep_best)
     }
 
     /// Whether the test set is due once `taken` steps out of `total` have been taken.
