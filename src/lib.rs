@@ -7,6 +7,7 @@ pub mod error;
 pub mod evaluate;
 mod kernels;
 pub mod libtorch;
+mod names;
 pub mod network;
 pub mod train;
 

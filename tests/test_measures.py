@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 import everybatch as eb
 from everybatch import plots
+from everybatch._core import CHOICES
 from everybatch._measures import ARRAYS, COLUMNS, CURVES, MEASURES, MONITORS, RECORDABLE
 from everybatch.errors import ArgumentError
 
@@ -39,6 +40,11 @@ def test_rust_knows_the_monitors_of_the_table_and_which_direction_is_better(
         run = eb.train(tiny, glyphs, batch_size=32, validation=0.2, select="best", monitor=name)
     costs = MEASURES[name].sign * getattr(run, name)
     assert run.model_step == run.eval_step[1:][np.argmin(costs[1:])]  # after the first step
+
+
+def test_rust_knows_the_monitors_and_the_recordable_measures_of_the_table() -> None:
+    assert CHOICES["monitor"] == MONITORS
+    assert set(CHOICES["record"]) == set(RECORDABLE)
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -374,7 +374,7 @@ def test_a_callback_sees_every_step(quick: Quick) -> None:
 
     def look(step: eb.Step) -> None:
         seen.append((step.step, step.epoch, step.train_loss, step.train_accuracy, step.eval_step, step.test_loss,
-                     step.test_accuracy, step.steps))  # fmt: skip
+                     step.test_accuracy, step.total_steps))  # fmt: skip
 
     run = quick(epochs=2, evaluate_every=3, callbacks=look)
     measured = [0, 0, 3, 3, 3, 6, 6, 6, 9, 10]  # the latest of 0, 3, 6, 9, 10 after each step

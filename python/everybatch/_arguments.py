@@ -18,6 +18,7 @@ __all__ = [
     "flag",
     "functions",
     "numbers",
+    "optional",
     "optional_whole",
     "part_of",
     "real",
@@ -110,17 +111,19 @@ def functions(value: object, name: str) -> list[Callable[[Any], object]]:
     return given
 
 
-def optional_whole(value: object, name: str, least: int = 1) -> int | None:
+def optional(check: Callable[[Any, str], Any]) -> Callable[[object, str], Any]:
+    """Make a check that lets None pass."""
+    return lambda value, name: None if value is None else check(value, name)
+
+
+def optional_whole(value: object, name: str) -> int | None:
     """Check a whole number, or None."""
-    return None if value is None else whole(value, name, least)
+    return None if value is None else whole(value, name)
 
 
-def steps_or_epoch(value: object, name: str) -> int | None:
-    """Check a number of steps; None stands for ``"epoch"``."""
-    if isinstance(value, str):
-        choice(value, name, ("epoch",))
-        return None
-    return whole(value, name)
+def steps_or_epoch(value: object, name: str) -> int | str:
+    """Check a number of steps, or ``"epoch"``."""
+    return choice(value, name, ("epoch",)) if isinstance(value, str) else whole(value, name)
 
 
 def part_of(

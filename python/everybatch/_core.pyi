@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ from PIL.Image import Image
 from everybatch.dataset import Dataset
 
 __all__ = [
+    "CHOICES",
+    "DEFAULTS",
     "Activation",
     "AvgPool2d",
     "BatchNorm1d",
@@ -29,31 +31,34 @@ __all__ = [
     "MaxPool2d",
     "Model",
     "Network",
+    "Outcome",
     "Residual",
     "Step",
     "Turn",
     "Turns",
     "__version__",
-    "alexnet",
     "augment",
-    "basic_resnet",
     "batch_indices",
+    "build",
     "check_augment",
     "check_settings",
-    "convnet",
     "glyphs",
-    "kernel_net",
     "learning_rates",
-    "lenet5",
     "read_idx",
-    "resnet",
     "resolve_device",
     "train",
-    "vgg",
-    "wide_resnet",
 ]
 
 __version__: str
+
+CHOICES: dict[str, tuple[str, ...]]
+"""By option, the names that it may have; ``"state"`` is how a run may end."""
+
+DEFAULTS: dict[str, dict[str, Any]]
+"""What the core takes where nothing else is said.
+
+``"train"``: the settings of a run; ``"optimizers"`` and ``"networks"``: the options of each.
+"""
 
 _Pair = int | Sequence[int]
 _Picture = str | os.PathLike[str] | bytes
@@ -368,7 +373,7 @@ class Step:
         """Optimizer steps taken so far."""
 
     @property
-    def steps(self) -> int:
+    def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
 
     @property
@@ -522,120 +527,15 @@ def Dropout2d(p: float = 0.5) -> Layer:
 def Residual(body: Sequence[Layer], shortcut: Sequence[Layer] = (), activation: str | Layer | None = None) -> Layer:
     """activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None."""
 
-def resnet(
-    *,
-    stages: int | Sequence[int],
-    blocks: int | Sequence[int],
-    stem_channels: int | None,
-    stem_kernel_size: int,
-    stem_stride: int,
-    stem_pool: bool,
-    kernel_size: int,
-    activation: str | Sequence[str],
-    batch_norm: bool,
-    block_norm: bool,
-    shortcut: str,
-    block_dropout: float,
-    dropout: float,
-    last_pool: str,
-    in_channels: int,
-    num_classes: int,
-    input_size: int | Sequence[int],
-) -> Network: ...
-def basic_resnet(
-    *,
-    name: str,
-    widths: int | Sequence[int],
-    blocks: int | Sequence[int],
-    stem_kernel_size: int,
-    stem_stride: int,
-    stem_pool: bool,
-    kernel_size: int,
-    activation: str | Sequence[str],
-    batch_norm: bool,
-    block_norm: bool,
-    dropout: float,
-    in_channels: int,
-    num_classes: int,
-    input_size: int | Sequence[int],
-) -> Network: ...
-def wide_resnet(
-    *,
-    depth: int,
-    width: int,
-    stem_channels: int,
-    kernel_size: int,
-    pre_activation: bool,
-    activation: str | Sequence[str],
-    batch_norm: bool,
-    dropout: float,
-    in_channels: int,
-    num_classes: int,
-    input_size: int | Sequence[int],
-) -> Network: ...
-def lenet5(
-    *,
-    activation: str | Sequence[str],
-    batch_norm: bool,
-    pool: str,
-    dropout: float,
-    in_channels: int,
-    num_classes: int,
-    input_size: int | Sequence[int],
-) -> Network: ...
-def alexnet(
-    *,
-    widths: int | Sequence[int],
-    stem_kernel_size: int,
-    stem_stride: int,
-    kernel_size: int,
-    hidden: int | Sequence[int],
-    activation: str | Sequence[str],
-    batch_norm: bool,
-    dropout: float,
-    in_channels: int,
-    num_classes: int,
-    input_size: int | Sequence[int],
-) -> Network: ...
-def vgg(
-    *,
-    name: str,
-    convolutions: Sequence[int],
-    widths: int | Sequence[int],
-    pools: int,
-    kernel_size: int,
-    hidden: int | Sequence[int],
-    activation: str | Sequence[str],
-    batch_norm: bool,
-    dropout: float,
-    in_channels: int,
-    num_classes: int,
-    input_size: int | Sequence[int],
-) -> Network: ...
-def convnet(
-    *,
-    widths: int | Sequence[int],
-    kernel_size: int,
-    hidden: int | Sequence[int],
-    activation: str | Sequence[str],
-    batch_norm: bool,
-    dropout: float,
-    in_channels: int,
-    num_classes: int,
-    input_size: int | Sequence[int],
-) -> Network: ...
-def kernel_net(
-    *,
-    kernel_size: int,
-    widths: int | Sequence[int],
-    hidden: int,
-    activation: str | Sequence[str],
-    batch_norm: bool,
-    dropout: float,
-    in_channels: int,
-    num_classes: int,
-    input_size: int | Sequence[int],
-) -> Network: ...
+def build(name: str, options: dict[str, Any]) -> Network:
+    """The network of that name in `everybatch.networks`, with these options.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, TypeError
+        An option cannot work, or is unknown.
+    """
+
 def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     """The array that an IDX file holds (unsigned bytes; gzip or plain), with as many dimensions as it says."""
 
@@ -648,39 +548,69 @@ def batch_indices(examples: int, batch_size: int, seed: int, shuffle: bool, step
 def resolve_device(name: str) -> str:
     """The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words."""
 
-def learning_rates(schedule: str, lr: float, steps: int, steps_per_epoch: int) -> npt.NDArray[np.float64]:
+def learning_rates(schedule: dict[str, Any], lr: float, steps: int, steps_per_epoch: int) -> npt.NDArray[np.float64]:
     """The learning rate (steps,) float64 of each step of a run, as far as it does not depend on measurements."""
 
-def check_settings(settings: dict[str, Any], total_steps: int) -> None:
-    """Refuse settings of `train`, of a run of so many steps, whose values cannot work."""
+def check_settings(settings: dict[str, Any], device: str, steps_per_epoch: int) -> None:
+    """Refuse settings of `train`, of a run there with such epochs, whose values cannot work."""
 
-def check_augment(augment: str) -> None:
-    """Refuse an augmentation (JSON) whose numbers cannot work."""
+def check_augment(augment: dict[str, Any]) -> None:
+    """Refuse an augmentation whose numbers cannot work."""
 
-def augment(given: _Images, augment: str, seed: int, step: int) -> npt.NDArray[np.uint8]:
+def augment(given: _Images, augment: dict[str, Any], seed: int, step: int) -> npt.NDArray[np.uint8]:
     """Images (N, H, W, C) uint8 as a training step would see them."""
+
+@final
+class Outcome:
+    """What `train` gives."""
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What was recorded, by name."""
+
+    @property
+    def model(self) -> Model:
+        """With the weights that the settings select."""
+
+    @property
+    def model_step(self) -> int:
+        """Steps before it had these weights."""
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """How the test images were measured."""
+
+    @property
+    def on_device(self) -> dict[str, Any] | None:
+        """How a GPU computed; None on a CPU."""
+
+    @property
+    def state(self) -> str:
+        """How the run ended, one of ``CHOICES["state"]``."""
+
+    @property
+    def message(self) -> str:
+        """More about it, or nothing."""
+
+    @property
+    def diverged_at(self) -> int | None:
+        """Steps before the loss was not finite."""
+
+    @property
+    def raised(self) -> BaseException | None:
+        """The exception that ended the run."""
 
 def train(
     model: Model,
     data: Data,
     settings: dict[str, Any],
+    folder: str | os.PathLike[str] | None,
     progress: Callable[[int, float | None, float | None, float | None], object] | None,
     callbacks: Sequence[tuple[Callable[[Step], object], int]],
     turn: Turn | None = None,
-) -> tuple[
-    dict[str, npt.NDArray[Any]],
-    Model,
-    int,
-    list[str],
-    Literal["finished", "interrupted", "stopped", "diverged", "failed"],
-    str,
-    int | None,
-    BaseException | None,
-]:
-    """Train a copy of `model`.
+) -> Outcome:
+    """Train a copy of `model`, with checkpoints in `folder` if the settings want them.
 
-    Gives arrays by name, the trained model, the step of its weights, how the test images were measured and how a GPU
-    computed (both JSON), how the run ended, its message, the step at which it diverged, and the exception that ended
-    it. The settings are those of `everybatch.train`, checked and in plain types. The turn is passed on after every step
-    but the last; a run that is told to end when it comes back is an interrupted one.
+    The settings are those of `everybatch.train`, checked and in plain types, as ``DEFAULTS["train"]`` has them. The
+    turn is passed on after every step but the last; a run that is told to end when it comes back is an interrupted one.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,210 +17,191 @@ from everybatch._arguments import (
     choices,
     flag,
     numbers,
-    optional_whole,
+    optional,
     part_of,
     real,
     steps_or_epoch,
     whole,
 )
+from everybatch._core import CHOICES, DEFAULTS
 from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
-from everybatch.schedules import Schedule, as_schedule, check_lr
+from everybatch.schedules import as_schedule, check_lr
 
 __all__ = ["Settings"]
 
-_OPTIMIZERS = ("sgd", "adam", "adamw")
-_PRECISIONS = ("float32", "tf32", "bfloat16")
-_KERNELS = ("exact", "fused")
-_MOST_STEPS = 2**53  # beyond, float64 does not tell two steps apart
+
+def _one_of(option: str) -> Callable[[object, str], str]:
+    return partial(choice, known=CHOICES[option])
+
+
+def _augment(given: object, name: str) -> Augment | None:
+    if given is None or isinstance(given, Augment):
+        return given
+    if isinstance(given, dict):  # as a run's config keeps it
+        return Augment(**given)
+    raise TypeError(f"{name} must be an eb.Augment, not {given!r}")
+
+
+# By argument of `train`, the check of its value alone. What each means is told there, and in the core's TrainConfig.
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "epochs": whole,
+    "steps": optional(whole),
+    "batch_size": whole,
+    "optimizer": _one_of("optimizer"),
+    "lr": real,
+    "schedule": as_schedule,
+    "weight_decay": optional(real),
+    "momentum": real,
+    "nesterov": flag,
+    "betas": partial(numbers, count=2),
+    "eps": real,
+    "label_smoothing": real,
+    "ema": optional(real),
+    "augment": _augment,
+    "evaluate_every": steps_or_epoch,
+    "record": partial(choices, known=RECORDABLE),
+    "monitor": optional(partial(choice, known=MONITORS)),
+    "select": partial(choice, known=("last", "best")),
+    "patience": optional(whole),
+    "min_delta": real,
+    "checkpoint_every": steps_or_epoch,
+    "log_every": optional(whole),
+    "seed": partial(whole, least=0),
+    "shuffle": flag,
+    "device": lambda given, _: _core.resolve_device(str(given)),
+    "precision": _one_of("precision"),
+    "deterministic": flag,
+    "kernels": optional(_one_of("kernels")),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `train` was asked to do, in plain types. Made by `check`."""
+    """What `train` was asked to do. Made by `check`."""
 
-    epochs: int
-    steps: int | None
-    batch_size: int
-    optimizer: str
-    lr: float
-    schedule: Schedule
-    weight_decay: float
-    momentum: float
-    nesterov: bool
-    betas: tuple[float, ...]
-    eps: float
-    label_smoothing: float
-    ema: float | None
-    augment: Augment | None
-    evaluate_every: int | None  # None: every epoch
-    record: list[str]
-    monitor: str
-    select: str
-    patience: int | None
-    min_delta: float
-    checkpoint_every: int | None  # None: every epoch
-    log_every: int | None
-    seed: int
-    shuffle: bool
-    device: str
-    precision: str
-    deterministic: bool
-    kernels: str
+    values: dict[str, Any]
+    """The arguments by name; where None was given, what it stands for. Which images are held out is told below."""
     steps_per_epoch: int
-    total_steps: int
     test_indices: npt.NDArray[np.int64]
     validation_indices: npt.NDArray[np.int64] | None
-    validation: object  # as given, in JSON's types
-    evaluate_on: object
 
     @classmethod
-    def check(cls, dataset: Dataset, **given: Any) -> Settings:
-        """Check the arguments of `train`.
+    def check(cls, dataset: Dataset, /, **given: Any) -> Settings:
+        """Check the arguments of `train`, or of those at least that are checked here.
 
         Raises
         ------
         ArgumentError, TypeError
             With the argument's name.
         """
-        optimizer = choice(given["optimizer"], "optimizer", _OPTIMIZERS)
-        seed = whole(given["seed"], "seed", least=0)
-        momentum, nesterov = real(given["momentum"], "momentum"), flag(given["nesterov"], "nesterov")
-        if optimizer != "sgd" and (momentum or nesterov):
+        values = {name: check(given[name], name) for name, check in _CHECKS.items()}
+        optimizer, seed, batch_size = (values[name] for name in ("optimizer", "seed", "batch_size"))
+        if optimizer != "sgd" and (values["momentum"] or values["nesterov"]):
             raise ArgumentError(f"momentum and nesterov belong to optimizer='sgd'; {optimizer!r} has betas")
-        epochs, steps = whole(given["epochs"], "epochs"), optional_whole(given["steps"], "steps")
-        if steps is not None and epochs != 1:
-            raise ArgumentError(f"epochs is {epochs} and steps is {steps}: give one of them")
-        schedule, lr = as_schedule(given["schedule"]), real(given["lr"], "lr")
-        check_lr(schedule, lr)
+        if values["steps"] is not None and values["epochs"] != 1:
+            raise ArgumentError(f"epochs is {values['epochs']} and steps is {values['steps']}: give one of them")
+        check_lr(values["schedule"], values["lr"])
         test = _part(given["evaluate_on"], dataset.test_labels, (seed, 1), "evaluate_on", "test image")
         held_out = _part(given["validation"], dataset.train_labels, (seed, 2), "validation", "training image")
         left = len(dataset.train_labels) - (0 if held_out is None else len(held_out))
         if not left:
             raise ArgumentError("validation holds out every training image: leave some to train on")
-        batch_size = whole(given["batch_size"], "batch_size")
         if batch_size > left:
             raise ArgumentError(
                 f"batch_size is {batch_size}, and there are {left} training images"
                 f"{'' if held_out is None else ' beside those held out'}: choose a smaller one"
             )
-        steps_per_epoch = math.ceil(left / batch_size)
-        total_steps = epochs * steps_per_epoch if steps is None else steps
-        if total_steps > _MOST_STEPS:
-            what = f"epochs is {epochs}, of {steps_per_epoch} steps each" if steps is None else f"steps is {steps}"
-            raise ArgumentError(f"{what}: a run takes at most {_MOST_STEPS} steps")
-        monitor = _monitor(given["monitor"], held_out is not None)
-        select = choice(given["select"], "select", ("last", "best"))
-        patience, min_delta = optional_whole(given["patience"], "patience"), real(given["min_delta"], "min_delta")
-        if select == "last" and patience is None:
-            if given["monitor"] is not None and not schedule.listens:
+        defaults = {
+            "weight_decay": DEFAULTS["optimizers"][optimizer]["weight_decay"],
+            "monitor": "test_loss" if held_out is None else "validation_loss",
+            "kernels": "exact" if values["precision"] == "float32" else "fused",
+        }
+        settings = cls(
+            values={
+                **values,
+                **{name: default for name, default in defaults.items() if values[name] is None},
+                "validation": _as_given(given["validation"], held_out),
+                "evaluate_on": _as_given(given["evaluate_on"], test),
+            },
+            steps_per_epoch=math.ceil(left / batch_size),
+            test_indices=np.arange(len(dataset.test_labels)) if test is None else test,
+            validation_indices=held_out,
+        )
+        # What only the core knows. Which images are held out does not matter to it, only whether there are any.
+        checked = settings.for_core() | {"validation": [] if held_out is None else [0], "evaluate_on": None}
+        _core.check_settings(checked, values["device"], settings.steps_per_epoch)
+        if not settings._decides:
+            monitor, min_delta = values["monitor"], values["min_delta"]
+            if monitor is not None and not settings._follows:
                 raise ArgumentError(
                     f"monitor is {monitor!r}, and nothing follows it: give select='best', patience or a plateau"
                 )
             if min_delta:
                 raise ArgumentError(f"min_delta is {min_delta}, and belongs to select='best' or patience: give one")
-        precision = choice(given["precision"], "precision", _PRECISIONS)
-        settings = cls(
-            epochs=epochs,
-            steps=steps,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            lr=lr,
-            schedule=schedule,
-            weight_decay=_weight_decay(given["weight_decay"], optimizer),
-            momentum=momentum,
-            nesterov=nesterov,
-            betas=numbers(given["betas"], "betas", 2),
-            eps=real(given["eps"], "eps"),
-            label_smoothing=real(given["label_smoothing"], "label_smoothing"),
-            ema=None if given["ema"] is None else real(given["ema"], "ema"),
-            augment=_augment(given["augment"]),
-            evaluate_every=steps_or_epoch(given["evaluate_every"], "evaluate_every"),
-            record=choices(given["record"], "record", RECORDABLE),
-            monitor=monitor,
-            select=select,
-            patience=patience,
-            min_delta=min_delta,
-            checkpoint_every=steps_or_epoch(given["checkpoint_every"], "checkpoint_every"),
-            log_every=optional_whole(given["log_every"], "log_every"),
-            seed=seed,
-            shuffle=flag(given["shuffle"], "shuffle"),
-            device=_core.resolve_device(str(given["device"])),
-            precision=precision,
-            deterministic=flag(given["deterministic"], "deterministic"),
-            kernels=_kernels(given["kernels"], precision),
-            steps_per_epoch=steps_per_epoch,
-            total_steps=total_steps,
-            test_indices=np.arange(len(dataset.test_labels)) if test is None else test,
-            validation_indices=held_out,
-            validation=_as_given(given["validation"], held_out),
-            evaluate_on=_as_given(given["evaluate_on"], test),
-        )
-        # What only the core knows. Which images are held out does not matter to it, only whether there are any.
-        checked = settings.for_core(None) | {"validation": [] if held_out is None else [0], "evaluate_on": None}
-        _core.check_settings(checked, settings.total_steps)
         return settings
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        steps: int = self.values["steps"] or self.values["epochs"] * self.steps_per_epoch
+        return steps
+
+    @property
+    def monitor(self) -> str:
+        """The curve that measurements are judged by."""
+        return str(self.values["monitor"])
+
+    @property
+    def _decides(self) -> bool:
+        """Whether measurements decide about weights or length."""
+        return self.values["select"] == "best" or self.values["patience"] is not None
+
+    @property
+    def _follows(self) -> bool:
+        """Whether they decide about anything."""
+        return self._decides or bool(self.values["schedule"].listens)
 
     @property
     def selects_on_test(self) -> bool:
         """Whether the test images have a say in what becomes of the run."""
-        decides = self.select == "best" or self.patience is not None or self.schedule.listens
-        return decides and MEASURES[self.monitor].part == "test"
+        return self._follows and MEASURES[self.monitor].part == "test"
 
-    def for_core(self, checkpoints: Path | None) -> dict[str, Any]:
-        """Return what the core's `train` takes."""
-        shared = (
-            "epochs steps batch_size optimizer lr weight_decay momentum nesterov betas eps label_smoothing ema "
-            "evaluate_every monitor patience min_delta checkpoint_every seed shuffle device precision kernels "
-            "deterministic"
-        )
+    def for_core(self, *, checkpoints: bool = False) -> dict[str, Any]:
+        """Return the core's `TrainConfig`: all that it calls by the same name, and what it names otherwise.
+
+        Parameters
+        ----------
+        checkpoints
+            Whether weights are to be kept on the way.
+        """
+        values = self._plain()
+        optimizer, steps = values["optimizer"], values["steps"]
+        watch = {name: values[name] for name in DEFAULTS["train"]["watch"] if name in values}
         return {
-            **{name: getattr(self, name) for name in shared.split()},
-            "schedule": self.schedule.to_json(),
-            "augment": None if self.augment is None else self.augment.to_json(),
-            "validation": [] if self.validation_indices is None else self.validation_indices.tolist(),
-            "evaluate_on": None if self.evaluate_on is None else self.test_indices.tolist(),
-            "record": self.record,
-            "keep_best": self.select == "best",
-            "checkpoints": checkpoints,
+            **{name: values[name] for name in DEFAULTS["train"] if name in values},
+            "length": {"epochs": values["epochs"]} if steps is None else {"steps": steps},
+            "method": {optimizer: {name: values[name] for name in DEFAULTS["optimizers"][optimizer]}},
+            "validation": [] if self.validation_indices is None else self.validation_indices,
+            "evaluate_on": None if values["evaluate_on"] is None else self.test_indices,
+            "watch": {**watch, "keep_best": values["select"] == "best"},
+            "checkpoints": {"every": values["checkpoint_every"]} if checkpoints else None,
         }
 
     def for_config(self) -> dict[str, Any]:
         """Return what a `Run` keeps, in JSON's types: the arguments that would repeat it, and what follows."""
-        names = [field.name for field in dataclasses.fields(self)]
-        kept = {name: getattr(self, name) for name in names if not name.endswith("_indices")}
-        for name in ("evaluate_every", "checkpoint_every"):
-            kept[name] = "epoch" if kept[name] is None else kept[name]
-        if self.select == "last" and self.patience is None and not self.schedule.listens:
-            kept["monitor"] = None  # nothing follows it
-        kept["schedule"] = self.schedule.data
-        kept["augment"] = None if self.augment is None else self.augment.to_dict()
-        return kept
+        return {
+            **self._plain(),
+            "monitor": self.monitor if self._follows else None,
+            "steps_per_epoch": self.steps_per_epoch,
+            "total_steps": self.total_steps,
+        }
 
-
-def _monitor(given: object, has_validation: bool) -> str:
-    if given is None:
-        return "validation_loss" if has_validation else "test_loss"
-    monitor = choice(given, "monitor", MONITORS)
-    if MEASURES[monitor].needs == "validation" and not has_validation:
-        raise ArgumentError(f"monitor is {monitor!r}, and there is no validation set: give validation=0.1, for example")
-    return monitor
-
-
-def _kernels(given: object, precision: str) -> str:
-    if given is None:
-        return "exact" if precision == "float32" else "fused"
-    return choice(given, "kernels", _KERNELS)
-
-
-def _augment(given: object) -> Augment | None:
-    if given is None or isinstance(given, Augment):
-        return given
-    if isinstance(given, dict):  # as a run's config keeps it
-        return Augment(**given)
-    raise TypeError(f"augment must be an eb.Augment, not {given!r}")
+    def _plain(self) -> dict[str, Any]:
+        schedule, augment = self.values["schedule"], self.values["augment"]
+        return {**self.values, "schedule": schedule.data, "augment": None if augment is None else augment.to_dict()}
 
 
 def _part(
@@ -235,9 +217,3 @@ def _as_given(given: object, indices: npt.NDArray[np.int64] | None) -> object:
     if isinstance(given, (int, float)):
         return given
     return indices.tolist()
-
-
-def _weight_decay(given: object, optimizer: str) -> float:
-    if given is None:
-        return 0.01 if optimizer == "adamw" else 0.0
-    return real(given, "weight_decay")

@@ -78,7 +78,7 @@ class Augment:
                 if not math.isfinite(checked):
                     raise ArgumentError(f"augment: {field.name} is {value}, and must be a finite number")
             object.__setattr__(self, field.name, checked)
-        _core.check_augment(self.to_json())
+        _core.check_augment(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the bounds by name."""
@@ -102,5 +102,5 @@ class Augment:
         -------
         uint8, of the shape of `images`
         """
-        changed = _core.augment(images, self.to_json(), whole(seed, "seed", least=0), whole(step, "step", least=0))
+        changed = _core.augment(images, self.to_dict(), whole(seed, "seed", least=0), whole(step, "step", least=0))
         return changed[..., 0] if np.ndim(images) == 3 else changed

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch import _core
-from everybatch._arguments import choice, flag, real, whole
+from everybatch._arguments import choice, flag, real, steps_or_epoch, whole
 from everybatch.errors import ArgumentError
 
 __all__ = [
@@ -49,9 +49,9 @@ class Schedule:
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
-        self.data = data
+        self.data: dict[str, Any] = json.loads(json.dumps(data))  # a copy, of nothing but what JSON holds
         # The core checks every number, here and not in the midst of a program. The rate is none of the schedule's.
-        _core.learning_rates(self.to_json(), 1e-3, 1, 1)
+        _core.learning_rates(self.data, 1e-3, 1, 1)
 
     def rates(self, steps: int, lr: float = 1e-3, steps_per_epoch: int = 1) -> npt.NDArray[np.float64]:
         """Return the learning rate (steps,) float64 of each step of a run of so many steps.
@@ -82,7 +82,7 @@ class Schedule:
         if whole(steps, "steps") > _MOST_RATES:
             raise ArgumentError(f"steps is {steps}: rates are given for at most {_MOST_RATES} steps at a time")
         return _core.learning_rates(
-            self.to_json(), real(lr, "lr"), whole(steps, "steps"), whole(steps_per_epoch, "steps_per_epoch")
+            self.data, real(lr, "lr"), whole(steps, "steps"), whole(steps_per_epoch, "steps_per_epoch")
         )
 
     def to_json(self) -> str:
@@ -121,7 +121,7 @@ def step(every: int | str = "epoch", gamma: float = 0.1) -> Schedule:
     gamma
         Above 0.
     """
-    return Schedule({"type": "step", "every": _every(every), "gamma": _finite(gamma, "gamma")})
+    return Schedule({"type": "step", "every": steps_or_epoch(every, "every"), "gamma": _finite(gamma, "gamma")})
 
 
 def multistep(milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
@@ -265,10 +265,6 @@ def check_lr(schedule: Schedule, lr: float) -> None:
 
 BY_NAME = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau, "step": step}
 """The schedules that need no numbers."""
-
-
-def _every(value: int | str) -> int | str:
-    return choice(value, "every", ("epoch",)) if isinstance(value, str) else whole(value, "every")
 
 
 def _finite(value: float, name: str) -> float:

@@ -245,44 +245,12 @@ def train(
         raise TypeError(f"network must be a Network or a Model, not {type(network).__name__}{hint}")
     if not isinstance(dataset, Dataset):
         raise TypeError(f"dataset must be an everybatch Dataset, not {type(dataset).__name__}: see eb.Dataset")
-    settings = Settings.check(
-        dataset,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        lr=lr,
-        schedule=schedule,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        nesterov=nesterov,
-        betas=betas,
-        eps=eps,
-        label_smoothing=label_smoothing,
-        ema=ema,
-        augment=augment,
-        validation=validation,
-        evaluate_every=evaluate_every,
-        evaluate_on=evaluate_on,
-        record=record,
-        monitor=monitor,
-        select=select,
-        patience=patience,
-        min_delta=min_delta,
-        checkpoint_every=checkpoint_every,
-        log_every=log_every,
-        seed=seed,
-        shuffle=shuffle,
-        device=device,
-        precision=precision,
-        deterministic=deterministic,
-        kernels=kernels,
-    )
+    settings = Settings.check(dataset, **locals())  # each argument by its name
     if checkpoints is None and checkpoint_every != "epoch":
         raise ArgumentError(f"checkpoint_every is {checkpoint_every!r}, and there is no folder: give checkpoints=...")
     called = [(function, 1) for function in functions(callbacks, "callbacks")]
-    if settings.log_every is not None:
-        called.append((log_step, settings.log_every))
+    if log_every is not None:
+        called.append((log_step, settings.values["log_every"]))
     hooks = HOOKS.get()
     called.extend(hooks.callbacks)
     if settings.selects_on_test:
@@ -292,16 +260,16 @@ def train(
         warnings.warn(bounded, LogitsWarning, stacklevel=2)
     if hooks.turn is not None:
         hooks.turn.wait()
-    model = beginning(network, dataset, settings.seed)
+    model = beginning(network, dataset, settings.values["seed"])
     folder = None if checkpoints is None else prepare_folder(checkpoints)
     started = datetime.now(UTC)
 
     with contextlib.ExitStack() as stack:
-        cuda = settings.device.startswith("cuda")
-        if cuda:  # first of all, see there
-            stack.enter_context(gpu_settings(settings.device, precision, deterministic=deterministic))
+        device = settings.values["device"]
+        if device.startswith("cuda"):  # first of all, see there
+            stack.enter_context(gpu_settings(device, precision, deterministic=deterministic))
             # Dropout draws from torch's generators there: give them back to the caller as they were.
-            stack.enter_context(torch.random.fork_rng(devices=[settings.device]))
+            stack.enter_context(torch.random.fork_rng(devices=[device]))
         config = {
             "network": json.loads(model.network.to_json()),
             "dataset": describe_dataset(dataset),
@@ -311,31 +279,30 @@ def train(
                 "from_model": isinstance(network, Model),
             },
             "versions": versions(),
-            "hardware": hardware(settings.device),
+            "hardware": hardware(device),
         }
         check_config(config | {"status": {"state": "finished"}})  # now, not when there is something to lose
-        data = (hooks.data or Data)(dataset, settings.device)
+        data = (hooks.data or Data)(dataset, device)
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
-        arrays, trained, model_step, (evaluation, on_gpu), state, message, diverged_at, raised = _core.train(
-            model, data, settings.for_core(folder), bar, called, hooks.turn
-        )
+        wanted = settings.for_core(checkpoints=folder is not None)
+        outcome = _core.train(model, data, wanted, folder, bar, called, hooks.turn)
 
-    arrays["test_indices"] = settings.test_indices
+    arrays = {**outcome.arrays, "test_indices": settings.test_indices}
     if settings.validation_indices is not None:
         arrays["validation_indices"] = settings.validation_indices
     config |= {
-        "network": json.loads(trained.network.to_json()),
-        "evaluation": json.loads(evaluation),
-        "cuda": json.loads(on_gpu),
-        "status": {"state": state, "message": message, "diverged_at": diverged_at, "model_step": model_step},
+        "network": json.loads(outcome.model.network.to_json()),
+        "evaluation": outcome.evaluation,
+        "cuda": outcome.on_device,
+        "status": {name: getattr(outcome, name) for name in ("state", "message", "diverged_at", "model_step")},
         "started": started.isoformat(timespec="seconds"),
     }
-    run = Run(arrays, config, trained)
-    if raised is not None:
-        raised.run = run  # type: ignore[attr-defined]
-        raise raised
-    if diverged_at is not None:
-        warnings.warn(_divergence(run, diverged_at), RuntimeWarning, stacklevel=2)
+    run = Run(arrays, config, outcome.model)
+    if outcome.raised is not None:
+        outcome.raised.run = run  # type: ignore[attr-defined]
+        raise outcome.raised
+    if outcome.diverged_at is not None:
+        warnings.warn(_divergence(run, outcome.diverged_at), RuntimeWarning, stacklevel=2)
     return run
 
 

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 
-use super::errors::ours;
+use super::python::ours;
 
 /// A whole number; one that is too large is a wrong argument, not an overflow.
 #[derive(Clone, Copy)]
@@ -35,15 +35,6 @@ impl<'py> FromPyObject<'py> for Pair {
                 Err(ours("ArgumentError", format!("{more:?} has {} numbers: give one or two", more.len())))
             }
         }
-    }
-}
-
-/// One number, or a list of them.
-pub struct Numbers(pub Vec<i64>);
-
-impl<'py> FromPyObject<'py> for Numbers {
-    fn extract_bound(given: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Ok(Numbers(one_or_many(given, "a whole number or a list of them")?))
     }
 }
 

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tch::{Device, Kind, Tensor};
 
+use super::python::STREAM_BESIDE;
 use crate::error::{Error, Result};
 use crate::libtorch::{Gpu, Graph, Lane, Work};
 
@@ -63,8 +64,7 @@ impl TorchGpu {
             Ok(TorchLane { stream: stream.unbind(), place: place.unbind(), event })
         };
         let train = lane(cuda.call_method1("current_stream", (index,))?)?;
-        let beside = py.import("everybatch._gpu")?.getattr("stream_beside")?;
-        let measure = lane(beside.call1((&train.stream,))?)?;
+        let measure = lane(STREAM_BESIDE.get(py)?.call1((&train.stream,))?)?;
         let c = py.import("torch")?.getattr("_C")?;
         let generator = cuda.getattr("default_generators")?.get_item(index)?;
         let own = generator.call_method0("clone_state")?;

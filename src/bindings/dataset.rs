@@ -18,7 +18,7 @@ use crate::network::{Normalization, MOST_CLASSES};
 pub struct PyData {
     /// On a CPU, its images are the memory of `_arrays`. It is the first field, so that it goes first.
     inner: Mutex<Dataset>,
-    device: Device,
+    pub device: Device,
     _arrays: Vec<Array>,
 }
 

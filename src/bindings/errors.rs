@@ -3,6 +3,7 @@
 use pyo3::exceptions::{PyFileExistsError, PyOSError};
 use pyo3::prelude::*;
 
+use super::python::ours;
 use crate::error::Error;
 
 impl From<Error> for PyErr {
@@ -27,12 +28,4 @@ impl From<Error> for PyErr {
             },
         }
     }
-}
-
-/// An exception of `everybatch.errors`.
-pub fn ours(class: &str, text: String) -> PyErr {
-    Python::with_gil(|py| {
-        let made = py.import("everybatch.errors").and_then(|errors| errors.getattr(class)?.call1((text,)));
-        made.map_or_else(|error| error, PyErr::from_value)
-    })
 }

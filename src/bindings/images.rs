@@ -4,7 +4,7 @@
 use numpy::{PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use super::errors::ours;
+use super::python::{ours, Imported, TO_IMAGES, TO_LABELS};
 
 /// Pixels in Python's memory.
 pub type Array = Py<PyArrayDyn<u8>>;
@@ -27,7 +27,7 @@ pub fn image_array<'py>(
     given: &Bound<'py, PyAny>,
     what: &str,
 ) -> PyResult<(Bound<'py, PyArrayDyn<u8>>, [usize; 4])> {
-    let array = convert(given, "images", what)?.downcast_into::<PyArrayDyn<u8>>()?;
+    let array = convert(TO_IMAGES, given, what)?.downcast_into::<PyArrayDyn<u8>>()?;
     let shape = match array.shape() {
         [count, height, width] => [*count, *height, *width, 1],
         [count, height, width, channels] => [*count, *height, *width, *channels],
@@ -37,11 +37,11 @@ pub fn image_array<'py>(
 }
 
 pub fn labels(given: &Bound<PyAny>, what: &str) -> PyResult<Vec<i64>> {
-    let converted = convert(given, "labels", what)?;
+    let converted = convert(TO_LABELS, given, what)?;
     let array: PyReadonlyArrayDyn<i64> = converted.downcast::<PyArrayDyn<i64>>()?.try_readonly()?;
     Ok(array.as_slice()?.to_vec())
 }
 
-fn convert<'py>(given: &Bound<'py, PyAny>, function: &str, what: &str) -> PyResult<Bound<'py, PyAny>> {
-    given.py().import("everybatch._convert")?.getattr(function)?.call1((given, what))
+fn convert<'py>(by: Imported, given: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyAny>> {
+    by.get(given.py())?.call1((given, what))
 }

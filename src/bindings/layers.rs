@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::arguments::{type_name, Pair, Whole};
-use super::errors::ours;
+use super::python::ours;
 use crate::network::{
     check, check_extent, Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
 };

@@ -1,19 +1,22 @@
 //! The Python module: arguments in, errors translated, NumPy out. No logic.
 
 mod arguments;
-mod builders;
+mod choices;
 mod cuda;
 mod data;
 mod dataset;
 mod errors;
+mod from_python;
 mod images;
 mod layers;
 mod model;
 mod network;
 mod observer;
+mod python;
 mod run;
 mod train;
 mod turns;
+mod wrong;
 
 use pyo3::prelude::*;
 
@@ -24,15 +27,17 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_class::<model::PyModel>()?;
     module.add_class::<model::PyEvaluation>()?;
     module.add_class::<observer::PyStep>()?;
+    module.add_class::<train::PyOutcome>()?;
     module.add_class::<dataset::PyData>()?;
     module.add_class::<turns::PyTurns>()?;
     module.add_class::<turns::PyTurn>()?;
     layers::register(module)?;
-    builders::register(module)?;
+    choices::register(module)?;
     for function in [
         wrap_pyfunction!(data::read_idx, module)?,
         wrap_pyfunction!(data::glyphs, module)?,
         wrap_pyfunction!(data::batch_indices, module)?,
+        wrap_pyfunction!(network::build, module)?,
         wrap_pyfunction!(train::train, module)?,
         wrap_pyfunction!(train::check_settings, module)?,
         wrap_pyfunction!(train::resolve_device, module)?,

@@ -9,14 +9,15 @@ use pyo3_tch::PyTensor;
 use tch::{Device, Kind, Tensor};
 
 use super::arguments::type_name;
-use super::errors::ours;
+use super::from_python::from_name;
 use super::images::{images, labels, Images};
 use super::network::PyNetwork;
+use super::python::{ours, CHECK_TENSOR, GROUND, IMAGES_AND_LABELS, MODEL_IMAGES, NUMBERS_OF_LABELS};
 use super::run::{computing, lock};
 use crate::data::{self, Split};
 use crate::error::Result;
 use crate::evaluate::{logits, Evaluator, Summary};
-use crate::libtorch::{matrix, precision as find_precision};
+use crate::libtorch::{check_precision, matrix};
 use crate::network::{Model, Precision};
 
 /// A network with its weights.
@@ -49,7 +50,7 @@ impl PyModel {
         given: &Bound<PyAny>,
         background: Option<&Bound<PyAny>>,
     ) -> PyResult<Images> {
-        let read = py.import("everybatch._model_images")?.getattr("images_for")?;
+        let read = MODEL_IMAGES.get(py)?;
         images(&read.call1((given, self.network(), background, self.background()))?, "images")
     }
 
@@ -128,10 +129,7 @@ impl PyModel {
     fn set_background(&self, py: Python, background: Option<&Bound<PyAny>>) -> PyResult<()> {
         let levels = match background {
             None => None,
-            Some(given) => {
-                let check = py.import("everybatch._pictures")?.getattr("ground")?;
-                Some(check.call1((given,))?.extract::<(u8, u8, u8)>()?.into())
-            }
+            Some(given) => Some(GROUND.get(py)?.call1((given,))?.extract::<(u8, u8, u8)>()?.into()),
         };
         lock(&self.inner).background = levels;
         Ok(())
@@ -192,7 +190,8 @@ impl PyModel {
         background: Option<&Bound<PyAny>>,
     ) -> PyResult<PyEvaluation> {
         let (py, own) = (slf.py(), slf.get());
-        let precision = find_precision(precision, Device::Cpu)?;
+        let precision: Precision = from_name(precision, "precision")?;
+        check_precision(precision, Device::Cpu)?;
         let (given, truth, names) = if labels.is_some() || !data.hasattr("test_images")? {
             let Some(labels) = labels else {
                 let kind = type_name(data);
@@ -200,12 +199,10 @@ impl PyModel {
                     format!("evaluate needs a Dataset, or images and labels; it was given a {kind} alone");
                 return Err(pyo3::exceptions::PyTypeError::new_err(text));
             };
-            let find = py.import("everybatch._classes")?.getattr("numbers_of_labels")?;
-            let truth = find.call1((own.classes(py)?, labels, match_classes))?;
+            let truth = NUMBERS_OF_LABELS.get(py)?.call1((own.classes(py)?, labels, match_classes))?;
             (own.images_of(py, data, background)?, truth, own.classes(py)?.map(Bound::into_any))
         } else {
-            let find = py.import("everybatch._classes")?.getattr("images_and_labels")?;
-            let found = find.call1((slf, data, match_classes))?;
+            let found = IMAGES_AND_LABELS.get(py)?.call1((slf, data, match_classes))?;
             let (given, truth, names): (Bound<PyAny>, Bound<PyAny>, Bound<PyAny>) = found.extract()?;
             (images(&given, "test_images")?, truth, Some(names))
         };
@@ -246,7 +243,7 @@ impl PyModel {
                 "state_dict must map names to tensors, and is a {kind}"
             ))
         })?;
-        let check = py.import("everybatch._state_dict")?.getattr("check_tensor")?;
+        let check = CHECK_TENSOR.get(py)?;
         for item in items.try_iter()? {
             let (name, value): (Bound<PyAny>, Bound<PyAny>) = item?.extract()?;
             let name: String = name.extract().map_err(|_| {

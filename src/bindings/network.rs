@@ -1,10 +1,13 @@
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::arguments::{ImageShape, Seed};
+use super::from_python::Value;
 use super::layers::PyLayer;
 use super::model::PyModel;
 use super::run::computing;
-use crate::network::{check_extent, Model, Network, Normalization};
+use crate::error::unknown;
+use crate::network::{builders, check_extent, Model, Network, Normalization};
 
 /// A network: a list of layers, and the shape of the images that it is meant for.
 #[pyclass(name = "Network", module = "everybatch", frozen, eq)]
@@ -109,5 +112,14 @@ impl PyNetwork {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
         Ok((py.get_type::<PyNetwork>().getattr("from_json")?, (self.to_json(),)))
+    }
+}
+
+/// The network of that name in `everybatch.networks`, with these options.
+#[pyfunction]
+pub fn build(name: &str, options: &Bound<PyDict>) -> PyResult<PyNetwork> {
+    match builders::build(name, Value::new(options)) {
+        Some(built) => Ok(PyNetwork(built??)),
+        None => Err(unknown("network", name, builders::NAMES).into()),
     }
 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use tch::Device;
 
 use super::model::PyModel;
+use super::python::{LOGGER, STOP_TRAINING};
 use super::run::{computing, lock};
 use crate::error::{Error, Result};
 use crate::libtorch::as_called;
@@ -86,7 +87,7 @@ impl PyObserver {
     /// What an exception asks for.
     fn heed(&mut self, error: PyErr) -> Next {
         Python::with_gil(|py| {
-            let stop = py.import("everybatch.errors").and_then(|errors| errors.getattr("StopTraining"));
+            let stop = STOP_TRAINING.get(py);
             if error.is_instance_of::<PyKeyboardInterrupt>(py) {
                 return Next::Interrupt;
             }
@@ -126,8 +127,7 @@ impl Observer for PyObserver {
     /// A line of the log.
     fn notice(&mut self, should: bool, text: &str) {
         let log = |py: Python| -> PyResult<()> {
-            let logger = py.import("everybatch._log")?.getattr("logger")?;
-            logger.call_method1(if should { "warning" } else { "info" }, (text,)).map(drop)
+            LOGGER.get(py)?.call_method1(if should { "warning" } else { "info" }, (text,)).map(drop)
         };
         // A handler that fails, or Ctrl-C, ends the run at the next look.
         if let Err(error) = as_called(|| Python::with_gil(log)).unwrap_or_else(|error| Err(error.into())) {
@@ -144,7 +144,7 @@ pub struct PyStep {
     step: usize,
     /// Optimizer steps of the whole run.
     #[pyo3(get)]
-    steps: usize,
+    total_steps: usize,
     /// The epoch that the step belongs to, from 0.
     #[pyo3(get)]
     epoch: usize,
@@ -194,7 +194,7 @@ impl PyStep {
         let validation = history.validation.as_ref();
         Ok(PyStep {
             step: taken,
-            steps: total,
+            total_steps: total,
             epoch,
             steps_per_epoch,
             examples,
@@ -235,6 +235,6 @@ impl PyStep {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Step {} of {}: train loss {:.4}>", self.step, self.steps, self.train_loss)
+        format!("<Step {} of {}: train loss {:.4}>", self.step, self.total_steps, self.train_loss)
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::errors::ours;
+use super::python::ours;
+
 use crate::error::Result;
 use crate::libtorch::plain;
 

@@ -34,11 +34,9 @@ pub struct Augment {
 }
 
 impl Augment {
+    #[cfg(test)]
     pub fn from_json(text: &str) -> Result<Self> {
-        let augment: Augment = serde_json::from_str(text)
-            .map_err(|e| Error::Argument(format!("this is not an augmentation: {e}")))?;
-        augment.check()?;
-        Ok(augment)
+        Ok(serde_json::from_str(text).unwrap())
     }
 
     pub fn check(&self) -> Result<()> {

@@ -39,23 +39,20 @@ pub fn device_name(device: Device) -> String {
     }
 }
 
-/// The number format, if the device computes in it at a speed worth having.
-pub fn precision(name: &str, device: Device) -> Result<Precision> {
-    match name {
-        "float32" => Ok(Precision::Float32),
-        "bfloat16" if device == Device::Cpu && !cpu_has_bfloat16() => Err(Error::Device(
+/// Refuses a number format that the device does not compute in at a speed worth having.
+pub fn check_precision(precision: Precision, device: Device) -> Result<()> {
+    match precision {
+        Precision::BFloat16 if device == Device::Cpu && !cpu_has_bfloat16() => Err(Error::Device(
             "precision \"bfloat16\" needs a CPU with the instructions for it (avx512_bf16), which this one lacks: \
              without them it is tens of times slower than float32. Use precision=\"float32\"."
                 .to_string(),
         )),
-        "bfloat16" => Ok(Precision::BFloat16),
-        "tf32" if device == Device::Cpu => Err(Error::Device(
+        Precision::Tf32 if device == Device::Cpu => Err(Error::Device(
             "precision \"tf32\" is a way in which NVIDIA GPUs compute float32, and the device is a CPU: use \
              precision=\"float32\""
                 .to_string(),
         )),
-        "tf32" => Ok(Precision::Tf32),
-        _ => Err(unknown("precision", name, &["float32", "tf32", "bfloat16"])),
+        Precision::Float32 | Precision::BFloat16 | Precision::Tf32 => Ok(()),
     }
 }
 
@@ -79,9 +76,8 @@ mod tests {
         assert!(device("gpu").unwrap_err().to_string().contains("unknown device"));
         assert!(device("cuda:99").is_err());
         assert!(device("cuda:-1").is_err());
-        assert_eq!(precision("float32", Device::Cpu).unwrap(), Precision::Float32);
-        assert_eq!(precision("tf32", Device::Cuda(0)).unwrap(), Precision::Tf32);
-        assert!(precision("tf32", Device::Cpu).unwrap_err().to_string().contains("NVIDIA"));
-        assert!(precision("float31", Device::Cpu).unwrap_err().to_string().contains("float32"));
+        assert!(check_precision(Precision::Float32, Device::Cpu).is_ok());
+        assert!(check_precision(Precision::Tf32, Device::Cuda(0)).is_ok());
+        assert!(check_precision(Precision::Tf32, Device::Cpu).unwrap_err().to_string().contains("NVIDIA"));
     }
 }

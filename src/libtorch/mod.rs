@@ -22,7 +22,7 @@ mod upload;
 
 pub use arrays::{matrix, rows};
 pub use cudnn::convolution_relu;
-pub use device::{device, device_name, precision};
+pub use device::{check_precision, device, device_name};
 pub use dispatcher::{call, Argument};
 pub use fused_optimizers::{fused_adam, fused_sgd, Adam, Number, Sgd};
 pub use gradients::convolution_gradients;

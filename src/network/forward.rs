@@ -3,14 +3,14 @@
 
 use std::slice::Iter;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::{masks, Layer, Pool2d, Residual};
 use crate::error::{Error, Result};
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     Float32,

@@ -8,7 +8,7 @@ use super::method::Method;
 use super::schedule::Schedule;
 use super::watch::WatchConfig;
 use crate::data::Augment;
-use crate::error::{unknown, Error, Result};
+use crate::error::{Error, Result};
 use crate::network::Precision;
 
 /// A distance between things that happen again and again; in JSON a number, or `"epoch"`.
@@ -72,7 +72,7 @@ impl Length {
         match (self, self.in_steps(steps_per_epoch)) {
             (_, 0..=MOST_STEPS) => Ok(()),
             (Length::Steps(steps), _) => {
-                Err(Error::Argument(format!("steps is {steps}: a run takes at most {MOST_STEPS}")))
+                Err(Error::Argument(format!("steps is {steps}: a run takes at most {MOST_STEPS} steps")))
             }
             (Length::Epochs(epochs), _) => Err(Error::Argument(format!(
                 "epochs is {epochs}, of {steps_per_epoch} steps each: a run takes at most {MOST_STEPS} steps"
@@ -113,16 +113,6 @@ pub enum Kernels {
     Fused,
 }
 
-impl Kernels {
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "exact" => Ok(Kernels::Exact),
-            "fused" => Ok(Kernels::Fused),
-            _ => Err(unknown("kernels", name, &["exact", "fused"])),
-        }
-    }
-}
-
 /// What is recorded on request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -133,17 +123,9 @@ pub enum Record {
     GradNorm,
 }
 
-impl Record {
-    pub fn from_name(name: &str) -> Result<Self> {
-        Ok(match name {
-            "predictions" => Record::Predictions,
-            "grad_norm" => Record::GradNorm,
-            _ => return Err(unknown("record", name, &["predictions", "grad_norm"])),
-        })
-    }
-}
-
-#[derive(Clone, Debug, Serialize)]
+/// Every option of a run, by the names that Python hands over. The defaults are those of `everybatch.train`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     pub length: Length,
     pub batch_size: usize,
@@ -175,6 +157,32 @@ pub struct TrainConfig {
     /// Nothing may depend on measured times.
     pub deterministic: bool,
     pub kernels: Kernels,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            length: Length::Epochs(1),
+            batch_size: 64,
+            method: Method::default(),
+            lr: 1e-3,
+            schedule: Schedule::default(),
+            label_smoothing: 0.0,
+            ema: None,
+            augment: None,
+            validation: vec![],
+            evaluate_every: Every::Steps(1),
+            evaluate_on: None,
+            record: vec![],
+            watch: WatchConfig::NONE,
+            checkpoints: None,
+            seed: 0,
+            shuffle: true,
+            precision: Precision::Float32,
+            deterministic: false,
+            kernels: Kernels::Exact,
+        }
+    }
 }
 
 impl TrainConfig {

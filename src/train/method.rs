@@ -26,8 +26,19 @@ pub enum Method {
     },
 }
 
+impl Default for Method {
+    fn default() -> Self {
+        Method::ALL[1]
+    }
+}
+
 impl Method {
-    pub const NAMES: [&'static str; 3] = ["sgd", "adam", "adamw"];
+    /// Each of them, with torch.optim's defaults.
+    pub const ALL: [Method; 3] = [
+        Method::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 },
+        Method::Adam { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0 },
+        Method::AdamW { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.01 },
+    ];
 
     pub fn check(&self) -> Result<()> {
         let not_negative = |name: &str, value: f64| match value.is_finite() && value >= 0.0 {

@@ -27,7 +27,7 @@ pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, Record, T
 pub use device::DeviceReport;
 pub use history::{Curves, History};
 pub use method::Method;
-pub use observer::{End, Next, Observer, Step};
+pub use observer::{End, Next, Observer, State, Step};
 pub use optimizer::Optimizer;
 pub use predictions::Predictions;
 pub use recorder::Recorder;

@@ -1,8 +1,11 @@
 //! What looks on while a run goes, and how runs end.
 
+use serde::{Deserialize, Serialize};
+
 use super::session::{RunState, Session};
 use super::History;
 use crate::error::{Error, Result};
+use crate::names::names;
 use crate::network::Model;
 
 /// What an observer sees after each optimizer step.
@@ -91,4 +94,21 @@ pub enum End {
     Diverged(usize),
     /// libtorch failed on the way, by lack of memory for example, or a checkpoint could not be written.
     Failed(Error),
+}
+
+/// The same in one word, as a run's status has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Finished,
+    Interrupted,
+    Stopped,
+    Diverged,
+    Failed,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        names::<State>()[self as usize]
+    }
 }

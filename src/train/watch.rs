@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::History;
-use crate::error::{unknown, Error, Result};
+use crate::error::{Error, Result};
+use crate::names::names;
 use crate::network::Model;
 
 /// The curve that decides.
@@ -17,21 +18,8 @@ pub enum Monitor {
 }
 
 impl Monitor {
-    pub const NAMES: [&'static str; 4] =
-        ["validation_loss", "validation_accuracy", "test_loss", "test_accuracy"];
-
-    pub fn from_name(name: &str) -> Result<Self> {
-        Ok(match name {
-            "validation_loss" => Monitor::ValidationLoss,
-            "validation_accuracy" => Monitor::ValidationAccuracy,
-            "test_loss" => Monitor::TestLoss,
-            "test_accuracy" => Monitor::TestAccuracy,
-            _ => return Err(unknown("monitor", name, &Monitor::NAMES)),
-        })
-    }
-
     pub fn name(self) -> &'static str {
-        Monitor::NAMES[self as usize]
+        names::<Monitor>()[self as usize]
     }
 
     pub fn smaller_is_better(self) -> bool {

@@ -144,13 +144,13 @@ def _watch(deadline: float, *, lines: bool) -> Callable[[Step], None]:
     """Return a callback that ends the run in time and, without a progress bar, prints a line now and then."""
 
     def watch(step: Step) -> None:
-        if lines and (step.step % max(1, step.steps // 8) == 0 or step.step == step.steps):
+        if lines and (step.step % max(1, step.total_steps // 8) == 0 or step.step == step.total_steps):
             print(
-                f"  batch {step.step:>3} of {step.steps}: loss {step.train_loss:.3f}, "
+                f"  batch {step.step:>3} of {step.total_steps}: loss {step.train_loss:.3f}, "
                 f"test loss {step.test_loss:.3f}, test accuracy {100 * step.test_accuracy:.2f} %",
                 flush=True,
             )
-        if time.monotonic() > deadline and step.step < step.steps:
+        if time.monotonic() > deadline and step.step < step.total_steps:
             raise StopTraining
 
     return watch

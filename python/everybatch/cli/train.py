@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import everybatch
 from everybatch import networks
-from everybatch._core import Model, Network
+from everybatch._core import CHOICES, Model, Network
 from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data
@@ -29,6 +31,12 @@ from everybatch.schedules import BY_NAME
 __all__ = ["add", "run"]
 
 DIVERGED, INTERRUPTED = 1, 130
+
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(everybatch.train).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+}
 
 _LONG = """\
 By default every image of the test set is measured after every batch. Ctrl-C ends the training; what was
@@ -77,113 +85,114 @@ def add(commands: Commands) -> None:
     add_limits(parser)
 
     how = parser.add_argument_group("how to train")
-    how.add_argument("--epochs", metavar="N", type=whole, default=1, help="passes over the training images")
-    how.add_argument("--steps", metavar="N", type=whole, help="batches to train on, instead of --epochs")
-    how.add_argument("--batch-size", metavar="N", type=whole, default=64, help="images of a batch")
-    how.add_argument("--optimizer", choices=("sgd", "adam", "adamw"), default="adam", help="as in torch.optim")
-    how.add_argument(
-        "--lr", metavar="RATE", type=float, default=1e-3, help="learning rate; the highest one of a schedule"
-    )
-    how.add_argument("--schedule", choices=tuple(BY_NAME), default="constant", help="how the learning rate moves")
-    how.add_argument(
-        "--weight-decay", metavar="X", type=float, help="PyTorch's default unless given: 0, for adamw 0.01"
-    )
-    how.add_argument("--momentum", metavar="X", type=float, default=0.0, help="of sgd, from 0 to below 1")
-    how.add_argument("--nesterov", action="store_true", help="Nesterov's momentum, of sgd")
-    how.add_argument(
-        "--label-smoothing",
+    _option(how, "epochs", metavar="N", type=whole, help="passes over the training images")
+    _option(how, "steps", metavar="N", type=whole, help="batches to train on, instead of --epochs")
+    _option(how, "batch_size", metavar="N", type=whole, help="images of a batch")
+    _option(how, "optimizer", choices=CHOICES["optimizer"], help="as in torch.optim")
+    _option(how, "lr", metavar="RATE", type=float, help="learning rate; the highest one of a schedule")
+    _option(how, "schedule", choices=tuple(BY_NAME), default="constant", help="how the learning rate moves")
+    _option(how, "weight_decay", metavar="X", type=float, help="PyTorch's default unless given: 0, for adamw 0.01")
+    _option(how, "momentum", metavar="X", type=float, help="of sgd, from 0 to below 1")
+    _option(how, "nesterov", action="store_true", help="Nesterov's momentum, of sgd")
+    _option(
+        how,
+        "label_smoothing",
         metavar="X",
         type=float,
-        default=0.0,
         help="share of the target that goes to all classes alike, from 0 to below 1",
     )
-    how.add_argument(
-        "--ema",
+    _option(
+        how,
+        "ema",
         metavar="DECAY",
         type=float,
         help="measure and keep an exponential moving average of the weights, such as 0.999",
     )
-    how.add_argument(
-        "--augment",
+    _option(
+        how,
+        "augment",
         metavar="KEY=VALUE,...",
         type=parse_augment,
         help=f"change the training images at random, for example shift=2,rotate=10; keys: {', '.join(BOUNDS)} "
         "(erase_area=0.02:0.2)",
     )
-    how.add_argument(
-        "--seed", metavar="N", type=whole, default=0, help="of weights, batch order, dropout and drawn images"
+    _option(how, "seed", metavar="N", type=whole, help="of weights, batch order, dropout and drawn images")
+    _option(how, "device", help="auto (the GPU if there is one), cpu, cuda or cuda:1")
+    _option(how, "precision", choices=CHOICES["precision"], help="of convolutions and products")
+    _option(
+        how,
+        "deterministic",
+        action="store_true",
+        help="use only kernels that give the same bits each time, on a GPU too",
     )
-    how.add_argument("--device", default="auto", help="auto (the GPU if there is one), cpu, cuda or cuda:1")
-    how.add_argument(
-        "--precision", choices=("float32", "tf32", "bfloat16"), default="float32", help="of convolutions and products"
-    )
-    how.add_argument(
-        "--deterministic", action="store_true", help="use only kernels that give the same bits each time, on a GPU too"
-    )
-    how.add_argument(
-        "--kernels",
-        choices=("exact", "fused"),
+    _option(
+        how,
+        "kernels",
+        choices=CHOICES["kernels"],
         help="of the training step on a CPU: exact repeats PyTorch's to the last digits (usual for float32), fused is "
         "faster",
     )
 
     measure = parser.add_argument_group("what to measure")
-    measure.add_argument(
-        "--evaluate-every",
+    _option(
+        measure,
+        "evaluate_every",
         metavar="N|epoch",
         type=_every,
-        default=1,
         help="measure the test set after every N-th batch, or after every epoch",
     )
-    measure.add_argument(
-        "--evaluate-on",
+    _option(
+        measure,
+        "evaluate_on",
         metavar="N|SHARE",
         type=_part,
         help="measure only so many test images, or this share of them, from 0 to 1; all unless given",
     )
-    measure.add_argument(
-        "--record",
+    _option(
+        measure,
+        "record",
         choices=RECORDABLE,
         action="append",
         default=[],
         help=f"also keep {'; '.join(f'{name}: {MEASURES[name].what}' for name in RECORDABLE)}",
     )
-    measure.add_argument(
-        "--validation",
+    _option(
+        measure,
+        "validation",
         metavar="N|SHARE",
         type=_part,
         help="hold out so many training images, or this share of them, and measure them too",
     )
-    measure.add_argument("--log-every", metavar="N", type=whole, help="print a line to stderr after every N-th batch")
+    _option(measure, "log_every", metavar="N", type=whole, help="print a line to stderr after every N-th batch")
 
     decide = parser.add_argument_group("what the measurements decide")
-    decide.add_argument(
-        "--select", choices=("last", "best"), default="last", help="keep the last weights, or those measured best"
-    )
-    decide.add_argument(
-        "--monitor",
+    _option(decide, "select", choices=("last", "best"), help="keep the last weights, or those measured best")
+    _option(
+        decide,
+        "monitor",
         choices=MONITORS,
         help="the curve that decides: validation_loss unless given, and test_loss without --validation",
     )
-    decide.add_argument(
-        "--patience", metavar="N", type=whole, help="end after so many measurements that brought nothing better"
+    _option(
+        decide, "patience", metavar="N", type=whole, help="end after so many measurements that brought nothing better"
     )
-    decide.add_argument(
-        "--min-delta", metavar="X", type=float, default=0.0, help="an improvement by no more than this is none"
-    )
+    _option(decide, "min_delta", metavar="X", type=float, help="an improvement by no more than this is none")
 
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FOLDER", type=Path, help="save the run there; not saved unless given")
     output.add_argument("--overwrite", action="store_true", help="replace a run that is in FOLDER already")
-    output.add_argument(
-        "--checkpoints", metavar="FOLDER", type=Path, help="keep weights there on the way; see everybatch predict"
+    _option(
+        output, "checkpoints", metavar="FOLDER", type=Path, help="keep weights there on the way; see everybatch predict"
     )
-    output.add_argument(
-        "--checkpoint-every", metavar="N|epoch", type=_every, default="epoch", help="after every N-th batch, or epoch"
-    )
+    _option(output, "checkpoint_every", metavar="N|epoch", type=_every, help="after every N-th batch, or epoch")
     output.add_argument(
         "--quiet", action="store_true", help="print nothing but warnings, errors and the lines of --log-every"
     )
+
+
+def _option(group: Any, name: str, **described: Any) -> None:
+    """Add an argument of `everybatch.train`, whose default it has unless told otherwise."""
+    group.add_argument(f"--{name.replace('_', '-')}", **{"default": _DEFAULTS[name], **described})
 
 
 def run(args: Namespace) -> int:
@@ -243,34 +252,7 @@ def _train(args: Namespace, start: Network | Model, data: Dataset) -> everybatch
         return everybatch.train(
             start,
             data,
-            epochs=args.epochs,
-            steps=args.steps,
-            batch_size=args.batch_size,
-            optimizer=args.optimizer,
-            lr=args.lr,
-            schedule=args.schedule,
-            weight_decay=args.weight_decay,
-            momentum=args.momentum,
-            nesterov=args.nesterov,
-            label_smoothing=args.label_smoothing,
-            ema=args.ema,
-            augment=args.augment,
-            validation=args.validation,
-            evaluate_every=args.evaluate_every,
-            evaluate_on=args.evaluate_on,
-            record=args.record,
-            monitor=args.monitor,
-            select=args.select,
-            patience=args.patience,
-            min_delta=args.min_delta,
-            checkpoints=args.checkpoints,
-            checkpoint_every=args.checkpoint_every,
-            log_every=args.log_every,
-            seed=args.seed,
-            device=args.device,
-            precision=args.precision,
-            deterministic=args.deterministic,
-            kernels=args.kernels,
+            **{name: value for name, value in vars(args).items() if name in _DEFAULTS},
             # In a log file a bar is a mess, and among lines too.
             progress=not args.quiet and args.log_every is None and sys.stderr.isatty(),
         )

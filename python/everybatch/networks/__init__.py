@@ -1,4 +1,7 @@
-"""Builders: functions that return a `Network`, a tree of layers. Every option is a keyword."""
+"""Builders: functions that return a `Network`, a tree of layers. Every option is a keyword.
+
+A signature and the struct of that name in the core tell the same options and defaults; `locals()` is all of them.
+"""
 
 from everybatch.networks._alexnet import alexnet
 from everybatch.networks._basic_resnet import deep_resnet, resnet18, resnet34

@@ -57,16 +57,4 @@ def alexnet(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.alexnet(
-        widths=widths,
-        stem_kernel_size=stem_kernel_size,
-        stem_stride=stem_stride,
-        kernel_size=kernel_size,
-        hidden=hidden,
-        activation=activation,
-        batch_norm=batch_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("alexnet", locals())

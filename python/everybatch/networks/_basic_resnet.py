@@ -61,22 +61,7 @@ def resnet18(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.basic_resnet(
-        name="resnet18",
-        blocks=(2, 2, 2, 2),
-        widths=widths,
-        stem_kernel_size=stem_kernel_size,
-        stem_stride=stem_stride,
-        stem_pool=stem_pool,
-        kernel_size=kernel_size,
-        activation=activation,
-        batch_norm=batch_norm,
-        block_norm=block_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("resnet18", locals())
 
 
 def resnet34(
@@ -128,22 +113,7 @@ def resnet34(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.basic_resnet(
-        name="resnet34",
-        blocks=(3, 4, 6, 3),
-        widths=widths,
-        stem_kernel_size=stem_kernel_size,
-        stem_stride=stem_stride,
-        stem_pool=stem_pool,
-        kernel_size=kernel_size,
-        activation=activation,
-        batch_norm=batch_norm,
-        block_norm=block_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("resnet34", locals())
 
 
 def deep_resnet(
@@ -196,19 +166,4 @@ def deep_resnet(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.basic_resnet(
-        name="deep_resnet",
-        blocks=(3, 4, 6, 3),
-        widths=widths,
-        stem_kernel_size=stem_kernel_size,
-        stem_stride=stem_stride,
-        stem_pool=stem_pool,
-        kernel_size=kernel_size,
-        activation=activation,
-        batch_norm=batch_norm,
-        block_norm=block_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("deep_resnet", locals())

@@ -53,14 +53,4 @@ def convnet(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.convnet(
-        widths=widths,
-        kernel_size=kernel_size,
-        hidden=hidden,
-        activation=activation,
-        batch_norm=batch_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("convnet", locals())

@@ -54,14 +54,4 @@ def kernel_net(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.kernel_net(
-        kernel_size=kernel_size,
-        widths=widths,
-        hidden=hidden,
-        activation=activation,
-        batch_norm=batch_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("kernel_net", locals())

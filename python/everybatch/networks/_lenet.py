@@ -46,12 +46,4 @@ def lenet5(
     ShapeError
         The images do not fit; the message names the layer.
     """
-    return _core.lenet5(
-        activation=activation,
-        batch_norm=batch_norm,
-        pool=pool,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("lenet5", locals())

@@ -77,22 +77,4 @@ def resnet(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.resnet(
-        stages=stages,
-        blocks=blocks,
-        stem_channels=stem_channels,
-        stem_kernel_size=stem_kernel_size,
-        stem_stride=stem_stride,
-        stem_pool=stem_pool,
-        kernel_size=kernel_size,
-        activation=activation,
-        batch_norm=batch_norm,
-        block_norm=block_norm,
-        shortcut=shortcut,
-        block_dropout=block_dropout,
-        dropout=dropout,
-        last_pool=last_pool,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("resnet", locals())

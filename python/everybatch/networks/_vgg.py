@@ -57,20 +57,7 @@ def vgg11(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.vgg(
-        name="vgg11",
-        convolutions=(1, 1, 2, 2, 2),
-        widths=widths,
-        pools=pools,
-        kernel_size=kernel_size,
-        hidden=hidden,
-        activation=activation,
-        batch_norm=batch_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("vgg11", locals())
 
 
 def vgg13(
@@ -118,17 +105,4 @@ def vgg13(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.vgg(
-        name="vgg13",
-        convolutions=(2, 2, 2, 2, 2),
-        widths=widths,
-        pools=pools,
-        kernel_size=kernel_size,
-        hidden=hidden,
-        activation=activation,
-        batch_norm=batch_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("vgg13", locals())

@@ -60,16 +60,4 @@ def wide_resnet(
     ShapeError
         The images are too small; the message names the layer.
     """
-    return _core.wide_resnet(
-        depth=depth,
-        width=width,
-        stem_channels=stem_channels,
-        kernel_size=kernel_size,
-        pre_activation=pre_activation,
-        activation=activation,
-        batch_norm=batch_norm,
-        dropout=dropout,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_size=input_size,
-    )
+    return _core.build("wide_resnet", locals())

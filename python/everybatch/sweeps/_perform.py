@@ -82,7 +82,7 @@ def perform(
     rule = job.pruning
 
     def look(step: Step) -> None:
-        if rule is None or ask is None or not rule.is_rung(step.step, step.steps):
+        if rule is None or ask is None or not rule.is_rung(step.step, step.total_steps):
             return
         rungs[step.step] = rule.value(step)
         if ask(number, step.step, rungs[step.step]):

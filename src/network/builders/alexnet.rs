@@ -1,3 +1,6 @@
+use serde::{Deserialize, Serialize};
+
+use super::options::{activations, numbers, size};
 use super::stack::Stack;
 use super::{each_of, odd};
 use crate::error::Result;
@@ -5,9 +8,11 @@ use crate::network::{Activation, Network};
 
 /// AlexNet (Krizhevsky et al. 2012) for small images: five convolutions, which 3×3 kernels and 2×2 pooling take from
 /// 28×28 to 3×3, and three dense layers. 28,513,994 parameters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Alexnet {
     /// Channels of the five convolutions; one number serves for all.
+    #[serde(with = "numbers")]
     pub widths: Vec<i64>,
     /// Of the first convolution: 11 and 4 in the original, for 224×224.
     pub stem_kernel_size: i64,
@@ -15,8 +20,10 @@ pub struct Alexnet {
     /// Of the other convolutions; odd, so that the padding keeps the size.
     pub kernel_size: i64,
     /// Units of the two hidden dense layers; one number serves for both.
+    #[serde(with = "numbers")]
     pub hidden: Vec<i64>,
     /// By position in forward order. The list repeats.
+    #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     /// After each convolution.
     pub batch_norm: bool,
@@ -25,6 +32,7 @@ pub struct Alexnet {
     pub in_channels: i64,
     pub num_classes: i64,
     /// (height, width)
+    #[serde(with = "size")]
     pub input_size: [i64; 2],
 }
 

@@ -1,3 +1,6 @@
+use serde::{Deserialize, Serialize};
+
+use super::options::{activations, numbers, size};
 use super::stack::Stack;
 use super::{each_of, odd};
 use crate::error::Result;
@@ -5,15 +8,19 @@ use crate::network::{Activation, Network};
 
 /// The network of study E: three convolutions with batch norm, two max poolings, and three dense layers. 26,585,098
 /// parameters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Convnet {
     /// Channels of the three convolutions; one number serves for all.
+    #[serde(with = "numbers")]
     pub widths: Vec<i64>,
     /// Odd, so that the padding keeps the size.
     pub kernel_size: i64,
     /// Units of the two hidden dense layers; one number serves for both.
+    #[serde(with = "numbers")]
     pub hidden: Vec<i64>,
     /// By position in forward order. The list repeats.
+    #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     /// After each convolution.
     pub batch_norm: bool,
@@ -22,6 +29,7 @@ pub struct Convnet {
     pub in_channels: i64,
     pub num_classes: i64,
     /// (height, width)
+    #[serde(with = "size")]
     pub input_size: [i64; 2],
 }
 

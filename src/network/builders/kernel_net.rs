@@ -1,3 +1,6 @@
+use serde::{Deserialize, Serialize};
+
+use super::options::{activations, numbers, size};
 use super::stack::{norm, Stack};
 use super::{each_of, odd};
 use crate::error::Result;
@@ -6,15 +9,18 @@ use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 /// The network of study C, which asks for the best kernel of its one residual block. Convolutions outside the block
 /// are 3×3 without padding, activations come before batch norm there. With the running statistics of batch norm it has
 /// 1,219,530 parameters, and 1,252,298 with 5×5 kernels in the block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct KernelNet {
     /// Of the residual block's two convolutions; odd, so that the padding keeps the size.
     pub kernel_size: i64,
     /// Channels of the first convolution and the block, and of the last convolution; one number serves for both.
+    #[serde(with = "numbers")]
     pub widths: Vec<i64>,
     /// Units of the hidden dense layer.
     pub hidden: i64,
     /// By position in forward order. The list repeats.
+    #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     pub batch_norm: bool,
     /// Before the last layer.
@@ -22,6 +28,7 @@ pub struct KernelNet {
     pub in_channels: i64,
     pub num_classes: i64,
     /// (height, width)
+    #[serde(with = "size")]
     pub input_size: [i64; 2],
 }
 

@@ -1,11 +1,16 @@
+use serde::{Deserialize, Serialize};
+
+use super::options::{activations, size};
 use super::{dropout, Activations, Pool};
 use crate::error::Result;
 use crate::network::{Activation, BatchNorm, Conv2d, Layer, Linear, Network};
 
 /// LeNet-5 (LeCun et al. 1998) for 28×28 images: convolutions of 6, 16 and 120 channels with 5×5 kernels, the first
 /// padded by 2 so that C5 sees 5×5 maps, then 84 and the logits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Lenet5 {
+    #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     /// After each convolution: 61,990 parameters with it, 61,706 without.
     pub batch_norm: bool,
@@ -15,6 +20,7 @@ pub struct Lenet5 {
     pub in_channels: i64,
     pub num_classes: i64,
     /// (height, width)
+    #[serde(with = "size")]
     pub input_size: [i64; 2],
 }
 

@@ -1,15 +1,18 @@
 //! Builders: functions that return layer trees. A new architecture is a new builder and nothing else.
 
 mod alexnet;
+mod basic_resnet;
 mod convnet;
 mod kernel_net;
 mod lenet;
+mod options;
 mod resnet;
 mod stack;
 mod vgg;
 mod wide_resnet;
 
 pub use alexnet::{alexnet, Alexnet};
+pub use basic_resnet::BasicResnet;
 pub use convnet::{convnet, Convnet};
 pub use kernel_net::{kernel_net, KernelNet};
 pub use lenet::{lenet5, Lenet5};
@@ -17,25 +20,63 @@ pub use resnet::{resnet, Resnet, Shortcut};
 pub use vgg::{vgg, Vgg};
 pub use wide_resnet::{wide_resnet, WideResnet};
 
-use super::{Activation, Dropout, Layer, Pool2d};
-use crate::error::{unknown, Error, Result};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use super::{Activation, Dropout, Layer, Network, Pool2d};
+use crate::error::{Error, Result};
+
+/// The builders that users have. For each its options, of which some networks fix others than the struct tells, and the
+/// defaults.
+macro_rules! builders {
+    ($($name:literal => $build:expr, $defaults:expr;)*) => {
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        /// The network of that name, or `None`: there is no such network. The outer error is about the form of the
+        /// options, the inner one about their values.
+        pub fn build<'de, D: Deserializer<'de>>(
+            name: &str,
+            options: D,
+        ) -> Option<std::result::Result<Result<Network>, D::Error>> {
+            match name {
+                $($name => Some(Deserialize::deserialize(options).map($build)),)*
+                _ => None,
+            }
+        }
+
+        /// Its options with their defaults, as JSON.
+        pub fn defaults(name: &str) -> Option<Value> {
+            match name {
+                $($name => serde_json::to_value($defaults).ok(),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+builders! {
+    "alexnet" => |options| alexnet(&options), Alexnet::default();
+    "convnet" => |options| convnet(&options), Convnet::default();
+    "deep_resnet" => |options: BasicResnet| options.build("deep_resnet", [3, 4, 6, 3]), BasicResnet::deep();
+    "kernel_net" => |options| kernel_net(&options), KernelNet::default();
+    "lenet5" => |options| lenet5(&options), Lenet5::default();
+    "resnet" => |options| resnet(&options), Resnet::default();
+    "resnet18" => |options: BasicResnet| options.build("resnet18", [2, 2, 2, 2]), BasicResnet::default();
+    "resnet34" => |options: BasicResnet| options.build("resnet34", [3, 4, 6, 3]), BasicResnet::default();
+    "vgg11" => |options| vgg(&options), Vgg::default();
+    "vgg13" => |options| vgg(&Vgg { name: "vgg13".to_string(), convolutions: Vgg::THIRTEEN, ..options }), Vgg::default();
+    "wide_resnet" => |options| wide_resnet(&options), WideResnet::default();
+}
 
 /// The kind of a pooling layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pool {
     Max,
     Avg,
 }
 
 impl Pool {
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "max" => Ok(Pool::Max),
-            "avg" => Ok(Pool::Avg),
-            _ => Err(unknown("pooling", name, &["max", "avg"])),
-        }
-    }
-
     fn layer(self, kernel_size: i64, stride: i64, padding: i64) -> Layer {
         let pool = Pool2d::new(kernel_size, stride, padding);
         match self {

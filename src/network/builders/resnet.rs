@@ -1,35 +1,34 @@
+use serde::{Deserialize, Serialize};
+
+use super::options::{activations, numbers, size};
 use super::stack::{norm, Stack};
 use super::{dropout, odd, Pool};
-use crate::error::{unknown, Error, Result};
+use crate::error::{Error, Result};
 use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
 /// What a residual block's shortcut is where the shape changes. Elsewhere it is the identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shortcut {
     /// A 1×1 convolution.
     Projection,
     /// A 1×1 convolution and batch norm, as in He et al. 2015.
+    #[serde(rename = "projection_bn")]
     ProjectionBatchNorm,
-}
-
-impl Shortcut {
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "projection" => Ok(Shortcut::Projection),
-            "projection_bn" => Ok(Shortcut::ProjectionBatchNorm),
-            _ => Err(unknown("shortcut", name, &["projection", "projection_bn"])),
-        }
-    }
 }
 
 /// A residual network of basic blocks (two convolutions with batch norm each). The default is the reference network:
 /// 2,778,314 parameters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Resnet {
+    #[serde(skip)]
     pub name: String,
     /// Channels of each stage. A stage that is wider than the one before it starts with stride 2.
+    #[serde(with = "numbers")]
     pub stages: Vec<i64>,
     /// Blocks of each stage; one number serves for all.
+    #[serde(with = "numbers")]
     pub blocks: Vec<i64>,
     /// Channels of the first convolution; the first stage's when not given.
     pub stem_channels: Option<i64>,
@@ -40,6 +39,7 @@ pub struct Resnet {
     /// Of the convolutions in the blocks; odd, so that the padding keeps the size.
     pub kernel_size: i64,
     /// By position in forward order: the stem's, then each block's inner and outer one. The list repeats.
+    #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     /// After each convolution; without it, convolutions have a bias.
     pub batch_norm: bool,
@@ -54,6 +54,7 @@ pub struct Resnet {
     pub in_channels: i64,
     pub num_classes: i64,
     /// (height, width)
+    #[serde(with = "size")]
     pub input_size: [i64; 2],
 }
 

@@ -1,3 +1,6 @@
+use serde::{Deserialize, Serialize};
+
+use super::options::{activations, numbers, size};
 use super::stack::Stack;
 use super::{each_of, odd};
 use crate::error::{Error, Result};
@@ -5,20 +8,26 @@ use crate::network::{Activation, Network};
 
 /// A network of Simonyan & Zisserman 2014: five stages of 3×3 convolutions and three dense layers. The default is
 /// VGG-11 with pooling after the first two stages only, so that 28×28 images end as 7×7 maps: 128,806,154 parameters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Vgg {
+    #[serde(skip)]
     pub name: String,
     /// Convolutions of each stage.
+    #[serde(skip)]
     pub convolutions: [usize; 5],
     /// Channels of each stage; one number serves for all.
+    #[serde(with = "numbers")]
     pub widths: Vec<i64>,
     /// A 2×2 max pooling ends each of so many first stages: 5 in the original, for 224×224.
     pub pools: i64,
     /// Odd, so that the padding keeps the size.
     pub kernel_size: i64,
     /// Units of the two hidden dense layers; one number serves for both.
+    #[serde(with = "numbers")]
     pub hidden: Vec<i64>,
     /// By position in forward order. The list repeats.
+    #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     /// After each convolution.
     pub batch_norm: bool,
@@ -27,6 +36,7 @@ pub struct Vgg {
     pub in_channels: i64,
     pub num_classes: i64,
     /// (height, width)
+    #[serde(with = "size")]
     pub input_size: [i64; 2],
 }
 

@@ -1,3 +1,6 @@
+use serde::{Deserialize, Serialize};
+
+use super::options::{activations, size};
 use super::resnet::projection;
 use super::stack::{norm, Stack};
 use super::{dropout, odd, resnet, Pool, Resnet, Shortcut};
@@ -6,7 +9,8 @@ use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
 /// A wide residual network (Zagoruyko & Komodakis 2016): a narrow first convolution and three stages of 16, 32 and 64
 /// channels, times `width`. WRN-16-4 has 2,748,602 parameters for grey images in both forms.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WideResnet {
     /// Convolutions on the longest path: 6n + 4 for n blocks in each stage.
     pub depth: i64,
@@ -18,6 +22,7 @@ pub struct WideResnet {
     /// Batch norm and activation before each convolution, as in the paper, instead of after it.
     pub pre_activation: bool,
     /// By position in forward order. The list repeats.
+    #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     pub batch_norm: bool,
     /// Between the two convolutions of each block.
@@ -25,6 +30,7 @@ pub struct WideResnet {
     pub in_channels: i64,
     pub num_classes: i64,
     /// (height, width)
+    #[serde(with = "size")]
     pub input_size: [i64; 2],
 }
 
