@@ -182,7 +182,13 @@ def packed(data: eb.Dataset, replicas: int, epochs: int) -> float:
     store: dict[str, Any] = {"store": f"memory://packed/{replicas}", "keep_models": False, "progress": False}
     start = time.perf_counter()
     sweep = eb.sweep(
-        {"lr": [1e-3]}, data, seeds=replicas, backend="packed", workers=replicas, device="cuda", **settings, **store
+        {"lr": [1e-3]},
+        data,
+        seeds=replicas,
+        backend=eb.sweeps.packed(workers=replicas),
+        device="cuda",
+        **settings,
+        **store,
     )
     seconds = time.perf_counter() - start
     assert len(sweep.runs) == replicas, sweep.tracebacks()

@@ -12,8 +12,8 @@ use everybatch::error::Result;
 use everybatch::evaluate::Evaluator;
 use everybatch::network::{builders, Model, Normalization, Precision};
 use everybatch::train::{
-    train, Every, Kernels, Length, Method, Next, Observer, Recorder, Schedule, Step, Taken, TrainConfig,
-    WatchConfig,
+    train, Every, Kernels, Length, Method, Next, Observer, Record, Recorder, Schedule, Step, Taken,
+    TrainConfig, WatchConfig,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
         validation: vec![],
         evaluate_every: Every::Steps(1),
         evaluate_on: None,
-        record_predictions: true,
+        record: vec![Record::Predictions],
         watch: WatchConfig::NONE,
         checkpoints: None,
         seed: 0,
@@ -82,17 +82,22 @@ fn main() -> Result<()> {
 
     let test = Evaluator::new(&data.test, &data.normalization, CLASSES, Precision::Float32)?;
     let metrics = test.measure(&model)?;
-    let mut recorder = Recorder::new(&test, None, CLASSES, true)?;
+    let mut recorder = Recorder::new(&test, None, CLASSES, &[Record::Predictions], None)?;
     let taken = Taken {
         loss: Tensor::from(2.3f32),
         logits: Tensor::f_randn([BATCH, CLASSES], (Kind::Float, Device::Cpu))?,
         labels: data.train.labels.f_narrow(0, 0, BATCH)?,
+        grad_norm: None,
     };
-    let row = timed(|| recorder.record_step(&taken))?;
+    let row = timed(|| {
+        recorder.sheet.write_step(&taken)?;
+        recorder.step_was_written()
+    })?;
     let mut number = 0;
     let measured = timed(|| {
         number += 1;
-        recorder.record_evaluation(number, std::slice::from_ref(&metrics))
+        recorder.sheet.write_evaluation(std::slice::from_ref(&metrics))?;
+        recorder.evaluation_was_written(number)
     })?;
     let correct = Tensor::f_zeros_like(&data.test.labels)?;
     let classes = timed(|| {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import everybatch as eb
-from everybatch import _run_write
+from everybatch.runs._write import write_files
 from everybatch.sweeps import Sweep, load_sweep
 from everybatch.sweeps._index import Index
 from everybatch.sweeps._store import FAILED, ROW, SWEEP, TRIALS, open_store
@@ -100,7 +100,7 @@ def make_store(
                 "hardware": {"device": "cpu", "name": "AMD <EPYC>", "threads": 1},
                 "started": f"2026-01-01T00:{number // 60 % 60:02}:{number % 60:02}+00:00",
             }
-            _run_write.write_files(folder / kind / key, written, arrays, None)
+            write_files(folder / kind / key, written, arrays, None)
             row |= _numbers(arrays, taken, number)
             text = json.dumps(row)
         (folder / kind / key / ROW).write_text(text)

@@ -22,12 +22,12 @@ def swept(data: eb.Dataset, store: Path | str, space: Any = GRID, **arguments: A
 
 def assert_equal(one: eb.Sweep, other: eb.Sweep) -> None:
     """The same trials with the same numbers to the last bit, but for the seconds that they took."""
-    for row, its_like in zip(one._rows, other._rows, strict=True):  # not the tables: pandas is not everywhere
-        assert (row is None) == (its_like is None)
-        for name in (row or {}).keys() - {"seconds", "started"}:
-            assert row[name] == its_like[name], name  # type: ignore[index] # both are there
+    for trial, its_like in zip(one.trials, other.trials, strict=True):  # not the tables: pandas is not everywhere
+        assert trial.row.keys() == its_like.row.keys()
+        for name in trial.row.keys() - {"seconds", "started"}:
+            assert trial.row[name] == its_like.row[name], name
     assert one.runs.trials == other.runs.trials
-    for run, its_like in zip(one.runs, other.runs, strict=True):
+    for run, same in zip(one.runs, other.runs, strict=True):
         for name, array in run._arrays.items():
             if not name.endswith("seconds"):
-                np.testing.assert_array_equal(array, its_like._arrays[name], err_msg=name)
+                np.testing.assert_array_equal(array, same._arrays[name], err_msg=name)

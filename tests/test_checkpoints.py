@@ -216,7 +216,7 @@ def test_a_full_disk_costs_nothing_but_the_rest_of_the_run(tmp_path: Path) -> No
             raise SystemExit("the disk was not full")
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     kept = sorted(path.name for path in (tmp_path / "kept").iterdir())

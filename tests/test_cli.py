@@ -58,7 +58,7 @@ def one_error(call: Call, *argv: object) -> str:
 
 def test_module_shows_help() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "everybatch", "--help"], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "everybatch", "--help"], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0
     assert done.stderr == ""
@@ -497,7 +497,7 @@ def test_a_closed_pipe_is_no_error(run_folder: Path) -> None:
             stdout=closed,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
     assert (done.returncode, done.stderr) == (141, "")

@@ -229,3 +229,22 @@ def test_the_built_in_data_are_found_again_as_they_were(
         assert told["confusion"] == expected.confusion.tolist()
         code, _, err = call("predict", run, "--checkpoints")
         assert (code, err) == (0, "")  # no note that the figures differ from the history
+
+
+def test_nan_is_no_class_and_no_json(call: Call, saved: Path, tmp_path: Path) -> None:
+    broken = eb.load_run(saved / "abc").model.copy()
+    next(iter(broken.state_dict().values())).fill_(float("nan"))
+    broken.save(tmp_path / "broken.safetensors")
+    np.save(tmp_path / "images.npy", zoo().test_images[:2])
+    np.savez(tmp_path / "zoo.npz", x=zoo().test_images, y=zoo().test_labels)
+    model, images = tmp_path / "broken.safetensors", tmp_path / "images.npy"
+    code, out, err = call("predict", model, images)
+    assert (code, out.count("no class (NaN)")) == (0, 2)
+    assert "gives NaN for 2 of 2 images" in err
+    told = json.loads(call("predict", model, images, "--json")[1], parse_constant=pytest.fail)
+    assert [each["class"] for each in told] == [None, None]
+    assert told[0]["probabilities"] == dict.fromkeys(ALL)
+    by_number = ("--keys", "x,y", "--match-classes", "position", "--json")
+    code, out, err = call("evaluate", model, "--data", tmp_path / "zoo.npz", *by_number)
+    assert json.loads(out, parse_constant=pytest.fail)["loss"] is None
+    assert "loss that is NaN" in err

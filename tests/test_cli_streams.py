@@ -88,7 +88,7 @@ def test_python_itself_in_ascii(place: Path) -> None:
         cwd=place,
         env=os.environ | ASCII,
         capture_output=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")

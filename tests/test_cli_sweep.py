@@ -105,18 +105,19 @@ def test_every_command_explains_itself(call: Call, command: str) -> None:
 
 
 def test_the_example_of_the_help_is_a_sweep() -> None:
-    from everybatch.cli._sweep_file import parse_sweep
     from everybatch.cli.sweep import _LONG
+    from everybatch.cli.sweep._file import parse_sweep
 
     lines = [line[2:] for line in _LONG.splitlines() if line.startswith("  ")]
     asked = parse_sweep("\n".join(lines), Path("space.toml"), {})
     assert len(asked.space) == 16
-    assert asked.options == {"seeds": 2, "backend": "processes"}
+    assert asked.options == {"seeds": 2}
+    assert asked.backend == eb.sweeps.processes()
     assert asked.pruning == eb.sweeps.median()
 
 
 def test_the_example_file_is_a_sweep() -> None:
-    from everybatch.cli._sweep_file import read_sweep
+    from everybatch.cli.sweep._file import read_sweep
 
     path = Path(__file__).parents[1] / "examples" / "space.toml"
     if not path.exists():
@@ -147,7 +148,7 @@ def test_sweep_trains_and_says_what_came_out(call: Call, here: Path, monkeypatch
     swept = eb.load_sweep("sweeps/space")
     assert swept.columns == ("lr", "network.dropout")
     assert swept.runs[0].config["training"]["total_steps"] == 3
-    assert f"trials/{swept._ranked('validation_accuracy')[0]['key']} --out" in out
+    assert f"trials/{swept._ranked('validation_accuracy')[0].key} --out" in out
 
     code, out, err = call("sweep", "space.toml", "--quiet")  # all of it is there
     assert (code, out, err) == (0, "", "")
@@ -163,7 +164,8 @@ def test_sweep_equals_the_one_in_python(call: Call, stored: Path) -> None:
 
 
 def test_the_command_line_goes_before_the_file(call: Call, here: Path) -> None:
-    one = HEAD.replace("serial", "ray") + 'address = "auto"\nstore = "there"\n' + FIXED + "[[trials]]\nlr = 0.01\n"
+    ray = HEAD.replace('"serial"', '{ name = "ray", address = "auto" }')
+    one = ray + 'store = "there"\n' + FIXED + "[[trials]]\nlr = 0.01\n"
     code, _, err = call("sweep", write(one), "--backend", "serial", "--threads", 1, "--store", "here")
     assert (code, err) == (0, "")
     assert not Path("there").exists()
@@ -188,10 +190,9 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
     train_images = 60
     data_seed = 3
     seeds = [4]
-    backend = "serial"
+    backend = { name = "processes", workers = 1, retries = 0 }
     threads = 1
     keep_models = false
-    retries = 0
     [fixed]
     steps = 2
     batch_size = 20
@@ -236,7 +237,7 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
         validation=0.2,
         betas=(0.8, 0.99),
     )
-    assert [trial.key for trial in swept._asked] == [trial.key for trial in expected._asked]
+    assert [trial.key for trial in swept.trials] == [trial.key for trial in expected.trials]
     assert swept.run(swept.runs.trials[0]).config["training"]["seed"] == 4
 
 
@@ -246,7 +247,7 @@ def test_random_draws(call: Call, here: Path) -> None:
     )
     assert call("sweep", write(HEAD + FIXED + drawn), "--quiet")[0] == 0
     space = {"lr": eb.sweeps.uniform(0.001, 0.01), "network.dropout": [0.0, 0.5]}
-    told = [trial.config["lr"] for trial in eb.load_sweep("sweeps/space")._asked]
+    told = [trial.config["lr"] for trial in eb.load_sweep("sweeps/space").trials]
     assert told == [config["lr"] for config in eb.sweeps.random(space, 3, seed=2)]
 
 
@@ -386,12 +387,17 @@ def test_ctrl_c_keeps_what_there_is(call: Call, here: Path, monkeypatch: pytest.
         ("seeds = [1, 1]\n" + SMALL, ["seeds", "more than once"]),
         (SMALL.replace('"serial"', '"seral"'), ["backend", "Did you mean 'serial'?"]),
         ("store = 3\n" + SMALL, ["store must be text"]),
-        ("workers = 0\n" + SMALL, ["workers is 0"]),
+        (SMALL.replace('"serial"', '{ name = "packed", workers = 0 }'), ["[backend]", "workers is 0"]),
+        (SMALL.replace('"serial"', '{ name = "seral" }'), ["[backend]", "Did you mean 'serial'?"]),
+        (SMALL.replace('"serial"', "{ workers = 2 }"), ["[backend]", "name is missing"]),
+        (SMALL.replace('"serial"', '{ name = "serial", workers = 2 }'), ["[backend]", "'workers' is unknown"]),
+        (SMALL.replace('"serial"', "3"), ["backend must be a name"]),
+        ("workers = 2\n" + SMALL, ['backend = { name = "processes", workers = ... }']),
         ("threads = 1.5\n" + SMALL, ["threads", "1.5"]),
         ("keep_models = 1\n" + SMALL, ["keep_models"]),
-        ("retries = -1\n" + SMALL, ["retries is -1"]),
+        (SMALL.replace('"serial"', '{ name = "ray", retries = -1 }'), ["retries is -1"]),
         ('device = "tpu"\n' + SMALL, ["tpu"]),
-        ('address = "auto"\n' + SMALL, ["address", "ray"]),
+        ('address = "auto"\n' + SMALL, ['backend = { name = "ray", address = ... }']),
     ],
 )
 def test_nonsense_is_one_line_and_trains_nothing(
@@ -583,7 +589,7 @@ def test_all_shows_what_the_last_sweep_did_not_ask_for(call: Call, stored: Path)
 
 def test_export(call: Call, stored: Path) -> None:
     sweep = eb.load_sweep("sweeps/space")
-    keys = [trial.key for trial in sweep._asked]
+    keys = [trial.key for trial in sweep.trials]
     assert call("sweeps", "space", "--export", "all.csv") == (0, "all.csv\n", "")
     with Path("all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

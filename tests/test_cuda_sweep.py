@@ -17,7 +17,7 @@ ON_GPU: dict[str, Any] = {"device": "cuda", "deterministic": True, "steps": 60, 
 
 def test_replicas_in_one_process_are_the_runs_one_after_the_other(glyphs: eb.Dataset, tmp_path: Path) -> None:
     one = swept(glyphs, tmp_path / "one", **ON_GPU)
-    many = swept(glyphs, tmp_path / "many", backend="packed", workers=8, **ON_GPU)
+    many = swept(glyphs, tmp_path / "many", backend=eb.sweeps.packed(workers=8), **ON_GPU)
     assert_equal(one, many)
     for run in many.runs:
         assert run.config["cuda"]["graphs"] is True, run.config["cuda"]["reason"]
@@ -25,7 +25,7 @@ def test_replicas_in_one_process_are_the_runs_one_after_the_other(glyphs: eb.Dat
 
 def test_worker_processes_share_a_gpu(glyphs: eb.Dataset, tmp_path: Path) -> None:
     one = swept(glyphs, tmp_path / "one", **ON_GPU)
-    assert_equal(one, swept(glyphs, tmp_path / "many", backend="processes", workers=2, **ON_GPU))
+    assert_equal(one, swept(glyphs, tmp_path / "many", backend=eb.sweeps.processes(workers=2), **ON_GPU))
 
 
 def test_pruning_of_replicas(glyphs: eb.Dataset, tmp_path: Path) -> None:
@@ -33,4 +33,4 @@ def test_pruning_of_replicas(glyphs: eb.Dataset, tmp_path: Path) -> None:
     pruned: dict[str, Any] = {**ON_GPU, "validation": 30, "pruning": rule}
     one = swept(glyphs, tmp_path / "one", **pruned)
     assert any(run.state == "stopped" for run in one.runs)
-    assert_equal(one, swept(glyphs, tmp_path / "many", backend="packed", workers=4, **pruned))
+    assert_equal(one, swept(glyphs, tmp_path / "many", backend=eb.sweeps.packed(workers=4), **pruned))

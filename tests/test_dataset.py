@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, DataError, ShapeError
@@ -358,3 +359,20 @@ def test_subset_keeps_what_is_not_named() -> None:
 def test_subsets_that_are_refused(options: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         make().subset(**options)
+
+
+def test_pixels_that_were_divided_twice_are_noticed() -> None:
+    """255 / 255 / 255 is the brightest that is left, and 255 times that is 1: black."""
+    for given in (GREY / 255 / 255, torch.from_numpy(GREY).float() / 255 / 255, (GREY / 255 / 255).tolist()):
+        with pytest.raises(DataError, match=r"float pixels up to 0\.0039\d*, .* divided by 255 twice"):
+            make(given)
+    both = TensorDataset(torch.from_numpy(GREY).float() / 255 / 255, torch.from_numpy(LABELS))
+    with pytest.raises(DataError, match="divided by 255 twice"):
+        Dataset.from_torch(both, both)
+    assert make(GREY // 200).train_images.max() == 1  # masks of 0 and 1 are
+    assert make(GREY * 0.0).train_images.max() == 0
+
+
+def test_a_tensor_without_values_is_refused() -> None:
+    with pytest.raises(TypeError, match="train_images is a tensor on the device 'meta', which has a shape and no val"):
+        make(torch.zeros(30, 5, 7, device="meta"))

@@ -537,7 +537,7 @@ def test_predict_names_all_bad_files(call: Call, trained: tuple[Path, Path], tmp
 
 
 def test_the_background_of_a_sweep(ink_on_nothing: Path) -> None:
-    from everybatch.cli._sweep_file import parse_sweep
+    from everybatch.cli.sweep._file import parse_sweep
 
     text = 'data = "ink"\nbackground = {}\n[grid]\nlr = [0.1]\n'
     where = ink_on_nothing.parent / "space.toml"

@@ -446,6 +446,7 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
         ("", "is empty", FileFormatError),
         ("<!DOCTYPE html>\n<html></html>", "it is a web page", FileFormatError),
         ("PK\x03\x04\0\0", "a zip archive", FileFormatError),
+        ("\x1f", "it begins with the bytes 1f", FileFormatError),  # of a gzip file; blank to Python's str, not to bytes
     ):
         path.write_text(text)
         with pytest.raises(error, match=words):

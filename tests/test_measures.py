@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-import re
+import warnings
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 import everybatch as eb
-from everybatch import _core, plots
+from everybatch import plots
 from everybatch._measures import ARRAYS, COLUMNS, CURVES, MEASURES, MONITORS, RECORDABLE
-from everybatch._settings import Settings
 from everybatch.errors import ArgumentError
-
-NOT_SETTINGS = {"network", "dataset", "checkpoints", "progress", "callbacks"}
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +30,15 @@ def test_rust_gives_the_arrays_of_the_table(full: eb.Run) -> None:
     assert full._arrays.keys() == ARRAYS.keys()
 
 
-def test_rust_knows_the_monitors_of_the_table(glyphs: eb.Dataset) -> None:
-    usual = {name: one.default for name, one in inspect.signature(eb.train).parameters.items()}
-    taken = {name: usual[name] for name in usual.keys() - NOT_SETTINGS}
-    settings = Settings.check(glyphs, **taken).for_core(None) | {"validation": [0]}
-    with pytest.raises(ArgumentError) as refused:
-        _core.check_settings(settings | {"monitor": "train_loss"}, 5)
-    named = str(refused.value).partition("choose one of ")[2].partition(".")[0]
-    assert re.findall(r"\w+", named) == list(MONITORS)
+@pytest.mark.parametrize("name", MONITORS)
+def test_rust_knows_the_monitors_of_the_table_and_which_direction_is_better(
+    name: str, tiny: eb.Network, glyphs: eb.Dataset
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", eb.errors.SelectionWarning)
+        run = eb.train(tiny, glyphs, batch_size=32, validation=0.2, select="best", monitor=name)
+    costs = MEASURES[name].sign * getattr(run, name)
+    assert run.model_step == run.eval_step[1:][np.argmin(costs[1:])]  # after the first step
 
 
 @pytest.mark.parametrize("name", MEASURES)

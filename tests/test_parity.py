@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -69,6 +71,24 @@ def test_optimizers_and_their_defaults(name: str, tiny: eb.Network) -> None:
     data = eb.datasets.glyphs(train=16 * STEPS - 5, test=100)
     run, plain = both(tiny, plain_tiny(), data, optimizer, batch_size=16, **arguments)
     assert run.steps == STEPS
+    assert_same(run, plain)
+
+
+@pytest.mark.parametrize("kernels", ["exact", "fused"])
+def test_norms_of_gradients(kernels: str, tiny: eb.Network) -> None:
+    """As `clip_grad_norm_` tells them, which changes nothing where norms may be infinite."""
+    norms: list[float] = []
+
+    def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        own = list(parameters)
+        optimizer = torch.optim.SGD(own, lr=0.05, weight_decay=0.01)
+        optimizer.register_step_pre_hook(lambda *_: norms.append(nn.utils.clip_grad_norm_(own, math.inf).item()))
+        return optimizer
+
+    arguments: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 0.01, "kernels": kernels}
+    data = eb.datasets.glyphs(train=16 * STEPS - 5, test=100)
+    run, plain = both(tiny, plain_tiny(), data, sgd, batch_size=16, record="grad_norm", **arguments)
+    np.testing.assert_allclose(run.grad_norm, norms, rtol=1e-4)
     assert_same(run, plain)
 
 

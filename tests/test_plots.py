@@ -25,7 +25,7 @@ from everybatch.run import Run
 from test_run import EVAL_STEP, example_arrays, example_config, example_run
 
 OKABE_ITO = {"#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#000000"}
-OTHERS = ("lr_finder", "grid", "parallel_coordinates", "sweep_bands", "sweep_curves", "sweep_grid", "sweep_scatter")
+OTHERS = ("lr_finder", "grid", "sweep_bands", "sweep_curves", "sweep_grid", "sweep_parallel", "sweep_scatter")
 # The first draws no runs, the second many Axes, the others sweeps: they have their own files.
 ALL = [getattr(plots, name) for name in plots.__all__ if name not in OTHERS]
 OVER_TIME = [plots.losses, plots.accuracy, plots.class_accuracy, plots.compare]

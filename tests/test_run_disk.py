@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from everybatch import _disk, _exchange, _run_read
+from everybatch import _disk, _exchange
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.run import Run, load_run
+from everybatch.runs import _read
 from test_run import example_arrays, example_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -137,7 +138,7 @@ def test_two_that_put_a_folder_in_one_place_at_once(tmp_path: Path, monkeypatch:
 
 def test_a_run_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example_run(seed=0).save(tmp_path / "run")
-    read_config = _run_read._read_config
+    read_config = _read._read_config
     replace = iter([lambda: example_run(seed=1).save(tmp_path / "run", overwrite=True)])
 
     def read_and_be_overtaken(path: Path) -> Any:
@@ -146,7 +147,7 @@ def test_a_run_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch: py
             work()
         return read
 
-    monkeypatch.setattr(_run_read, "_read_config", read_and_be_overtaken)
+    monkeypatch.setattr(_read, "_read_config", read_and_be_overtaken)
     assert seed_of(load_run(tmp_path / "run")) == 1
     (tmp_path / "run/history.npz").write_bytes(b"damaged")
     with pytest.raises(FileFormatError, match=r"history\.npz"):

@@ -210,13 +210,35 @@ def test_runs_that_diverged_are_never_chosen(glyphs: eb.Dataset, tmp_path: Path)
             choose()
 
 
+def test_no_mean_holds_a_trial_that_diverged(tmp_path: Path) -> None:
+    """Means by hand; what a trial cost counts all the same."""
+    fates = {0: "diverged", 3: "failed", 4: "diverged", 5: "diverged"}
+    made = make_store(
+        tmp_path / "s",
+        [{"lr": lr, "momentum": 0.5} for lr in (0.1, 0.2, 0.3)],
+        seeds=2,
+        steps=5,
+        fate=lambda number: fates.get(number, "finished"),
+    )
+    values = [trial.row.get("best_test_accuracy") for trial in made.trials]
+    assert None not in values[:3]  # each that diverged had reached something
+    with pytest.warns(RuntimeWarning, match="4 of 6 trials diverged or failed and are left out") as caught:
+        pivot = made.pivot("lr", "momentum", "best_test_accuracy")
+    assert caught[0].filename == __file__
+    assert pivot[0.5].tolist()[:2] == [values[1], values[2]]
+    assert np.isnan(pivot.loc[0.3, 0.5])
+    with pytest.warns(RuntimeWarning, match="left out"):
+        assert made.pivot("lr", "momentum", aggregate="count")[0.5].tolist() == [1, 1, 0]
+    assert made.pivot("lr", "momentum", "steps", "count")[0.5].tolist() == [2, 1, 2]
+
+
 def test_a_run_whose_weights_broke_unseen_is_not_chosen(tmp_path: Path) -> None:
     """A row as the table would show it: an accuracy, and a loss that was not a number."""
     made = make_store(tmp_path / "s", [{"lr": 1.0}, {"lr": 2.0}], level=lambda config: 0.5 * config["lr"])
-    made._with_run[made.runs.trials[1]]["final_validation_loss"] = None
+    made.trials[1].row["final_validation_loss"] = None
     assert made.best() is not None
-    assert made._ranked("validation_accuracy")[0]["key"] == made.runs.trials[0]
-    made._with_run[made.runs.trials[0]]["final_validation_accuracy"] = float("nan")
+    assert made._ranked("validation_accuracy")[0].key == made.runs.trials[0]
+    made.trials[0].row["final_validation_accuracy"] = float("nan")
     with pytest.raises(ArgumentError, match="no trial of this sweep has a validation_accuracy"):
         made.best()
 
@@ -298,16 +320,18 @@ def test_progress_is_one_line(glyphs: eb.Dataset, tmp_path: Path, capsys: pytest
         ({"lr": [1e-3]}, {"seeds": [1, 1]}, ArgumentError, "more than once"),
         ({"lr": [1e-3]}, {"seeds": [-1]}, ArgumentError, "seeds"),
         ({"lr": [1e-3]}, {"backend": "process"}, ArgumentError, "Did you mean 'processes'"),
-        ({"lr": [1e-3]}, {"workers": 0}, ArgumentError, "workers"),
+        ({"lr": [1e-3]}, {"workers": 2}, ArgumentError, r"belongs to the .*eb.sweeps.processes\(workers=2\)"),
+        ({"lr": [1e-3]}, {"backend": "packed", "workers": 2}, ArgumentError, r"eb.sweeps.packed\(workers=2\)"),
+        ({"lr": [1e-3]}, {"backend": 3}, TypeError, r"such as eb.sweeps.processes\(workers=2\), not 3"),
         ({"lr": [1e-3]}, {"workerz": 2}, ArgumentError, "Did you mean 'workers'"),
         ({"lr": [1e-3]}, {"threads": 0}, ArgumentError, "threads"),
-        ({"lr": [1e-3]}, {"retries": -1}, ArgumentError, "retries"),
+        ({"lr": [1e-3]}, {"retries": -1}, ArgumentError, r"eb.sweeps.processes\(retries=-1\)"),
         ({"lr": [1e-3]}, {"pruning": "median"}, TypeError, "pruning"),
         ({"lr": [1e-3]}, {"pruning": eb.sweeps.median()}, ArgumentError, "validation"),
         ({"lr": [1e-3]}, {"store": 3}, TypeError, "store"),
         ({"lr": [1e-3]}, {"store": ""}, ArgumentError, "store"),
         ({"lr": [1e-3]}, {"store": "nowhere://x"}, ArgumentError, "nowhere"),
-        ({"lr": [1e-3]}, {"address": "auto"}, ArgumentError, "ray"),
+        ({"lr": [1e-3]}, {"address": "auto"}, ArgumentError, r"eb.sweeps.ray\(address='auto'\)"),
         ({"lr": [1e-3]}, {"keep_models": "yes"}, TypeError, "keep_models"),
         ({"batch_size": [1000]}, {}, ArgumentError, "config 1 of 1 .*batch_size"),
         ({"lr": [1e-3, -1.0]}, {}, ArgumentError, "config 2 of 2 .*lr is -1"),

@@ -338,7 +338,7 @@ def test_the_same_script_is_the_same_function_in_every_process(tmp_path: Path) -
         )
         for name, seed in (("script.py", "1"), ("script.py", "2"), ("other.py", "1"))
     ]
-    one, two, other = (process.communicate(timeout=300)[0] for process in running)
+    one, two, other = (process.communicate(timeout=600)[0] for process in running)
     assert one
     assert one == two != other
 
@@ -376,7 +376,7 @@ def test_a_cell_that_is_edited_and_run_again_is_another_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    done = subprocess.run([sys.executable, "-c", NOTEBOOK], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", NOTEBOOK], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     first, edited, again = done.stdout.splitlines()[-3:]
     assert first == again, done.stderr
     assert edited.split()[0] != first.split()[0]

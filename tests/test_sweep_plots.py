@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "curves": plots.sweep_curves,
     "bands": plots.sweep_bands,
     "grid": plots.sweep_grid,
-    "parallel": plots.parallel_coordinates,
+    "parallel": plots.sweep_parallel,
     "scatter": plots.sweep_scatter,
 }
 
@@ -102,19 +102,19 @@ def test_refuses_what_it_cannot_draw(small: Sweep) -> None:
         small.plot("curve")
     for kind, plot in KINDS.items():
         with pytest.raises(
-            TypeError, match=f"plots.{plot.__name__} takes a Sweep or the path of a stored one, not int"
+            TypeError, match=f"plots.{plot.__name__} takes a Sweep, its trials, or the path of a stored one, not int"
         ):
             plot(3)
         with pytest.raises(FileNotFoundError, match="there is no sweep at nowhere"):
             plot("nowhere")
         option = {"grid": "rows", "parallel": "settings"}.get(kind, "by")
-        with pytest.raises(ArgumentError, match=f"{option} must be one of 'lr', 'network.dropout', 'seed', not 'rl'"):
+        with pytest.raises(ArgumentError, match=f"{option} is 'rl': choose one of 'lr', 'network.dropout', 'seed'"):
             small.plot(kind, **{option: "rl"})
     for kind in ("curves", "bands"):
         with pytest.raises(ArgumentError, match="metric is 'accuracy': choose one of"):
             small.plot(kind, metric="accuracy")
     for kind in ("parallel", "scatter"):
-        with pytest.raises(ArgumentError, match=r"values must be one of .* Did you mean 'best_test_accuracy'"):
+        with pytest.raises(ArgumentError, match=r"values is .* Did you mean 'best_test_accuracy'"):
             small.plot(kind, values="test_accuracy")
 
 
@@ -307,7 +307,7 @@ def test_a_grid_of_too_many_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def test_each_trial_is_a_line_that_ends_at_its_result(small: Sweep) -> None:
-    ax = plots.parallel_coordinates(small)
+    ax = plots.sweep_parallel(small)
     results = small.table()["final_test_accuracy"].dropna()
     lines = [patch for patch in ax.patches if isinstance(patch, PathPatch)]
     ends = sorted(float(line.get_path().vertices[-1][1]) for line in lines)
@@ -363,6 +363,47 @@ def test_points_are_costs_and_results(small: Sweep) -> None:
 def test_seconds_are_the_cost_where_all_trials_have_as_many_parameters(tmp_path: Path) -> None:
     sweep = make_store(tmp_path, [{"lr": 0.1}], steps=5)
     assert plots.sweep_scatter(sweep).get_xlabel() == "seconds (training and evaluation)"
+
+
+# ---- trials that diverged --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def half(glyphs: eb.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """One config with two seeds, the first of which diverges at once; weights that are NaN get some images right."""
+
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        lr = 1e-2 if config["seed"] else 1e30
+        return eb.train(eb.networks.lenet5(), glyphs, steps=6, lr=lr, optimizer="sgd", progress=False, device="cpu")
+
+    store = tmp_path_factory.mktemp("half")
+    made = eb.sweep(train_one, {"x": [1]}, seeds=2, backend="serial", store=store, progress=False)
+    assert [trial.state for trial in made.trials] == ["diverged", "finished"]
+    assert made.runs[0].test_accuracy[-1] > 0
+    return made
+
+
+def test_what_diverged_is_in_no_mean(half: Sweep) -> None:
+    accuracy = half.runs[1].test_accuracy
+    (ax,) = plots.sweep_grid(half, rows="x", columns="x")
+    assert ax.texts[0].get_text() == f"{accuracy[-1]:.2%}\n1 of 2 diverged"
+    whole, rest = plots.sweep_bands(half).lines
+    assert len(np.asarray(whole.get_xdata())) < len(half.runs[1].eval_step)  # until one diverged
+    np.testing.assert_allclose(np.asarray(rest.get_ydata())[1:], accuracy[-len(np.asarray(rest.get_xdata())) + 1 :])
+    diverged, finished = plots.sweep_curves(half).lines
+    broken = ~np.isfinite(half.runs[0].test_loss)
+    assert broken.any()
+    np.testing.assert_array_equal(np.isnan(np.asarray(diverged.get_ydata(), float)), broken)
+    np.testing.assert_array_equal(finished.get_ydata(), accuracy)
+
+
+def test_what_diverged_has_no_result(half: Sweep) -> None:
+    ax = plots.sweep_scatter(half, values="best_test_accuracy")
+    assert sum(len(np.asarray(one.get_offsets())) for one in ax.collections) == 1
+    assert ax.get_xlabel().endswith("(1 of 2 trials; 1 diverged)")
+    assert ax.texts[-1].get_text().startswith(f"1.  {half.runs[1].test_accuracy[1:].max():.2%}")
+    texts = [text.get_text() for text in plots.sweep_parallel(half, values="best_test_accuracy").texts]
+    assert "diverged" in texts
 
 
 # ---- names and values as text ----------------------------------------------------------------------

@@ -47,8 +47,8 @@ def nothing_is_left_behind() -> Iterator[None]:
 
 def test_processes_give_what_one_after_the_other_gives(glyphs: eb.Dataset, tmp_path: Path) -> None:
     one = swept(glyphs, tmp_path / "one", seeds=2)
-    assert_equal(one, swept(glyphs, tmp_path / "two", seeds=2, backend="processes", workers=3))
-    assert_equal(one, swept(glyphs, tmp_path / "three", seeds=2, backend="packed", workers=3))
+    assert_equal(one, swept(glyphs, tmp_path / "two", seeds=2, backend=eb.sweeps.processes(workers=3)))
+    assert_equal(one, swept(glyphs, tmp_path / "three", seeds=2, backend=eb.sweeps.packed(workers=3)))
 
 
 def test_colour_images_travel_too(colour: eb.Dataset, tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_data_sets_that_differ_in_little_are_told_apart(glyphs: eb.Dataset, tmp_
         return eb.train(eb.networks.lenet5(), sets[config["x"]], steps=2, progress=False, device="cpu")
 
     made = [
-        eb.sweep(train_one, {"x": [0, 1]}, backend=backend, store=tmp_path / backend, workers=workers, progress=False)
-        for backend, workers in (("serial", None), ("processes", 1), ("packed", 2))
+        eb.sweep(train_one, {"x": [0, 1]}, backend=backend, store=tmp_path / backend.name, progress=False)
+        for backend in (eb.sweeps.serial(), eb.sweeps.processes(workers=1), eb.sweeps.packed(workers=2))
     ]
     assert [run.config["dataset"]["mean"] for run in made[1].runs] == [[0.1], [0.9]]
     assert made[0].runs[0].test_loss[0] != made[0].runs[1].test_loss[0]
@@ -101,7 +101,9 @@ def test_a_killed_worker_costs_its_trial_a_second_try(glyphs: eb.Dataset, tmp_pa
             os.kill(os.getpid(), signal.SIGKILL)
         return eb.train(eb.networks.lenet5(), glyphs, steps=2, seed=config["x"], progress=False, device="cpu")
 
-    sweep = eb.sweep(train_one, {"x": list(range(5))}, workers=1, store=tmp_path / "s", progress=False)
+    sweep = eb.sweep(
+        train_one, {"x": list(range(5))}, backend=eb.sweeps.processes(workers=1), store=tmp_path / "s", progress=False
+    )
     assert list(sweep.table()["status"]) == ["finished"] * 5
     assert (tmp_path / "seen 1").exists()
 
@@ -114,7 +116,9 @@ def test_a_trial_that_always_kills_its_worker_fails_and_the_rest_goes_on(glyphs:
             os._exit(3)
         return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
 
-    sweep = eb.sweep(train_one, {"x": [0, 1, 2, 3]}, workers=1, store=tmp_path / "s", progress=False)
+    sweep = eb.sweep(
+        train_one, {"x": [0, 1, 2, 3]}, backend=eb.sweeps.processes(workers=1), store=tmp_path / "s", progress=False
+    )
     table = sweep.table()
     assert list(table["status"]) == ["finished", "failed", "failed", "finished"]
     assert "SIGKILL, perhaps for want of memory" in table["message"].iloc[1]
@@ -155,7 +159,8 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
                 net = eb.networks.lenet5()
                 return eb.train(net, data, steps=its_module.STEPS, lr=config["lr"], seed=config["seed"], progress=False)
 
-            sweep = eb.sweep(train_one, {"lr": [1e-3, 1e-2]}, seeds=2, workers=1, store="made", progress=False)
+            one = eb.sweeps.processes(workers=1)
+            sweep = eb.sweep(train_one, {"lr": [1e-3, 1e-2]}, seeds=2, backend=one, store="made", progress=False)
             print(sweep)
         """)
     )

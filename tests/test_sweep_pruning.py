@@ -80,20 +80,19 @@ RULES = [
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.rule}-{rule.monitor}")
 def test_backends_prune_the_same_trials(glyphs: eb.Dataset, tmp_path: Path, rule: Any) -> None:
-    def pruned(backend: str, **arguments: Any) -> eb.Sweep:
+    def pruned(backend: eb.sweeps.Backend) -> eb.Sweep:
         space = {"lr": [1e-3, 1e-4, 3e-3, 1e-2], "network.dropout": [0.0, 0.5]}
-        return swept(
-            glyphs, tmp_path / backend, space, steps=16, validation=30, pruning=rule, backend=backend, **arguments
-        )
+        arguments: Any = {"steps": 16, "validation": 30, "pruning": rule, "backend": backend}
+        return swept(glyphs, tmp_path / backend.name, space, **arguments)
 
-    serial = pruned("serial")
+    serial = pruned(eb.sweeps.serial())
     table = serial.table()
     assert set(table["status"]) == {"finished", "pruned"}
     ended = table[table["status"] == "pruned"]
     assert (ended["steps"] < 16).all()
     assert ended["message"].str.startswith("pruned after step").all()
-    assert_equal(serial, pruned("processes", workers=3 if rule is RULES[0] else 2))
-    assert_equal(serial, pruned("packed", workers=3))
+    assert_equal(serial, pruned(eb.sweeps.processes(workers=3 if rule is RULES[0] else 2)))
+    assert_equal(serial, pruned(eb.sweeps.packed(workers=3)))
 
 
 def test_resumed_pruning_decides_as_it_would_have(glyphs: eb.Dataset, tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ def cluster() -> Iterator[Any]:
 
 
 def on_ray(data: Any, store: Path | str, space: Any = GRID, **arguments: Any) -> eb.Sweep:
-    return swept(data, store, space, **{"backend": "ray", "resources": {"trial": 1}} | arguments)
+    """With the options of the backend among the arguments."""
+    own = {name: arguments.pop(name) for name in ("address", "resources", "workers") if name in arguments}
+    return swept(data, store, space, backend=eb.sweeps.ray(**{"resources": {"trial": 1}} | own), **arguments)
 
 
 def test_a_cluster_gives_what_one_process_gives(cluster: Any, glyphs: eb.Dataset, tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_module_that_the_nodes_lack_is_told(cluster: Any, tmp_path: Path, monk
 
 def test_a_driver_that_is_killed_takes_its_trials_along_and_goes_on_later(cluster: Any, tmp_path: Path) -> None:
     store = tmp_path / "s"
-    with subprocess.Popen(driver(store, address=cluster.address)) as process:
+    with subprocess.Popen(driver(store, cluster.address)) as process:
         wait_for(lambda: len(stored(store)) >= 2)
         process.kill()
     before = stored(store)
@@ -242,7 +244,7 @@ def test_a_driver_that_is_killed_takes_its_trials_along_and_goes_on_later(cluste
 
 def test_ctrl_c_ends_the_tasks(cluster: Any, tmp_path: Path) -> None:
     store = tmp_path / "s"
-    with subprocess.Popen(driver(store, address=cluster.address), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(driver(store, cluster.address), stdout=subprocess.PIPE, text=True) as process:
         wait_for(lambda: len(stored(store)) >= 2)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=600)
@@ -274,7 +276,8 @@ def test_a_cluster_that_goes_away_is_told(tmp_path: Path) -> None:
         threading.Thread(target=kill).start()
         try:
             eb.sweep({{"lr": [1e-4 * n for n in range(1, 1000)]}}, eb.datasets.glyphs(train=100, test=50),
-                     network="lenet5", steps=20, store="s", backend="ray", address=cluster.address, progress=False)
+                     backend=eb.sweeps.ray(address=cluster.address), network="lenet5", steps=20, store="s",
+                     progress=False)
         except ConnectionError as error:
             print(error, len(eb.load_sweep("s").runs) >= 2)
         cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
@@ -294,11 +297,11 @@ def test_a_cluster_of_our_own_ends_with_the_sweep(tmp_path: Path) -> None:
         import everybatch as eb
 
         made = eb.sweep({"lr": [1e-3, 1e-2]}, eb.datasets.glyphs(train=100, test=50), network="lenet5", steps=2,
-                        store="s", backend="ray", address="local", progress=False)
+                        store="s", backend=eb.sweeps.ray(address="local"), progress=False)
         print(made, ray.is_initialized())
         try:
             eb.sweep({"lr": [1e-3, 1e-4]}, eb.datasets.glyphs(train=100, test=50), network="lenet5", steps=2,
-                     store="s", backend="ray", address="local", resources={"big": 1}, progress=False)
+                     store="s", backend=eb.sweeps.ray(address="local", resources={"big": 1}), progress=False)
         except ValueError as error:
             print("told:", error)
     """
@@ -317,9 +320,9 @@ def test_nobody_there_and_no_ray(tmp_path: Path) -> None:
     script = """
         import sys
         sys.modules["ray"] = None
-        from everybatch.sweeps.backends import find_backend
+        import everybatch as eb
         try:
-            find_backend("ray")
+            eb.sweeps.ray().train(None)
         except ImportError as error:
             print(error)
     """
@@ -342,9 +345,8 @@ TRIALS = 12
 LATER = {"lr": [1e-4 * (1 + n) for n in range(TRIALS)]}
 
 
-def driver(store: Path, **options: Any) -> list[Any]:
+def driver(store: Path, address: str) -> list[Any]:
     """The command of a driver of its own."""
-    options = {"backend": "ray", "resources": {"trial": 1}} | options if "address" in options else options
     script = f"""
         import signal
         import everybatch as eb
@@ -352,7 +354,7 @@ def driver(store: Path, **options: Any) -> list[Any]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         made = eb.sweep({LATER}, eb.datasets.glyphs(train=2000, test=500),
                         network="lenet5", steps=40, batch_size=64, device="cpu", store={str(store)!r},
-                        progress=False, **{options})
+                        progress=False, backend=eb.sweeps.ray(address={address!r}, resources={{"trial": 1}}))
         print(made)
     """
     return [sys.executable, "-c", textwrap.dedent(script)]

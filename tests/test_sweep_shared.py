@@ -31,7 +31,9 @@ SCRIPT = """
         return eb.train(eb.networks.lenet5(), data, steps=2, batch_size=20, lr=lr, progress=False, device="cpu")
 
     space = {"x": [*range(int(sys.argv[1]), 8)]}
-    made = eb.sweep(train_one, space, backend=sys.argv[2], workers=1, store="s", progress=False)
+    backend = {"serial": eb.sweeps.serial(), "packed": eb.sweeps.packed(workers=1)}.get(sys.argv[2])
+    backend = backend or eb.sweeps.processes(workers=1)
+    made = eb.sweep(train_one, space, backend=backend, store="s", progress=False)
     print([run.test_loss.tolist() for run in made.runs][-4:], made.interrupted)
 """
 
@@ -44,7 +46,7 @@ def test_each_trial_is_trained_once_by_whoever_comes_first(tmp_path: Path) -> No
         )
         for each in sweeps
     ]
-    told = [process.communicate(timeout=300)[0] for process in running]
+    told = [process.communicate(timeout=600)[0] for process in running]
     assert [process.returncode for process in running] == [0] * 3
     assert len(set(told)) == 1
     assert told[0].endswith("False\n")

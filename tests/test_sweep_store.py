@@ -41,9 +41,9 @@ def test_a_trial_is_a_saved_run(glyphs: eb.Dataset, tmp_path: Path) -> None:
 
 def test_a_store_in_memory_holds_what_one_on_disk_does(glyphs: eb.Dataset, tmp_path: Path) -> None:
     on_disk = swept(glyphs, tmp_path / "s", seeds=2)
-    for backend, workers in (("serial", None), ("processes", 1), ("packed", 2)):
-        store = f"{memory(tmp_path)}/{backend}"
-        elsewhere = swept(glyphs, store, seeds=2, backend=backend, workers=workers)
+    for backend in (eb.sweeps.serial(), eb.sweeps.processes(workers=1), eb.sweeps.packed(workers=2)):
+        store = f"{memory(tmp_path)}/{backend.name}"
+        elsewhere = swept(glyphs, store, seeds=2, backend=backend)
         assert_equal(on_disk, elsewhere)
         assert_equal(on_disk, eb.load_sweep(store))
         assert elsewhere.runs[1].model.predict(glyphs.test_images).shape == (60,)
@@ -52,7 +52,7 @@ def test_a_store_in_memory_holds_what_one_on_disk_does(glyphs: eb.Dataset, tmp_p
 def test_workers_write_into_a_store_that_they_reach(glyphs: eb.Dataset, tmp_path: Path) -> None:
     store = f"dir::file://{tmp_path}/elsewhere"  # a file system that is not taken for this machine's
     assert open_store(store).reaches == "anywhere"
-    made = swept(glyphs, store, backend="processes", workers=1)
+    made = swept(glyphs, store, backend=eb.sweeps.processes(workers=1))
     assert_equal(swept(glyphs, tmp_path / "s"), made)
     assert_equal(made, eb.load_sweep(store))
     assert_equal(made, swept(glyphs, store, backend="serial"))
@@ -202,15 +202,21 @@ def test_remains_of_dead_processes_go_away_and_those_of_living_ones_stay(glyphs:
     assert len(eb.load_sweep(tmp_path / "s")) == 1
 
 
-@pytest.mark.parametrize("backend", ["serial", "processes", "packed"])
-def test_a_full_disk_raises_and_leaves_earlier_results_whole(glyphs: eb.Dataset, tmp_path: Path, backend: str) -> None:
+@pytest.mark.parametrize(
+    "backend",
+    [eb.sweeps.serial(), eb.sweeps.processes(workers=1), eb.sweeps.packed(workers=1)],
+    ids=lambda one: one.name,
+)
+def test_a_full_disk_raises_and_leaves_earlier_results_whole(
+    glyphs: eb.Dataset, tmp_path: Path, backend: eb.sweeps.Backend
+) -> None:
     first = swept(glyphs, tmp_path / "s", {"lr": [1e-3, 2e-3]})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     # No file may be larger than 200 kB, as if the disk ended there; the weights are. Worker processes inherit it.
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
         with pytest.raises(OSError, match="could not be saved") as caught:
-            swept(glyphs, tmp_path / "s", {"lr": [1e-3, 2e-3, 3e-3]}, backend=backend, workers=1)
+            swept(glyphs, tmp_path / "s", {"lr": [1e-3, 2e-3, 3e-3]}, backend=backend)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.errno == errno.EFBIG

@@ -40,7 +40,7 @@ def measure(extra_import: str) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     code = MEASURE.format(extra_import=extra_import)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300, env=environment
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600, env=environment
     )
     return dict(json.loads(done.stdout))
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 import everybatch as eb
 from test_train import assert_identical
 
-PATIENCE = 120  # seconds, after which a thread or a process hangs
+PATIENCE = 600  # seconds, after which a thread or a process hangs
 
 # What is set, in a process of its own, for a mode that reaches the core unnoticed can end the process. Each case is a
 # context manager; a run without any gives what is expected.
@@ -225,7 +226,7 @@ def run_in_a_process(code: str) -> None:
         [sys.executable, "-c", CASES + code],
         capture_output=True,
         text=True,
-        timeout=5 * PATIENCE,
+        timeout=PATIENCE,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
@@ -368,3 +369,31 @@ for KERNELS in ("exact", "fused"):
 def test_a_forked_process_computes_too() -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=PATIENCE, env=environment)
+
+
+COMPILED = """
+import sys
+import torch
+import everybatch as eb
+
+assert "torch._dynamo" not in sys.modules  # it would make `import everybatch` slow
+data = eb.datasets.glyphs(train=130, test=60, seed=3)
+network, how = eb.networks.lenet5(), dict(device="cpu", progress=False)
+
+def work(x):
+    run = eb.train(network, data, steps=2, checkpoints=next(folders), checkpoint_every=1, **how)
+    found = eb.find_lr(network, data, steps=20, **how)
+    kept = eb.evaluate_checkpoints(run.config["training"]["checkpoints"], data)
+    swept = eb.sweep({"lr": [1e-3]}, data, network="lenet5", steps=2, backend="serial", store="memory://x",
+                     device="cpu", progress=False)
+    return x * 2, run.test_loss.tolist(), found.loss.tolist(), kept[2].loss, swept.runs[0].test_loss.tolist()
+
+folders = iter(("one", "two"))
+expected = work(torch.ones(3))
+given = torch.compile(work, backend="eager")(torch.ones(3))
+assert (given[0] == expected[0]).all() and given[1:] == expected[1:], (expected, given)
+"""
+
+
+def test_a_compiled_function_may_train(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", COMPILED], cwd=tmp_path, check=True, timeout=PATIENCE)

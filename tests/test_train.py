@@ -545,7 +545,7 @@ def test_ctrl_c_returns_the_run_so_far(callbacks: str, tmp_path: Any) -> None:
             while process.poll() is None and not list(kept.glob("step_*")):
                 time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "interrupted" in output
     assert eb.load_run(tmp_path / "run").interrupted

@@ -13,7 +13,7 @@ from everybatch import _core
 from everybatch._hooks import HOOKS, Hooks
 from test_train import assert_identical
 
-PATIENCE = 60  # seconds, after which a thread hangs
+PATIENCE = 600  # seconds, after which a thread hangs
 
 LENET = eb.networks.lenet5(dropout=0.5)
 DIFFERING = [{"seed": 1, "lr": 1e-3}, {"seed": 2, "lr": 3e-3, "optimizer": "sgd", "momentum": 0.9}]

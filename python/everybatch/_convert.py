@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import Dataset as TorchDataset
 
 from everybatch import _class_names
 from everybatch.errors import DataError, ShapeError
 
-__all__ = ["CHANNELS", "MOST_CLASSES", "images", "labels", "labels_or_names", "refuse_unclear"]
+__all__ = ["CHANNELS", "MOST_CLASSES", "brightest_float", "images", "labels", "labels_or_names", "refuse_unclear"]
 
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 10_000  # a confusion matrix of so many takes 800 MB; the core has the same limit
@@ -127,6 +128,8 @@ def _array(given: object, what: str) -> npt.NDArray[Any]:
     if isinstance(given, torch.Tensor):
         if given.is_nested:
             raise TypeError(f"{what} is a nested tensor; bring all images to one size and torch.stack them")
+        if given.is_meta:
+            raise TypeError(f"{what} is a tensor on the device 'meta', which has a shape and no values")
         if given.layout != torch.strided:
             raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
         given = given.detach().cpu()
@@ -174,6 +177,14 @@ def refuse_unclear(given: object, what: str) -> None:
             f"{what} has {count:,} masked of {size:,} entries, which have no value: leave those images and their "
             "labels out"
         )
+
+
+def brightest_float(given: object) -> float:
+    """Return the highest of float pixels; 0 for pixels that are no floats, and for pictures that come one by one."""
+    if isinstance(given, TorchDataset):
+        return max((brightest_float(part) for part in getattr(given, "tensors", ())[:1]), default=0.0)
+    array = _array(given, "images")
+    return float(array.max()) if array.dtype.kind == "f" else 0.0
 
 
 def _numbers(array: npt.NDArray[Any], what: str, hint: str = "") -> npt.NDArray[Any]:

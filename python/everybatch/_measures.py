@@ -66,6 +66,17 @@ class Measures(Recorded):
         tag="train/lr",
         otherwise=_constant_lr,
     )
+    grad_norm = Measure(
+        dtype=np.float32,
+        dimensions=("steps",),
+        what="the Euclidean norm of the gradient of every step, of all parameters together",
+        more="It is that of the loss alone, before weight decay.",
+        label="gradient norm",
+        part="train",
+        loss="train_loss",
+        needs="record",
+        tag="train/grad_norm",
+    )
     train_seconds = Measure(
         dtype=np.float64,
         dimensions=("steps",),

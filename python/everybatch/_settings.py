@@ -181,7 +181,7 @@ class Settings:
             "augment": None if self.augment is None else self.augment.to_json(),
             "validation": [] if self.validation_indices is None else self.validation_indices.tolist(),
             "evaluate_on": None if self.evaluate_on is None else self.test_indices.tolist(),
-            "record_predictions": "predictions" in self.record,
+            "record": self.record,
             "keep_best": self.select == "best",
             "checkpoints": checkpoints,
         }

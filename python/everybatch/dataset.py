@@ -165,7 +165,7 @@ class Dataset:
         )
         channels = self.image_shape[0]
         computed = _moments(self.train_images) if mean is None or std is None else ((), ())
-        _check_not_black(self.train_images, scale)
+        _check_not_black(self.train_images, scale, train_images)
         self.__dict__["mean"] = computed[0] if mean is None else _per_channel(mean, channels, "mean")
         self.__dict__["std"] = computed[1] if std is None else _per_channel(std, channels, "std")
 
@@ -223,7 +223,7 @@ class Dataset:
         """
         scale = _check_scale(scale)
         parts = [_torch_sets.read(part, what, scale) for part, what in ((train, "train"), (test, "test"))]
-        _check_not_black(parts[0][0], scale)
+        _check_not_black(parts[0][0], scale, train)
         arrays, names = _torch_sets.joined(*parts)
         if source is None:
             source = " and ".join(f"{type(part).__module__}.{type(part).__name__}" for part in (train, test))
@@ -349,10 +349,16 @@ def _check_scale(given: float | None) -> float | None:
     return scale
 
 
-def _check_not_black(images: npt.NDArray[np.uint8], scale: float | None) -> None:
-    """Notice floats in [0, 1] that are given with scale=255."""
-    if scale is not None and 0 < int(np.max(images)) < 2:
+def _check_not_black(images: npt.NDArray[np.uint8], scale: float | None, given: object) -> None:
+    """Notice floats in [0, 1] that are given with scale=255, and those that were divided by 255 twice."""
+    high = int(np.max(images))
+    if scale is not None and 0 < high < 2:
         raise DataError(f"with scale={scale:g} all training pixels become 0 or 1 of 255, which is black: check it")
+    if scale is None and high < 2 and (brightest := _convert.brightest_float(given)):
+        raise DataError(
+            f"the training images have float pixels up to {brightest:g}, of which all become 0 or 1 of 255, which is "
+            "black: if they were divided by 255 twice, divide once; else give the value of full white as scale="
+        )
 
 
 def _moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

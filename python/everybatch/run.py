@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from everybatch import _run_read, _run_repr, _run_tables, _run_write
 from everybatch._measures import MEASURES, Measures
-from everybatch._run_arrays import check_arrays, check_config
 from everybatch.checkpoints import list_checkpoints
 from everybatch.errors import ArgumentError
+from everybatch.runs import _read, _repr, _tables, _write
+from everybatch.runs._arrays import check_arrays, check_config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,7 +278,7 @@ class Run(Measures):
         ImportError
             pandas is not installed.
         """
-        return _run_tables.history(self)
+        return _tables.history(self)
 
     def class_accuracy_table(self) -> pd.DataFrame:
         """Return a pandas DataFrame with one row per class, indexed by the class's number.
@@ -292,7 +292,7 @@ class Run(Measures):
         ImportError
             pandas is not installed.
         """
-        return _run_tables.class_accuracy_table(self)
+        return _tables.class_accuracy_table(self)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Save the run in a folder of its own: ``config.json``, ``history.npz`` and ``model.safetensors``.
@@ -318,13 +318,13 @@ class Run(Measures):
             The folder cannot be written; nothing is left behind.
         """
         model = self.model if self._model is not None or self._load_model is not None else None
-        _run_write.write(folder, self._config, self._arrays, model, overwrite=overwrite)
+        _write.write(folder, self._config, self._arrays, model, overwrite=overwrite)
 
     def __repr__(self) -> str:
-        return _run_repr.text(self)
+        return _repr.text(self)
 
     def _repr_html_(self) -> str:
-        return _run_repr.html(self)
+        return _repr.html(self)
 
     # ---- internal --------------------------------------------------------------------------------------
 
@@ -369,7 +369,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     >>> again.batch_indices(0).shape  # which images the first step was taken on
     (64,)
     """
-    stored = _run_read.read(folder)
+    stored = _read.read(folder)
     run = Run(stored.arrays, stored.config, None)
     run._load_model = stored.load_model
     return run

@@ -25,13 +25,13 @@ from everybatch._logits import bounded_logits
 from everybatch._not_compiled import not_compiled
 from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
-from everybatch._run_arrays import check_config
 from everybatch._settings import Settings
 from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
 from everybatch.run import Run
+from everybatch.runs._arrays import check_config
 from everybatch.schedules import Schedule
 
 __all__ = ["selection", "train"]
@@ -130,7 +130,8 @@ def train(
         Measure a part of the test set: a number of images or a share in (0, 1), drawn with `seed` from all classes
         alike, or the indices of the images, a slice, or a mask of one boolean for each image.
     record
-        ``("predictions",)`` keeps the predicted class of every measured test image at every evaluation.
+        What to keep beside what every run has: the names of attributes of `Run` that say so, such as "predictions", the
+        predicted class of every measured test image at every evaluation, and "grad_norm".
     monitor
         The curve that `select`, `patience` and a plateau schedule follow: "validation_loss" (the default with
         `validation`), "validation_accuracy", "test_loss" or "test_accuracy".

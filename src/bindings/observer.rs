@@ -83,18 +83,9 @@ impl PyObserver {
         as_called(|| Python::with_gil(python))
     }
 
-    fn pass_turn(&self, step: &Step) -> Next {
-        match &self.turn {
-            Some(turn) if step.taken < step.total && turn.pass_on() == Verdict::Stop => Next::Interrupt,
-            _ => Next::Continue,
-        }
-    }
-}
-
-impl Observer for PyObserver {
-    fn after_step(&mut self, step: &mut Step) -> Result<Next> {
-        let Err(error) = self.look(step)? else { return Ok(self.pass_turn(step)) };
-        Ok(Python::with_gil(|py| {
+    /// What an exception asks for.
+    fn heed(&mut self, error: PyErr) -> Next {
+        Python::with_gil(|py| {
             let stop = py.import("everybatch.errors").and_then(|errors| errors.getattr("StopTraining"));
             if error.is_instance_of::<PyKeyboardInterrupt>(py) {
                 return Next::Interrupt;
@@ -105,7 +96,31 @@ impl Observer for PyObserver {
             }
             self.raised = Some(error);
             Next::Interrupt
-        }))
+        })
+    }
+
+    fn pass_turn(&self, step: &Step) -> Next {
+        match &self.turn {
+            Some(turn) if step.taken < step.total && turn.pass_on() == Verdict::Stop => Next::Interrupt,
+            _ => Next::Continue,
+        }
+    }
+}
+
+impl Observer for PyObserver {
+    fn after_step(&mut self, step: &mut Step) -> Result<Next> {
+        match self.look(step)? {
+            Ok(()) => Ok(self.pass_turn(step)),
+            Err(error) => Ok(self.heed(error)),
+        }
+    }
+
+    /// Looks for Ctrl-C.
+    fn glance(&mut self) -> Result<Next> {
+        match as_called(|| Python::with_gil(|py| py.check_signals()))? {
+            Ok(()) => Ok(Next::Continue),
+            Err(error) => Ok(self.heed(error)),
+        }
     }
 
     /// A line of the log.
@@ -172,7 +187,7 @@ pub struct PyStep {
 
 impl PyStep {
     fn new(step: &mut Step) -> Result<Self> {
-        let weights = Mutex::new(Some(step.model.shared()));
+        let weights = Mutex::new(Some(step.model().shared()));
         let Step { taken, total, epoch, steps_per_epoch, examples, batch_size, .. } = *step;
         let history = step.complete_history()?;
         let last = |values: &[f32]| values.last().copied().unwrap_or(f32::NAN);

@@ -19,7 +19,7 @@ use crate::error::{unknown, Error, Result};
 use crate::libtorch::{device as find_device, device_name, precision as find_precision, rows, Gpu};
 use crate::train::{
     self as core, Checkpoints, Curves, End, Every, History, Kernels, LearningRate, Length, Method, Monitor,
-    Predictions, Schedule, TrainConfig, WatchConfig,
+    Predictions, Record, Schedule, TrainConfig, WatchConfig,
 };
 
 /// The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words.
@@ -52,7 +52,7 @@ pub struct Settings {
     /// A number of steps, or None for the end of each epoch.
     evaluate_every: Option<usize>,
     evaluate_on: Option<Vec<i64>>,
-    record_predictions: bool,
+    record: Vec<String>,
     monitor: String,
     keep_best: bool,
     patience: Option<usize>,
@@ -95,7 +95,7 @@ impl Settings {
             validation: self.validation,
             evaluate_every: every(self.evaluate_every),
             evaluate_on: self.evaluate_on,
-            record_predictions: self.record_predictions,
+            record: self.record.iter().map(|name| Record::from_name(name)).collect::<Result<_>>()?,
             watch: WatchConfig {
                 monitor: Monitor::from_name(&self.monitor)?,
                 keep_best: self.keep_best,
@@ -146,7 +146,7 @@ pub fn train<'py>(
     let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
     let outcome = computing(py, || {
         let model = model.copied()?;
-        data.lend(|data| core::train_with(&model, data, &config, device, gpu, &mut observer))
+        data.lend(|data| core::train_with(&model, data, &config, device, gpu, None, &mut observer))
     })?;
 
     let arrays = arrays(py, outcome.history)?;
@@ -249,6 +249,9 @@ fn arrays(py: Python<'_>, history: History) -> PyResult<Bound<'_, PyDict>> {
     }
     dict.set_item("train_loss", history.train_loss.into_pyarray(py))?;
     dict.set_item("train_accuracy", history.train_accuracy.into_pyarray(py))?;
+    if let Some(norms) = history.grad_norm {
+        dict.set_item("grad_norm", norms.into_pyarray(py))?;
+    }
     dict.set_item("train_seconds", history.train_seconds.into_pyarray(py))?;
     dict.set_item("lr", history.lr.into_pyarray(py))?;
     dict.set_item("eval_step", history.eval_step.into_pyarray(py))?;

@@ -31,6 +31,11 @@ impl Evaluator {
         self.inference.calibrate(model)
     }
 
+    /// Takes the way that was chosen before.
+    pub fn choose(&mut self, choice: &Choice) -> Result<()> {
+        self.inference.choose(choice)
+    }
+
     /// The way that is taken, and why.
     pub fn choice(&self) -> Choice {
         self.inference.choice()

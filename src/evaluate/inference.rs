@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::workers::Workers;
@@ -14,7 +14,7 @@ use crate::libtorch::channels_last;
 use crate::network::{Model, Needs, Normalization, Precision};
 
 /// How chunks of images meet a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strategy {
     /// Images that one pass of the plan takes.
     pub chunk: i64,
@@ -24,7 +24,7 @@ pub struct Strategy {
 }
 
 /// A strategy and what it cost.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Measured {
     #[serde(flatten)]
     pub strategy: Strategy,
@@ -32,7 +32,7 @@ pub struct Measured {
 }
 
 /// The strategy that is followed, and those that it was chosen from, if that was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Choice {
     #[serde(flatten)]
     pub strategy: Strategy,
@@ -123,6 +123,12 @@ impl Inference {
         }
         self.strategy = strategy;
         Ok(())
+    }
+
+    /// Takes the way that was chosen before.
+    pub fn choose(&mut self, choice: &Choice) -> Result<()> {
+        self.measured.clone_from(&choice.measured);
+        self.follow(choice.strategy)
     }
 
     /// Float32 logits (N, classes) with today's weights.

@@ -28,29 +28,35 @@ pub struct Metrics {
 impl Metrics {
     /// Of float32 logits (N, classes) and int64 labels (N,).
     pub fn new(logits: &Tensor, labels: &Tensor, classes: i64) -> Result<Self> {
-        let losses = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::None, -100, 0.0)?;
-        let predicted = logits.f_argmax(1, false)?;
-        let correct = predicted.f_eq_tensor(labels)?.f_to_kind(Kind::Int64)?;
-        let none = Tensor::f_zeros([classes], (Kind::Int64, labels.device()))?;
-        Ok(Metrics {
-            loss: losses.f_sum(Kind::Double)?,
-            class_correct: none.f_index_add(0, labels, &correct)?,
-            predictions: predicted.f_to_kind(class_kind(classes))?,
+        Metrics::counted(logits, labels, classes, |right| {
+            let none = Tensor::f_zeros([classes], (Kind::Int64, labels.device()))?;
+            Ok(none.f_index_add(0, labels, &right.f_to_kind(Kind::Int64)?)?)
         })
     }
-}
 
-impl Metrics {
     /// The same, with the labels also as `members` (N, classes), true where the class is the label. Adding up columns
-    /// asks the device for no index, so this can be recorded, and the order of the sums is fixed.
+    /// asks the device for no index, so this can be recorded, and the order of the sums is fixed. With many classes it
+    /// takes many times longer.
     pub fn tallied(logits: &Tensor, labels: &Tensor, members: &Tensor) -> Result<Self> {
+        Metrics::counted(logits, labels, members.size()[1], |right| {
+            let right = right.f_unsqueeze(1)?.f_logical_and(members)?;
+            Ok(right.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Int64)?)
+        })
+    }
+
+    /// `count` makes (classes,) counts of what is right (N,).
+    fn counted(
+        logits: &Tensor,
+        labels: &Tensor,
+        classes: i64,
+        count: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Self> {
         let losses = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::None, -100, 0.0)?;
         let predicted = logits.f_argmax(1, false)?;
-        let correct = predicted.f_eq_tensor(labels)?.f_unsqueeze(1)?.f_logical_and(members)?;
         Ok(Metrics {
             loss: losses.f_sum(Kind::Double)?,
-            class_correct: correct.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Int64)?,
-            predictions: predicted.f_to_kind(class_kind(members.size()[1]))?,
+            class_correct: count(&predicted.f_eq_tensor(labels)?)?,
+            predictions: predicted.f_to_kind(class_kind(classes))?,
         })
     }
 }

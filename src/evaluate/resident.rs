@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::plan::{Layout, Way};
@@ -14,7 +14,7 @@ use crate::libtorch::await_tensor;
 use crate::network::{Model, Precision};
 
 /// How the images are measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeviceChoice {
     /// Images that one pass of the plan takes.
     pub chunk: i64,
@@ -34,7 +34,7 @@ pub struct DeviceChoice {
 const CHUNKS: [i64; 4] = [250, 1000, 2500, 10_000];
 
 /// See [`DeviceChoice`].
-#[derive(Clone, Copy, Debug, Serialize, PartialEq)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Arrangement {
     pub chunk: i64,
     pub layout: Layout,
@@ -103,10 +103,21 @@ impl Resident {
                 found.entry(key).or_insert(choice).clone()
             }
         };
-        let DeviceChoice { chunk, layout, columns, products, .. } = choice;
-        let mut resident = Resident::arranged(part, model, precision, chunk, layout, [columns, products])?;
+        Resident::following(part, model, precision, &choice)
+    }
+
+    /// The same, in an arrangement that was chosen before.
+    pub fn following(
+        part: &Evaluator,
+        model: &Model,
+        precision: Precision,
+        choice: &DeviceChoice,
+    ) -> Result<Self> {
+        let DeviceChoice { chunk, layout, columns, products, .. } = *choice;
+        let mut resident =
+            Resident::arranged(part, model, precision, chunk.max(1), layout, [columns, products])?;
         resident.plan.set_ways(&choice.convolutions);
-        resident.choice = choice;
+        resident.choice = choice.clone();
         Ok(resident)
     }
 

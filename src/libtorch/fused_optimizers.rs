@@ -5,9 +5,9 @@ use tch::Tensor;
 use super::dispatcher::{call, Argument};
 use crate::error::Result;
 
-/// A learning rate on the host, or on the device as a float32 scalar, where a CUDA graph finds that of the moment.
+/// A number on the host, or on the device as a float32 scalar, where a CUDA graph finds that of the moment.
 #[derive(Clone, Copy)]
-pub enum Rate<'a> {
+pub enum Number<'a> {
     Host(f64),
     Device(&'a Tensor),
 }
@@ -32,18 +32,19 @@ pub struct Adam {
     pub decoupled: bool,
 }
 
-impl Rate<'_> {
+impl Number<'_> {
+    /// Of a fused optimizer that is given this as its learning rate.
     fn overload(&self) -> &'static std::ffi::CStr {
         match self {
-            Rate::Host(_) => c"",
-            Rate::Device(_) => c"tensor_lr",
+            Number::Host(_) => c"",
+            Number::Device(_) => c"tensor_lr",
         }
     }
 
     fn argument(&self) -> Argument<'_> {
         match self {
-            Rate::Host(value) => Argument::Float(*value),
-            Rate::Device(tensor) => Argument::Tensor(tensor),
+            Number::Host(value) => Argument::Float(*value),
+            Number::Device(tensor) => Argument::Tensor(tensor),
         }
     }
 }
@@ -53,7 +54,7 @@ pub fn fused_sgd(
     parameters: &[Tensor],
     gradients: &[Tensor],
     buffers: &[Tensor],
-    rate: Rate,
+    rate: Number,
     method: Sgd,
 ) -> Result<()> {
     use Argument::{Absent, Bool, Float, Tensors};
@@ -84,7 +85,7 @@ pub fn fused_adam(
     gradients: &[Tensor],
     [first, second]: [&[Tensor]; 2],
     taken: &Tensor,
-    rate: Rate,
+    rate: Number,
     method: Adam,
 ) -> Result<()> {
     use Argument::{Absent, Bool, Float, Tensors};

@@ -24,7 +24,7 @@ pub use arrays::{matrix, rows};
 pub use cudnn::convolution_relu;
 pub use device::{device, device_name, precision};
 pub use dispatcher::{call, Argument};
-pub use fused_optimizers::{fused_adam, fused_sgd, Adam, Rate, Sgd};
+pub use fused_optimizers::{fused_adam, fused_sgd, Adam, Number, Sgd};
 pub use gradients::convolution_gradients;
 pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
 pub use layout::{channels_first, channels_last, copied, laid_out_like};

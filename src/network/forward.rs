@@ -1,6 +1,7 @@
 //! The reader that trains: a differentiable forward pass in training mode (batch statistics, dropout on). The same layer
 //! by layer in evaluation mode, for weights with which nothing may be folded.
 
+use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::tensors::Tensors;
@@ -8,7 +9,8 @@ use super::{masks, Conv2d, Layer, Pool2d, Residual};
 use crate::error::Result;
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     Float32,
     /// Float32 whose convolutions and matrix products an NVIDIA GPU computes with 10 bits of each factor (TF32). Which of

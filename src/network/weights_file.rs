@@ -321,8 +321,8 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         lenet().save(&path).unwrap();
         let mut bytes = fs::read(&path).unwrap();
-        let place = checksum_place(&bytes).unwrap() - 4; // ..32":"
-        bytes[place - 1] = b'3';
+        let name_ends = checksum_place(&bytes).unwrap() - 4; // 2":"
+        bytes[name_ends] = b'3';
         let other = bytes.len() - 1;
         bytes[other] ^= 1;
         fs::write(&path, &bytes).unwrap();

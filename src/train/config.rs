@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::Method;
+use super::method::Method;
 use super::schedule::Schedule;
 use super::watch::WatchConfig;
 use crate::data::Augment;
@@ -54,7 +54,8 @@ impl Every {
 }
 
 /// How long to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Length {
     Epochs(usize),
     /// Optimizer steps; the last epoch may be begun and not ended.
@@ -88,9 +89,11 @@ impl Length {
 }
 
 /// Where the weights are kept on the way, and how often.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Checkpoints {
-    /// An existing folder; the files in it are named by [`checkpoint_name`].
+    /// An existing folder; the files in it are named by [`checkpoint_name`]. Not every path is text.
+    #[serde(skip)]
     pub folder: PathBuf,
     pub every: Every,
 }
@@ -101,7 +104,8 @@ pub fn checkpoint_name(taken: usize) -> String {
 }
 
 /// Which code takes a training step on a CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kernels {
     /// The operators of plain PyTorch in its order, so that its losses come out to the last bits.
     Exact,
@@ -119,7 +123,27 @@ impl Kernels {
     }
 }
 
-#[derive(Clone, Debug)]
+/// What is recorded on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// The predicted class of every measured test image.
+    Predictions,
+    /// The norm of the gradient of every step.
+    GradNorm,
+}
+
+impl Record {
+    pub fn from_name(name: &str) -> Result<Self> {
+        Ok(match name {
+            "predictions" => Record::Predictions,
+            "grad_norm" => Record::GradNorm,
+            _ => return Err(unknown("record", name, &["predictions", "grad_norm"])),
+        })
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
 pub struct TrainConfig {
     pub length: Length,
     pub batch_size: usize,
@@ -139,7 +163,8 @@ pub struct TrainConfig {
     pub evaluate_every: Every,
     /// Test images to measure; all of them when not given.
     pub evaluate_on: Option<Vec<i64>>,
-    pub record_predictions: bool,
+    /// What is recorded beside what every run records.
+    pub record: Vec<Record>,
     /// What the measurements decide.
     pub watch: WatchConfig,
     pub checkpoints: Option<Checkpoints>,
@@ -184,13 +209,14 @@ impl TrainConfig {
         self.watch.check(!self.validation.is_empty())
     }
 
+    pub fn records(&self, what: Record) -> bool {
+        self.record.contains(&what)
+    }
+
     /// How often the weights are kept in memory beside those that train: the optimizer's means, averages, the best.
     pub fn copies(&self) -> usize {
-        let means = match self.method {
-            Method::Sgd { momentum, .. } => usize::from(momentum != 0.0),
-            _ => 2,
-        };
-        means + usize::from(self.ema.is_some()) + usize::from(self.watch.keep_best)
+        let means = self.method.means().map(usize::from);
+        means[0] + means[1] + usize::from(self.ema.is_some()) + usize::from(self.watch.keep_best)
     }
 
     /// Whether the test set is due once `taken` steps out of `total` have been taken.

@@ -1,9 +1,59 @@
 //! Everything that a run measured, on the host.
 
 use ndarray::{Array1, Array2};
+use tch::Tensor;
 
 use super::predictions::Predictions;
+use super::session::RunState;
+use crate::error::Result;
 use crate::libtorch::rows;
+
+/// A list of the history.
+enum Column<'a> {
+    Float(&'a mut Vec<f32>),
+    Double(&'a mut Vec<f64>),
+    Int(&'a mut Vec<i64>),
+    Classes(&'a mut Predictions),
+}
+
+/// How a list grows.
+#[derive(Clone, Copy)]
+enum Adds {
+    /// By one value a step.
+    Step,
+    /// By so many values a measurement.
+    Evaluation(usize),
+}
+
+impl Column<'_> {
+    fn truncate(self, length: usize) {
+        match self {
+            Column::Float(list) => list.truncate(length),
+            Column::Double(list) => list.truncate(length),
+            Column::Int(list) => list.truncate(length),
+            Column::Classes(list) => list.truncate(length),
+        }
+    }
+
+    fn tensor(&self) -> Result<Tensor> {
+        Ok(match self {
+            Column::Float(list) => Tensor::f_from_slice(list)?,
+            Column::Double(list) => Tensor::f_from_slice(list)?,
+            Column::Int(list) => Tensor::f_from_slice(list)?,
+            Column::Classes(list) => list.tensor()?,
+        })
+    }
+
+    fn read(self, tensor: &Tensor) -> Result<()> {
+        match self {
+            Column::Float(here) => *here = Vec::try_from(tensor)?,
+            Column::Double(here) => *here = Vec::try_from(tensor)?,
+            Column::Int(here) => *here = Vec::try_from(tensor)?,
+            Column::Classes(here) => *here = Predictions::read(tensor)?,
+        }
+        Ok(())
+    }
+}
 
 /// One set of images, measured again and again. Rows are measurements.
 #[derive(Clone, Debug)]
@@ -40,10 +90,16 @@ impl Curves {
         self.class_accuracy.extend(shares.map(|(correct, total)| (*correct as f64 / *total as f64) as f32));
     }
 
-    fn truncate(&mut self, evaluations: usize) {
-        self.loss.truncate(evaluations);
-        self.accuracy.truncate(evaluations);
-        self.class_accuracy.truncate(evaluations * self.class_totals.len());
+    fn columns(
+        &mut self,
+        [loss, accuracy, class_accuracy]: [&'static str; 3],
+    ) -> [(&'static str, Column<'_>, Adds); 3] {
+        let classes = self.class_totals.len();
+        [
+            (loss, Column::Float(&mut self.loss), Adds::Evaluation(1)),
+            (accuracy, Column::Float(&mut self.accuracy), Adds::Evaluation(1)),
+            (class_accuracy, Column::Float(&mut self.class_accuracy), Adds::Evaluation(classes)),
+        ]
     }
 }
 
@@ -54,6 +110,8 @@ pub struct History {
     pub train_loss: Vec<f32>,
     /// (steps,) share of that batch predicted right, in [0, 1].
     pub train_accuracy: Vec<f32>,
+    /// (steps,) Euclidean norm of the gradient of all parameters together, if it is recorded.
+    pub grad_norm: Option<Vec<f32>>,
     /// (steps,) seconds of gathering the batch, forward, backward and the optimizer.
     pub train_seconds: Vec<f64>,
     /// (steps,) learning rate of the step.
@@ -78,6 +136,7 @@ impl History {
         History {
             train_loss: Vec::new(),
             train_accuracy: Vec::new(),
+            grad_norm: None,
             train_seconds: Vec::new(),
             lr: Vec::new(),
             eval_step: Vec::new(),
@@ -90,11 +149,46 @@ impl History {
         }
     }
 
-    /// Adds one optimizer step.
-    pub fn push_step(&mut self, loss: f32, accuracy: f32) {
-        self.watch(loss, self.train_loss.len());
-        self.train_loss.push(loss);
-        self.train_accuracy.push(accuracy);
+    /// Every list by its name, and what adds to it.
+    fn columns(&mut self) -> Vec<(&'static str, Column<'_>, Adds)> {
+        let images = self.test.images();
+        let mut all = vec![
+            ("train_loss", Column::Float(&mut self.train_loss), Adds::Step),
+            ("train_accuracy", Column::Float(&mut self.train_accuracy), Adds::Step),
+            ("train_seconds", Column::Double(&mut self.train_seconds), Adds::Step),
+            ("lr", Column::Double(&mut self.lr), Adds::Step),
+            ("eval_step", Column::Int(&mut self.eval_step), Adds::Evaluation(1)),
+            ("eval_seconds", Column::Double(&mut self.eval_seconds), Adds::Evaluation(1)),
+            ("predictions", Column::Classes(&mut self.predictions), Adds::Evaluation(images)),
+        ];
+        all.extend(self.grad_norm.iter_mut().map(|list| ("grad_norm", Column::Float(list), Adds::Step)));
+        all.extend(self.test.columns(["test_loss", "test_accuracy", "class_accuracy"]));
+        let names = ["validation_loss", "validation_accuracy", "validation_class_accuracy"];
+        all.extend(self.validation.iter_mut().flat_map(|part| part.columns(names)));
+        all
+    }
+
+    /// All lists as tensors, by their names.
+    pub fn tensors(&mut self) -> Result<Vec<(&'static str, Tensor)>> {
+        self.columns().into_iter().map(|(name, column, _)| Ok((name, column.tensor()?))).collect()
+    }
+
+    /// Puts the lists of `part` of a state in the place of those here.
+    pub fn restore(&mut self, state: &RunState, part: &str) -> Result<()> {
+        self.columns().into_iter().try_for_each(|(name, column, _)| column.read(state.get(part, name)?))
+    }
+
+    /// What a step adds to, in the order of the columns that it writes.
+    pub fn of_steps(&mut self) -> Vec<&mut Vec<f32>> {
+        [&mut self.train_loss, &mut self.train_accuracy].into_iter().chain(&mut self.grad_norm).collect()
+    }
+
+    /// Adds one optimizer step: a value for each list of [`History::of_steps`].
+    pub fn push_step(&mut self, values: impl IntoIterator<Item = f32>) {
+        self.of_steps().into_iter().zip(values).for_each(|(list, value)| list.push(value));
+        if let Some(loss) = self.train_loss.last() {
+            self.watch(*loss, self.train_loss.len() - 1);
+        }
     }
 
     fn watch(&mut self, loss: f32, step: usize) {
@@ -126,17 +220,13 @@ impl History {
         // A step whose own batch diverged stays in sight, with its NaN or infinity.
         let seen = self.train_loss.get(step).is_some_and(|loss| !loss.is_finite());
         let steps = step + usize::from(seen);
-        self.train_loss.truncate(steps);
-        self.train_accuracy.truncate(steps);
-        self.train_seconds.truncate(steps);
-        self.lr.truncate(steps);
         let evaluations = self.eval_step.iter().filter(|taken| **taken as usize <= step).count();
-        self.eval_step.truncate(evaluations);
-        self.eval_seconds.truncate(evaluations);
-        std::iter::once(&mut self.test)
-            .chain(&mut self.validation)
-            .for_each(|part| part.truncate(evaluations));
-        self.predictions.truncate(evaluations * self.test.images());
+        for (_, column, adds) in self.columns() {
+            column.truncate(match adds {
+                Adds::Step => steps,
+                Adds::Evaluation(values) => evaluations * values,
+            });
+        }
     }
 }
 
@@ -147,7 +237,7 @@ mod tests {
     fn history(train: &[f32], test: &[(i64, f64)]) -> History {
         let mut history = History::new(Curves::new(Array1::from(vec![3, 1])), None);
         for loss in train {
-            history.push_step(*loss, 0.5);
+            history.push_step([*loss, 0.5]);
             history.train_seconds.push(0.1);
             history.lr.push(0.1);
         }

@@ -1,6 +1,7 @@
 //! What looks on while a run goes, and how runs end.
 
-use super::{History, Recorder};
+use super::session::{RunState, Session};
+use super::History;
 use crate::error::{Error, Result};
 use crate::network::Model;
 
@@ -15,21 +16,42 @@ pub struct Step<'a> {
     /// Training images of an epoch, and of a batch.
     pub examples: usize,
     pub batch_size: usize,
-    /// The weights that are measured: those after the step, or their average.
-    pub model: &'a Model,
-    pub(super) recorder: &'a mut Recorder,
+    session: &'a mut Session,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    /// The one that was taken last.
+    pub(super) fn of(session: &'a mut Session) -> Self {
+        Step {
+            taken: session.taken,
+            total: session.total,
+            epoch: session.taken.saturating_sub(1) / session.steps_per_epoch,
+            steps_per_epoch: session.steps_per_epoch,
+            examples: session.examples(),
+            batch_size: session.config.batch_size,
+            session,
+        }
+    }
+
+    /// The weights that are measured: those after the step, or their average.
+    pub fn model(&self) -> &Model {
+        self.session.weights.measured()
+    }
+
     /// What has been read back: on a CPU everything, on a GPU all but the last block.
     pub fn history(&self) -> &History {
-        &self.recorder.history
+        &self.session.recorder.history
     }
 
     /// Everything measured so far; waits for the device.
     pub fn complete_history(&mut self) -> Result<&History> {
-        self.recorder.flush()?;
-        Ok(&self.recorder.history)
+        self.session.recorder.flush()?;
+        Ok(&self.session.recorder.history)
+    }
+
+    /// All that the run needs to go on from here as if nothing had been between; waits for the device.
+    pub fn state(&mut self) -> Result<RunState> {
+        self.session.state()
     }
 }
 
@@ -45,6 +67,11 @@ pub enum Next {
 
 pub trait Observer {
     fn after_step(&mut self, step: &mut Step) -> Result<Next>;
+
+    /// Asked where a run may take long and no step is taken, as before the first: anything but [`Next::Continue`] ends it.
+    fn glance(&mut self) -> Result<Next> {
+        Ok(Next::Continue)
+    }
 
     /// Something about the run that its user may want to know, or `should`.
     fn notice(&mut self, _should: bool, _text: &str) {}

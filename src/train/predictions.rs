@@ -32,6 +32,16 @@ impl Predictions {
         })
     }
 
+    /// What [`Predictions::read`] reads.
+    pub fn tensor(&self) -> Result<Tensor> {
+        Ok(match self {
+            Predictions::Bytes(flat) => Tensor::f_from_slice(flat)?,
+            Predictions::Words(flat) => {
+                Tensor::f_from_slice(&flat.iter().map(|class| *class as i16).collect::<Vec<_>>())?
+            }
+        })
+    }
+
     /// Adds others of as many classes.
     pub fn extend(&mut self, others: Predictions) {
         match (self, others) {

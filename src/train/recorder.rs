@@ -1,15 +1,18 @@
 //! The only writer of history. It writes into preallocated blocks on the device and reads them back when they are
 //! full, so that no step waits for the host.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ndarray::Array1;
 use tch::{Device, Kind, Tensor};
 
-use super::device::Cursor;
+use super::config::Record;
+use super::cursor::Cursor;
 use super::history::{Curves, History};
 use super::predictions::Predictions;
+use super::session::RunState;
 use super::step::Taken;
 use crate::error::Result;
 use crate::evaluate::{class_kind, confusion, Evaluator, Metrics};
@@ -23,35 +26,36 @@ fn block_size(device: Device) -> i64 {
     }
 }
 
+/// Its name in a run's state.
+const LAST_PREDICTIONS: &str = "last_predictions";
+
 pub struct Recorder {
     pub history: History,
+    /// Where rows are written to; one that was is told by [`Recorder::step_was_written`] or
+    /// [`Recorder::evaluation_was_written`].
+    pub sheet: Rc<Sheet>,
     /// Labels of the measured test images.
     labels: Tensor,
     keep_predictions: bool,
     rows: i64,
-    /// (rows, 2) float64: loss and accuracy of a batch.
-    train: Tensor,
     train_used: i64,
-    /// (rows, 1 + classes) float64 each: sum of the losses, then right predictions of each class (exact below 2^53);
-    /// of the test images, and of the validation images if there are any.
-    parts: Vec<Tensor>,
-    /// (rows, test images), of [`class_kind`]
-    predictions: Tensor,
     eval_steps: Vec<i64>,
     /// Those of the last pass whose step did not diverge, or is where it did.
     last_predictions: Option<Tensor>,
-    /// Where the device writes, if it does so by itself (see [`Sheet`]).
-    cursors: [Cursor; 2],
     /// The device whose lane that measures must be waited for.
     gpu: Option<Arc<dyn Gpu>>,
 }
 
-/// The recorder's blocks for work that writes its own rows, on the device: one call for each row, and the recorder is told
-/// by [`Recorder::step_was_written`] or [`Recorder::evaluation_was_written`].
+/// The recorder's blocks. Steps and measurements each write one row after the other, with one call for each row.
 pub struct Sheet {
+    /// (rows, columns) float64, see [`step_row`].
     train: Tensor,
+    /// (rows, 1 + classes) float64 each, see [`evaluation_row`]; of the test images, and of the validation images if there
+    /// are any.
     parts: Vec<Tensor>,
+    /// (rows, test images), of [`class_kind`]
     predictions: Tensor,
+    /// Of steps, and of measurements.
     cursors: [Cursor; 2],
 }
 
@@ -61,6 +65,7 @@ impl Sheet {
         self.cursors[0].advance()
     }
 
+    /// All test images, and then all validation images if there are any, were measured.
     pub fn write_evaluation(&self, parts: &[Metrics]) -> Result<()> {
         for (block, metrics) in self.parts.iter().zip(parts) {
             self.cursors[1].write(block, &evaluation_row(metrics)?)?;
@@ -75,34 +80,39 @@ impl Sheet {
     }
 }
 
-/// (2,) float64: loss and accuracy of a batch.
+/// (columns,) float64 of a step: those of [`History::of_steps`].
 fn step_row(batch: &Taken) -> Result<Tensor> {
     let right = batch.logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?;
     let accuracy = right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?;
-    Ok(Tensor::f_stack(&[batch.loss.f_to_kind(Kind::Double)?, accuracy], 0)?)
+    let mut row = vec![batch.loss.f_to_kind(Kind::Double)?, accuracy];
+    row.extend(batch.grad_norm.as_ref().map(|norm| norm.f_to_kind(Kind::Double)).transpose()?);
+    Ok(Tensor::f_stack(&row, 0)?)
 }
 
-/// (1 + classes,) float64, see [`Recorder`].
+/// (1 + classes,) float64 of a measurement: sum of the losses, then right predictions of each class (exact below 2^53).
 fn evaluation_row(metrics: &Metrics) -> Result<Tensor> {
     Ok(Tensor::f_cat(&[metrics.loss.f_view([1])?, metrics.class_correct.f_to_kind(Kind::Double)?], 0)?)
 }
 
 impl Recorder {
+    /// The rows of work in the lanes of `gpu` are written by the device, if there is one.
     pub fn new(
         test: &Evaluator,
         validation: Option<&Evaluator>,
         classes: i64,
-        keep_predictions: bool,
+        record: &[Record],
+        gpu: Option<&Arc<dyn Gpu>>,
     ) -> Result<Self> {
-        let device = test.labels.device();
-        Recorder::with_rows(test, validation, classes, keep_predictions, block_size(device))
+        let rows = block_size(test.labels.device());
+        Recorder::with_rows(test, validation, classes, record, gpu, rows)
     }
 
     fn with_rows(
         test: &Evaluator,
         validation: Option<&Evaluator>,
         classes: i64,
-        keep_predictions: bool,
+        record: &[Record],
+        gpu: Option<&Arc<dyn Gpu>>,
         rows: i64,
     ) -> Result<Self> {
         let labels = test.labels.shallow_clone();
@@ -112,35 +122,37 @@ impl Recorder {
             let totals = totals.f_index_add(0, labels, &labels.f_ones_like()?)?;
             Ok(Curves::new(Array1::from(Vec::<i64>::try_from(totals)?)))
         };
-        let history =
+        let mut history =
             History::new(curves(&labels)?, validation.map(|part| curves(&part.labels)).transpose()?);
+        history.grad_norm = record.contains(&Record::GradNorm).then(Vec::new);
         let block = |columns: i64, kind| Tensor::f_zeros([rows, columns], (kind, device));
         let parts = (0..1 + validation.iter().len()).map(|_| block(1 + classes, Kind::Double));
-        Ok(Recorder {
-            history,
-            keep_predictions,
-            rows,
-            train: block(2, Kind::Double)?,
-            train_used: 0,
+        let cursor = || match gpu {
+            Some(_) => Cursor::on_device(rows, device),
+            None => Ok(Cursor::on_host()),
+        };
+        let sheet = Sheet {
+            train: block(history.of_steps().len() as i64, Kind::Double)?,
             parts: parts.collect::<Result<_, _>>()?,
             predictions: block(labels.size()[0], class_kind(classes))?,
+            cursors: [cursor()?, cursor()?],
+        };
+        Ok(Recorder {
+            history,
+            sheet: Rc::new(sheet),
+            keep_predictions: record.contains(&Record::Predictions),
+            rows,
+            train_used: 0,
             eval_steps: Vec::new(),
             last_predictions: None,
-            cursors: [Cursor::new(rows, device)?, Cursor::new(rows, device)?],
-            gpu: None,
+            gpu: gpu.cloned(),
             labels,
         })
     }
 
-    /// The blocks, for work in the lanes of `gpu`.
-    pub fn sheet(&mut self, gpu: &Arc<dyn Gpu>) -> Sheet {
-        self.gpu = Some(gpu.clone());
-        Sheet {
-            train: self.train.shallow_clone(),
-            parts: self.parts.iter().map(Tensor::shallow_clone).collect(),
-            predictions: self.predictions.shallow_clone(),
-            cursors: [self.cursors[0].shared(), self.cursors[1].shared()],
-        }
+    /// Whether anything was measured yet.
+    pub fn has_measured(&self) -> bool {
+        !self.eval_steps.is_empty() || !self.history.eval_step.is_empty()
     }
 
     pub fn step_was_written(&mut self) -> Result<()> {
@@ -159,22 +171,6 @@ impl Recorder {
         }
     }
 
-    /// A step was taken.
-    pub fn record_step(&mut self, batch: &Taken) -> Result<()> {
-        self.train.f_get(self.train_used)?.f_copy_(&step_row(batch)?)?;
-        self.step_was_written()
-    }
-
-    /// All test images, and then all validation images if there are any, were measured after `step` optimizer steps.
-    pub fn record_evaluation(&mut self, step: usize, parts: &[Metrics]) -> Result<()> {
-        let slot = self.eval_steps.len() as i64;
-        for (block, metrics) in self.parts.iter().zip(parts) {
-            block.f_get(slot)?.f_copy_(&evaluation_row(metrics)?)?;
-        }
-        self.predictions.f_get(slot)?.f_copy_(&parts[0].predictions)?;
-        self.evaluation_was_written(step)
-    }
-
     /// Host time. On a GPU, where the host runs ahead, only sums over many steps mean something.
     pub fn record_step_time(&mut self, time: Duration, lr: f64) {
         self.history.train_seconds.push(time.as_secs_f64());
@@ -189,10 +185,11 @@ impl Recorder {
     pub fn flush(&mut self) -> Result<()> {
         if let Some(gpu) = &self.gpu {
             gpu.wait(Lane::Train, Lane::Measure)?;
-            self.cursors.iter().try_for_each(Cursor::reset)?;
         }
-        for row in matrix::<f64>(&self.train.f_narrow(0, 0, self.train_used)?)?.rows() {
-            self.history.push_step(row[0] as f32, row[1] as f32);
+        let Sheet { train, parts, predictions, .. } = &*self.sheet;
+        self.sheet.clear()?;
+        for row in matrix::<f64>(&train.f_narrow(0, 0, self.train_used)?)?.rows() {
+            self.history.push_step(row.iter().map(|value| *value as f32));
         }
         self.train_used = 0;
         let evaluations = self.eval_steps.len();
@@ -200,7 +197,7 @@ impl Recorder {
             return Ok(());
         }
         let used = |block: &Tensor| block.f_narrow(0, 0, evaluations as i64);
-        let parts = self.parts.iter().map(|block| matrix::<f64>(&used(block)?));
+        let parts = parts.iter().map(|block| matrix::<f64>(&used(block)?));
         let parts = parts.collect::<Result<Vec<_>>>()?;
         for (index, step) in self.eval_steps.iter().enumerate() {
             let sums = parts.iter().map(|part| {
@@ -210,18 +207,37 @@ impl Recorder {
             self.history.push_evaluation(*step, &sums.collect::<Vec<_>>());
         }
         if self.keep_predictions {
-            let kept = used(&self.predictions)?.f_flatten(0, -1)?;
+            let kept = used(predictions)?.f_flatten(0, -1)?;
             self.history.push_predictions(Predictions::read(&kept)?);
         }
         let diverged_at = self.history.diverged_at.map_or(i64::MAX, |step| step as i64);
         let sound = self.eval_steps.iter().filter(|step| **step <= diverged_at).count();
         if sound > 0 {
             self.last_predictions = {
-                let last = self.predictions.f_get(sound as i64 - 1)?;
+                let last = predictions.f_get(sound as i64 - 1)?;
                 Some(last.f_to_device_(last.device(), last.f_kind()?, false, true)?)
             };
         }
         self.eval_steps.clear();
+        Ok(())
+    }
+
+    /// What was recorded until now as named tensors, and where it diverged; waits for the device.
+    pub fn state(&mut self) -> Result<Vec<(&'static str, Tensor)>> {
+        self.flush()?;
+        let last = self.last_predictions.as_ref().map(|last| (LAST_PREDICTIONS, last.shallow_clone()));
+        Ok(self.history.tensors()?.into_iter().chain(last).collect())
+    }
+
+    /// Takes up what another recorder's `state` gave, as `part` of a run's state.
+    pub fn restore(&mut self, state: &RunState, part: &str, diverged_at: Option<usize>) -> Result<()> {
+        self.history.restore(state, part)?;
+        self.history.diverged_at = diverged_at;
+        if self.has_measured() {
+            let last = self.sheet.predictions.f_get(0)?.f_empty_like()?;
+            state.copy_into(part, [(LAST_PREDICTIONS, last.shallow_clone())])?;
+            self.last_predictions = Some(last);
+        }
         Ok(())
     }
 
@@ -240,6 +256,7 @@ impl Recorder {
 mod tests {
     use super::*;
     use crate::data::Split;
+    use crate::libtorch::OneLane;
     use crate::network::{Normalization, Precision};
 
     fn evaluator(labels: &[i64]) -> Evaluator {
@@ -254,23 +271,36 @@ mod tests {
     #[test]
     fn blocks_larger_than_one_row_lose_nothing() {
         let (test, validation) = (evaluator(&[0, 1, 1]), evaluator(&[1, 0]));
-        for rows in [1, 2, 5] {
-            let mut recorder = Recorder::with_rows(&test, Some(&validation), 2, true, rows).unwrap();
+        let lane: Arc<dyn Gpu> = Arc::new(OneLane);
+        for (rows, gpu) in [1, 2, 5].into_iter().flat_map(|rows| [(rows, None), (rows, Some(&lane))]) {
+            let mut recorder = Recorder::with_rows(
+                &test,
+                Some(&validation),
+                2,
+                &[Record::Predictions, Record::GradNorm],
+                gpu,
+                rows,
+            )
+            .unwrap();
             for step in 0..4 {
                 let parts = [
                     evaluated(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], &[0, 1, 1]),
                     evaluated(&[0.0, 1.0, 0.0, 1.0], &[1, 0]),
                 ];
-                recorder.record_evaluation(step, &parts).unwrap();
+                recorder.sheet.write_evaluation(&parts).unwrap();
+                recorder.evaluation_was_written(step).unwrap();
                 let logits = Tensor::from_slice(&[0f32, 1.0, 0.0, 1.0]).view([2, 2]);
                 let labels = Tensor::from_slice(&[1i64, 0]);
                 let loss = Tensor::from(step as f32);
-                recorder.record_step(&Taken { loss, logits, labels }).unwrap();
+                let grad_norm = Some(Tensor::from(0.5 * step as f32));
+                recorder.sheet.write_step(&Taken { loss, logits, labels, grad_norm }).unwrap();
+                recorder.step_was_written().unwrap();
             }
             recorder.finish().unwrap();
             let history = &recorder.history;
             assert_eq!(history.train_loss, [0.0, 1.0, 2.0, 3.0]);
             assert_eq!(history.train_accuracy, [0.5; 4]);
+            assert_eq!(history.grad_norm, Some(vec![0.0, 0.5, 1.0, 1.5]));
             assert_eq!(history.eval_step, [0, 1, 2, 3]);
             assert_eq!(history.test.class_accuracy().row(3).to_vec(), [1.0, 0.5]);
             assert_eq!(history.validation.as_ref().unwrap().accuracy, [0.5; 4]);

@@ -99,7 +99,7 @@ impl Schedule {
                         return wrong(name, value, "lie in [0, 1)");
                     }
                 }
-                if *cycle_momentum && matches!(method, Method::Sgd { momentum, .. } if *momentum == 0.0) {
+                if *cycle_momentum && !method.means()[0] {
                     return Err(Error::argument(
                         "schedule: a one-cycle schedule moves the momentum too, and optimizer \"sgd\" has none: give \
                          momentum, or cycle_momentum=False",
@@ -146,7 +146,12 @@ pub struct LearningRate {
     lr: f64,
     total: usize,
     steps_per_epoch: usize,
-    /// Of a plateau: what the measurements have made of the rate, and their state.
+    pub plateau: Plateau,
+}
+
+/// What the measurements have made of the rate, and where they stand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plateau {
     scale: f64,
     best: Option<f64>,
     bad: usize,
@@ -155,8 +160,8 @@ pub struct LearningRate {
 
 impl LearningRate {
     pub fn new(schedule: &Schedule, lr: f64, total: usize, steps_per_epoch: usize) -> Self {
-        let schedule = schedule.clone();
-        LearningRate { schedule, lr, total, steps_per_epoch, scale: 1.0, best: None, bad: 0, cooling: 0 }
+        let plateau = Plateau { scale: 1.0, best: None, bad: 0, cooling: 0 };
+        LearningRate { schedule: schedule.clone(), lr, total, steps_per_epoch, plateau }
     }
 
     /// Learning rate of the step before which `taken` others were taken.
@@ -186,7 +191,7 @@ impl LearningRate {
                 let low = lr / div_factor;
                 cycle(taken, total, *pct_start, [low, lr, low / final_div_factor])
             }
-            Schedule::Plateau { .. } => lr * self.scale,
+            Schedule::Plateau { .. } => lr * self.plateau.scale,
             Schedule::Warmup { steps, start_factor, .. } if taken < *steps => {
                 lr * (start_factor + (1.0 - start_factor) * taken as f64 / *steps as f64)
             }
@@ -212,37 +217,43 @@ impl LearningRate {
         }
     }
 
+    /// Whether the momentum changes on the way.
+    pub fn moves_momentum(&self) -> bool {
+        [0, self.total.saturating_sub(1)].iter().any(|step| self.momentum_at(*step).is_some())
+    }
+
     /// A measurement was made after `taken` steps; the smaller `value`, the better if `smaller_is_better`. During a
     /// warm-up it does not count.
     pub fn measured(&mut self, taken: usize, value: f64, smaller_is_better: bool) {
-        let plateau = match &self.schedule {
+        let schedule = match &self.schedule {
             Schedule::Warmup { steps, .. } if taken < *steps => return,
             Schedule::Warmup { then, .. } => &**then,
             other => other,
         };
-        let Schedule::Plateau { factor, patience, threshold, cooldown, min_lr } = *plateau else { return };
+        let Schedule::Plateau { factor, patience, threshold, cooldown, min_lr } = *schedule else { return };
+        let state = &mut self.plateau;
         let better = |best: f64| match smaller_is_better {
             true => value < best * (1.0 - threshold),
             false => value > best * (1.0 + threshold),
         };
-        if self.best.is_none_or(better) {
-            self.best = Some(value);
-            self.bad = 0;
+        if state.best.is_none_or(better) {
+            state.best = Some(value);
+            state.bad = 0;
         } else {
-            self.bad += 1;
+            state.bad += 1;
         }
-        if self.cooling > 0 {
-            self.cooling -= 1;
-            self.bad = 0;
+        if state.cooling > 0 {
+            state.cooling -= 1;
+            state.bad = 0;
         }
-        if self.bad > patience {
-            let old = self.lr * self.scale;
+        if state.bad > patience {
+            let old = self.lr * state.scale;
             let new = (old * factor).max(min_lr);
             if old - new > 1e-8 {
-                self.scale = new / self.lr;
+                state.scale = new / self.lr;
             }
-            self.cooling = cooldown;
-            self.bad = 0;
+            state.cooling = cooldown;
+            state.bad = 0;
         }
     }
 }

@@ -1,13 +1,24 @@
-//! One optimizer step: a batch of examples by their indices, forward, loss, backward, and new weights.
+//! One optimizer step: from the indices of a batch, by way of forward, loss and backward, to new weights, their average and
+//! the row of history. On a GPU all of it is work that can be recorded (`device/recording.rs`).
+
+use std::rc::Rc;
+use std::sync::Arc;
 
 use tch::{Device, Reduction, Tensor};
 
+use super::average::Average;
+use super::config::Record;
+use super::device::Recorded;
 use super::dropout::step_seed;
 use super::fused::Fused;
-use super::{Kernels, Optimizer, TrainConfig};
-use crate::data::{Augmenter, Split};
+use super::optimizer::Steps;
+use super::recorder::Sheet;
+use super::work::Parts;
+use super::{Kernels, Optimizer};
+use crate::data::{Augmenter, Drawn, Split};
 use crate::error::Result;
-use crate::network::{drawing, Model, Normalization, Precision};
+use crate::libtorch::Gpu;
+use crate::network::{drawing, Model, Normalizer, Precision};
 
 /// What a step was taken on and what the weights before it made of that.
 pub struct Taken {
@@ -17,69 +28,50 @@ pub struct Taken {
     pub logits: Tensor,
     /// (N,) int64
     pub labels: Tensor,
+    /// Scalar: the Euclidean norm of the gradient of all parameters together, if it is recorded.
+    pub grad_norm: Option<Tensor>,
 }
 
-/// Takes steps on batches of `train`.
-pub struct Stepper<'a> {
-    train: &'a Split,
+/// What a step computes with. Every tensor stays where it is.
+pub struct Body {
+    train: Split,
     augmenter: Option<Augmenter>,
-    /// Of dropout, if there is any.
-    seed: Option<u64>,
-    normalization: Normalization,
+    normalizer: Normalizer,
     label_smoothing: f64,
     precision: Precision,
     /// The network without autograd, if it is to do without.
     fused: Option<Fused>,
-    optimizer: Optimizer,
+    model: Model,
+    average: Option<Rc<Average>>,
+    pub optimizer: Optimizer,
+    /// Whether norms of gradients are recorded.
+    norms: bool,
+    sheet: Rc<Sheet>,
 }
 
-impl<'a> Stepper<'a> {
-    pub fn new(train: &'a Split, model: &Model, config: &TrainConfig) -> Result<Self> {
-        let [_, height, width] = train.image_shape();
-        let augmenter = config
-            .augment
-            .as_ref()
-            .map(|augment| Augmenter::new(augment, [height, width], config.seed, train.images.device()));
-        // A GPU has no kernels of ours.
-        let fused = config.kernels == Kernels::Fused && model.device() == Device::Cpu;
-        Ok(Stepper {
-            train,
-            augmenter: augmenter.transpose()?,
-            seed: model.network.drops().then_some(config.seed),
-            normalization: model.normalization(),
-            label_smoothing: config.label_smoothing,
-            precision: config.precision,
-            optimizer: Optimizer::new(config.method, config.lr, &model.parameters(), fused)?,
-            fused: fused.then(|| Fused::new(&model.network, config.precision)),
-        })
-    }
-
-    /// Changes the weights of `model` by step number `taken` (from 0), on the examples at `batch` (N,), with the learning
-    /// rate and, if it is to change, the momentum.
-    pub fn step(
-        &mut self,
-        model: &Model,
-        batch: &Tensor,
-        taken: usize,
-        lr: f64,
-        momentum: Option<f64>,
-    ) -> Result<Taken> {
+impl Body {
+    /// `drawn` are the random numbers for the changes of the images at `batch` (N,).
+    pub fn run(&self, batch: &Tensor, drawn: Option<&Drawn>) -> Result<()> {
         let Split { mut images, labels } = self.train.select(batch)?;
-        if let Some(augmenter) = &self.augmenter {
-            images = augmenter.apply(&images, taken)?;
+        if let (Some(augmenter), Some(drawn)) = (&self.augmenter, drawn) {
+            images = augmenter.change(&images, drawn)?;
         }
-        let pixels = self.normalization.apply(&images)?;
-        let pass = || match &self.fused {
-            Some(fused) => self.without_autograd(fused, model, &pixels, &labels),
-            None => self.by_autograd(model, &pixels, &labels),
+        let pixels = self.normalizer.apply(&images)?;
+        let (loss, logits, gradients) = match &self.fused {
+            Some(fused) => self.without_autograd(fused, &pixels, &labels)?,
+            None => self.by_autograd(&pixels, &labels)?,
         };
-        let (loss, logits, gradients) = match self.seed {
-            Some(seed) => drawing(step_seed(seed, taken), pass)?,
-            None => pass()?,
-        };
-        self.optimizer.set(lr, momentum);
-        self.optimizer.step(&model.parameters(), &gradients)?;
-        Ok(Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels })
+        let grad_norm = self.norms.then(|| norm(&gradients)).transpose()?;
+        self.optimizer.step(&self.model.parameters(), &gradients)?;
+        if let Some(average) = &self.average {
+            average.update(&self.model)?;
+        }
+        self.sheet.write_step(&Taken {
+            loss: loss.f_detach()?,
+            logits: logits.f_detach()?,
+            labels,
+            grad_norm,
+        })
     }
 
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
@@ -88,15 +80,10 @@ impl<'a> Stepper<'a> {
     }
 
     /// Loss, logits and the gradients of the parameters.
-    fn by_autograd(
-        &self,
-        model: &Model,
-        pixels: &Tensor,
-        labels: &Tensor,
-    ) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
-        let logits = model.forward_train(pixels, self.precision)?;
+    fn by_autograd(&self, pixels: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
+        let logits = self.model.forward_train(pixels, self.precision)?;
         let loss = self.loss(&logits, labels)?;
-        let gradients = Tensor::f_run_backward(&[&loss], &model.parameters(), false, false)?;
+        let gradients = Tensor::f_run_backward(&[&loss], &self.model.parameters(), false, false)?;
         Ok((loss, logits, gradients))
     }
 
@@ -104,16 +91,112 @@ impl<'a> Stepper<'a> {
     fn without_autograd(
         &self,
         fused: &Fused,
-        model: &Model,
         pixels: &Tensor,
         labels: &Tensor,
     ) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
-        let (logits, tape) = fused.forward(&model.tensors, pixels)?;
+        let (logits, tape) = fused.forward(&self.model.tensors, pixels)?;
         let logits = logits.f_set_requires_grad(true)?;
         let loss = self.loss(&logits, labels)?;
         let by_logits = Tensor::f_run_backward(&[&loss], &[&logits], false, false)?;
         let by_logits = by_logits.into_iter().next().unwrap_or_default();
         let gradients = tape.backward(by_logits)?.into_iter().flatten().collect();
         Ok((loss, logits, gradients))
+    }
+
+    /// Everything that a step changes, but the history.
+    pub fn state(&self) -> Vec<Tensor> {
+        let average = self.average.iter().flat_map(|average| &average.model.tensors);
+        let weights = self.model.tensors.iter().chain(average).map(Tensor::shallow_clone);
+        weights.chain(self.optimizer.state().into_iter().map(|(_, tensor)| tensor)).collect()
+    }
+
+    /// Random numbers for so many images, where the images are.
+    pub fn draw(&self, count: i64, step: usize) -> Result<Option<Drawn>> {
+        self.augmenter.as_ref().map(|all| all.draw(count, step)?.on_device(self.device())).transpose()
+    }
+
+    pub fn device(&self) -> Device {
+        self.train.images.device()
+    }
+
+    /// Sets the numbers that change from step to step.
+    pub fn set(&self, taken: usize, lr: f64, momentum: Option<f64>) -> Result<()> {
+        self.average.iter().try_for_each(|average| average.set(taken))?;
+        self.optimizer.set(taken, lr, momentum)
+    }
+}
+
+/// The Euclidean norm of all tensors together.
+fn norm(tensors: &[Tensor]) -> Result<Tensor> {
+    let each = tensors.iter().map(Tensor::f_norm).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_stack(&each, 0)?.f_norm()?)
+}
+
+/// Takes steps.
+pub struct Stepper {
+    pub body: Rc<Body>,
+    /// None for the host's own steps.
+    pub gpu: Option<Arc<dyn Gpu>>,
+    /// Of dropout, if there is any.
+    seed: Option<u64>,
+    /// A step on a whole batch.
+    pub recorded: Option<Recorded>,
+}
+
+impl Stepper {
+    pub fn new(gpu: Option<&Arc<dyn Gpu>>, parts: &Parts, sheet: &Rc<Sheet>) -> Result<Self> {
+        let Parts { train, config, weights, rate, .. } = parts;
+        let model = &weights.model;
+        let device = train.images.device();
+        let [_, height, width] = train.image_shape();
+        let augmenter = config.augment.as_ref();
+        let augmenter = augmenter.map(|all| Augmenter::new(all, [height, width], config.seed, device));
+        // A GPU has no kernels of ours.
+        let fused = config.kernels == Kernels::Fused && gpu.is_none();
+        let steps = match gpu {
+            Some(_) if rate.moves_momentum() => Steps::OnDeviceMoving,
+            Some(_) => Steps::OnDevice,
+            None if fused => Steps::Fused,
+            None => Steps::Exact,
+        };
+        let body = Body {
+            train: train.to_device(device)?,
+            augmenter: augmenter.transpose()?,
+            normalizer: Normalizer::new(&model.normalization(), device)?,
+            label_smoothing: config.label_smoothing,
+            precision: config.precision,
+            fused: fused.then(|| Fused::new(&model.network, config.precision)),
+            optimizer: Optimizer::new(config.method, steps, &model.parameters())?,
+            model: model.shared(),
+            average: weights.average.clone(),
+            norms: config.records(Record::GradNorm),
+            sheet: sheet.clone(),
+        };
+        let seed = model.network.drops().then_some(config.seed);
+        Ok(Stepper { body: Rc::new(body), gpu: gpu.cloned(), seed, recorded: None })
+    }
+
+    /// Runs `work`, whose random numbers are those of step number `taken`.
+    pub fn drawing(&self, taken: usize, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        match (self.seed.map(|seed| step_seed(seed, taken)), &self.gpu) {
+            (None, _) => work(),
+            (Some(seed), Some(gpu)) => gpu.drawing(seed, work),
+            (Some(seed), None) => drawing(seed, work),
+        }
+    }
+
+    /// Changes the weights by step number `taken` (from 0), on the examples at `batch` (N,), with the learning rate and,
+    /// if it is to change, the momentum.
+    pub fn step(&self, batch: &Tensor, taken: usize, lr: f64, momentum: Option<f64>) -> Result<()> {
+        self.body.set(taken, lr, momentum)?;
+        let drawn = self.body.draw(batch.size()[0], taken)?;
+        match &self.recorded {
+            Some(recorded) if recorded.fits(batch) => {
+                recorded.put(batch, drawn.as_ref())?;
+                self.drawing(taken, &mut || recorded.replay())
+            }
+            // also the short last batch
+            _ => self.drawing(taken, &mut || self.body.run(batch, drawn.as_ref())),
+        }
     }
 }

@@ -1,28 +1,17 @@
 //! The training loop, from top to bottom in one function.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use tch::{Device, Tensor};
+use tch::Device;
 
-use super::average::Average;
-use super::config::checkpoint_name;
-use super::device::{DeviceWork, Parts};
 use super::observer::{End, Next, Observer, Step};
-use super::prepare::{check_fit, complement, part};
-use super::schedule::LearningRate;
-use super::step::Stepper;
-use super::watch::Watch;
-use super::work::Work;
-use super::{DeviceReport, History, Recorder, TrainConfig};
-use crate::data::{BatchOrder, Dataset, Split};
+use super::session::{RunState, Session};
+use super::{DeviceReport, History, TrainConfig};
+use crate::data::Dataset;
 use crate::error::Result;
-use crate::evaluate::{Choice, Evaluator};
-use crate::libtorch::{upload, Gpu, OneLane};
-use crate::network::{Model, Needs};
-
-/// Measurements that a run must make for calibration to pay.
-const WORTH_CALIBRATING: usize = 20;
+use crate::evaluate::Choice;
+use crate::libtorch::Gpu;
+use crate::network::Model;
 
 pub struct Outcome {
     pub history: History,
@@ -46,79 +35,24 @@ pub fn train(
     device: Device,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    train_with(model, data, config, device, None, observer)
+    train_with(model, data, config, device, None, None, observer)
 }
 
-/// The same; `gpu` says what the device can do besides, and has the work done on the device's own.
+/// The same; `gpu` says what the device can do besides, and has the work done on the device's own. The run goes on `from`
+/// the state of an earlier one, of the same model, data and config: the result is that of a run that was never interrupted.
 pub fn train_with(
     model: &Model,
     data: &Dataset,
     config: &TrainConfig,
     device: Device,
     gpu: Option<Arc<dyn Gpu>>,
+    from: Option<&RunState>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    config.check()?;
-    let kept = complement(data.train.len(), &config.validation)?;
-    let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
-    config.length.check(order.steps_per_epoch())?;
-    let total = config.length.in_steps(order.steps_per_epoch());
-    config.schedule.check_length(total)?;
-    check_fit(&model.network, data, &order)?;
-    if device == Device::Cpu {
-        let needs = Needs::of(&model.network, model.network.input_shape)?;
-        needs.check_training(&model.network, config.copies(), config.batch_size, config.precision.bytes())?;
-    }
-    let mut model = model.to_device(device)?;
-    if model.normalization.is_none() {
-        model.set_normalization(Some(data.normalization.clone()))?;
-    }
-    let data = data.to_device(device)?;
-    let normalization = model.normalization();
-    let evaluator = |split: &Split| Evaluator::new(split, &normalization, data.classes, config.precision);
-    let mut evaluators = vec![match &config.evaluate_on {
-        Some(indices) => evaluator(&part(&data.test, indices, "evaluate_on names test")?)?,
-        None => evaluator(&data.test)?,
-    }];
-    let train = &data.train;
-    if !config.validation.is_empty() {
-        evaluators.push(evaluator(&part(train, &config.validation, "validation names training")?)?);
-    }
-    // What is found to be fastest is not the same each time, and its last digits are not.
-    let calibrate =
-        !config.deterministic && config.evaluations(total, order.steps_per_epoch()) >= WORTH_CALIBRATING;
-    if calibrate {
-        evaluators.iter_mut().try_for_each(|part| part.calibrate(&model))?;
-    }
-    if device != Device::Cpu && config.precision.uses_matrix_units() {
-        model = model.channels_last()?;
-    }
-    let mut recorder =
-        Recorder::new(&evaluators[0], evaluators.get(1), data.classes, config.record_predictions)?;
-
-    let mut weights = Weights {
-        average: config.ema.map(|decay| Average::new(&model, decay)).transpose()?,
-        watch: Watch::new(&config.watch),
-        model,
-    };
-    let rate = LearningRate::new(&config.schedule, config.lr, total, order.steps_per_epoch());
-    let gpu = gpu.or_else(|| (device != Device::Cpu).then(|| Arc::new(OneLane) as Arc<dyn Gpu>));
-    let mut work = match &gpu {
-        Some(gpu) => {
-            let (model, average) = (&weights.model, weights.average.as_ref());
-            let (evaluators, rate) = (&evaluators, &rate);
-            let parts = Parts { train, evaluators, model, average, config, rate, total, calibrate };
-            Work::Device(DeviceWork::new(gpu, &parts, &mut recorder, observer)?)
-        }
-        None => {
-            let stepper = Box::new(Stepper::new(train, &weights.model, config)?);
-            Work::Host { stepper, evaluators: &evaluators }
-        }
-    };
-    let mut end = match run(&mut weights, &kept, &order, config, rate, &mut work, &mut recorder, observer) {
-        Ok(end) => end,
-        Err(error) => End::Failed(error),
-    };
+    let mut session = Session::new(model, data, config, device, gpu, from, observer)?;
+    let mut end = run(&mut session, observer).unwrap_or_else(End::Failed);
+    let (evaluation, on_device) = (session.evaluation(), session.report().cloned());
+    let Session { mut recorder, weights, .. } = session;
     if let Err(error) = recorder.finish() {
         end = End::Failed(error);
     }
@@ -131,145 +65,59 @@ pub fn train_with(
         Some((step, best)) => (*step, best),
         None => (history.train_loss.len(), weights.measured()),
     };
-    let on_device = match work {
-        Work::Device(work) => Some(work.report),
-        Work::Host { .. } => None,
-    };
-    let evaluation = evaluators[0].choice();
     Ok(Outcome { model: model.to_device(Device::Cpu)?, model_step, history, end, evaluation, on_device })
 }
 
-/// The weights of a run in all their forms.
-pub struct Weights {
-    /// Those that the optimizer changes.
-    pub model: Model,
-    pub average: Option<Average>,
-    /// Keeps the best.
-    watch: Watch,
-}
-
-impl Weights {
-    /// Those that are measured, kept and returned.
-    pub fn measured(&self) -> &Model {
-        measured(&self.model, &self.average)
+/// Goes on until the run ends.
+fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
+    if !session.recorder.has_measured() {
+        session.measure(false)?;
+        match observer.glance()? {
+            Next::Interrupt => return Ok(End::Interrupted),
+            Next::Stop => return Ok(End::Stopped),
+            Next::Continue => {}
+        }
     }
-}
-
-fn measured<'a>(model: &'a Model, average: &'a Option<Average>) -> &'a Model {
-    average.as_ref().map_or(model, |average| &average.model)
-}
-
-#[allow(clippy::too_many_arguments)] // each is one thing of the run
-fn run(
-    weights: &mut Weights,
-    kept: &[i64],
-    order: &BatchOrder,
-    config: &TrainConfig,
-    mut rate: LearningRate,
-    work: &mut Work,
-    recorder: &mut Recorder,
-    observer: &mut dyn Observer,
-) -> Result<End> {
-    let device = weights.model.device();
-    let per_epoch = order.steps_per_epoch();
-    let total = config.length.in_steps(per_epoch);
-    let mut taken = 0;
-    evaluate(work, weights, recorder, taken, false)?;
-    if let Some(step) = recorder.history.diverged_at {
-        return Ok(End::Diverged(step));
+    if let Some(end) = session.end() {
+        return Ok(end); // at once, or when the state that it goes on from was taken
     }
-
-    for epoch in 0.. {
-        let indices: Vec<i64> = order.epoch(epoch).iter().map(|place| kept[*place as usize]).collect();
-        let indices = upload(&Tensor::f_from_slice(&indices)?, device)?;
-        for batch in indices.f_split(config.batch_size as i64, 0)? {
-            let start = Instant::now();
-            let lr = rate.at(taken);
-            work.step(weights, &batch, taken, lr, rate.momentum_at(taken), recorder)?;
-            recorder.record_step_time(start.elapsed(), lr);
-            taken += 1;
-
-            if let Some(step) = recorder.history.diverged_at {
-                return Ok(End::Diverged(step));
+    loop {
+        for batch in session.batches()? {
+            session.step(&batch)?;
+            if let Some(end) = session.diverged() {
+                return Ok(end);
             }
-            let measured = config.evaluation_is_due(taken, total, per_epoch);
-            let mut out_of_patience = false;
+            let measured = session.measurement_is_due();
             if measured {
-                evaluate(work, weights, recorder, taken, taken == total)?;
-                out_of_patience = decide(weights, recorder, config, &mut rate, taken)?;
-                if let Some(step) = recorder.history.diverged_at {
-                    return Ok(End::Diverged(step));
+                session.measure(session.taken == session.total)?;
+                if let Some(end) = session.diverged() {
+                    return Ok(end);
                 }
             }
-            if let Some(checkpoints) = &config.checkpoints {
-                if checkpoints.every.is_due(taken, per_epoch) {
-                    weights.measured().save(&checkpoints.folder.join(checkpoint_name(taken)))?;
-                }
-            }
-            let mut step = Step {
-                taken,
-                total,
-                epoch,
-                steps_per_epoch: per_epoch,
-                examples: kept.len(),
-                batch_size: config.batch_size,
-                model: weights.measured(),
-                recorder,
-            };
-            match observer.after_step(&mut step)? {
+            session.keep()?;
+            match observer.after_step(&mut Step::of(session))? {
                 Next::Interrupt => return Ok(End::Interrupted),
-                _ if taken == total => return Ok(End::Finished),
-                Next::Stop => {
+                Next::Stop if session.taken < session.total => {
                     if !measured {
-                        evaluate(work, weights, recorder, taken, true)?;
-                        decide(weights, recorder, config, &mut rate, taken)?;
+                        session.measure(true)?;
                     }
                     return Ok(End::Stopped);
                 }
-                Next::Continue if out_of_patience => return Ok(End::RanOutOfPatience),
-                Next::Continue => {}
+                Next::Stop | Next::Continue => {}
+            }
+            if let Some(end) = session.end() {
+                return Ok(end);
             }
         }
     }
-    Ok(End::Finished)
-}
-
-fn evaluate(work: &Work, weights: &Weights, recorder: &mut Recorder, taken: usize, last: bool) -> Result<()> {
-    let start = Instant::now();
-    work.measure(weights, recorder, taken)?;
-    if last {
-        recorder.flush()?; // so that the seconds of a whole run add up on a GPU too
-    }
-    recorder.record_evaluation_time(start.elapsed());
-    Ok(())
-}
-
-/// Lets the newest measurement have its consequences; gives whether patience is at its end.
-fn decide(
-    weights: &mut Weights,
-    recorder: &mut Recorder,
-    config: &TrainConfig,
-    rate: &mut LearningRate,
-    taken: usize,
-) -> Result<bool> {
-    if !config.schedule.listens() && !weights.watch.is_needed() {
-        return Ok(false);
-    }
-    recorder.flush()?; // the values are needed now
-    if recorder.history.diverged_at.is_some() {
-        return Ok(false);
-    }
-    let Weights { model, average, watch } = weights;
-    let (value, out_of_patience) = watch.look(&recorder.history, measured(model, average), taken)?;
-    rate.measured(taken, value, config.watch.monitor.smaller_is_better());
-    Ok(out_of_patience)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::data::Augment;
+    use crate::data::{Augment, Split};
     use crate::error::Error;
+    use crate::evaluate::Evaluator;
     use crate::network::Precision;
     use crate::network::{builders, Normalization};
     use crate::train::{Checkpoints, Every, Kernels, Length, Method, Monitor, Schedule, WatchConfig};
@@ -309,7 +157,7 @@ pub(super) mod tests {
             validation: vec![],
             evaluate_every: Every::Steps(1),
             evaluate_on: None,
-            record_predictions: false,
+            record: Vec::new(),
             watch: WatchConfig::NONE,
             checkpoints: None,
             seed: 1,

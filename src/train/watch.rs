@@ -1,11 +1,14 @@
 //! What the measurements decide: which weights are returned, when to stop early, when a plateau is reached.
 
+use serde::{Deserialize, Serialize};
+
 use super::History;
 use crate::error::{unknown, Error, Result};
 use crate::network::Model;
 
 /// The curve that decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Monitor {
     ValidationLoss,
     ValidationAccuracy,
@@ -48,7 +51,8 @@ impl Monitor {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WatchConfig {
     pub monitor: Monitor,
     /// Return the weights of the best measurement instead of the last.
@@ -87,16 +91,22 @@ impl WatchConfig {
 /// Follows the monitored curve from measurement to measurement.
 pub struct Watch {
     config: WatchConfig,
-    best: Option<f64>,
-    /// Measurements since the best.
-    stale: usize,
+    pub standing: Standing,
     /// Steps before the best measurement, and the weights then.
     pub kept: Option<(usize, Model)>,
 }
 
+/// Where the curve stands.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Standing {
+    best: Option<f64>,
+    /// Measurements since the best.
+    stale: usize,
+}
+
 impl Watch {
     pub fn new(config: &WatchConfig) -> Self {
-        Watch { config: config.clone(), best: None, stale: 0, kept: None }
+        Watch { config: config.clone(), standing: Standing::default(), kept: None }
     }
 
     /// Whether the newest values matter, or may be read later.
@@ -104,24 +114,26 @@ impl Watch {
         self.config.keep_best || self.config.patience.is_some()
     }
 
-    /// Looks at the newest measurement, made of `model` after `taken` steps. Gives its value, and whether patience is
-    /// at its end.
-    pub fn look(&mut self, history: &History, model: &Model, taken: usize) -> Result<(f64, bool)> {
+    pub fn is_out_of_patience(&self) -> bool {
+        self.config.patience.is_some_and(|patience| self.standing.stale >= patience)
+    }
+
+    /// Looks at the newest measurement, made of `model` after `taken` steps, and gives its value.
+    pub fn look(&mut self, history: &History, model: &Model, taken: usize) -> Result<f64> {
         let monitor = self.config.monitor;
         let value = f64::from(monitor.read(history).unwrap_or(f32::NAN));
         let better = |best: f64| match monitor.smaller_is_better() {
             true => value < best - self.config.min_delta,
             false => value > best + self.config.min_delta,
         };
-        if self.best.is_none_or(better) {
-            self.best = Some(value);
-            self.stale = 0;
+        if self.standing.best.is_none_or(better) {
+            self.standing = Standing { best: Some(value), stale: 0 };
             if self.config.keep_best {
                 self.kept = Some((taken, model.to_device(model.device())?));
             }
         } else {
-            self.stale += 1;
+            self.standing.stale += 1;
         }
-        Ok((value, self.config.patience.is_some_and(|patience| self.stale >= patience)))
+        Ok(value)
     }
 }

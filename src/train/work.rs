@@ -1,52 +1,93 @@
-//! The two ways to do a run's work: by calls from the host, one after the other, or by the device on its own.
+//! A run's work: steps and measurements, by calls from the host, one after the other, or by the device on its own.
 
-use tch::Tensor;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use super::device::DeviceWork;
+use super::device::{record, DeviceMeasuring, DeviceReport};
+use super::recorder::Sheet;
 use super::step::Stepper;
-use super::training_loop::Weights;
-use super::Recorder;
+use super::weights::Weights;
+use super::{LearningRate, Observer, Recorder, TrainConfig};
+use crate::data::Split;
 use crate::error::Result;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{DeviceChoice, Evaluator};
+use crate::libtorch::Gpu;
 
-pub enum Work<'a> {
-    /// On a CPU.
-    Host { stepper: Box<Stepper<'a>>, evaluators: &'a [Evaluator] },
-    /// On a GPU.
-    Device(DeviceWork),
+/// Steps that a run must have for recording to pay.
+const WORTH_RECORDING: usize = 20;
+
+pub struct Work {
+    pub stepper: Stepper,
+    sheet: Rc<Sheet>,
+    /// The measuring of a device, and how it does.
+    on_device: Option<(DeviceMeasuring, DeviceReport)>,
 }
 
-impl Work<'_> {
-    /// Takes step number `taken` (from 0) on the examples at `batch`, brings the average up to date, and records it.
-    pub fn step(
-        &mut self,
-        weights: &mut Weights,
-        batch: &Tensor,
-        taken: usize,
-        lr: f64,
-        momentum: Option<f64>,
-        recorder: &mut Recorder,
-    ) -> Result<()> {
-        match self {
-            Work::Host { stepper, .. } => {
-                let batch = stepper.step(&weights.model, batch, taken, lr, momentum)?;
-                if let Some(average) = &mut weights.average {
-                    average.update(&weights.model)?;
-                }
-                recorder.record_step(&batch)
-            }
-            Work::Device(work) => work.step(batch, taken, lr, momentum, &mut weights.average, recorder),
+/// What a run is made of.
+pub struct Parts<'a> {
+    pub train: &'a Split,
+    pub evaluators: &'a [Evaluator],
+    pub weights: &'a Weights,
+    pub config: &'a TrainConfig,
+    pub rate: &'a LearningRate,
+    /// Steps of the whole run, and whether its measurements pay for calibration.
+    pub total: usize,
+    pub calibrate: bool,
+    /// How a device measures, if that was chosen before.
+    pub choices: &'a [DeviceChoice],
+}
+
+impl Work {
+    /// The device's own work if there is a `gpu`.
+    pub fn new(
+        gpu: Option<&Arc<dyn Gpu>>,
+        parts: &Parts,
+        recorder: &Recorder,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let sheet = recorder.sheet.clone();
+        let mut stepper = Stepper::new(gpu, parts, &sheet)?;
+        let Some(gpu) = gpu else { return Ok(Work { stepper, sheet, on_device: None }) };
+        let mut measuring = DeviceMeasuring::new(gpu, parts, &sheet)?;
+        let mut report =
+            DeviceReport { graphs: false, reason: gpu.no_graphs(), evaluation: measuring.choices() };
+        let total = parts.total;
+        if report.reason.is_none() && total < WORTH_RECORDING {
+            report.reason = Some(format!("recording does not pay for {total} steps"));
         }
+        if let Some(reason) = &report.reason {
+            observer.notice(false, &format!("CUDA graphs are not used: {reason}"));
+        } else {
+            let recorded = record(&stepper, gpu, parts.config.batch_size, parts.rate);
+            match recorded.and_then(|recorded| measuring.record().map(|()| recorded)) {
+                Ok(recorded) => {
+                    stepper.recorded = Some(recorded);
+                    report.graphs = true;
+                    observer.notice(false, "CUDA graphs: steps and measurements are recorded and replayed");
+                }
+                Err(error) => {
+                    measuring.forget();
+                    observer.notice(true, &format!("CUDA graphs are not used, recording failed: {error}"));
+                    report.reason = Some(format!("recording failed: {error}"));
+                }
+            }
+            sheet.clear()?;
+        }
+        Ok(Work { stepper, sheet, on_device: Some((measuring, report)) })
     }
 
-    /// Measures the test images, and the validation images if there are any, after `taken` steps.
-    pub fn measure(&self, weights: &Weights, recorder: &mut Recorder, taken: usize) -> Result<()> {
-        match self {
-            Work::Host { evaluators, .. } => {
+    pub fn report(&self) -> Option<&DeviceReport> {
+        self.on_device.as_ref().map(|(_, report)| report)
+    }
+
+    /// Measures the test images, and the validation images if there are any, into a row of history.
+    pub fn measure(&self, weights: &Weights, evaluators: &[Evaluator]) -> Result<()> {
+        match &self.on_device {
+            Some((measuring, _)) => measuring.measure(),
+            None => {
                 let parts = evaluators.iter().map(|part| part.measure(weights.measured()));
-                recorder.record_evaluation(taken, &parts.collect::<Result<Vec<_>>>()?)
+                self.sheet.write_evaluation(&parts.collect::<Result<Vec<_>>>()?)
             }
-            Work::Device(work) => work.measure(recorder, taken),
         }
     }
 }

@@ -13,16 +13,16 @@ import numpy.typing as npt
 
 from everybatch._core import Evaluation, Model
 from everybatch._disk import at_home
-from everybatch._run_files import CONFIG
 from everybatch._words import count
 from everybatch.checkpoints import evaluate_checkpoints, list_checkpoints
 from everybatch.cli._data import describe, open_data, refuse_without_data
 from everybatch.cli._models import matching, run_folder
 from everybatch.cli._own_data import own_data
 from everybatch.cli._parser import UsageError
-from everybatch.cli._tables import checkpoint_table, selected
+from everybatch.cli._tables import checkpoint_table, selected, shares
 from everybatch.dataset import Dataset
 from everybatch.run import Run, load_run
+from everybatch.runs._files import CONFIG
 
 __all__ = ["print_checkpoints"]
 
@@ -113,19 +113,15 @@ def _agrees(run: Run, table: Mapping[int, Evaluation]) -> bool:
 
 
 def _plain(folder: Path, data: Dataset, table: Mapping[int, Evaluation], classes: tuple[str, ...]) -> dict[str, object]:
-    def shares(measured: Evaluation) -> dict[str, float | None]:
-        values = [None if np.isnan(share) else round(float(share), 6) for share in measured.class_accuracy]
-        return dict(zip(classes, values, strict=True))
-
     return {
         "folder": str(folder),
         "data": {"name": data.name, "source": data.source},
         "checkpoints": [
             {
                 "step": step,
-                "loss": measured.loss,
+                "loss": measured.loss if np.isfinite(measured.loss) else None,
                 "accuracy": measured.accuracy,
-                "class_accuracy": shares(measured),
+                "class_accuracy": shares(classes, measured.class_accuracy),
                 "test_images": int(measured.confusion.sum()),
             }
             for step, measured in table.items()

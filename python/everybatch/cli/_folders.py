@@ -9,8 +9,8 @@ from pathlib import Path
 
 from everybatch._disk import at_home
 from everybatch._leftovers import sibling
-from everybatch._run_write import refuse_run
 from everybatch.errors import ArgumentError
+from everybatch.runs._write import refuse_run
 
 __all__ = ["check_out", "check_writable", "refuse_inside"]
 

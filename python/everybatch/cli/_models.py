@@ -11,10 +11,10 @@ from everybatch._beginning import RENAME
 from everybatch._classes import MATCH
 from everybatch._core import Model
 from everybatch._disk import at_home
-from everybatch._run_files import CONFIG
 from everybatch.cli._parser import Parser
 from everybatch.errors import ArgumentError
 from everybatch.run import Run, load_run
+from everybatch.runs._files import CONFIG
 
 __all__ = ["MODEL_HELP", "Loaded", "add_match", "load_model", "matching", "run_folder"]
 

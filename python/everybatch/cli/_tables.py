@@ -11,7 +11,7 @@ from everybatch._core import Evaluation
 from everybatch._words import count, duration
 from everybatch.run import Run
 
-__all__ = ["checkpoint_table", "class_table", "duration", "percent", "selected", "summary"]
+__all__ = ["checkpoint_table", "class_table", "duration", "percent", "selected", "shares", "summary"]
 
 
 def class_table(names: Sequence[str], confusion: npt.NDArray[np.int64]) -> str:
@@ -89,6 +89,12 @@ def selected(run: Run) -> str:
         f"Selected weights:    {percent(run.model_accuracy)} test accuracy, those with the best {monitor}, "
         f"after {count(run.model_step, 'batch')}."
     )
+
+
+def shares(names: Sequence[str], accuracies: npt.NDArray[np.float32]) -> dict[str, float | None]:
+    """Return the accuracy of each class for JSON, which knows no NaN."""
+    values = [None if np.isnan(share) else round(float(share), 6) for share in accuracies]
+    return dict(zip(names, values, strict=True))
 
 
 def percent(share: float) -> str:

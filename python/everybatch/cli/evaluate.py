@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
-
-import numpy as np
 
 from everybatch._core import Evaluation
 from everybatch.cli._data import add_data, add_limits, describe, open_data, refuse_without_data
 from everybatch.cli._models import MODEL_HELP, Loaded, add_match, load_model, matching
 from everybatch.cli._own_data import own_data
 from everybatch.cli._parser import Commands, UsageError, command
-from everybatch.cli._tables import class_table, percent
+from everybatch.cli._tables import class_table, percent, shares
 from everybatch.dataset import Dataset
 
 __all__ = ["add", "run"]
@@ -57,6 +56,9 @@ def run(args: Namespace) -> int:
     with matching():
         result = loaded.model.evaluate(data, match_classes=args.match_classes)
     classes = result.classes or data.classes
+    if np.isnan(result.loss):
+        told = "has a loss that is NaN: its weights are broken, and its accuracy says nothing"
+        print(f"everybatch: warning: {loaded.path} {told}", file=sys.stderr)
     if args.json:
         print(json.dumps(_plain(loaded, data, result, classes)))
         return 0
@@ -70,12 +72,11 @@ def run(args: Namespace) -> int:
 
 
 def _plain(loaded: Loaded, data: Dataset, result: Evaluation, classes: tuple[str, ...]) -> dict[str, object]:
-    shares = [None if np.isnan(share) else round(float(share), 6) for share in result.class_accuracy]
     return {
         "model": str(loaded.path),
         "data": {"name": data.name, "source": data.source, "test_images": len(data.test_labels)},
-        "loss": result.loss,
+        "loss": result.loss if np.isfinite(result.loss) else None,
         "accuracy": result.accuracy,
-        "class_accuracy": dict(zip(classes, shares, strict=True)),
+        "class_accuracy": shares(classes, result.class_accuracy),
         "confusion": result.confusion.tolist(),
     }

@@ -107,12 +107,17 @@ def run(args: Namespace) -> int:
     loaded = load_model(args.model)
     asked = _files(args, loaded) if args.data is None else _members(args, loaded)
     probabilities = loaded.model.predict_proba(asked.images)
+    broken = np.isnan(probabilities).any(axis=1)
+    if broken.any():
+        few = f"{broken.sum():,} of {len(broken):,} images"
+        print(f"everybatch: warning: {loaded.path} gives NaN for {few}: its weights are broken", file=sys.stderr)
     if args.json:
         print(json.dumps(_plain(asked, probabilities)))
         return 0
     for name, true, row in zip(asked.names, asked.truth, probabilities, strict=True):
         order = np.argsort(-row, kind="stable")[: args.top]
         likely = ", ".join(f"{_called(int(i), asked.classes)} ({100 * row[i]:.2f} %)" for i in order)
+        likely = "no class (NaN)" if np.isnan(row).any() else likely
         print(f"{name}: {likely}" + ("" if true is None else f"; labelled {true}"))
     return 0
 
@@ -122,15 +127,16 @@ def _called(number: int, classes: tuple[str, ...] | None) -> str:
 
 
 def _plain(asked: Asked, probabilities: npt.NDArray[np.float32]) -> list[dict[str, object]]:
-    """Where the names of the classes are not known, "class" is null and "probabilities" a list."""
+    """Where the names of the classes are not known, "class" is null and "probabilities" a list; NaN is null too."""
     told: list[dict[str, object]] = []
     for name, true, row in zip(asked.names, asked.truth, probabilities, strict=True):
-        best, shares = int(row.argmax()), [round(float(value), 6) for value in row]
+        best = None if np.isnan(row).any() else int(row.argmax())
+        shares = [None if np.isnan(value) else round(float(value), 6) for value in row]
         classes = asked.classes
         told.append(
             {
                 "image": name,
-                "class": None if classes is None else classes[best],
+                "class": None if classes is None or best is None else classes[best],
                 "number": best,
                 **({} if true is None else {"labelled": true}),
                 "probabilities": shares if classes is None else dict(zip(classes, shares, strict=True)),

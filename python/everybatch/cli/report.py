@@ -7,7 +7,7 @@ from pathlib import Path
 
 from everybatch._disk import at_home, refuse_existing
 from everybatch.cli._parser import Commands, command
-from everybatch.cli._sweep_names import NAME_HELP, find_sweep
+from everybatch.cli.sweep._names import NAME_HELP, find_sweep
 from everybatch.sweeps import load_sweep, write_report
 
 __all__ = ["add", "run"]

@@ -7,10 +7,10 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
 from everybatch.cli._parser import Commands, UsageError, command, whole
-from everybatch.cli._sweep_export import ENDINGS, export_trials
-from everybatch.cli._sweep_names import FOLDER, NAME_HELP, find_sweep, sweeps_here
-from everybatch.cli._sweep_run import GIVEN, add_ways, resume
-from everybatch.cli._sweep_table import Trials, aligned
+from everybatch.cli.sweep._export import ENDINGS, export_trials
+from everybatch.cli.sweep._names import FOLDER, NAME_HELP, find_sweep, sweeps_here
+from everybatch.cli.sweep._run import GIVEN, add_ways, resume
+from everybatch.cli.sweep._table import aligned, listed, ranked
 from everybatch.errors import EverybatchError
 from everybatch.sweeps import Sweep, load_sweep
 
@@ -79,15 +79,14 @@ def run(args: Namespace) -> int:
     sweep = load_sweep(path, everything=args.all)
     if args.failed:
         return _failed(sweep, traceback=args.traceback)
-    trials = Trials(sweep)
     if args.export is not None:
-        if args.sort is not None:
-            trials.sort(args.sort)
-        export_trials(trials, args.top, args.export, overwrite=args.overwrite)
+        shown = sweep.trials if args.sort is None else ranked(sweep, args.sort)[0]
+        export_trials(shown[: args.top], sweep.columns, args.export, overwrite=args.overwrite)
         print(args.export)
         return 0
     top = args.top or _TOP
-    print(trials.text(top, trials.sort(args.sort)))
+    trials, by = ranked(sweep, args.sort)
+    print(listed(trials[:top], sweep.columns, by))
     if len(trials) > top:
         print(f"  ({len(trials) - top:,} more: --top {len(trials)} shows all)")
     print(f"\n{sweep.name}: {_counts(sweep)}.")
@@ -132,15 +131,13 @@ def _list() -> int:
 
 
 def _failed(sweep: Sweep, *, traceback: bool) -> int:
-    tracebacks = sweep.tracebacks() if traceback else {}
-    both = zip(sweep._asked, sweep._rows, strict=True)
-    rows = [(asked, row) for asked, row in both if row is not None and row["status"] == "failed"]
-    for asked, row in rows:
-        settings = ", ".join(f"{name}={asked.config.get(name)}" for name in sweep.columns)
-        print(f"{row['key']}: {settings}, seed={row['seed']}\n  {row['message']}")
+    failed = [trial for trial in sweep.trials if trial.state == "failed"]
+    for trial in failed:
+        settings = ", ".join(f"{name}={value}" for name, value in trial.settings.items())
+        print(f"{trial.key}: {settings}\n  {trial.message}")
         if traceback:
-            print(f"\n{tracebacks[row['key']].rstrip()}\n")
-    print(f"{sweep.name}: {len(rows):,} of {len(sweep):,} trials failed.")
+            print(f"\n{(trial.error or '').rstrip()}\n")
+    print(f"{sweep.name}: {len(failed):,} of {len(sweep):,} trials failed.")
     return 0
 
 

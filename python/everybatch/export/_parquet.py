@@ -9,9 +9,9 @@ import numpy as np
 
 from everybatch._arguments import flag
 from everybatch._disk import whole_file
-from everybatch._run_tables import columns
 from everybatch.export._given import as_run, missing_package
 from everybatch.run import Run
+from everybatch.runs._tables import columns
 
 __all__ = ["parquet"]
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from everybatch._arguments import flag
 from everybatch._disk import whole_file
-from everybatch._run_tables import Column, class_columns, columns
 from everybatch.export._given import as_run
 from everybatch.run import Run
+from everybatch.runs._tables import Column, class_columns, columns
 
 __all__ = ["class_accuracy_csv", "csv"]
 

@@ -17,10 +17,10 @@ from everybatch._arguments import flag
 from everybatch._disk import as_path, explained, refuse_existing_folder, require_folder, whole_folder
 from everybatch._measures import COLUMNS
 from everybatch._names import is_text
-from everybatch._run_tables import Column, class_columns, columns
 from everybatch.errors import ArgumentError
 from everybatch.export._given import as_run, missing_package
 from everybatch.run import Run
+from everybatch.runs._tables import Column, class_columns, columns
 
 __all__ = ["refuse_events", "tensorboard"]
 

@@ -2,8 +2,8 @@
 
 Every function takes one run or several (a list, or a dict from label to run); a run may also be the folder of
 a saved one, or the bare numbers. Each draws into `ax`, or into a new figure, returns the Axes, and shows
-nothing by itself. `grid` makes a picture for each run. `parallel_coordinates` and those that begin with ``sweep_`` take
-a sweep, or the path of its store. No global matplotlib setting is changed.
+nothing by itself. `grid` makes a picture for each run. Those that begin with ``sweep_`` take a sweep, some of
+its trials, or the path of its store. No global matplotlib setting is changed.
 """
 
 from ._accuracy import accuracy
@@ -17,7 +17,7 @@ from ._lr_finder import lr_finder
 from ._sweep_bands import sweep_bands
 from ._sweep_curves import sweep_curves
 from ._sweep_grid import sweep_grid
-from ._sweep_parallel import parallel_coordinates
+from ._sweep_parallel import sweep_parallel
 from ._sweep_scatter import sweep_scatter
 
 __all__ = [
@@ -29,9 +29,9 @@ __all__ = [
     "grid",
     "losses",
     "lr_finder",
-    "parallel_coordinates",
     "sweep_bands",
     "sweep_curves",
     "sweep_grid",
+    "sweep_parallel",
     "sweep_scatter",
 ]

@@ -11,16 +11,14 @@ from everybatch._arguments import choice
 from everybatch._measures import CURVES
 from everybatch.errors import ArgumentError
 
-from ._curves import AXES, Curve, curve, end_at, label_x
+from ._curves import AXES, Curve, end_at, label_x
 from ._style import LOG_FROM, log_axis, percent_axis, tidy
 from ._zoom import zoomed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["METRICS", "check_curve_options", "curve_axes", "metric_curve"]
-
-METRICS, metric_curve = {name: measure.label for name, measure in CURVES.items()}, curve  # what sweep plots call them
+__all__ = ["check_curve_options", "curve_axes"]
 
 
 def check_curve_options(metric: str, x: str, scale: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
-from everybatch.errors import ArgumentError, suggest
 from everybatch.run import Run
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ __all__ = [
     "TRAIN",
     "VALIDATION",
     "Dashes",
-    "check_choice",
     "line_style",
     "log_axis",
     "name_classes",
@@ -129,13 +127,6 @@ def plain(text: str) -> str:
 def short(name: str) -> str:
     """Return a class's name as a picture has room for it."""
     return plain(name if len(name) <= 24 else name[:23] + "…")
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuse a word that is not among the choices."""
-    if value not in choices:
-        hint = suggest(value, choices) if isinstance(value, str) else ""
-        raise ArgumentError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.{hint}")
 
 
 def log_axis(ax: Axes) -> None:

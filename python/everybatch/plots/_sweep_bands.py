@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,28 +9,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._arguments import choice
+from everybatch._measures import CURVES
+from everybatch._trial import Trial
+
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._labels import end_labels
-from ._style import GREY, Dashes, check_choice, line_style, new_axes, small
+from ._style import GREY, Dashes, line_style, new_axes, small
 from ._sweep_inputs import (
-    Trial,
-    as_sweep,
+    Swept,
+    as_trials,
     check_setting,
     curves_of,
     label_left_out,
     name_of,
     text_of,
-    trials_of,
     varied,
 )
 from ._sweep_palette import draw_key, palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from everybatch.sweeps import Sweep
 
 __all__ = ["sweep_bands"]
 
@@ -42,7 +42,7 @@ _PALE = "#c4c4c4"
 
 
 def sweep_bands(
-    sweep: Sweep | str | os.PathLike[str],
+    sweep: Swept,
     *,
     by: str | None = None,
     band: str = "range",
@@ -55,13 +55,13 @@ def sweep_bands(
     """Draw the mean learning curve of each config over its seeds, and a band around it.
 
     Runs may have different lengths and be measured at different steps: between its measurements each is a straight
-    line. Where some runs of a group have ended and others go on, the mean of those is dotted. Each line has its name
-    and its last mean at its end; of more than 16, the ten best have, and the others are grey.
+    line. Where some runs of a group have ended, or diverged, and others go on, the mean of those is dotted. Each line
+    has its name and its last mean at its end; of more than 16, the ten best have, and the others are grey.
 
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     by
         A setting: one line for each of its values, over seeds and all other settings. By default one for each config.
     band
@@ -78,16 +78,15 @@ def sweep_bands(
         Something that cannot be drawn, with a sentence that says what could.
     """
     check_curve_options(metric, x, scale)
-    check_choice("band", band, ("range", "std"))
-    opened = as_sweep(sweep, "plots.sweep_bands")
-    trials = trials_of(opened)
+    choice(band, "band", ("range", "std"))
+    trials = as_trials(sweep, "plots.sweep_bands")
     settings = varied(trials) if by is None else [check_setting("by", by, trials)]
-    found = curves_of(opened, trials, metric, x, "sweep_bands")
-    mean = metric == "train_accuracy"
+    found = curves_of(trials, metric, x, "sweep_bands")
+    mean = CURVES[metric].average == "mean"
     groups: dict[str, list[Curve]] = {}
     members: dict[str, Trial] = {}
     for trial, raw in found:
-        group = repr([trial.settings[name] for name in settings])
+        group = repr([trial.setting(name) for name in settings])
         line = _curves.smooth(raw, window_for(len(raw), smooth), mean=mean, points=_POINTS)
         groups.setdefault(group, []).append(line)
         members.setdefault(group, trial)
@@ -107,7 +106,7 @@ def sweep_bands(
         around = "lowest to highest" if band == "range" else "± standard deviation"
         ax.set_ylabel(f"{ax.get_ylabel()}, mean and {around}")
     if len(settings) == 1 and len(named) < len(bands):
-        draw_key(ax, palette(settings[0], [trial.settings[settings[0]] for trial in trials]))
+        draw_key(ax, palette(settings[0], [trial.setting(settings[0]) for trial in trials]))
     if "·" in names[0]:  # values alone: say of what
         head = " · ".join(name_of(name) for name in settings)
         ax.annotate(head, (1.045, 1.04), xycoords="axes fraction", fontsize=small(), color=GREY, annotation_clip=False)
@@ -128,7 +127,7 @@ class _Band:
 
 def _best(bands: Sequence[_Band], metric: str) -> list[int]:
     """Return the bands that get a name: all, or the best if there are many."""
-    sign = 1 if metric.endswith(("loss", "error")) else -1
+    sign = CURVES[metric].sign
     ranked = sorted((n for n, one in enumerate(bands) if len(one.x)), key=lambda n: sign * bands[n].mean[-1])
     return ranked if len(ranked) <= _MOST else ranked[:_BEST]
 
@@ -138,25 +137,23 @@ def _styles(
 ) -> list[tuple[str, Dashes]]:
     """Return the colours of one setting's values, or colours for the configs that have a name, and grey for others."""
     if len(settings) == 1:
-        colours = palette(settings[0], [trial.settings[settings[0]] for trial in trials])
+        colours = palette(settings[0], [trial.setting(settings[0]) for trial in trials])
         if colours.scaled or len(groups) == len(named):
-            return [colours.styles[colours.place(trial.settings[settings[0]])] for trial in groups]
+            return [colours.styles[colours.place(trial.setting(settings[0]))] for trial in groups]
     coloured = sorted(named)
     return [line_style(coloured.index(n)) if n in coloured else (_PALE, "-") for n in range(len(groups))]
 
 
 def _names(groups: Sequence[Trial], settings: Sequence[str]) -> list[str]:
     """Return the configs in words; if that is too long, the values alone."""
-    names = [", ".join(f"{name_of(name)} {text_of(one.settings[name], 20)}" for name in settings) for one in groups]
+    names = [", ".join(f"{name_of(name)} {text_of(one.setting(name), 20)}" for name in settings) for one in groups]
     if max(map(len, names)) <= _LONGEST or len(settings) == 1:
         return names
-    return [" · ".join(text_of(one.settings[name], 12) for name in settings) for one in groups]
+    return [" · ".join(text_of(one.setting(name), 12) for name in settings) for one in groups]
 
 
 def _last(one: _Band, metric: str) -> str:
-    if not len(one.x):
-        return ""
-    return f"{one.mean[-1]:.3g}" if metric.endswith("loss") else f"{one.mean[-1]:.2%}"
+    return CURVES[metric].text(one.mean[-1]) if len(one.x) else ""
 
 
 def _band(lines: Sequence[Curve], kind: str) -> _Band:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from everybatch._measures import CURVES
 
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import window_for
 from ._style import new_axes
-from ._sweep_inputs import as_sweep, check_setting, curves_of, label_left_out, trials_of
+from ._sweep_inputs import Swept, as_trials, check_setting, curves_of, label_left_out
 from ._sweep_palette import draw_key, palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from everybatch.sweeps import Sweep
-
 __all__ = ["sweep_curves"]
 
 
 def sweep_curves(
-    sweep: Sweep | str | os.PathLike[str],
+    sweep: Swept,
     *,
     by: str | None = None,
     metric: str = "test_accuracy",
@@ -32,10 +31,12 @@ def sweep_curves(
 ) -> Axes:
     """Draw the learning curve of every trial as a thin line, in one colour for each value of a setting.
 
+    The curve of one that diverged ends where its weights were numbers for the last time.
+
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     by
         The setting that the colours stand for, ``"seed"`` among them. By default the first one with more than one
         value.
@@ -57,18 +58,17 @@ def sweep_curves(
         Something that cannot be drawn, with a sentence that says what could.
     """
     check_curve_options(metric, x, scale)
-    opened = as_sweep(sweep, "plots.sweep_curves")
-    trials = trials_of(opened)
+    trials = as_trials(sweep, "plots.sweep_curves")
     setting = check_setting("by", by, trials)
-    found = curves_of(opened, trials, metric, x, "sweep_curves")
-    mean = metric == "train_accuracy"
+    found = curves_of(trials, metric, x, "sweep_curves")
+    mean = CURVES[metric].average == "mean"
     lines = [_curves.smooth(raw, window_for(len(raw), smooth), mean=mean, points=200) for _, raw in found]
-    colours = palette(setting, [trial.settings[setting] for trial in trials])
+    colours = palette(setting, [trial.setting(setting) for trial in trials])
 
     ax = new_axes(ax, (6.8, 4.2))
     faint = min(0.85, max(0.45, 20 / len(found)))
     for (trial, _), line in zip(found, lines, strict=True):
-        colour, dashes = colours.styles[colours.place(trial.settings[setting])]
+        colour, dashes = colours.styles[colours.place(trial.setting(setting))]
         points = _curves.decimate(line, 600)
         ax.plot(points.x, points.y, color=colour, linestyle=dashes, linewidth=1.1, alpha=faint, label=trial.key)
     curve_axes(ax, lines, metric, x, scale, plot="sweep_curves")

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._arguments import choice
+from everybatch._measure import Measure, Part
+from everybatch._measures import QUANTITIES, parts_of
+from everybatch._trial import Trial, count_states
 from everybatch.errors import ArgumentError
 
 from . import _curves
-from ._curves import AXES, Curve, curve, label_x, window_for
-from ._style import GREY, INK, TEST, TRAIN, VALIDATION, check_choice, log_axis, new_axes, percent_axis, small, tidy
-from ._sweep_inputs import Trial, as_sweep, check_setting, name_of, ordered, runs_of, text_of, trials_of, varied
+from ._curves import AXES, Curve, label_x, window_for
+from ._style import GREY, INK, LOG_FROM, TEST, TRAIN, VALIDATION, log_axis, new_axes, percent_axis, small, tidy
+from ._sweep_inputs import (
+    Swept,
+    as_trials,
+    check_setting,
+    name_of,
+    ordered,
+    runs_of,
+    settings_of,
+    sound_curve,
+    text_of,
+    varied,
+)
 from ._zoom import zoomed
 
 if TYPE_CHECKING:
@@ -22,18 +36,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from everybatch.run import Run
-    from everybatch.sweeps import Sweep
 
 __all__ = ["sweep_grid"]
 
-_COLOURS = {"training": TRAIN, "validation": VALIDATION, "test": TEST}
+_LINES: dict[Part, tuple[str, str]] = {
+    "train": ("training", TRAIN),
+    "validation": ("validation", VALIDATION),
+    "test": ("test", TEST),
+}
 _WIDEST, _TALLEST = 15.0, 13.0  # inches
 _MOST = 16  # rows, and columns
-_LOG_FROM = 15.0  # as in `losses`
 
 
 def sweep_grid(
-    sweep: Sweep | str | os.PathLike[str],
+    sweep: Swept,
     *,
     rows: str | None = None,
     columns: str | None = None,
@@ -43,13 +59,13 @@ def sweep_grid(
 ) -> list[Axes]:
     """Draw a grid of small pictures whose rows and columns are two settings, with the curves of the trials in each.
 
-    All share their axes. The number in each is the mean of the last test accuracies or losses. Where trials failed or
-    are missing, the picture says so.
+    All share their axes. The number in each is the mean of the last test accuracies or losses, without those of trials
+    that diverged. Where trials failed, diverged or are missing, the picture says so.
 
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     rows, columns
         Settings, or ``"seed"``. By default the first two with more than one value, and at most 16.
     metric
@@ -70,19 +86,18 @@ def sweep_grid(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("metric", metric, ("accuracy", "loss"))
-    check_choice("x", x, tuple(AXES))
-    opened = as_sweep(sweep, "plots.sweep_grid")
-    trials = trials_of(opened)
+    choice(metric, "metric", tuple(QUANTITIES))
+    choice(x, "x", tuple(AXES))
+    trials = as_trials(sweep, "plots.sweep_grid")
     down, across = _two(trials, rows, columns)
-    upright, level = ordered(t.settings[down] for t in trials), ordered(t.settings[across] for t in trials)
+    upright, level = ordered(t.setting(down) for t in trials), ordered(t.setting(across) for t in trials)
     if max(len(upright), len(level)) > _MOST:
         raise ArgumentError(
             f"plots.sweep_grid: {down} has {len(upright)} values and {across} {len(level)}, and a picture has room for "
             f"{_MOST}: choose rows= and columns= with fewer, or draw sweep_curves"
         )
     axes = _axes(len(upright), len(level))
-    runs = {trial.key: run for trial, run in runs_of(opened, trials)}
+    runs = {trial.key: run for trial, run in runs_of(trials)}
     drawn: list[Curve] = []
     for number, ax in enumerate(axes):
         row, column = divmod(number, len(level))
@@ -98,14 +113,14 @@ def _two(trials: Sequence[Trial], rows: str | None, columns: str | None) -> tupl
     """Return the settings of rows and columns; those that were not named are ones with few values."""
     for argument, given in (("rows", rows), ("columns", columns)):
         check_setting(argument, given, trials)
-    free = [name for name in [*varied(trials), *trials[0].settings] if name not in (rows, columns)]
-    few = [name for name in free if len(ordered(trial.settings[name] for trial in trials)) <= _MOST] or free
+    free = [name for name in [*varied(trials), *settings_of(trials)] if name not in (rows, columns)]
+    few = [name for name in free if len(ordered(trial.setting(name) for trial in trials)) <= _MOST] or free
     down = rows or few.pop(0)
     return down, columns or next((name for name in few if name != down), "seed")
 
 
 def _same(trial: Trial, setting: str, value: Any) -> bool:
-    return repr(trial.settings[setting]) == repr(value)
+    return repr(trial.setting(setting)) == repr(value)
 
 
 def _axes(down: int, across: int) -> list[Axes]:
@@ -123,37 +138,35 @@ def _draw_cell(
     shown = [runs[trial.key] for trial in trials if trial.key in runs]
     lines = []
     for run in shown:
-        for name, colour in _COLOURS.items():
-            if name == "validation" and not run._has_validation:
+        for part, (name, colour) in _LINES.items():
+            measure = parts_of(metric)[part]
+            if not measure.is_in(run):
                 continue
-            raw = curve(run, f"{'train' if name == 'training' else name}_{metric}", x)
-            width = window_for(len(raw), smooth, part=20 if name == "training" else 50)
+            raw = sound_curve(run, measure, x)
+            width = window_for(len(raw), smooth, part=20 if part == "train" else 50)
             line = _curves.smooth(raw, width, mean=metric == "accuracy", points=120)
             ax.plot(line.x, line.y, color=colour, linewidth=1.0, alpha=max(0.4, 0.9 - 0.1 * len(shown)), label=name)
             if len(line):
                 lines.append(line)
-    _remark(ax, trials, shown, metric)
+    sound = [runs[trial.key] for trial in trials if trial.key in runs and trial.state != "diverged"]
+    _remark(ax, trials, sound, parts_of(metric)["test"], drawn=bool(shown))
     return lines
 
 
-def _remark(ax: Axes, trials: Sequence[Trial], shown: Sequence[Run], metric: str) -> None:
-    """Write into the picture how well the trials did, and what became of those without a curve."""
-    without = [trial for trial in trials if trial.status in ("failed", "missing")]
-    if not shown:
-        failed = sum(trial.status == "failed" for trial in without)
+def _remark(ax: Axes, trials: Sequence[Trial], sound: Sequence[Run], measure: Measure[Any], *, drawn: bool) -> None:
+    """Write into the picture how well the trials did, and what became of those that have no result."""
+    counts = count_states(trials)
+    if not drawn:
+        failed = counts["failed"]
         text = f"{failed} failed" if failed > 1 else "failed" if failed else "not trained" if trials else "no trial"
         ax.set_facecolor("#f3f3f3")
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=TEST if failed else GREY)
         return
-    ends = np.array([getattr(run, f"test_{metric}")[-1] for run in shown if len(run.test_loss)], float)
+    ends = np.array([measure.sound(run)[-1] for run in sound if len(run.eval_step)], float)
     ends = ends[np.isfinite(ends)]
-    parts = []
-    if len(ends):
-        parts.append(f"{ends.mean():.2%}" if metric == "accuracy" else f"{ends.mean():.3g}")
-    for word in ("failed", "missing"):
-        count = sum(trial.status == word for trial in without)
-        parts += [f"{count} of {len(trials)} {word}"] if count else []
-    low = metric == "accuracy"  # where the curves are not
+    parts = [measure.text(ends.mean())] if len(ends) else []
+    parts += [f"{counts[word]} of {len(trials)} {word}" for word in ("failed", "diverged", "missing") if counts[word]]
+    low = measure.better == "higher"  # where the curves are not
     ax.text(
         0.97,
         0.05 if low else 0.95,
@@ -184,7 +197,7 @@ def _share(axes: Sequence[Axes], lines: Sequence[Curve], metric: str, x: str, ac
         axes[0].set_ylim(*zoomed([line.y for line in lines]))
     elif len(values):
         low, high = float(values.min()), float(values.max())
-        if low > 0 and high > _LOG_FROM * low:
+        if low > 0 and high > LOG_FROM * low:
             for ax in axes:
                 log_axis(ax)
             axes[0].set_ylim(0.8 * low, 1.25 * high)
@@ -216,9 +229,9 @@ def _legend(axes: Sequence[Axes], metric: str, x: str) -> None:
 
     figure: Figure = axes[0].figure  # type: ignore[assignment]
     figure.supxlabel(AXES[x], fontsize="medium", color=INK)
-    figure.supylabel("accuracy" if metric == "accuracy" else "loss (cross-entropy)", fontsize="medium", color=INK)
+    figure.supylabel(QUANTITIES[metric], fontsize="medium", color=INK)
     there = {str(line.get_label()) for ax in axes for line in ax.lines}
-    handles = [Line2D([], [], color=c, linewidth=2, label=name) for name, c in _COLOURS.items() if name in there]
+    handles = [Line2D([], [], color=c, linewidth=2, label=name) for name, c in _LINES.values() if name in there]
     if handles:
         figure.legend(
             handles=handles, loc="outside upper left", ncols=3, frameon=False, fontsize="small", labelcolor=INK

@@ -5,26 +5,28 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from everybatch._arguments import choice
+from everybatch._measure import Measure
+from everybatch._measures import CURVES
+from everybatch._trial import NUMBERS, Trial, measure_of
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-from ._curve_axes import METRICS, metric_curve
-from ._curves import Curve
-from ._style import check_choice, plain
+from ._curves import Curve, curve
+from ._style import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from everybatch.sweeps import Sweep
-
 __all__ = [
-    "RESULTS",
-    "Trial",
-    "as_sweep",
+    "Swept",
+    "as_trials",
     "check_setting",
+    "check_values",
     "curves_of",
     "is_number",
     "label_left_out",
@@ -32,82 +34,72 @@ __all__ = [
     "name_of",
     "ordered",
     "runs_of",
+    "settings_of",
+    "sound_curve",
     "text_of",
-    "trials_of",
     "varied",
 ]
 
-_MEASURES = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
-RESULTS = {
-    f"{which}_{name}": f"{which} {'training' if name.startswith('train_') else name.split('_')[0]} "
-    f"{name.rpartition('_')[2]}"
-    for name in _MEASURES
-    for which in ("final", "best")
-}
-"""Columns of `Sweep.table` that tell how good a trial was, as words."""
+_BEST_OR_FINAL = {name: measure for name in NUMBERS if (measure := measure_of(name)) is not None}
+"""Columns of `Sweep.table` that tell how good a trial was."""
 _LONGEST = 28
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One trial: `settings` in JSON's types by the name of their column, the seed among them."""
-
-    key: str
-    settings: dict[str, Any]
-    row: dict[str, Any]
-    """What the store knows of it; empty if it was not trained yet."""
+class HasTrials(Protocol):
+    """A `Sweep`."""
 
     @property
-    def status(self) -> str:
-        return str(self.row.get("status", "missing"))
-
-    def number(self, name: str) -> float:
-        """Return one of its numbers, NaN if it has none."""
-        value = self.row.get(name)
-        return float("nan") if value is None else float(value)
+    def trials(self) -> Sequence[Trial]: ...
 
 
-def as_sweep(sweep: Sweep | str | os.PathLike[str], plot: str) -> Sweep:
-    """Return the sweep, opened if it is the path of a store.
+Swept = HasTrials | Sequence[Trial] | str | os.PathLike[str]
+"""What a picture of a sweep takes."""
+
+
+def as_trials(given: Swept, plot: str) -> list[Trial]:
+    """Return the trials of a sweep, which may be the path of a stored one, or those that were given themselves.
 
     Raises
     ------
     TypeError
-        It is neither.
+        It is none of these.
+    ArgumentError
+        There are none.
     """
-    from everybatch.sweeps import Sweep, load_sweep  # here, for a sweep can draw itself
+    if isinstance(given, str | os.PathLike):
+        from everybatch.sweeps._stored import open_trials  # all that a picture needs to know of stores
 
-    if isinstance(sweep, Sweep):
-        return sweep
-    if isinstance(sweep, str | os.PathLike):
-        return load_sweep(sweep)
-    raise TypeError(f"{plot} takes a Sweep or the path of a stored one, not {type(sweep).__name__}")
-
-
-def trials_of(sweep: Sweep) -> list[Trial]:
-    """Return all trials, in the sweep's order."""
-    return [
-        Trial(
-            asked.key,
-            {name: asked.config.get(name) for name in sweep.columns} | {"seed": asked.seed},
-            row or {},
-        )
-        for asked, row in zip(sweep._asked, sweep._rows, strict=True)
-    ]
+        return open_trials(given)[1].trials
+    trials: Any = getattr(given, "trials", given)
+    if not isinstance(trials, Sequence) or not all(isinstance(trial, Trial) for trial in trials):
+        raise TypeError(f"{plot} takes a Sweep, its trials, or the path of a stored one, not {type(given).__name__}")
+    if not trials:
+        raise ArgumentError(f"{plot}: there is nothing to draw without a trial")
+    return list(trials)
 
 
 def varied(trials: Sequence[Trial]) -> list[str]:
     """Return the settings, other than the seed, with more than one value."""
-    names = [name for name in trials[0].settings if name != "seed"] if trials else []
-    return [name for name in names if len({repr(trial.settings[name]) for trial in trials}) > 1]
+    names = [name for name in settings_of(trials) if name != "seed"]
+    return [name for name in names if len({repr(trial.setting(name)) for trial in trials}) > 1]
+
+
+def settings_of(trials: Sequence[Trial]) -> list[str]:
+    """Return the settings that any of the trials went through, and last the seed."""
+    return [*dict.fromkeys(name for trial in trials for name in trial.columns), "seed"]
 
 
 def check_setting(argument: str, given: str | None, trials: Sequence[Trial]) -> str:
     """Return the setting that was asked for; without any, the first one with more than one value."""
     if given is not None:
-        check_choice(argument, given, tuple(trials[0].settings))
-        return given
-    return next(iter([*varied(trials), *trials[0].settings]))
+        return choice(given, argument, tuple(settings_of(trials)))
+    return next(iter([*varied(trials), *settings_of(trials)]))
+
+
+def check_values(values: str) -> tuple[Measure[Any], str]:
+    """Return the measure that a column of `Sweep.table` has the best or final value of, and the column in words."""
+    measure = _BEST_OR_FINAL[choice(values, "values", tuple(_BEST_OR_FINAL))]
+    return measure, f"{values.partition('_')[0]} {measure.label}"
 
 
 def ordered(values: Iterable[Any]) -> list[Any]:
@@ -131,7 +123,7 @@ def text_of(value: Any, longest: int = _LONGEST) -> str:
     return plain(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
-def curves_of(sweep: Sweep, trials: Sequence[Trial], metric: str, x: str, plot: str) -> list[tuple[Trial, Curve]]:
+def curves_of(trials: Sequence[Trial], metric: str, x: str, plot: str) -> list[tuple[Trial, Curve]]:
     """Return the trials in which a quantity was measured, each with its curve.
 
     Raises
@@ -139,31 +131,34 @@ def curves_of(sweep: Sweep, trials: Sequence[Trial], metric: str, x: str, plot: 
     ArgumentError
         It was measured in none.
     """
-    found = []
-    for trial, run in runs_of(sweep, trials):
-        if metric.startswith("validation") and not run._has_validation:
-            continue
-        data = metric_curve(run, metric, x)
-        if len(data):
-            found.append((trial, data))
+    measure = CURVES[metric]
+    curves = [(trial, sound_curve(run, measure, x)) for trial, run in runs_of(trials) if measure.is_in(run)]
+    found = [(trial, data) for trial, data in curves if len(data)]
     if not found:
-        hint = ": train with validation=0.1" if metric.startswith("validation") else ""
-        raise ArgumentError(f"plots.{plot}: no trial of this sweep has a {METRICS[metric]}{hint}")
+        hint = ": train with validation=0.1" if measure.needs == "validation" else ""
+        raise ArgumentError(f"plots.{plot}: no trial of this sweep has a {measure.label}{hint}")
     return found
 
 
-def runs_of(sweep: Sweep, trials: Sequence[Trial]) -> Iterator[tuple[Trial, Run]]:
+def sound_curve(run: Run, measure: Measure[Any], x: str) -> Curve:
+    """Return the curve of a run as far as its weights were numbers: others get some images right, by chance."""
+    data = curve(run, measure.name, x)
+    return Curve(data.x, np.where(np.isnan(measure.sound(run)), np.nan, data.y))
+
+
+def runs_of(trials: Sequence[Trial]) -> Iterator[tuple[Trial, Run]]:
     """Return the trials that have a run, each with it; every run is read when it is its turn."""
     for trial in trials:
-        if trial.status not in ("failed", "missing"):
-            yield trial, sweep.run(trial.key)
+        run = trial.run
+        if run is not None:
+            yield trial, run
 
 
 def left_out(trials: Sequence[Trial], shown: Sequence[Trial]) -> str:
     """Return how many trials a picture does not show, and why; nothing if it shows all."""
     keys = {trial.key for trial in shown}
-    rest = [trial.status for trial in trials if trial.key not in keys]
-    counted = Counter(status if status in ("failed", "missing") else "not measured" for status in rest)
+    rest = [trial.state for trial in trials if trial.key not in keys]
+    counted = Counter(state if state in ("failed", "missing", "diverged") else "not measured" for state in rest)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.items()))
     return f"({len(shown)} of {len(trials)} trials; {reasons})" if rest else ""
 

@@ -1,8 +1,7 @@
-"""`parallel_coordinates`: a line for each trial, through its settings to its result."""
+"""`sweep_parallel`: a line for each trial, through its settings to its result."""
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._measure import Measure
+from everybatch._trial import Trial
 from everybatch.errors import ArgumentError
 
-from ._style import GREY, INK, check_choice, new_axes, small
-from ._sweep_inputs import RESULTS, Trial, as_sweep, check_setting, left_out, name_of, trials_of, varied
+from ._style import GREY, INK, new_axes, small
+from ._sweep_inputs import Swept, as_trials, check_setting, check_values, left_out, name_of, varied
 from ._sweep_palette import colour_map
 from ._sweep_scales import Scale, scale_of, ticks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from everybatch.sweeps import Sweep
-
-__all__ = ["parallel_coordinates"]
+__all__ = ["sweep_parallel"]
 
 _FAILED = -0.14  # below the axis of the results
 _BUNDLE = 0.07  # how wide the lines through one value are spread
 
 
-def parallel_coordinates(
-    sweep: Sweep | str | os.PathLike[str],
+def sweep_parallel(
+    sweep: Swept,
     *,
     values: str = "final_test_accuracy",
     settings: Sequence[str] | None = None,
@@ -38,12 +37,13 @@ def parallel_coordinates(
     """Draw a line for each trial: through its value on an axis for each setting, to its result on the last one.
 
     The lines have the colours of their results. Numbers that span a factor of ten stand on a logarithmic axis. Lines
-    through the same one of few values are spread a little, the better ones above. Failed trials are grey.
+    through the same one of few values are spread a little, the better ones above. Trials that failed or
+    diverged are grey.
 
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     values
         The result: ``"final_test_accuracy"``, ``"best_validation_loss"``, ..., as in `Sweep.table`.
     settings
@@ -56,25 +56,24 @@ def parallel_coordinates(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("values", values, tuple(RESULTS))
-    opened = as_sweep(sweep, "plots.parallel_coordinates")
-    everything = trials_of(opened)
+    measure, words = check_values(values)
+    everything = as_trials(sweep, "plots.sweep_parallel")
     wanted = varied(everything) or [check_setting("settings", None, everything)]
     if settings is not None:
         given = [settings] if isinstance(settings, str) else settings
         wanted = [check_setting("settings", name, everything) for name in given]
-    results = np.array([trial.number(values) for trial in everything])
+    results = np.array([trial.value(values) for trial in everything])
     if not np.isfinite(results).any():
-        raise ArgumentError(f"plots.parallel_coordinates: no trial of this sweep has a {RESULTS[values]}")
+        raise ArgumentError(f"plots.sweep_parallel: no trial of this sweep has a {words}")
     trials, results = _drawn(everything, results)
-    scales = [scale_of([trial.settings[name] for trial in trials]) for name in wanted]
+    scales = [scale_of([trial.setting(name) for trial in trials]) for name in wanted]
 
     ax = new_axes(ax, (min(max(6.8, 1.75 * len(wanted) + 2.2), 16.0), 4.2))
     good = np.isfinite(results)
     low, high = float(results[good].min()), float(results[good].max())
     shares = (results - low) / (high - low) if high > low else np.full(len(results), 0.5)
     ends = np.where(good, shares, _FAILED)
-    best_is_low = values.endswith("loss")
+    best_is_low = measure.better == "lower"
     order = np.argsort(np.where(good, -shares if best_is_low else shares, -2.0), kind="stable")
     heights = [_spread(scale, ends) for scale in scales]
     heights.append(ends)
@@ -83,14 +82,16 @@ def parallel_coordinates(
         colour = colour_map()(share) if good[number] else GREY
         _draw_line(ax, [one[number] for one in heights], colour, len(trials), failed=not good[number])
     _draw_axes(ax, scales, wanted)
-    _draw_result(ax, results[good], values, len(wanted), failed=not good.all())
+    grey = sorted({trial.state for trial, drawn in zip(trials, good, strict=True) if not drawn}, reverse=True)
+    _draw_result(ax, results[good], measure, words, len(wanted), " or ".join(grey))
     ax.text(0, _FAILED, left_out(everything, trials), va="center", fontsize=small(), color=INK)
     return ax
 
 
 def _drawn(trials: Sequence[Trial], results: np.ndarray) -> tuple[list[Trial], np.ndarray]:
-    """Leave out what was not trained, or not measured without having failed."""
-    kept = [number for number, trial in enumerate(trials) if np.isfinite(results[number]) or trial.status == "failed"]
+    """Leave out what was not trained, or not measured though it neither failed nor diverged."""
+    broken = [trial.state in ("failed", "diverged") for trial in trials]
+    kept = [number for number in range(len(trials)) if np.isfinite(results[number]) or broken[number]]
     return [trials[number] for number in kept], results[kept]
 
 
@@ -162,18 +163,17 @@ def _draw_axis(ax: Axes, place: int, ticks: Sequence[tuple[float, str]], name: s
     )
 
 
-def _draw_result(ax: Axes, results: np.ndarray, values: str, place: int, *, failed: bool) -> None:
-    """Draw the last axis, in the colours of the lines."""
+def _draw_result(ax: Axes, results: np.ndarray, measure: Measure[Any], words: str, place: int, grey: str) -> None:
+    """Draw the last axis, in the colours of the lines; `grey` says what those below it are."""
     from matplotlib.colors import Normalize
 
-    percent = values.endswith("accuracy")
-    ticks = ticks_of(results, log=False, percent=percent)
+    ticks = ticks_of(results, log=False, percent=measure.unit == "fraction")
     if len(ticks) < 2:
-        ticks = [(0.5, f"{results[0]:.2%}" if percent else f"{results[0]:.4g}")]
-    _draw_axis(ax, place, ticks, RESULTS[values], left=False)
+        ticks = [(0.5, measure.text(results[0], 4))]
+    _draw_axis(ax, place, ticks, words, left=False)
     ramp = np.linspace(0, 1, 64)[:, np.newaxis]
     ax.imshow(
-        1 - ramp if values.endswith("loss") else ramp,
+        1 - ramp if measure.better == "lower" else ramp,
         cmap=colour_map(),
         norm=Normalize(0, 1),
         extent=(place - 0.012, place + 0.012, 0, 1),
@@ -185,9 +185,9 @@ def _draw_result(ax: Axes, results: np.ndarray, values: str, place: int, *, fail
     )
     ax.set_xlim(-0.02, place + 0.02)  # imshow fits the limits to itself
     ax.set_ylim(_FAILED - 0.04, 1.06)
-    if failed:
+    if grey:
         ax.annotate(
-            "failed",
+            grey,
             (place, _FAILED),
             (6, 0),
             textcoords="offset points",

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from everybatch._arguments import whole
+from everybatch._arguments import choice, whole
+from everybatch._trial import Trial
 from everybatch.errors import ArgumentError
 
-from ._style import INK, check_choice, new_axes, percent_axis, small, tidy
-from ._sweep_inputs import RESULTS, Trial, as_sweep, check_setting, label_left_out, name_of, text_of, trials_of, varied
+from ._style import INK, new_axes, percent_axis, small, tidy
+from ._sweep_inputs import Swept, as_trials, check_setting, check_values, label_left_out, name_of, text_of, varied
 from ._sweep_palette import draw_key, palette, spans_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from everybatch.sweeps import Sweep
 
 __all__ = ["sweep_scatter"]
 
@@ -29,7 +27,7 @@ _BESIDE = ((0, 11), (11, 0), (0, -11), (-11, 0))  # points from a trial to its n
 
 
 def sweep_scatter(
-    sweep: Sweep | str | os.PathLike[str],
+    sweep: Swept,
     *,
     x: str | None = None,
     values: str = "final_test_accuracy",
@@ -39,10 +37,12 @@ def sweep_scatter(
 ) -> Axes:
     """Draw a point for each trial: its result over its parameters or seconds, coloured by a setting.
 
+    Trials that diverged have no result, and are counted below with those that failed or are missing.
+
     Parameters
     ----------
     sweep
-        A sweep, or the path of a stored one.
+        A sweep, some of its trials, or the path of a stored one.
     x
         ``"parameters"``, ``"seconds"`` or ``"steps"``. By default the parameters, or the seconds if all trials have as
         many parameters.
@@ -60,25 +60,24 @@ def sweep_scatter(
     TypeError, ArgumentError
         Something that cannot be drawn, with a sentence that says what could.
     """
-    check_choice("values", values, tuple(RESULTS))
+    measure, words = check_values(values)
     named = whole(best, "best", least=0)
-    opened = as_sweep(sweep, "plots.sweep_scatter")
-    everything = trials_of(opened)
+    everything = as_trials(sweep, "plots.sweep_scatter")
     setting = check_setting("by", by, everything)
     if x is None:
-        x = "parameters" if len({trial.number("parameters") for trial in everything if trial.row}) > 1 else "seconds"
-    check_choice("x", x, tuple(_COSTS))
-    trials = [trial for trial in everything if np.isfinite(trial.number(values)) and np.isfinite(trial.number(x))]
+        x = "parameters" if len({trial.value("parameters") for trial in everything if trial.has_run}) > 1 else "seconds"
+    choice(x, "x", tuple(_COSTS))
+    trials = [trial for trial in everything if np.isfinite(trial.value(values)) and np.isfinite(trial.value(x))]
     if not trials:
-        raise ArgumentError(f"plots.sweep_scatter: no trial of this sweep has both {x} and a {RESULTS[values]}")
-    colours = palette(setting, [trial.settings[setting] for trial in everything])
+        raise ArgumentError(f"plots.sweep_scatter: no trial of this sweep has both {x} and a {words}")
+    colours = palette(setting, [trial.setting(setting) for trial in everything])
 
     ax = new_axes(ax, (6.8, 4.2))
     for value, (colour, _), marker in zip(colours.values, colours.styles, colours.markers, strict=True):
-        here = [trial for trial in trials if repr(trial.settings[setting]) == repr(value)]
+        here = [trial for trial in trials if repr(trial.setting(setting)) == repr(value)]
         ax.scatter(
-            [trial.number(x) for trial in here],
-            [trial.number(values) for trial in here],
+            [trial.value(x) for trial in here],
+            [trial.value(values) for trial in here],
             s=42 if len(trials) <= 60 else 24,
             color=colour,
             marker=marker,
@@ -88,16 +87,16 @@ def sweep_scatter(
             label=text_of(value),
             zorder=3,
         )
-    _limits(ax, np.array([trial.number(x) for trial in trials]), np.array([t.number(values) for t in trials]), x)
-    if values.endswith("accuracy"):
+    _limits(ax, np.array([trial.value(x) for trial in trials]), np.array([t.value(values) for t in trials]), x)
+    if measure.unit == "fraction":
         percent_axis(ax)
     ax.set_xlabel(_COSTS[x])
     label_left_out(ax, everything, trials)
-    ax.set_ylabel(RESULTS[values])
+    ax.set_ylabel(words)
     tidy(ax)
     draw_key(ax, colours, markers=True)
-    sign = 1 if values.endswith("loss") else -1
-    _name(ax, sorted(trials, key=lambda trial: sign * trial.number(values))[:named], everything, x, values)
+    ranked = sorted(trials, key=lambda trial: measure.sign * trial.value(values))
+    _name(ax, ranked[:named], everything, x, values)
     return ax
 
 
@@ -127,7 +126,7 @@ def _name(ax: Axes, best: Sequence[Trial], everything: Sequence[Trial], x: str, 
     if not best:
         return
     for number, trial in enumerate(best):
-        point = (trial.number(x), trial.number(values))
+        point = (trial.value(x), trial.value(values))
         ax.plot(*point, marker="o", markersize=10, markerfacecolor="none", markeredgecolor=INK, zorder=4)
         ax.annotate(
             str(number + 1),
@@ -156,9 +155,8 @@ def _name(ax: Axes, best: Sequence[Trial], everything: Sequence[Trial], x: str, 
 
 def _text(trial: Trial, everything: Sequence[Trial], values: str) -> str:
     names = varied(everything)
-    if len({one.settings["seed"] for one in everything}) > 1:
+    if len({one.setting("seed") for one in everything}) > 1:
         names.append("seed")
-    settings = ", ".join(f"{name_of(name)} {text_of(trial.settings[name])}" for name in names)
-    result = trial.number(values)
-    told = f"{result:.2%}" if values.endswith("accuracy") else f"{result:.4g}"
-    return "\n".join([told, *textwrap.wrap(settings, _WIDTH)])
+    settings = ", ".join(f"{name_of(name)} {text_of(trial.setting(name))}" for name in names)
+    result = check_values(values)[0].text(trial.value(values), 4)
+    return "\n".join([result, *textwrap.wrap(settings, _WIDTH)])

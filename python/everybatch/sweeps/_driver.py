@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from everybatch import _core
-from everybatch._arguments import choice, flag, optional_whole, whole
+from everybatch._arguments import flag, whole
 from everybatch._not_compiled import not_compiled
+from everybatch._trial import Trial
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
@@ -19,17 +19,18 @@ from everybatch.sweeps._content import content_of
 from everybatch.sweeps._index import Index, Row
 from everybatch.sweeps._perform import Job
 from everybatch.sweeps._store import Store, open_store
-from everybatch.sweeps._stored import describe, load_stored, write_description
+from everybatch.sweeps._stored import Description, with_results, write_description
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps._trials import Trial, check_number, plan, plan_for_function, seeds_of
+from everybatch.sweeps._trials import check_number, plan, plan_for_function, seeds_of
 from everybatch.sweeps._work import Shared, work
-from everybatch.sweeps.backends import BACKENDS, Order
+from everybatch.sweeps.backends import Order
+from everybatch.sweeps.backends._backend import Backend, as_backend, owner_of
 from everybatch.sweeps.pruning import Pruning, Referee
 from everybatch.sweeps.space import Config, Space, configs_of
 
 __all__ = ["sweep"]
 
-_MOST_THREADS, _MOST_WORKERS = 1024, 1024
+_MOST_THREADS = 1024
 
 
 @not_compiled
@@ -38,17 +39,13 @@ def sweep(
     dataset: Dataset | Space,
     *,
     seeds: int | Sequence[int] = 1,
-    backend: str = "processes",
+    backend: str | Backend = "processes",
     store: str | os.PathLike[str] = "sweeps/default",
-    workers: int | None = None,
     threads: int = 1,
     device: str = "auto",
     pruning: Pruning | None = None,
     keep_models: bool = True,
-    retries: int = 1,
     retry_failed: bool = False,
-    address: str | None = None,
-    resources: Mapping[str, float] | None = None,
     progress: bool = True,
     **fixed: Any,
 ) -> Sweep:
@@ -75,32 +72,25 @@ def sweep(
     backend
         "processes": worker processes on this machine. "serial": one trial after the other in this process. "packed":
         many replicas in this process that take turns, meant for one GPU, which works for all of them at once. "ray": a
-        Ray cluster. With as many threads, all give the same numbers.
+        Ray cluster. Or one of these with options of its own, such as ``eb.sweeps.processes(workers=2)`` or
+        ``eb.sweeps.ray(resources={"num_gpus": 0.25})``. With as many threads, all give the same numbers.
     store
         A folder, or any path that fsspec knows, such as ``"s3://bucket/sweep"``. Several sweeps may share one, even at
         the same time: trials are known by a hash of config, seed, data and version, and in a folder those that another
         sweep trains already are waited for, unless `pruning` is given.
-    workers
-        Trials at a time. By default as many as there are cores (for `threads` each) or GPUs; 4 for "packed" on a CPU
-        and 16 on a GPU; with Ray, as many as the cluster has resources for.
     threads
         CPU threads of a trial. Two trials of one thread each end sooner than one after the other with two. The last
         digits of a run depend on this number, so it does not depend on the machine unless you say so.
     device
-        "auto" (GPUs if there are any; with Ray, if `resources` has ``num_gpus``), "cpu", "cuda" (all GPUs in turn) or
-        "cuda:1".
+        "auto" (GPUs if there are any; with Ray, if a trial's resources have ``num_gpus``), "cpu", "cuda" (all GPUs in
+        turn) or "cuda:1".
     pruning
         End trials early that stay behind on the validation images: `everybatch.sweeps.median()` or
         `everybatch.sweeps.successive_halving()`.
     keep_models
         Keep the weights of each run. Without them `Sweep.ensemble` and `Run.model` of its runs are not to be had.
-    retries
-        How often a trial is tried again whose worker process died.
     retry_failed
         Train those trials again that have failed before.
-    address, resources
-        Of Ray: the cluster ("auto", "ray://host:10001"; by default the one of ``RAY_ADDRESS``, or a local one), and
-        what each trial needs, such as ``{"num_cpus": 1, "num_gpus": 0.25, "big": 1}``.
     progress
         Whether to draw a line with trials done, failed and running, the best so far and the time left.
     **fixed
@@ -144,13 +134,17 @@ def sweep(
     >>> made
     <Sweep 'memory://example': 4 trials, 4 finished>
     """
-    choice(backend, "backend", BACKENDS)
+    way = as_backend(backend)
+    for name in fixed:
+        if (owner := owner_of(name, way.name)) is not None:
+            raise ArgumentError(
+                f"{name} belongs to the backend: give backend=eb.sweeps.{owner}({name}={fixed[name]!r})"
+            )
     function, asked, data = _told_apart(space, dataset)
     given = seeds_of(seeds)
     if pruning is not None and not isinstance(pruning, Pruning):
         raise TypeError(f"pruning must be eb.sweeps.median() or successive_halving(), not {type(pruning).__name__}")
-    options = _options(backend, address, resources)
-    where = _device(device) if backend != "ray" else _device_in_cluster(device, options)
+    where = way.device(device)
     drawn = configs_of(asked)
     configs = [{**fixed, **config} for config in drawn]
     check_number(configs, given)
@@ -159,7 +153,7 @@ def sweep(
     defaults = {"deterministic": True} if where == "cpu" else {}
     if function is None:
         assert data is not None  # told apart
-        here = "cpu" if backend == "ray" else where
+        here = "cpu" if way.name == "ray" else where
         trials = plan(configs, given, data, defaults, device=here, prunes=pruning is not None)
     else:
         content = content_of(function)
@@ -168,41 +162,36 @@ def sweep(
     there = open_store(store)
     there.prepare()
     index = Index(there)
-    described = describe(trials, columns)
-    write_description(there, described)
+    write_description(there, trials, columns)
     job = Job(
         trials=trials,
         dataset=data,
         function=function,
         defaults=defaults,
         device=where,
-        threads=_few(whole(threads, "threads"), "threads", _MOST_THREADS),
+        threads=_few_threads(threads),
         keep_models=flag(keep_models, "keep_models"),
         pruning=pruning,
     )
     stored = {trial.number: index.rows[trial.key] for trial in trials if trial.key in index.rows}
     again = flag(retry_failed, "retry_failed")
     stored = {number: row for number, row in stored.items() if _counts(row, pruning, again=again)}
-    at_a_time = optional_whole(workers, "workers")
-    if at_a_time is not None and backend != "ray":
-        _few(min(at_a_time, len(trials)), "workers", _MOST_WORKERS)
     # Pruning needs every trial before a later one, so that a sweep with it trains all of its own.
     with contextlib.closing(there.claims() if pruning is None else Claims(None)) as claims:
         shared = Shared(job, index, claims, lambda row: _counts(row, pruning, again=again))
         order = Order(
+            backend=way,
             job=job,
             numbers=[trial.number for trial in trials if trial.number not in stored],
             begin=shared.begin,
             store=there,
             referee=None if pruning is None else _referee(pruning, trials, stored, there),
-            workers=at_a_time,
-            retries=whole(retries, "retries", least=0),
-            options=options,
         )
-        interrupted = work(order, backend, index, shared, stored, shown=flag(progress, "progress"))
+        interrupted = work(order, index, shared, stored, shown=flag(progress, "progress"))
     if function is not None:
         _warn_of_change(function, content)
-    return Sweep(there, index.rows, described, interrupted=interrupted)
+    described = with_results(Description(trials, tuple(columns)), index.rows, there)
+    return Sweep(there, described, interrupted=interrupted)
 
 
 def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] | None, object, Dataset | None]:
@@ -233,23 +222,11 @@ def _warn_of_change(function: Callable[[Config], Run], before: str) -> None:
     )
 
 
-def _device(given: object) -> str:
-    """Return "cpu", "cuda" for all GPUs, or the one that was named."""
-    found = _core.resolve_device(str(given))
-    return "cuda" if given in ("auto", "cuda") and found.startswith("cuda") else found
-
-
-def _device_in_cluster(given: object, options: Mapping[str, Any]) -> str:
-    """The same for a cluster, whose nodes may have GPUs that this machine lacks."""
-    if given == "auto":
-        return "cuda" if (options["resources"] or {}).get("num_gpus") else "cpu"
-    return choice(given, "device", ("auto", "cpu", "cuda"))
-
-
-def _few(number: int, name: str, most: int) -> int:
-    if number > most:
-        raise ArgumentError(f"{name} is {number:,}: the most on one machine are {most:,}")
-    return number
+def _few_threads(given: object) -> int:
+    threads = whole(given, "threads")
+    if threads > _MOST_THREADS:
+        raise ArgumentError(f"threads is {threads:,}: the most on one machine are {_MOST_THREADS:,}")
+    return threads
 
 
 def _counts(row: Row, pruning: Pruning | None, *, again: bool) -> bool:
@@ -274,16 +251,7 @@ def _rungs(rule: Pruning, row: Row, store: Store) -> dict[int, float]:
     """Return the monitored values of a stored trial at the steps at which it was looked at, or would have been."""
     if row["status"] == "failed":
         return {int(step): value for step, value in row["rungs"].items()}
-    run = load_stored(store, row["key"])
+    run = store.load_run(row["key"])
     total = run._config["training"]["total_steps"]
     rungs = (step for step in range(rule.every, run.steps + 1) if rule.is_rung(step, total))
     return {step: rule.value_of(run, step) for step in rungs}
-
-
-def _options(name: str, address: str | None, resources: Mapping[str, float] | None) -> dict[str, Any]:
-    given = {"address": address, "resources": resources}
-    if name != "ray":
-        wrong = [option for option, value in given.items() if value is not None]
-        if wrong:
-            raise ArgumentError(f"{wrong[0]} belongs to backend='ray'; the backend is {name!r}")
-    return given

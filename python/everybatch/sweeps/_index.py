@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from everybatch._run_arrays import STATES
+from everybatch._trial import NUMBERS
 from everybatch.errors import FileFormatError
+from everybatch.runs._arrays import STATES
 from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
-from everybatch.sweeps._summary import NUMBERS
 
 __all__ = ["Index", "Row", "is_asked"]
 

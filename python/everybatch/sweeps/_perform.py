@@ -7,17 +7,18 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from everybatch import _run_write
 from everybatch._core import Step, Turn, __version__
 from everybatch._hooks import HOOKS, Hooks
-from everybatch._run_files import sealed
+from everybatch._trial import Trial
 from everybatch.dataset import Dataset
 from everybatch.errors import StopTraining
 from everybatch.run import Run
+from everybatch.runs._files import sealed
+from everybatch.runs._write import write_files
 from everybatch.sweeps._index import Row
 from everybatch.sweeps._store import FAILED, ROW, TRIALS, Store
 from everybatch.sweeps._summary import summarise
-from everybatch.sweeps._trials import Trial, arguments_of, contents, shown
+from everybatch.sweeps._trials import arguments_of
 from everybatch.sweeps.pruning import Pruning
 from everybatch.training import train
 
@@ -105,7 +106,7 @@ def perform(
         assert rule is not None  # nothing else prunes
         row |= {"status": "pruned", "pruning": rule.to_dict()}
     with store.staging(trial.key) as folder:
-        _run_write.write_files(folder, run._config, run._arrays, run.model if job.keep_models else None)
+        write_files(folder, run._config, run._arrays, run.model if job.keep_models else None)
         _write_row(folder, row)
         store.put(folder, TRIALS, trial.key)
     return row
@@ -131,19 +132,19 @@ def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: di
 
 def _train(job: Job, trial: Trial, device: str) -> Run:
     if job.function is not None:
-        made = job.function({**trial.config, "seed": trial.seed})
+        made = job.function({**trial.given, "seed": trial.seed})
         if not isinstance(made, Run):
             raise TypeError(f"the function must return the Run of eb.train, not {type(made).__name__}")
         return made
     assert job.dataset is not None  # `sweep` gives one of the two
-    network, arguments = arguments_of(trial.config, job.dataset)
+    network, arguments = arguments_of(trial.given, job.dataset)
     arguments = {**job.defaults, **arguments, "seed": trial.seed, "device": device}
     return train(network, job.dataset, **arguments, progress=False)
 
 
 def _identity(trial: Trial) -> Row:
-    config = {"config": shown(trial.config), "contents": contents(trial.config)}
-    return {"key": trial.key, **config, "seed": trial.seed, "version": __version__}
+    asked = {name: getattr(trial, name) for name in ("key", "config", "contents", "seed")}
+    return {**asked, "version": __version__}
 
 
 def _write_row(folder: Any, row: Row) -> None:

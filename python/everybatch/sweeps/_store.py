@@ -28,8 +28,9 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from everybatch._disk import as_name, at_home, explained, put_in_place, to_disk, whole_file
-from everybatch._run_files import opened, sealed
 from everybatch.errors import ArgumentError, FileFormatError
+from everybatch.run import Run, load_run
+from everybatch.runs._files import MODEL, opened, sealed
 from everybatch.sweeps._claims import Claims
 
 __all__ = ["FAILED", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
@@ -128,6 +129,28 @@ class Store:
             for path in self._files.ls(f"{self._root}/{TRIALS}/{key}", detail=False):
                 (Path(folder) / path.rsplit("/", 1)[-1]).write_bytes(self._files.cat_file(path))
             yield Path(folder)
+
+    def path_of(self, key: str) -> str:
+        """The folder of a trial that has a run."""
+        return f"{self.name.rstrip('/')}/{TRIALS}/{key}"
+
+    def load_run(self, key: str) -> Run:
+        """Return the run of a trial.
+
+        Raises
+        ------
+        FileNotFoundError, FileFormatError
+            It is not there any more, or not whole.
+        """
+        with self.fetched(key) as folder:
+            run = load_run(folder)
+            if self.reaches != "machine" and (folder / MODEL).exists():
+                run.model  # noqa: B018 - read now, for the copy in this folder goes away
+            return run
+
+    def traceback_of(self, key: str) -> str:
+        """Return the traceback of a trial that failed; empty if it is not there any more."""
+        return str((self.read_json(FAILED, key, ROW) or {}).get("traceback", ""))
 
     def read_json(self, *parts: str) -> Any | None:
         """What a file holds, or None where there is none.

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measures import MEASURES, RESULTS
 from everybatch.run import Run
 
-__all__ = ["COUNTS", "MEASURES", "NUMBERS", "count_statuses", "summarise"]
+__all__ = ["summarise"]
 
-MEASURES = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
-COUNTS = ("parameters", "steps")
-NUMBERS = ("parameters", *(f"{which}_{name}" for name in MEASURES for which in ("best", "final")), "steps", "seconds")
 _TRAIN_WINDOW = 100
 """Batches that training accuracy and loss are averaged over: one batch alone says little."""
 
@@ -30,20 +26,18 @@ def summarise(run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {"parameters": run.model.network.num_parameters, "steps": run.steps, "epochs": run.epochs}
     kept = np.flatnonzero(run.eval_step == run.model_step)
     after = run.eval_step > 0
-    for name in MEASURES:
-        loss = name.endswith("loss")
-        if name.startswith("train"):
+    for name in RESULTS:
+        measure = MEASURES[name]
+        if not measure.is_in(run):
+            values = final = np.empty(0)
+        elif measure.dimensions[0] == "steps":
             values = _trailing_means(getattr(run, name))
             final = values[-1:]
-        elif name.startswith("validation") and not run._has_validation:
-            values = final = np.empty(0)
         else:
-            # Weights that are not numbers still get some images right; that is no accuracy.
-            broken = ~np.isfinite(getattr(run, f"{name.partition('_')[0]}_loss"))
-            measured = np.where(broken, np.nan, getattr(run, name))
+            measured = measure.sound(run)
             values, final = measured[after], measured[kept[:1]]
         finite = values[np.isfinite(values)]
-        best = (finite.min() if loss else finite.max()) if len(finite) else None
+        best = (finite.min() if measure.better == "lower" else finite.max()) if len(finite) else None
         row[f"best_{name}"] = _number(best)
         row[f"final_{name}"] = _number(final[0] if len(final) and np.isfinite(final[0]) else None)
     row["seconds"] = run.total_seconds
@@ -52,12 +46,6 @@ def summarise(run: Run) -> dict[str, Any]:
     row["hardware"] = run._config.get("hardware", {}).get("name", "")
     row["started"] = run._config.get("started", "")
     return row
-
-
-def count_statuses(statuses: Iterable[str]) -> Counter[str]:
-    """Return how many trials have which status, the most frequent first."""
-    counted = Counter(statuses).items()
-    return Counter(dict(sorted(counted, key=lambda entry: (-entry[1], entry[0] != "finished", entry[0]))))
 
 
 def _trailing_means(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

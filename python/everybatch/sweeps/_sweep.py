@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from everybatch._arguments import choice, flag, whole
+from everybatch._measures import MEASURES, RESULTS
+from everybatch._trial import Trial, count_states
 from everybatch.errors import ArgumentError, SelectionWarning, suggest
 from everybatch.run import Run
 from everybatch.sweeps._ensemble import Ensemble
-from everybatch.sweeps._index import Index, Row
-from everybatch.sweeps._store import FAILED, ROW, Store, open_store
-from everybatch.sweeps._stored import Description, asked_of, load_stored, read_description, told_apart
-from everybatch.sweeps._summary import MEASURES, count_statuses
+from everybatch.sweeps._store import Store
+from everybatch.sweeps._stored import Description, open_trials
 from everybatch.sweeps._table import pivot, table
 
 if TYPE_CHECKING:
@@ -39,29 +39,19 @@ class Sweep:
         Whether Ctrl-C ended the sweep before all trials were trained.
     columns
         Names of the settings that the sweep went through.
+    trials
+        A `Trial` for each training that was asked for, whatever became of it.
     """
 
     name: str
     interrupted: bool
     columns: tuple[str, ...]
+    trials: tuple[Trial, ...]
 
-    def __init__(
-        self,
-        store: Store,
-        rows: dict[str, Row],
-        described: Description,
-        *,
-        interrupted: bool = False,
-        everything: bool = False,
-    ) -> None:
-        if everything:
-            known = {trial.key for trial in described.trials}
-            more = [asked_of(row) for key, row in rows.items() if key not in known]
-            described = Description(described.trials + more, described.columns)
-        self._store, self._asked = store, told_apart(described.trials)
-        self._rows = [rows.get(trial.key) for trial in described.trials]
-        self._with_run = {row["key"]: row for row in self._rows if row is not None and row["status"] != "failed"}
-        self.name, self.interrupted, self.columns = store.name, interrupted, tuple(described.columns)
+    def __init__(self, store: Store, described: Description, *, interrupted: bool = False) -> None:
+        self._store, self.name, self.interrupted = store, store.name, interrupted
+        self.columns, self.trials = described.columns, tuple(described.trials)
+        self._with_run = {trial.key: trial for trial in self.trials if trial.has_run}
 
     # ---- as a table ------------------------------------------------------------------------------------
 
@@ -82,12 +72,16 @@ class Sweep:
         ImportError
             pandas is not installed.
         """
-        return table(self._asked, self._rows, self.columns)
+        return table(self.trials, self.columns)
 
     def pivot(
         self, index: str, columns: str, values: str = "final_test_accuracy", aggregate: str = "mean"
     ) -> pd.DataFrame:
         """Return a table of one column of `table` by two settings, over seeds and all other settings.
+
+        No accuracy or loss of a trial that diverged counts: what it reached before, or gets right with weights that
+        are not numbers, is not what it came to. It is left out, as trials are that failed, and where none is left,
+        there is NaN. A trial that was pruned or stopped counts with the weights that it ended with.
 
         Parameters
         ----------
@@ -104,11 +98,16 @@ class Sweep:
             There is no such column.
         ImportError
             pandas is not installed.
+
+        Warns
+        -----
+        RuntimeWarning
+            Trials that diverged or failed are left out.
         """
         return pivot(self.table(), index, columns, values, aggregate)
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self.trials)
 
     # ---- as runs ---------------------------------------------------------------------------------------
 
@@ -127,13 +126,11 @@ class Sweep:
         """
         if trial not in self._with_run:
             raise KeyError(f"no trial {trial!r} with a run.{suggest(str(trial), self._with_run)}")
-        return load_stored(self._store, trial)
+        return self._store.load_run(trial)
 
     def tracebacks(self) -> dict[str, str]:
         """Return the traceback of each failed trial, by its name in the store."""
-        keys = [row["key"] for row in self._rows if row is not None and row["status"] == "failed"]
-        rows = {key: self._store.read_json(FAILED, key, ROW) or {} for key in keys}
-        return {key: str(row.get("traceback", "")) for key, row in rows.items()}
+        return {trial.key: error for trial in self.trials if (error := trial.error) is not None}
 
     def best(self, by: str = "validation_accuracy") -> Run:
         """Return the best run, by a value that was measured with the weights that it returned.
@@ -155,7 +152,7 @@ class Sweep:
         SelectionWarning
             `by` is measured on the test images.
         """
-        return load_stored(self._store, self._ranked(by)[0]["key"])
+        return self._store.load_run(self._ranked(by)[0].key)
 
     def ensemble(self, k: int = 5, by: str = "validation_accuracy") -> Ensemble:
         """Return the `k` best runs' models as one, which averages their probabilities.
@@ -183,26 +180,26 @@ class Sweep:
         ranked = self._ranked(by)
         if len(ranked) < wanted:
             raise ArgumentError(f"k is {wanted}, and {len(ranked)} trials have a {by}: choose a smaller one")
-        runs = [load_stored(self._store, row["key"]) for row in ranked[:wanted]]
+        runs = [self._store.load_run(trial.key) for trial in ranked[:wanted]]
         try:
             return Ensemble([run.model for run in runs])
         except AttributeError as error:
             raise ArgumentError("the weights of these runs were not kept: sweep with keep_models=True") from error
 
-    def _ranked(self, by: str) -> list[Row]:
-        choice(by, "by", MEASURES)
-        sound = [row for row in self._with_run.values() if row["status"] != "diverged"]
-        if self._with_run and not sound:
+    def _ranked(self, by: str) -> list[Trial]:
+        measure = MEASURES[choice(by, "by", RESULTS)]
+        trained = self._with_run.values()
+        if trained and all(trial.state == "diverged" for trial in trained):
             raise ArgumentError("all trials of this sweep have diverged: none of them is the best")
-        kind = by.partition("_")[0]  # weights that are not numbers have an accuracy, but no loss
-        rows = [row for row in sound if all(_is_number(row.get(f"final_{name}")) for name in (by, f"{kind}_loss"))]
-        if not rows:
-            hint = ": train with validation=0.1, or choose by='test_accuracy'" if by.startswith("validation") else ""
+        # weights that are not numbers have an accuracy, but no loss
+        needed = (f"final_{by}", f"final_{measure.loss or by}")
+        trials = [trial for trial in trained if all(math.isfinite(trial.value(name)) for name in needed)]
+        if not trials:
+            hint = ": train with validation=0.1, or choose by='test_accuracy'" if measure.part == "validation" else ""
             raise ArgumentError(f"no trial of this sweep has a {by}{hint}")
-        if by.startswith("test"):
+        if measure.part == "test":
             _warn_of_selection(by)
-        sign = 1 if by.endswith("loss") else -1
-        return sorted(rows, key=lambda row: sign * row[f"final_{by}"])
+        return sorted(trials, key=lambda trial: measure.sign * trial.value(f"final_{by}"))
 
     # ---- as pictures and text --------------------------------------------------------------------------
 
@@ -213,7 +210,7 @@ class Sweep:
         ----------
         kind
             "curves" (`everybatch.plots.sweep_curves`), "bands" (`sweep_bands`), "grid" (`sweep_grid`), "parallel"
-            (`parallel_coordinates`) or "scatter" (`sweep_scatter`).
+            (`sweep_parallel`) or "scatter" (`sweep_scatter`).
         **options
             Of that function, such as ``by="lr"``.
 
@@ -227,20 +224,20 @@ class Sweep:
         TypeError, ArgumentError
             Something that cannot be drawn, with a sentence that says what could.
         """
-        from everybatch import plots  # here, for it draws sweeps
+        from everybatch import plots  # matplotlib is needed from here on
 
         kinds: dict[str, Callable[..., Any]] = {
             "curves": plots.sweep_curves,
             "bands": plots.sweep_bands,
             "grid": plots.sweep_grid,
-            "parallel": plots.parallel_coordinates,
+            "parallel": plots.sweep_parallel,
             "scatter": plots.sweep_scatter,
         }
         return kinds[choice(kind, "kind", tuple(kinds))](self, **options)
 
     def _counted(self) -> Counter[str]:
-        """How many trials have which status, the most frequent first."""
-        return count_statuses("missing" if row is None else row["status"] for row in self._rows)
+        """How many trials are in which state, the most frequent first."""
+        return count_states(self.trials)
 
     def _repr_html_(self) -> str:
         try:
@@ -276,10 +273,10 @@ class Runs(Sequence[Run]):
     def __getitem__(self, index: int | slice) -> Run | Runs:
         if isinstance(index, slice):
             return Runs(self._store, self._keys[index])
-        return load_stored(self._store, self._keys[index])
+        return self._store.load_run(self._keys[index])
 
     def __iter__(self) -> Iterator[Run]:
-        return (load_stored(self._store, key) for key in self._keys)
+        return map(self._store.load_run, self._keys)
 
     def __repr__(self) -> str:
         return f"<{len(self)} runs>"
@@ -302,19 +299,7 @@ def load_sweep(store: str | os.PathLike[str], *, everything: bool = False) -> Sw
     FileFormatError
         Its files are not what a sweep writes.
     """
-    there = open_store(store)
-    if not there.exists():
-        raise FileNotFoundError(f"there is no sweep at {there.name}: the folder does not exist")
-    index = Index(there)
-    described = read_description(there, index.rows)
-    made = Sweep(there, index.rows, described, everything=flag(everything, "everything"))
-    if not len(made):
-        raise FileNotFoundError(f"{there.name} holds no sweep")
-    return made
-
-
-def _is_number(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+    return Sweep(*open_trials(store, everything=flag(everything, "everything")))
 
 
 def _warn_of_selection(by: str) -> None:

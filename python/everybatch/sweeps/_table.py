@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from everybatch._arguments import choice
-from everybatch.sweeps._index import Row
-from everybatch.sweeps._summary import COUNTS, NUMBERS
+from everybatch._trial import COUNTS, NUMBERS, Trial, measure_of
+from everybatch.runs._tables import import_pandas
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from everybatch.sweeps._stored import Asked
-
-__all__ = ["AGGREGATES", "COUNTS", "NUMBERS", "cells", "pivot", "table"]
+__all__ = ["AGGREGATES", "cells", "pivot", "table"]
 
 AGGREGATES = ("mean", "median", "min", "max", "std", "count")
 
 
-def cells(asked: Sequence[Asked], rows: Sequence[Row | None], columns: Sequence[str]) -> dict[str, list[Any]]:
+def cells(trials: Sequence[Trial], columns: Sequence[str]) -> dict[str, list[Any]]:
     """Return the columns of `Sweep.table` as lists in JSON's types; None where there is no value."""
-    data = {_own(name): [_cell(trial.config.get(name)) for trial in asked] for name in columns}
-    data["seed"] = [trial.seed for trial in asked]
-    told = [row or {} for row in rows]
-    data |= {name: [row.get(name) for row in told] for name in NUMBERS}
-    data["status"] = [row.get("status", "missing") for row in told]
-    data["message"] = [_cell(row.get("message", "")) for row in told]
+    data = {_own(name): [_cell(trial.setting(name)) for trial in trials] for name in columns}
+    data["seed"] = [trial.seed for trial in trials]
+    data |= {name: [trial.row.get(name) for trial in trials] for name in NUMBERS}
+    data["status"] = [trial.state for trial in trials]
+    data["message"] = [_cell(trial.message) for trial in trials]
     return data
 
 
-def table(asked: Sequence[Asked], rows: Sequence[Row | None], columns: Sequence[str]) -> pd.DataFrame:
+def table(trials: Sequence[Trial], columns: Sequence[str]) -> pd.DataFrame:
     """See `Sweep.table`."""
-    pandas = _pandas("a sweep's table()")
-    data: dict[str, Any] = cells(asked, rows, columns)
+    pandas = import_pandas("a sweep's table()")
+    data: dict[str, Any] = cells(trials, columns)
     for name in NUMBERS:
         data[name] = pandas.array(data[name], dtype="Int64" if name in COUNTS else "float64")
-    index = pandas.Index([trial.key for trial in asked], name="trial")
+    index = pandas.Index([trial.key for trial in trials], name="trial")
     made: pd.DataFrame = pandas.DataFrame(data, index=index)
     return made
 
@@ -47,7 +44,23 @@ def pivot(trials: pd.DataFrame, index: str, columns: str, values: str, aggregate
     for name, given in (("index", index), ("columns", columns), ("values", values)):
         choice(given, name, tuple(trials.columns))
     choice(aggregate, "aggregate", AGGREGATES)
-    made: pd.DataFrame = trials.pivot_table(index=index, columns=columns, values=values, aggfunc=aggregate)  # type: ignore[arg-type] # one of AGGREGATES
+    if measure_of(values) is not None:
+        broken = trials["status"].isin(["diverged", "failed"])
+        if broken.any():
+            warnings.warn(
+                f"{broken.sum():,} of {len(trials):,} trials diverged or failed and are left out of this table: "
+                "Sweep.table tells which",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        trials = trials.assign(**{values: trials[values].mask(broken)})
+    made: pd.DataFrame = trials.pivot_table(
+        index=index,
+        columns=columns,
+        values=values,
+        aggfunc=aggregate,  # type: ignore[arg-type] # one of AGGREGATES
+        dropna=False,  # where all trials are left out
+    )
     return made
 
 
@@ -63,11 +76,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()  # what names a file need not be UTF-8, but pandas is
     return ", ".join(map(str, value)) if isinstance(value, list) else value
-
-
-def _pandas(asker: str) -> ModuleType:
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(f"{asker} needs pandas: pip install pandas") from error
-    return pandas

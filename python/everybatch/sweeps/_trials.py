@@ -18,6 +18,7 @@ from everybatch import networks
 from everybatch._arguments import whole
 from everybatch._core import Network, __version__
 from everybatch._settings import Settings
+from everybatch._trial import Trial
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, EverybatchError, SelectionWarning, suggest
@@ -29,14 +30,11 @@ from everybatch.training import selection, train
 
 __all__ = [
     "SETTINGS",
-    "Trial",
     "arguments_of",
     "check_number",
-    "contents",
     "plan",
     "plan_for_function",
     "seeds_of",
-    "shown",
 ]
 
 _OPTION = "network."
@@ -59,7 +57,6 @@ _OF_SWEEP = (
     "backend",
     "keep_models",
     "pruning",
-    "resources",
     "retries",
     "retry_failed",
     "seeds",
@@ -70,18 +67,6 @@ _OF_SWEEP = (
 """Names that a typing error may be meant for."""
 SETTINGS = tuple(name for name in _DEFAULTS if name not in _NOT_SETTINGS)
 _NO_MATTER = ("device", "log_every", "checkpoint_every", "seed", "steps_per_epoch", "total_steps")
-
-
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """One training of a sweep."""
-
-    number: int
-    """Its place in the sweep, from 0; the order in which trials begin."""
-    key: str
-    """Names it in the store: a hash of what decides its numbers."""
-    config: Config
-    seed: int
 
 
 def plan(
@@ -119,7 +104,7 @@ def plan(
             given = {**_DEFAULTS, **defaults, **arguments, "seed": seeds[0], "device": device}
             settings = Settings.check(dataset, **given)
             _check_fit(network, dataset)
-            shown(config)  # it can be written down
+            asked = _shown(config)  # it can be written down
             if prunes and settings.validation_indices is None:
                 raise ArgumentError("pruning follows validation images: give validation=0.1, for example")
         except (EverybatchError, TypeError) as error:
@@ -131,7 +116,7 @@ def plan(
             selects.append(settings.monitor)
         training = {name: value for name, value in settings.for_config().items() if name not in _NO_MATTER}
         decided = {"network": json.loads(network.to_json()), "training": training, "data": decisive(dataset)}
-        trials += [Trial(len(trials) + i, _key(decided, seed), config, seed) for i, seed in enumerate(seeds)]
+        trials += _planned(len(trials), config, asked, {seed: _key(decided, seed) for seed in seeds})
     if selects:
         warnings.warn(selection(selects[0]), SelectionWarning, stacklevel=3)
     return _distinct(trials)
@@ -155,10 +140,11 @@ def plan_for_function(
             raise ArgumentError(f"seed cannot be a setting of a sweep: {_NOT_SETTINGS['seed']}")
         try:
             plain = {name: _plain(value, name) for name, value in config.items()}
+            asked = _shown(config)
         except RecursionError:
             raise ArgumentError(f"config {number + 1} of {len(configs)} is nested too deeply") from None
-        for seed in seeds:
-            trials.append(Trial(len(trials), _key({**decided, "config": plain}, seed), config, seed))
+        keys = {seed: _key({**decided, "config": plain}, seed) for seed in seeds}
+        trials += _planned(len(trials), config, asked, keys)
     return _distinct(trials)
 
 
@@ -227,21 +213,27 @@ def _few(seeds: int) -> int:
     return seeds
 
 
-def shown(config: Mapping[str, Any]) -> Config:
-    """Return a config in JSON's types, for tables and files: networks by their names."""
-    return {
-        name: (value.name or "network") if isinstance(value, Network) else _plain(value, name)
-        for name, value in config.items()
-    }
-
-
-def contents(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what tells networks apart that `shown` may give the same name, by the setting's name."""
-    return {
+def _planned(number: int, config: Config, asked: Config, keys: Mapping[int, str]) -> list[Trial]:
+    """Return the trials of one config, the first of which has this number, by seed and key."""
+    contents = {
         name: hashlib.sha256(value.to_json().encode()).hexdigest()[:8]
         for name, value in config.items()
         if isinstance(value, Network)
     }
+    return [
+        Trial(number + place, key, asked, seed, contents, given=config)
+        for place, (seed, key) in enumerate(keys.items())
+    ]
+
+
+def _shown(config: Mapping[str, Any]) -> Config:
+    """Return a config in JSON's types, for tables and files, as it will be read again: networks by their names."""
+    named = {
+        name: (value.name or "network") if isinstance(value, Network) else _plain(value, name)
+        for name, value in config.items()
+    }
+    asked: Config = json.loads(json.dumps(named))
+    return asked
 
 
 def _network(given: object, options: dict[str, Any], dataset: Dataset) -> Network:

@@ -11,7 +11,7 @@ from everybatch.sweeps._claims import Claims
 from everybatch.sweeps._index import Index, Row
 from everybatch.sweeps._perform import Job
 from everybatch.sweeps._progress import SweepProgress
-from everybatch.sweeps.backends import Order, find_backend
+from everybatch.sweeps.backends import Order
 
 __all__ = ["Shared", "work"]
 
@@ -70,15 +70,15 @@ class Shared:
         return row if row is not None and self._counts(row) else None
 
 
-def work(order: Order, name: str, index: Index, shared: Shared, stored: Mapping[int, Row], *, shown: bool) -> bool:
-    """Have the trials trained by the backend of this name; tell whether Ctrl-C ended that."""
+def work(order: Order, index: Index, shared: Shared, stored: Mapping[int, Row], *, shown: bool) -> bool:
+    """Have the trials trained; tell whether Ctrl-C ended that."""
     title = order.store.name.rstrip("/").rsplit("/", 1)[-1]
     with SweepProgress(title, len(order.job.trials), len(stored), shown=shown) as line:
         line.seen(stored.values())
         numbers: Sequence[int] = order.numbers
         try:
             while numbers:
-                _round(dataclasses.replace(order, numbers=list(numbers)), name, index, shared, line)
+                _round(dataclasses.replace(order, numbers=list(numbers)), index, shared, line)
                 numbers = []
                 for number, row in shared.settled():
                     if row is None:
@@ -95,8 +95,8 @@ def work(order: Order, name: str, index: Index, shared: Shared, stored: Mapping[
     return False
 
 
-def _round(order: Order, name: str, index: Index, shared: Shared, line: SweepProgress) -> None:
-    with contextlib.closing(find_backend(name)(order)) as events:  # type: ignore[type-var] # a generator
+def _round(order: Order, index: Index, shared: Shared, line: SweepProgress) -> None:
+    with contextlib.closing(order.backend.train(order)) as events:  # type: ignore[type-var] # a generator
         for event in events:
             if event.row is None:
                 line.begun(event.number)

@@ -16,13 +16,14 @@ import numpy as np
 
 from everybatch._arguments import choice, real, whole
 from everybatch._core import Step
+from everybatch._measures import MEASURES, MONITORS
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
 __all__ = ["Pruning", "Referee", "median", "successive_halving"]
 
 _LEAST_ETA = 1.1
-_MONITORS = ("validation_accuracy", "validation_loss")
+_MONITORS = tuple(name for name in MONITORS if MEASURES[name].part == "validation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Pruning:
             return False
         if own != own:
             return True  # not a number: it will not come back
-        sign = 1 if self.monitor.endswith("loss") else -1  # below, small is good
+        sign = MEASURES[self.monitor].sign  # below, small is good
         mine, theirs = sign * own, sorted(sign * value for value in others)
         if self.rule == "median":
             return mine > statistics.median(theirs)

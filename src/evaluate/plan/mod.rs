@@ -21,7 +21,7 @@ mod refresh;
 mod unfused;
 mod ways;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use lower::{lower, Target};
@@ -46,7 +46,7 @@ pub struct Plan {
 }
 
 /// How images, maps and convolutions' weights lie in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
     ChannelsLast,

@@ -1,6 +1,6 @@
 //! The operations of a plan, and how each runs.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::columns::Columns;
@@ -67,7 +67,7 @@ pub enum Op {
 }
 
 /// How a convolution runs on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// Convolution, then sum, then activation.

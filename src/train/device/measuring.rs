@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
-use super::Parts;
 use crate::error::Result;
 use crate::evaluate::{DeviceChoice, Metrics, Resident};
 use crate::libtorch::{copy_all, Gpu, Graph, Lane};
 use crate::network::Model;
 use crate::train::recorder::Sheet;
+use crate::train::work::Parts;
 
 /// The two parts of a measurement.
 struct Body {
@@ -49,12 +49,13 @@ pub struct DeviceMeasuring {
 
 impl DeviceMeasuring {
     pub fn new(gpu: &Arc<dyn Gpu>, parts: &Parts, sheet: &Rc<Sheet>) -> Result<Self> {
-        let model = parts.average.map_or(parts.model, |average| &average.model);
-        let resident = |part| match parts.calibrate {
-            true => Resident::calibrated(part, model, parts.config.precision),
-            false => Resident::new(part, model, parts.config.precision),
+        let (model, precision) = (parts.weights.measured(), parts.config.precision);
+        let resident = |(index, part)| match (parts.choices.get(index), parts.calibrate) {
+            (Some(choice), _) => Resident::following(part, model, precision, choice),
+            (None, true) => Resident::calibrated(part, model, precision),
+            (None, false) => Resident::new(part, model, precision),
         };
-        let parts = parts.evaluators.iter().map(resident).collect::<Result<_>>()?;
+        let parts = parts.evaluators.iter().enumerate().map(resident).collect::<Result<_>>()?;
         let snapshot = model.duplicate()?;
         let body = Body { model: model.shared(), snapshot, parts, sheet: sheet.clone() };
         Ok(DeviceMeasuring { gpu: gpu.clone(), body: Rc::new(body), recorded: None })

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use tch::Device;
 
-use super::*;
 use crate::data::{Augment, Dataset};
+use crate::error::Result;
 use crate::libtorch::rehearsal::Rehearsal;
+use crate::libtorch::Gpu;
+use crate::network::Model;
 use crate::network::{builders, Normalization};
 use crate::train::dropout::{step_seed, tests::generator};
 use crate::train::training_loop::tests as host;
+use crate::train::Observer;
 use crate::train::{
-    train_with, Checkpoints, End, Every, Length, Method, Monitor, Next, Outcome, Schedule, Step, TrainConfig,
-    WatchConfig,
+    train_with, Checkpoints, End, Every, Length, Method, Monitor, Next, Outcome, Record, Schedule, Step,
+    TrainConfig, WatchConfig,
 };
 
 #[derive(Default)]
@@ -26,7 +29,7 @@ struct Watcher {
 impl Observer for Watcher {
     fn after_step(&mut self, step: &mut Step) -> Result<Next> {
         let Some((at, next)) = self.until else { return Ok(Next::Continue) };
-        let weights = step.model.tensors[0].f_mean(tch::Kind::Double)?.f_double_value(&[])?;
+        let weights = step.model().tensors[0].f_mean(tch::Kind::Double)?.f_double_value(&[])?;
         let loss = step.complete_history()?.test.loss.last().copied().unwrap_or_default();
         self.seen.push((weights, loss));
         Ok(if step.taken == at { next } else { Next::Continue })
@@ -50,7 +53,7 @@ fn config() -> TrainConfig {
         batch_size: 8,
         method: Method::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.01 },
         lr: 0.01,
-        record_predictions: true,
+        record: vec![Record::Predictions, Record::GradNorm],
         ..host::config()
     }
 }
@@ -74,7 +77,7 @@ fn one_cycle() -> Schedule {
 
 fn run(config: &TrainConfig, gpu: Option<Rehearsal>, watcher: &mut Watcher) -> Outcome {
     let gpu = gpu.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
-    train_with(&model(), &dataset(), config, Device::Cpu, gpu, watcher).unwrap()
+    train_with(&model(), &dataset(), config, Device::Cpu, gpu, None, watcher).unwrap()
 }
 
 fn recorded(config: &TrainConfig) -> Outcome {
@@ -96,6 +99,7 @@ fn assert_same(a: &Outcome, b: &Outcome) {
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>(); // NaN too
     assert_eq!(bits(&one.train_loss), bits(&other.train_loss));
     assert_eq!(one.train_accuracy, other.train_accuracy);
+    assert_eq!(one.grad_norm.as_deref().map(bits), other.grad_norm.as_deref().map(bits));
     assert_eq!(one.lr, other.lr);
     assert_eq!(one.eval_step, other.eval_step);
     assert_eq!(bits(&one.test.loss), bits(&other.test.loss));
@@ -177,7 +181,7 @@ fn they_are_the_hosts_runs() {
 fn whole_batches_and_measurements_are_replayed() {
     let gpu = Arc::new(Rehearsal::default());
     let mut watcher = Watcher::default();
-    train_with(&model(), &dataset(), &config(), Device::Cpu, Some(gpu.clone()), &mut watcher).unwrap();
+    train_with(&model(), &dataset(), &config(), Device::Cpu, Some(gpu.clone()), None, &mut watcher).unwrap();
     let log = gpu.log();
     assert_eq!(log.captured, 3);
     assert_eq!(log.replayed, [9 * 7, 2 * 73]); // and 9 short batches without
@@ -194,7 +198,7 @@ fn dropouts_random_numbers_are_those_of_the_step_recorded_or_not() {
     let seeds = |model: &Model, fails_at: Option<usize>| {
         let gpu = Arc::new(Rehearsal::failing_at(fails_at));
         let observer = &mut Watcher::default();
-        train_with(model, &dataset(), &config(), Device::Cpu, Some(gpu.clone()), observer).unwrap();
+        train_with(model, &dataset(), &config(), Device::Cpu, Some(gpu.clone()), None, observer).unwrap();
         let seeds = gpu.log().seeds.clone();
         seeds
     };

@@ -28,7 +28,7 @@ _PAUSE = 0.001  # seconds until a replica that waits for another one's result lo
 
 def run(order: Order) -> Iterator[Event]:
     """Train the trials; see `everybatch.sweeps.backends`."""
-    count = min(order.workers or _REPLICAS[order.job.device.partition(":")[0]], len(order.numbers))
+    count = min(order.backend.workers or _REPLICAS[order.job.device.partition(":")[0]], len(order.numbers))
     on_gpu = order.job.device.startswith("cuda")
     # Each run gives torch's random numbers back as it found them, but not in the order in which they began. A GPU that
     # nothing has used yet has none, and using it now would come before a run's `deterministic=True`.

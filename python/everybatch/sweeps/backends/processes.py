@@ -73,7 +73,7 @@ class _Pool:
 
     def work(self) -> Iterator[Event]:
         """Keep the workers busy until every trial has ended."""
-        for _ in range(min(self._order.workers or _usual_workers(self._order), len(self._waiting))):
+        for _ in range(min(self._order.backend.workers or _usual_workers(self._order), len(self._waiting))):
             self._start()
         while self._waiting or any(worker.number is not None for worker in self._workers):
             by_connection = {worker.connection: worker for worker in self._workers}
@@ -144,7 +144,7 @@ class _Pool:
         number = worker.number
         if number is not None:
             tries = self._tries[number] = self._tries.get(number, 0) + 1
-            if tries <= self._order.retries:
+            if tries <= self._order.backend.retries:
                 heapq.heappush(self._waiting, number)
             else:
                 error = InternalError(f"its worker process {how}, {tries} times")

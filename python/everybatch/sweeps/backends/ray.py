@@ -78,8 +78,8 @@ def run(order: Order) -> Iterator[Event]:
     ImportError
         The nodes lack everybatch, or the module of a user's function.
     """
-    needs = needs_of(order.options.get("resources"), threads=order.job.threads, device=order.job.device)
-    with connected(order.options.get("address")) as cluster, _Pool(order, needs, cluster) as pool:
+    needs = needs_of(order.backend.resources, threads=order.job.threads, device=order.job.device)
+    with connected(order.backend.address) as cluster, _Pool(order, needs, cluster) as pool:
         try:
             yield from pool.work()
         except _GONE as error:
@@ -146,7 +146,7 @@ class _Pool:
         """Keep tasks submitted until every trial has ended."""
         self._look()
         while self._waiting or self._tasks:
-            while self._waiting and len(self._tasks) < (self._order.workers or max(1, 2 * self._places)):
+            while self._waiting and len(self._tasks) < (self._order.backend.workers or max(1, 2 * self._places)):
                 number = heapq.heappop(self._waiting)
                 if self._order.begin(number):
                     self._submit(number)
@@ -213,7 +213,7 @@ class _Pool:
         """Try the trial of a dead worker again, before later ones, or give it up."""
         self._look()  # or is it the cluster that has died?
         tries = self._tries[number] = self._tries.get(number, 0) + 1
-        if tries > self._order.retries:
+        if tries > self._order.backend.retries:
             what = str(error).strip().partition("\n")[0]
             failure = InternalError(f"its Ray worker died, {tries} times: {what}")
             yield self._done(number, store_failure(self._order.store, self._order.job.trials[number], failure))

@@ -5,24 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from everybatch._disk import whole_file
+from everybatch._disk import at_home, refuse_existing, whole_file
+from everybatch._trial import COUNTS, NUMBERS, Trial
 from everybatch.cli._parser import UsageError
-from everybatch.cli._sweep_table import Trials
+from everybatch.cli.sweep._table import columns_of
 from everybatch.errors import suggest
 from everybatch.export._given import missing_package
-from everybatch.sweeps._table import COUNTS, NUMBERS
 
 __all__ = ["ENDINGS", "export_trials"]
 
 ENDINGS = (".csv", ".parquet", ".json")
 
 
-def export_trials(trials: Trials, count: int | None, path: Path, *, overwrite: bool) -> None:
-    """Write the first `count` trials, or all of them, with all columns.
+def export_trials(trials: Sequence[Trial], settings: Sequence[str], path: Path, *, overwrite: bool) -> None:
+    """Write trials with all columns; `settings` are those that the sweep went through.
 
     Raises
     ------
@@ -36,11 +36,8 @@ def export_trials(trials: Trials, count: int | None, path: Path, *, overwrite: b
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(f"--export {path}: the ending must be one of {', '.join(ENDINGS)}.{suggest(ending, ENDINGS)}")
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists already: choose another name, or pass --overwrite to replace it")
-    shown = trials.order[:count]
-    columns = {name: [values[place] for place in shown] for name, values in trials.columns.items()}
-    content = {".csv": _csv, ".json": _json, ".parquet": _parquet}[ending](columns)
+    refuse_existing(at_home(path), overwrite=overwrite, option="--overwrite")
+    content = {".csv": _csv, ".json": _json, ".parquet": _parquet}[ending](columns_of(trials, settings))
     with whole_file(path, overwrite=overwrite) as file:
         file.write(content)
 

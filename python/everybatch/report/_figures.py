@@ -9,8 +9,8 @@ import re
 from typing import Any
 
 from everybatch.errors import ArgumentError
+from everybatch.report._text import escaped
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps.report._text import escaped
 
 __all__ = ["figures"]
 

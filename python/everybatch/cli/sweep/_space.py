@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from everybatch.cli._sweep_values import Values, as_table, made, place
+from everybatch.cli.sweep._values import Values, as_table, made, place
 from everybatch.errors import ArgumentError, suggest
 from everybatch.sweeps import grid, random, sobol
 from everybatch.sweeps._trials import SETTINGS
+from everybatch.sweeps.backends._backend import owner_of
 from everybatch.sweeps.space import Config
 
-__all__ = ["DATA", "OPTIONS", "SPACES", "read_fixed", "read_space"]
+__all__ = ["DATA", "OPTIONS", "SPACES", "of_backend", "read_fixed", "read_space"]
 
 SPACES = ("grid", "random", "sobol", "trials")
 DATA = ("data", "train_images", "test_images", "data_seed", "image_size", "background", "download")
-OPTIONS = ("seeds", "backend", "workers", "threads", "device", "keep_models", "retries", "address", "resources")
+OPTIONS = ("seeds", "threads", "device", "keep_models")
 """Keys that are arguments of `everybatch.sweep`. Like those of the data they stand at the top of the file."""
 
 
@@ -104,9 +105,17 @@ def _check_setting(name: str) -> None:
         return
     if name == "seed":
         raise ArgumentError("seed is no setting of a trial: write seeds at the top of the file")
-    if name in (*DATA, *OPTIONS, "store"):
+    if name in (*DATA, *OPTIONS, "backend", "store"):
         raise ArgumentError(f"{name} is no setting of a trial: it goes to the top of the file, before the first table")
+    if (owner := owner_of(name, None)) is not None:
+        raise ArgumentError(of_backend(name, owner))
     raise ArgumentError(
         f"the setting {name!r} is unknown: settings are the arguments of eb.train, network, and options of the network "
         f"(network.{name}).{suggest(name, (*SETTINGS, 'network'))}"
     )
+
+
+def of_backend(option: str, owner: str) -> str:
+    """Return a sentence that says where an option of a backend goes."""
+    table = f'{{ name = "{owner}", {option} = ... }}'
+    return f"{option} belongs to the backend: write backend = {table} at the top of the file"

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from everybatch._disk import as_path
 from everybatch._leftovers import displaced
 from everybatch._measures import ARRAYS
-from everybatch._run_arrays import OPTIONAL, check_arrays, check_config
-from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
 from everybatch.datasets._folder_read import background_of
 from everybatch.errors import ArgumentError, FileFormatError
+from everybatch.runs._arrays import OPTIONAL, check_arrays, check_config
+from everybatch.runs._files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
 
 if TYPE_CHECKING:
     from everybatch._core import Model

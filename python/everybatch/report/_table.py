@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from everybatch.sweeps.report._runs import Told
-from everybatch.sweeps.report._text import escaped, number
+from everybatch._trial import measure_of
+from everybatch.report._runs import Told
+from everybatch.report._text import escaped, number, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,8 @@ def _head(name: str, *, sortable: bool) -> str:
 
 def _cell(value: Any, name: str) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        shown = f"{value:.2%}" if name.endswith("accuracy") else number(value)
+        measure = measure_of(name)
+        shown = percent(value) if measure is not None and measure.unit == "fraction" else number(value)
         return f'<td class="n" data-v="{value!r}">{shown}</td>'
     kind = ' class="status"' if name == "status" else ""
     return "<td></td>" if value is None else f"<td{kind}>{escaped(value)}</td>"

@@ -5,37 +5,39 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import everybatch
 from everybatch.cli._data import describe
 from everybatch.cli._parser import whole
-from everybatch.cli._sweep_file import SweepFile, parse_sweep
-from everybatch.cli._sweep_names import named
-from everybatch.cli._sweep_table import Trials
-from everybatch.cli._sweep_values import place
 from everybatch.cli._warnings import warnings_at_once
+from everybatch.cli.sweep._file import SweepFile, parse_sweep
+from everybatch.cli.sweep._names import named
+from everybatch.cli.sweep._table import listed, ranked
+from everybatch.cli.sweep._values import place
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.sweeps import Sweep
-from everybatch.sweeps._store import SWEEP, TRIALS, open_store
+from everybatch.sweeps._store import SWEEP, open_store
 from everybatch.sweeps._stored import ORIGIN
 from everybatch.sweeps._trials import seeds_of
-from everybatch.sweeps.backends import BACKENDS
+from everybatch.sweeps.backends._backend import BACKENDS, Backend, as_backend, owner_of, with_options
 
 __all__ = ["GIVEN", "add_ways", "carry_out", "resume"]
 
 SOME_FAILED, INTERRUPTED = 1, 130
 
-GIVEN = ("backend", "workers", "threads", "device", "address")
+_OF_BACKENDS = ("workers", "address")
+GIVEN = ("backend", *_OF_BACKENDS, "threads", "device")
 """Options that go before the keys of the file."""
 _BEST = 10
 
 
 def add_ways(parser: Any) -> None:
     """Add the options that say how the work is done."""
-    parser.add_argument("--backend", choices=BACKENDS, help="where trials are trained; the file's, or processes")
-    parser.add_argument("--workers", metavar="N", type=whole, help="trials at a time")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), help="where trials are trained; the file's, or processes")
+    parser.add_argument("--workers", metavar="N", type=whole, help="trials at a time, unless --backend is serial")
     parser.add_argument("--threads", metavar="N", type=whole, help="CPU threads of a trial; the file's, or 1")
     parser.add_argument("--device", help="auto (GPUs if there are any), cpu, cuda or cuda:1")
     parser.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster, with --backend ray")
@@ -74,11 +76,9 @@ def carry_out(file: SweepFile, store: str, args: Namespace, *, trained_on: str |
             f"{file.data} holds other images than when the sweep {store} was begun: everybatch sweep {file.path} "
             "trains all trials on these"
         )
-    options = {"seeds": 1, "backend": "processes", **file.options}
     given = {name: getattr(args, name) for name in GIVEN if getattr(args, name) is not None}
-    if given.get("backend", "ray") != "ray":  # what belongs to the file's backend
-        options = {name: value for name, value in options.items() if name not in ("address", "resources")}
-    options |= given
+    own = {name: given[name] for name in given if name in ("threads", "device")}
+    options = {"seeds": 1, **file.options, **own}
     if not args.quiet:
         configs, seeds = len(file.space), len(seeds_of(options["seeds"]))
         print(f"Data: {describe(data)}")
@@ -91,6 +91,7 @@ def carry_out(file: SweepFile, store: str, args: Namespace, *, trained_on: str |
                 file.space,
                 data,
                 store=store,
+                backend=_backend(file.backend, given),
                 pruning=file.pruning,
                 retry_failed=args.retry_failed,
                 progress=not args.quiet and sys.stderr.isatty(),
@@ -105,6 +106,24 @@ def carry_out(file: SweepFile, store: str, args: Namespace, *, trained_on: str |
         print(f"everybatch: interrupted; everybatch sweeps {named(swept)} --resume goes on", file=sys.stderr)
         return INTERRUPTED
     return _tell_of_failures(swept)
+
+
+def _backend(of_file: Backend, given: Mapping[str, Any]) -> Backend:
+    """Return the file's backend, or the one of the command line, with the options that were given there.
+
+    Raises
+    ------
+    ArgumentError
+        An option belongs to another one.
+    """
+    asked = given.get("backend", of_file.name)
+    backend = of_file if asked == of_file.name else as_backend(asked)
+    options = {name: given[name] for name in _OF_BACKENDS if name in given}
+    for name in options:
+        owner = owner_of(name, backend.name)
+        if owner != backend.name:
+            raise ArgumentError(f"--{name} belongs to --backend {owner}, for example; the backend is {backend.name}")
+    return with_options(backend, options)
 
 
 def resume(name: str, args: Namespace) -> int:
@@ -122,7 +141,7 @@ def resume(name: str, args: Namespace) -> int:
         raise ArgumentError(f"the sweep {name} came from a Python script: run the script again, and it goes on")
     try:
         file = parse_sweep(origin["text"], Path(origin["file"]), origin["networks"])
-        others = ("workers", "address") if args.backend is not None else ()  # of the backend that it had before
+        others = _OF_BACKENDS if args.backend is not None else ()  # of the backend that it had before
         for option, value in origin["given"].items():
             if getattr(args, option) is None and option not in others:
                 setattr(args, option, value)
@@ -144,19 +163,17 @@ def _tell_of_failures(sweep: Sweep) -> int:
 
 def _told(sweep: Sweep) -> str:
     """Return the best trials, the counts, and what one may do next."""
-    trials, counts = Trials(sweep), sweep._counted()
-    by = trials.sort(None)
-    name, first = named(sweep), trials.order[0]
+    trials, by = ranked(sweep, None)
+    counts, name, best = sweep._counted(), named(sweep), trials[0]
     steps = [f"everybatch sweeps {name} --resume"] if counts["missing"] else []
     steps.append(f"everybatch sweeps {name}")
-    if trials.columns[by][first] is not None:
+    if best.row.get(by) is not None:
         steps.append(f"everybatch report {name}")
-        if "://" not in sweep.name:
-            run = Path(sweep.name) / TRIALS / trials.columns["trial"][first]
-            steps.append(f"everybatch plot {shlex.quote(str(run))} --out pictures")
+        if "://" not in sweep.name and best.path is not None:
+            steps.append(f"everybatch plot {shlex.quote(best.path)} --out pictures")
     more = f"  ({len(trials) - _BEST:,} more)\n" if len(trials) > _BEST else ""
     return (
-        f"{trials.text(_BEST, by)}\n{more}\n{len(trials):,} trials: "
+        f"{listed(trials[:_BEST], sweep.columns, by)}\n{more}\n{len(trials):,} trials: "
         f"{', '.join(f'{count:,} {status}' for status, count in counts.items())}. Stored in {sweep.name}.\n"
         "Next:\n  " + "\n  ".join(steps)
     )

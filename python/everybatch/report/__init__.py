@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from everybatch._arguments import flag
 from everybatch._disk import as_path, whole_file
-from everybatch.plots._sweep_inputs import as_sweep
-from everybatch.sweeps.report._figures import figures
-from everybatch.sweeps.report._page import page
-from everybatch.sweeps.report._runs import read_runs
-from everybatch.sweeps.report._table import table
-
-if TYPE_CHECKING:
-    from everybatch.sweeps._sweep import Sweep
+from everybatch.report._figures import figures
+from everybatch.report._page import page
+from everybatch.report._runs import read_runs
+from everybatch.report._table import table
+from everybatch.sweeps._sweep import Sweep, load_sweep
 
 __all__ = ["write_report"]
 
@@ -51,7 +47,9 @@ def write_report(
     FileExistsError, FileNotFoundError, OSError
         The file cannot be written; nothing was changed.
     """
-    opened = as_sweep(sweep, "write_report")
+    if not isinstance(sweep, Sweep | str | os.PathLike):
+        raise TypeError(f"write_report takes a Sweep or the path of a stored one, not {type(sweep).__name__}")
+    opened = sweep if isinstance(sweep, Sweep) else load_sweep(sweep)
     target, replace = as_path(path, "file"), flag(overwrite, "overwrite")
     rows = opened.table()
     told = read_runs(opened)

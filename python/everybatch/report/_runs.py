@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from everybatch.plots._sweep_inputs import Trial, trials_of
+from everybatch._trial import Trial
+from everybatch.report._curves import curves_of, panel, spark
+from everybatch.report._text import escaped, number, percent
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps.report._curves import curves_of, panel, spark
-from everybatch.sweeps.report._text import escaped, number, percent
 
 __all__ = ["SHARED", "Told", "configs", "read_runs"]
 
@@ -21,7 +22,7 @@ SHARED = ("dataset", "versions", "hardware", "network")
 class Told:
     """What the page says of the trials."""
 
-    trials: list[Trial]
+    trials: Sequence[Trial]
     sections: list[str] = field(default_factory=list)
     """HTML, one for each trial."""
     sparks: dict[str, str] = field(default_factory=dict)
@@ -34,20 +35,18 @@ class Told:
 
 def read_runs(sweep: Sweep) -> Told:
     """Read every run once, and keep what the page says of it."""
-    told = Told(trials_of(sweep))
-    tracebacks = sweep.tracebacks()
-    for trial, asked in zip(told.trials, sweep._asked, strict=True):
-        parts = []
-        if trial.status in ("failed", "missing"):
-            if trial.key in tracebacks:
-                parts.append(_fold("traceback", tracebacks[trial.key], opened=True))
-            parts.append(_fold("config", _json({**asked.config, "seed": asked.seed})))
+    told = Told(sweep.trials)
+    for trial in told.trials:
+        parts, run = [], trial.run
+        if run is None:
+            if (error := trial.error) is not None:
+                parts.append(_fold("traceback", error, opened=True))
+            parts.append(_fold("config", _json({**trial.config, "seed": trial.seed})))
         else:
-            run = sweep.run(trial.key)
             accuracy, loss = curves_of(run, "accuracy"), curves_of(run, "loss")
             told.sparks[trial.key] = spark(accuracy)
             parts.append(f'<div class="panels">{panel(accuracy, "accuracy")}{panel(loss, "loss")}</div>')
-            parts.append(_fold("config", _json(_config(run._config, told, asked.config))))
+            parts.append(_fold("config", _json(_config(run._config, told, trial.config))))
             told.started.append(str(run._config.get("started", "")))
             told.seconds += run.total_seconds
         told.sections.append(_section(trial, sweep.columns, "".join(parts)))
@@ -74,14 +73,13 @@ def _config(config: dict[str, Any], told: Told, asked: dict[str, Any]) -> dict[s
 
 
 def _section(trial: Trial, columns: tuple[str, ...], body: str) -> str:
-    settings = ", ".join(f"{name} {_short(trial.settings[name])}" for name in columns)
-    result = percent(trial.number("final_test_accuracy"))
-    message = str(trial.row.get("message") or "")
+    settings = ", ".join(f"{name} {_short(trial.setting(name))}" for name in columns)
+    result = percent(trial.value("final_test_accuracy"))
     return (
-        f'<details class="run {escaped(trial.status)}" id="run-{escaped(trial.key)}"><summary>'
-        f"<code>{escaped(trial.key[:8])}</code> {escaped(settings)}, seed {escaped(trial.settings['seed'])}"
-        f' <b>{result}</b> <span class="status">{escaped(trial.status)}</span></summary>'
-        f"{f'<p>{escaped(message)}</p>' if message else ''}{body}</details>"
+        f'<details class="run {escaped(trial.state)}" id="run-{escaped(trial.key)}"><summary>'
+        f"<code>{escaped(trial.key[:8])}</code> {escaped(settings)}, seed {escaped(trial.seed)}"
+        f' <b>{result}</b> <span class="status">{escaped(trial.state)}</span></summary>'
+        f"{f'<p>{escaped(trial.message)}</p>' if trial.message else ''}{body}</details>"
     )
 
 

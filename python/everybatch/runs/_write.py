@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from everybatch._disk import as_path, explained, refuse_existing_folder, whole_folder
 from everybatch._leftovers import clear_leftovers
-from everybatch._run_files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, sealed
+from everybatch.runs._files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, sealed
 
 if TYPE_CHECKING:
     from everybatch._core import Model

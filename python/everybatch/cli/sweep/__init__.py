@@ -6,8 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from everybatch.cli._parser import Commands, command
-from everybatch.cli._sweep_file import read_sweep
-from everybatch.cli._sweep_run import add_ways, carry_out
+from everybatch.cli.sweep._file import read_sweep
+from everybatch.cli.sweep._run import add_ways, carry_out
 
 __all__ = ["add", "run"]
 
@@ -20,8 +20,9 @@ is kept. What is stored already is not trained again: the same command goes on w
                                      # Paths are seen from the file
   store = "sweeps/lenet"             # seen from here; sweeps/NAME_OF_THE_FILE unless given
   seeds = 2                          # how many, from 0 on, or a list of them
-  backend = "processes"              # also serial, packed (one GPU) and ray; workers, threads, device, keep_models,
-                                     # retries, address and resources as in help(eb.sweep)
+  backend = "processes"              # also serial, packed (one GPU) and ray; or with options, as in
+                                     # help(eb.sweeps.ray): { name = "ray", address = "auto", workers = 8 }
+                                     # threads, device and keep_models as in help(eb.sweep)
   [fixed]                            # arguments of eb.train that all trials share, and the network: a builder, or a
   network = "lenet5"                 # file of Network.to_json
   epochs = 1

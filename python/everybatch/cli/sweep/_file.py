@@ -13,19 +13,19 @@ from everybatch._arguments import flag, optional_whole, whole
 from everybatch._disk import at_home
 from everybatch._pictures import ground
 from everybatch.cli._data import NAMES, open_data
-from everybatch.cli._sweep_space import DATA, OPTIONS, SPACES, read_fixed, read_space
-from everybatch.cli._sweep_values import Values, as_table, check_keys, made, place
+from everybatch.cli.sweep._space import DATA, OPTIONS, SPACES, of_backend, read_fixed, read_space
+from everybatch.cli.sweep._values import Values, as_table, check_keys, made, place
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, FileFormatError, suggest
 from everybatch.sweeps import median, successive_halving
 from everybatch.sweeps._trials import seeds_of
-from everybatch.sweeps.backends import BACKENDS
+from everybatch.sweeps.backends._backend import BACKENDS, Backend, as_backend, owner_of
 from everybatch.sweeps.pruning import Pruning
 from everybatch.sweeps.space import Config
 
 __all__ = ["SweepFile", "parse_sweep", "read_sweep"]
 
-_KEYS = (*DATA, "store", *OPTIONS, "fixed", *SPACES, "pruning")
+_KEYS = (*DATA, "store", "backend", *OPTIONS, "fixed", *SPACES, "pruning")
 _LARGEST = 10_000_000
 _RULES: dict[str, Callable[..., Pruning]] = {"median": median, "successive_halving": successive_halving}
 
@@ -41,6 +41,7 @@ class SweepFile:
     store: str
     space: list[Config]
     fixed: Config
+    backend: Backend
     options: dict[str, Any]
     pruning: Pruning | None
     data: str
@@ -96,6 +97,7 @@ def _sweep_of(given: dict[str, Any], text: str, path: Path, texts: Mapping[str, 
     there = at_home(path).absolute()
     values = Values(there.parent, dict(texts))
     with place(str(path)):
+        _refuse_moved(given)
         check_keys(given, _KEYS)
         return SweepFile(
             path=there,
@@ -103,6 +105,7 @@ def _sweep_of(given: dict[str, Any], text: str, path: Path, texts: Mapping[str, 
             store=_text(given, "store", f"sweeps/{path.stem}"),
             space=read_space(given, values),
             fixed=read_fixed(given, values),
+            backend=_backend(given.get("backend", "processes")),
             options=_options(given),
             pruning=_pruning(given),
             networks=values.texts,
@@ -114,12 +117,32 @@ def _sweep_of(given: dict[str, Any], text: str, path: Path, texts: Mapping[str, 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: given[name] for name in OPTIONS if name in given}
     seeds_of(options.get("seeds", 1))
-    backend = options.get("backend", "processes")
-    if backend not in BACKENDS:
-        raise ArgumentError(
-            f"backend is {backend!r}: choose one of {', '.join(BACKENDS)}.{suggest(str(backend), BACKENDS)}"
-        )
     return options
+
+
+def _backend(given: Any) -> Backend:
+    """Return the backend of a name, or of a table with the name and options."""
+    if not isinstance(given, dict):
+        return as_backend(given)
+    with place("[backend]"):
+        name = str(given.get("name", ""))
+        if name not in BACKENDS:
+            told = f"name is {name!r}" if name else "name is missing"
+            raise ArgumentError(f"{told}: choose one of {', '.join(BACKENDS)}.{suggest(name, BACKENDS)}")
+        return made(BACKENDS[name], given, besides=("name",))
+
+
+def _refuse_moved(given: Mapping[str, Any]) -> None:
+    """Refuse options of a backend that stand at the top.
+
+    Raises
+    ------
+    ArgumentError
+        There is one.
+    """
+    for option in given:
+        if (owner := owner_of(option, given.get("backend"))) is not None:
+            raise ArgumentError(of_backend(option, owner))
 
 
 def _pruning(given: Mapping[str, Any]) -> Pruning | None:

@@ -10,9 +10,9 @@ from importlib import resources
 from typing import Any
 
 from everybatch._words import duration
+from everybatch.report._runs import Told, configs
+from everybatch.report._text import escaped
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps.report._runs import Told, configs
-from everybatch.sweeps.report._text import escaped
 
 __all__ = ["page"]
 

@@ -1,0 +1,122 @@
+//! How a session begins: what is checked, brought to the device and chosen before the first step.
+
+use std::sync::Arc;
+
+use tch::Device;
+
+use super::identity::{check_same, identity};
+use super::{Plain, RunState, Session};
+use crate::data::{BatchOrder, Dataset, Split};
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::libtorch::{Gpu, OneLane};
+use crate::network::{Model, Needs};
+use crate::train::prepare::{check_fit, complement, part};
+use crate::train::weights::Weights;
+use crate::train::work::{Parts, Work};
+use crate::train::{LearningRate, Observer, Recorder, TrainConfig};
+
+/// Measurements that a run must make for calibration to pay.
+const WORTH_CALIBRATING: usize = 20;
+
+impl Session {
+    /// A run that begins, or goes on `from` a state. `gpu` says what the device can do besides, and has the work done on
+    /// the device's own.
+    pub fn new(
+        model: &Model,
+        data: &Dataset,
+        config: &TrainConfig,
+        device: Device,
+        gpu: Option<Arc<dyn Gpu>>,
+        from: Option<&RunState>,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        config.check()?;
+        let kept = complement(data.train.len(), &config.validation)?;
+        let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
+        let steps_per_epoch = order.steps_per_epoch();
+        config.length.check(steps_per_epoch)?;
+        let total = config.length.in_steps(steps_per_epoch);
+        config.schedule.check_length(total)?;
+        check_fit(&model.network, data, &order)?;
+        if device == Device::Cpu {
+            let needs = Needs::of(&model.network, model.network.input_shape)?;
+            needs.check_training(
+                &model.network,
+                config.copies(),
+                config.batch_size,
+                config.precision.bytes(),
+            )?;
+        }
+        let gpu = gpu.or_else(|| (device != Device::Cpu).then(|| Arc::new(OneLane) as Arc<dyn Gpu>));
+        let mut model = model.to_device(device)?;
+        if model.normalization.is_none() {
+            model.set_normalization(Some(data.normalization.clone()))?;
+        }
+        let of = identity(&model, data, config, gpu.is_some())?;
+        let earlier = from.map(|state| state.plain::<Plain>()).transpose()?;
+        if let Some(earlier) = &earlier {
+            check_same(&earlier.of, &of)?;
+        }
+
+        let data = data.to_device(device)?;
+        let normalization = model.normalization();
+        let evaluator = |split: &Split| Evaluator::new(split, &normalization, data.classes, config.precision);
+        let mut evaluators = vec![match &config.evaluate_on {
+            Some(indices) => evaluator(&part(&data.test, indices, "evaluate_on names test")?)?,
+            None => evaluator(&data.test)?,
+        }];
+        let train = &data.train;
+        if !config.validation.is_empty() {
+            evaluators.push(evaluator(&part(train, &config.validation, "validation names training")?)?);
+        }
+        let calibrate =
+            !config.deterministic && config.evaluations(total, steps_per_epoch) >= WORTH_CALIBRATING;
+        match &earlier {
+            Some(earlier) => {
+                let choices = evaluators.iter_mut().zip(&earlier.evaluation);
+                choices.into_iter().try_for_each(|(part, choice)| part.choose(choice))?;
+            }
+            None if calibrate => evaluators.iter_mut().try_for_each(|part| part.calibrate(&model))?,
+            None => {}
+        }
+        if device != Device::Cpu && config.precision.uses_matrix_units() {
+            model = model.channels_last()?;
+        }
+        let recorder =
+            Recorder::new(&evaluators[0], evaluators.get(1), data.classes, &config.record, gpu.as_ref())?;
+        let weights = Weights::new(model, config, gpu.is_some())?;
+        let rate = LearningRate::new(&config.schedule, config.lr, total, steps_per_epoch);
+        let choices = earlier.as_ref().map_or(&[][..], |earlier| &earlier.on_device);
+        let parts = Parts {
+            train,
+            evaluators: &evaluators,
+            weights: &weights,
+            config,
+            rate: &rate,
+            total,
+            calibrate,
+            choices,
+        };
+        let work = Work::new(gpu.as_ref(), &parts, &recorder, observer)?;
+        let config = config.clone();
+        let mut session = Session {
+            config,
+            of,
+            kept,
+            order,
+            steps_per_epoch,
+            total,
+            evaluators,
+            taken: 0,
+            weights,
+            rate,
+            work,
+            recorder,
+        };
+        if let (Some(state), Some(earlier)) = (from, earlier) {
+            session.restore(state, earlier)?;
+        }
+        Ok(session)
+    }
+}

@@ -1,0 +1,207 @@
+//! A run on its way: all that changes while it goes on, which can be put down as a [`RunState`] and taken up again. Everything
+//! else that a run depends on (the order of the batches, dropout, augmentation) is a function of its seed and the step.
+
+mod begin;
+mod identity;
+mod state;
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tch::Tensor;
+
+pub use state::RunState;
+
+use super::config::checkpoint_name;
+use super::observer::End;
+use super::schedule::{LearningRate, Plateau};
+use super::watch::Standing;
+use super::weights::{measured, Weights};
+use super::work::Work;
+use super::{DeviceReport, Recorder, TrainConfig};
+use crate::data::BatchOrder;
+use crate::error::Result;
+use crate::evaluate::{Choice, DeviceChoice, Evaluator};
+use crate::libtorch::upload;
+
+pub struct Session {
+    pub config: TrainConfig,
+    /// What the run is of: a state belongs to no other.
+    of: Map<String, Value>,
+    /// The training images that are not for validation.
+    kept: Vec<i64>,
+    order: BatchOrder,
+    pub steps_per_epoch: usize,
+    /// Steps of the whole run.
+    pub total: usize,
+    /// Of the test images, and of the validation images if there are any.
+    evaluators: Vec<Evaluator>,
+    /// Steps taken.
+    pub taken: usize,
+    pub weights: Weights,
+    rate: LearningRate,
+    /// Holds the optimizer.
+    work: Work,
+    pub recorder: Recorder,
+}
+
+/// What of a state is no tensor.
+#[derive(Serialize, Deserialize)]
+struct Plain {
+    of: Map<String, Value>,
+    taken: usize,
+    plateau: Plateau,
+    watch: Standing,
+    /// The step of the best weights.
+    best_step: Option<usize>,
+    diverged_at: Option<usize>,
+    /// How images are measured: what was found to be fastest is not the same each time, and its last digits are not.
+    evaluation: Vec<Choice>,
+    on_device: Vec<DeviceChoice>,
+}
+
+impl Session {
+    /// All that the run needs to go on, as it is now; waits for the device.
+    pub fn state(&mut self) -> Result<RunState> {
+        let history = self.recorder.state()?;
+        let Weights { model, average, watch } = &self.weights;
+        let mut state = RunState::new(&Plain {
+            of: self.of.clone(),
+            taken: self.taken,
+            plateau: self.rate.plateau.clone(),
+            watch: watch.standing.clone(),
+            best_step: watch.kept.as_ref().map(|(step, _)| *step),
+            diverged_at: self.recorder.history.diverged_at,
+            evaluation: self.evaluators.iter().map(Evaluator::choice).collect(),
+            on_device: self.report().map(|report| report.evaluation.clone()).unwrap_or_default(),
+        })?;
+        state.put("weights", model.state_dict()?)?;
+        if let Some(average) = average {
+            state.put("average", average.model.state_dict()?)?;
+        }
+        if let Some((_, best)) = &watch.kept {
+            state.put("best", best.state_dict()?)?;
+        }
+        state.put("optimizer", self.work.stepper.body.optimizer.state())?;
+        state.put("history", history)?;
+        Ok(state)
+    }
+
+    /// Goes back, or on, to what `state` gave. The tensors stay where they are.
+    fn restore(&mut self, state: &RunState, plain: Plain) -> Result<()> {
+        let Weights { model, average, watch } = &mut self.weights;
+        state.copy_into("weights", model.state_dict()?)?;
+        if let Some(average) = average {
+            state.copy_into("average", average.model.state_dict()?)?;
+        }
+        watch.standing = plain.watch;
+        watch.kept = match plain.best_step {
+            Some(step) => {
+                let best = model.to_device(model.device())?;
+                state.copy_into("best", best.state_dict()?)?;
+                Some((step, best))
+            }
+            None => None,
+        };
+        state.copy_into("optimizer", self.work.stepper.body.optimizer.state())?;
+        self.recorder.restore(state, "history", plain.diverged_at)?;
+        self.rate.plateau = plain.plateau;
+        self.taken = plain.taken;
+        Ok(())
+    }
+
+    /// The batches of the epoch that were not trained on yet: the places (N,) of their examples, on the device.
+    pub fn batches(&self) -> Result<Vec<Tensor>> {
+        let (epoch, before) = (self.taken / self.steps_per_epoch, self.taken % self.steps_per_epoch);
+        let places = self.order.epoch(epoch).into_iter().skip(before * self.config.batch_size);
+        let indices: Vec<i64> = places.map(|place| self.kept[place as usize]).collect();
+        let indices = upload(&Tensor::f_from_slice(&indices)?, self.weights.model.device())?;
+        Ok(indices.f_split(self.config.batch_size as i64, 0)?)
+    }
+
+    /// Takes the next step, on the examples at `batch`.
+    pub fn step(&mut self, batch: &Tensor) -> Result<()> {
+        let start = Instant::now();
+        let lr = self.rate.at(self.taken);
+        self.work.stepper.step(batch, self.taken, lr, self.rate.momentum_at(self.taken))?;
+        self.recorder.step_was_written()?;
+        self.recorder.record_step_time(start.elapsed(), lr);
+        self.taken += 1;
+        Ok(())
+    }
+
+    /// Whether the weights of the moment are to be measured.
+    pub fn measurement_is_due(&self) -> bool {
+        self.config.evaluation_is_due(self.taken, self.total, self.steps_per_epoch)
+    }
+
+    /// Measures the weights of the moment, for the `last` time perhaps, and lets the measurement have its consequences.
+    pub fn measure(&mut self, last: bool) -> Result<()> {
+        let start = Instant::now();
+        self.work.measure(&self.weights, &self.evaluators)?;
+        self.recorder.evaluation_was_written(self.taken)?;
+        if last {
+            self.recorder.flush()?; // so that the seconds of a whole run add up on a GPU too
+        }
+        self.recorder.record_evaluation_time(start.elapsed());
+        match self.taken {
+            0 => Ok(()), // nothing was trained yet
+            _ => self.decide(),
+        }
+    }
+
+    fn decide(&mut self) -> Result<()> {
+        let Weights { model, average, watch } = &mut self.weights;
+        if !self.config.schedule.listens() && !watch.is_needed() {
+            return Ok(());
+        }
+        self.recorder.flush()?; // the values are needed now
+        if self.recorder.history.diverged_at.is_some() {
+            return Ok(());
+        }
+        let value = watch.look(&self.recorder.history, measured(model, average), self.taken)?;
+        self.rate.measured(self.taken, value, self.config.watch.monitor.smaller_is_better());
+        Ok(())
+    }
+
+    /// Keeps the weights in a file, if it is time to.
+    pub fn keep(&self) -> Result<()> {
+        match &self.config.checkpoints {
+            Some(to) if to.every.is_due(self.taken, self.steps_per_epoch) => {
+                self.weights.measured().save(&to.folder.join(checkpoint_name(self.taken)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How the run has ended by itself, if it has.
+    pub fn end(&self) -> Option<End> {
+        match self.diverged() {
+            None if self.taken >= self.total => Some(End::Finished),
+            None => self.weights.watch.is_out_of_patience().then_some(End::RanOutOfPatience),
+            diverged => diverged,
+        }
+    }
+
+    pub fn diverged(&self) -> Option<End> {
+        self.recorder.history.diverged_at.map(End::Diverged)
+    }
+
+    /// Training images of an epoch.
+    pub fn examples(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// How the test images are measured.
+    pub fn evaluation(&self) -> Choice {
+        self.evaluators[0].choice()
+    }
+
+    pub fn report(&self) -> Option<&DeviceReport> {
+        self.work.report()
+    }
+}
+
+#[cfg(test)]
+mod tests;

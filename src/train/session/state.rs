@@ -1,0 +1,129 @@
+//! What a run needs to go on, as data: named tensors and JSON.
+
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::tensor::{serialize, SafeTensors, TensorView};
+use safetensors::Dtype;
+use serde::{de::DeserializeOwned, Serialize};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::network::Shape;
+
+/// Where the JSON lies in the metadata of a safetensors file.
+const JSON: &str = "everybatch.state";
+
+/// How numbers are told there.
+const KINDS: [(Kind, Dtype); 5] = [
+    (Kind::Float, Dtype::F32),
+    (Kind::Double, Dtype::F64),
+    (Kind::Int64, Dtype::I64),
+    (Kind::Int16, Dtype::I16),
+    (Kind::Uint8, Dtype::U8),
+];
+
+/// All that a run needs to go on as if it had not been interrupted, to the last bit: what `train_with` is given.
+#[derive(Debug)]
+pub struct RunState {
+    /// On the CPU: `weights.*`, `average.*`, `best.*`, `optimizer.*`, `history.*`.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Everything else.
+    pub json: Value,
+}
+
+impl RunState {
+    pub fn new(plain: &impl Serialize) -> Result<Self> {
+        let json = serde_json::to_value(plain);
+        let json = json.map_err(|e| Error::Argument(format!("the state cannot be told in JSON: {e}")))?;
+        Ok(RunState { tensors: BTreeMap::new(), json })
+    }
+
+    /// What is no tensor.
+    pub fn plain<T: DeserializeOwned>(&self) -> Result<T> {
+        T::deserialize(&self.json)
+            .map_err(|e| Error::Argument(format!("this is not the state of a run: {e}")))
+    }
+
+    /// Takes copies, named `part.name`.
+    pub fn put(
+        &mut self,
+        part: &str,
+        tensors: impl IntoIterator<Item = (impl AsRef<str>, Tensor)>,
+    ) -> Result<()> {
+        for (name, tensor) in tensors {
+            let copy = tensor.f_detach()?.f_to_device_(Device::Cpu, tensor.f_kind()?, false, true)?;
+            self.tensors.insert(format!("{part}.{}", name.as_ref()), copy.f_contiguous()?);
+        }
+        Ok(())
+    }
+
+    pub fn get(&self, part: &str, name: &str) -> Result<&Tensor> {
+        let missing = || Error::Argument(format!("the state of the run lacks {part}.{name}"));
+        self.tensors.get(&format!("{part}.{name}")).ok_or_else(missing)
+    }
+
+    /// Copies values into the tensors of a part, which stay where they are.
+    pub fn copy_into(
+        &self,
+        part: &str,
+        tensors: impl IntoIterator<Item = (impl AsRef<str>, Tensor)>,
+    ) -> Result<()> {
+        for (name, tensor) in tensors {
+            let (name, mut tensor) = (name.as_ref(), tensor.f_detach()?);
+            let value = self.get(part, name)?;
+            if (value.size(), value.f_kind()?) != (tensor.size(), tensor.f_kind()?) {
+                return Err(Error::Shape(format!(
+                    "the state of the run holds {part}.{name} of shape {} and type {:?}, and it should have {} and {:?}",
+                    Shape(value.size()),
+                    value.f_kind()?,
+                    Shape(tensor.size()),
+                    tensor.f_kind()?,
+                )));
+            }
+            tensor.f_copy_(value)?;
+        }
+        Ok(())
+    }
+
+    /// As the bytes of a safetensors file.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        let wrong =
+            |name: &str, e: &dyn std::fmt::Display| Error::Argument(format!("the state's {name}: {e}"));
+        let values = self.tensors.iter().map(|(name, tensor)| {
+            let kind = tensor.f_kind()?;
+            let dtype = KINDS.iter().find(|(known, _)| *known == kind).map(|(_, dtype)| *dtype);
+            let dtype = dtype.ok_or_else(|| wrong(name, &format!("type {kind:?}")))?;
+            let mut bytes = vec![0u8; tensor.numel() * kind.elt_size_in_bytes()];
+            tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+            let shape = tensor.size().into_iter().map(|size| size as usize).collect();
+            Ok((name, dtype, shape, bytes))
+        });
+        let values: Vec<(&String, Dtype, Vec<usize>, Vec<u8>)> = values.collect::<Result<_>>()?;
+        let views = values.iter().map(|(name, dtype, shape, bytes)| {
+            let view = TensorView::new(*dtype, shape.clone(), bytes);
+            Ok((name.as_str(), view.map_err(|e| wrong(name, &e))?))
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        let metadata = HashMap::from([(JSON.to_string(), self.json.to_string())]);
+        serialize(views, Some(metadata)).map_err(|e| wrong("tensors", &e))
+    }
+
+    /// Reads what [`RunState::to_safetensors`] gave.
+    pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
+        let wrong =
+            |e: &dyn std::fmt::Display| Error::Argument(format!("this is not the state of a run: {e}"));
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| wrong(&e))?;
+        let json = header.metadata().as_ref().and_then(|all| all.get(JSON));
+        let json = json.ok_or_else(|| wrong(&format!("{JSON:?} is not in its metadata")))?;
+        let json = serde_json::from_str(json).map_err(|e| wrong(&e))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| wrong(&e))?;
+        let tensors = file.iter().map(|(name, view)| {
+            let kind = KINDS.iter().find(|(_, dtype)| *dtype == view.dtype()).map(|(kind, _)| *kind);
+            let kind = kind.ok_or_else(|| wrong(&format!("{name} has type {:?}", view.dtype())))?;
+            let shape: Vec<i64> = view.shape().iter().map(|size| *size as i64).collect();
+            Ok((name.to_string(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
+        });
+        Ok(RunState { tensors: tensors.collect::<Result<_>>()?, json })
+    }
+}
