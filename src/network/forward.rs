@@ -1,13 +1,12 @@
 //! The reader that trains: a differentiable forward pass in training mode (batch statistics, dropout on). The same layer
 //! by layer in evaluation mode, for weights with which nothing may be folded.
 
-use std::slice::Iter;
-
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::{masks, Layer, Pool2d, Residual};
-use crate::error::{Error, Result};
+use super::tensors::Tensors;
+use super::{masks, Conv2d, Layer, Pool2d, Residual};
+use crate::error::Result;
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,37 +62,33 @@ impl Precision {
 /// Float32 logits (N, classes) of float32 images `x` (N, C, H, W). `tensors` are the network's, in the order of
 /// `tensor_specs`; batch norm's running statistics among them are updated.
 pub fn forward(layers: &[Layer], tensors: &[Tensor], x: &Tensor, precision: Precision) -> Result<Tensor> {
-    let mut pass = Pass { tensors: tensors.iter(), kind: precision.kind(), training: true };
+    let mut pass = Pass { tensors: Tensors::new(tensors), kind: precision.kind(), training: true };
     Ok(pass.layers(layers, x)?.f_to_kind(Kind::Float)?)
 }
 
 /// The same in evaluation mode: running statistics are used and left alone, and nothing is dropped. Heavy layers compute
 /// in `kind`. Every operator is PyTorch's own, so what is not finite comes out as it does there.
 pub fn forward_unfused(layers: &[Layer], tensors: &[Tensor], x: &Tensor, kind: Kind) -> Result<Tensor> {
-    let mut pass = Pass { tensors: tensors.iter(), kind, training: false };
+    let mut pass = Pass { tensors: Tensors::new(tensors), kind, training: false };
     Ok(pass.layers(layers, x)?.f_to_kind(Kind::Float)?)
 }
 
 /// The same in float64, of tensors and images that are: a yardstick for tests.
 #[cfg(test)]
 pub fn forward_in_double(layers: &[Layer], tensors: &[Tensor], x: &Tensor) -> Result<Tensor> {
-    Pass { tensors: tensors.iter(), kind: Kind::Double, training: true }.layers(layers, x)
+    Pass { tensors: Tensors::new(tensors), kind: Kind::Double, training: true }.layers(layers, x)
 }
 
 struct Pass<'a> {
-    tensors: Iter<'a, Tensor>,
+    tensors: Tensors<'a>,
     kind: Kind,
     training: bool,
 }
 
-impl<'a> Pass<'a> {
-    fn next(&mut self) -> Result<&'a Tensor> {
-        self.tensors.next().ok_or_else(|| Error::argument("the model has fewer tensors than its layers need"))
-    }
-
+impl Pass<'_> {
     /// The next tensor in the number format of the pass.
     fn cast(&mut self) -> Result<Tensor> {
-        Ok(self.next()?.f_to_kind(self.kind)?)
+        Ok(self.tensors.take()?.f_to_kind(self.kind)?)
     }
 
     fn layers(&mut self, layers: &[Layer], x: &Tensor) -> Result<Tensor> {
@@ -105,14 +100,7 @@ impl<'a> Pass<'a> {
             Layer::Conv2d(c) => {
                 let weight = self.cast()?;
                 let bias = c.bias.then(|| self.cast()).transpose()?;
-                x.f_to_kind(self.kind)?.f_conv2d(
-                    &weight,
-                    bias.as_ref(),
-                    c.stride,
-                    c.padding,
-                    c.dilation,
-                    c.groups,
-                )?
+                conv2d(&x.f_to_kind(self.kind)?, &weight, bias.as_ref(), c)?
             }
             Layer::Linear(l) => {
                 let weight = self.cast()?;
@@ -120,8 +108,9 @@ impl<'a> Pass<'a> {
                 x.f_to_kind(self.kind)?.f_linear(&weight, bias.as_ref())?
             }
             Layer::BatchNorm1d(b) | Layer::BatchNorm2d(b) => {
-                let [weight, bias, mean, var] = [self.next()?, self.next()?, self.next()?, self.next()?];
-                let tracked = self.next()?;
+                let [weight, bias, mean, var] =
+                    [self.tensors.take()?, self.tensors.take()?, self.tensors.take()?, self.tensors.take()?];
+                let tracked = self.tensors.take()?;
                 if self.training {
                     let _ = tracked.shallow_clone().f_add_scalar_(1)?;
                 }
@@ -158,6 +147,11 @@ impl<'a> Pass<'a> {
             }
         })
     }
+}
+
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv2d) -> Result<Tensor> {
+    let Conv2d { stride, padding, dilation, groups, .. } = conv;
+    Ok(x.f_conv2d(weight, bias, stride, padding, dilation, *groups)?)
 }
 
 pub fn max_pool(x: &Tensor, pool: &Pool2d) -> Result<Tensor> {

@@ -23,7 +23,7 @@ pub use activation::Activation;
 pub use describe::{check, describe, Row, Shape};
 #[cfg(test)]
 pub use forward::forward_in_double;
-pub use forward::{avg_pool, forward, forward_unfused, global_avg_pool, max_pool, Precision};
+pub use forward::{avg_pool, conv2d, forward, forward_unfused, global_avg_pool, max_pool, Precision};
 pub use layer::{all_layers, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use masks::{drawing, mixed};
 pub use memory::Needs;
@@ -31,7 +31,7 @@ pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
 #[cfg(test)]
 pub use random::random_network;
-pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec};
+pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec, Tensors};
 
 use crate::error::{Error, Result};
 

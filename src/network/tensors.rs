@@ -1,6 +1,11 @@
 //! Which tensors a layer owns: names (PyTorch's), shapes and initial values.
 
+use std::slice::Iter;
+
+use tch::Tensor;
+
 use super::Layer;
+use crate::error::{Error, Result};
 
 /// Initial values, PyTorch's defaults for each layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +34,20 @@ pub struct TensorSpec {
 impl TensorSpec {
     pub fn numel(&self) -> i64 {
         self.shape.iter().product()
+    }
+}
+
+/// A model's tensors, which a walk over its layers takes one after the other.
+pub struct Tensors<'a>(Iter<'a, Tensor>);
+
+impl<'a> Tensors<'a> {
+    /// In the order of [`tensor_specs`].
+    pub fn new(tensors: &'a [Tensor]) -> Self {
+        Tensors(tensors.iter())
+    }
+
+    pub fn take(&mut self) -> Result<&'a Tensor> {
+        self.0.next().ok_or_else(|| Error::argument("the model has fewer tensors than its layers need"))
     }
 }
 

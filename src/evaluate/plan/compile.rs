@@ -5,12 +5,12 @@ use tch::{Device, Kind, Tensor};
 
 use super::fold::fold_forward;
 use super::op::{Constant, Op, Way};
-use crate::error::{Error, Result};
-use crate::network::{all_layers, BatchNorm, Init, Layer, Model, Residual};
+use crate::error::Result;
+use crate::network::{all_layers, BatchNorm, Init, Layer, Model, Residual, Tensors};
 
 /// The operations in parts, each of which ends after one of the layers at `ends`, or with the last.
 pub fn operations(model: &Model, ends: &[usize]) -> Result<Vec<Vec<Op>>> {
-    let mut compiler = Compiler { tensors: model.tensors.iter(), norms: Norms::of(model)? };
+    let mut compiler = Compiler { tensors: Tensors::new(&model.tensors), norms: Norms::of(model)? };
     let layers = &model.network.layers;
     let mut starts = vec![0];
     starts.extend(ends.iter().map(|end| end + 1).filter(|start| *start < layers.len()));
@@ -19,17 +19,14 @@ pub fn operations(model: &Model, ends: &[usize]) -> Result<Vec<Vec<Op>>> {
 }
 
 struct Compiler<'a> {
-    tensors: std::slice::Iter<'a, Tensor>,
+    tensors: Tensors<'a>,
     /// Those of the batch norms that are still to come, if they are known already.
     norms: Option<Norms>,
 }
 
 impl Compiler<'_> {
     fn next(&mut self) -> Result<Tensor> {
-        let tensor = self.tensors.next();
-        Ok(tensor
-            .ok_or_else(|| Error::argument("the model has fewer tensors than its layers need"))?
-            .f_detach()?)
+        Ok(self.tensors.take()?.f_detach()?)
     }
 
     fn layers(&mut self, layers: &[Layer]) -> Result<Vec<Op>> {
@@ -191,7 +188,7 @@ mod tests {
         let counters = model.specs.iter().enumerate().filter(|(_, spec)| spec.init == Init::Counter);
         let mut seen = 0;
         for (at, _) in counters {
-            let mut alone = Compiler { tensors: model.tensors[at - 4..].iter(), norms: None };
+            let mut alone = Compiler { tensors: Tensors::new(&model.tensors[at - 4..]), norms: None };
             let (scale, shift) = alone.batch_norm(norms[0]).unwrap();
             assert_eq!((scale, shift), joined.next(model.tensors[at - 4].size()[0]).unwrap());
             seen += 1;

@@ -9,6 +9,7 @@ use super::pool::Bounds;
 use super::Layout;
 use crate::error::Result;
 use crate::libtorch::{copied, pack_convolution, pack_linear};
+use crate::network::conv2d;
 
 /// What the operations are made for.
 #[derive(Clone, Copy)]
@@ -63,9 +64,7 @@ fn lower_one(op: &mut Op, x: &Tensor, target: Target) -> Result<()> {
             let size = x.size();
             if let Constant::Shift { shift, weight } = constant {
                 let shift = shift.f_view([1, -1, 1, 1])?.f_expand([1, size[1], size[2], size[3]], false)?;
-                let (padding, dilation) = (conv.padding, conv.dilation);
-                let map =
-                    shift.f_conv2d(weight, None::<&Tensor>, conv.stride, padding, dilation, conv.groups)?;
+                let map = conv2d(&shift, weight, None, conv)?;
                 let maps = map.f_to_kind(kind)?.f_repeat([chunk, 1, 1, 1])?;
                 *constant = Constant::Map(layout.of(&maps)?);
             }

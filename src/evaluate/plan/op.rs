@@ -8,7 +8,7 @@ use super::pool::{group_maximum, pooled_maximum, Bounds};
 use super::products::Product;
 use crate::error::Result;
 use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
-use crate::network::{avg_pool, global_avg_pool, Activation, Conv2d, Pool2d};
+use crate::network::{avg_pool, conv2d, global_avg_pool, Activation, Conv2d, Pool2d};
 
 pub enum Op {
     Conv {
@@ -271,7 +271,7 @@ pub fn convolve(
         return convolution_relu(x, weight, bias, conv, sum);
     }
     if x.device() != Device::Cpu {
-        let y = x.f_conv2d(weight, Some(bias), conv.stride, conv.padding, conv.dilation, conv.groups)?;
+        let y = conv2d(x, weight, Some(bias), conv)?;
         let y = match sum {
             Sum::None => y,
             Sum::Kept(other) | Sum::Onto(other) => y.f_add(&other)?,

@@ -4,13 +4,11 @@
 //! oneDNN's ReLU makes 0 of NaN, a product of zero and infinity is NaN. The bounds are those of the network as it is
 //! written, so that it does not overflow either.
 
-use std::slice::Iter;
-
 use tch::{Device, Kind, Tensor};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::{absolute_sums, elements};
-use crate::network::{Activation, BatchNorm, Layer, Model, Residual};
+use crate::network::{Activation, BatchNorm, Layer, Model, Residual, Tensors};
 
 /// Numbers up to here are safe: float32 and bfloat16 end at 3.4e38, and sums on the way round.
 const MOST: f64 = 1e37;
@@ -28,7 +26,7 @@ pub fn looks(model: &Model, largest: f64) -> Result<Option<Vec<usize>>> {
     if model.device() != Device::Cpu {
         return Ok(Some(Vec::new())); // operators of libtorch, which keep what is not finite
     }
-    let mut walk = Walk { tensors: model.tensors.iter() };
+    let mut walk = Walk { tensors: Tensors::new(&model.tensors) };
     let mut bounds = vec![largest; model.network.input_shape[0] as usize];
     let mut looks = Vec::new();
     for (index, layer) in model.network.layers.iter().enumerate() {
@@ -60,14 +58,10 @@ fn absolute(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 struct Walk<'a> {
-    tensors: Iter<'a, Tensor>,
+    tensors: Tensors<'a>,
 }
 
-impl<'a> Walk<'a> {
-    fn next(&mut self) -> Result<&'a Tensor> {
-        self.tensors.next().ok_or_else(|| Error::argument("the model has fewer tensors than its layers need"))
-    }
-
+impl Walk<'_> {
     /// What the layers make of numbers up to `bounds`. None if any number may be too large on the way.
     fn layers(&mut self, layers: &[Layer], bounds: Bounds) -> Result<Option<Bounds>> {
         let mut bounds = bounds;
@@ -105,22 +99,25 @@ impl<'a> Walk<'a> {
 
     /// Of a convolution or a linear layer: no result is above the sum of its absolute weights, times the input.
     fn weights(&mut self, bounds: &[f64], bias: bool) -> Result<Bounds> {
-        let weight = self.next()?.f_detach()?.f_contiguous()?;
+        let weight = self.tensors.take()?.f_detach()?.f_contiguous()?;
         let width = weight.numel() / weight.size()[0].max(1) as usize;
         // SAFETY: it is on the CPU, dense and float32.
         let sums = absolute_sums::<f32>(unsafe { elements(&weight) }, width);
         // Not below 1, for batch norm may be folded into the weights themselves.
         let input = greatest(bounds).max(1.0);
-        let bias = if bias { absolute(self.next()?)? } else { Vec::new() };
+        let bias = if bias { absolute(self.tensors.take()?)? } else { Vec::new() };
         let bias = bias.into_iter().chain(std::iter::repeat(0.0));
         Ok(sums.into_iter().zip(bias).map(|(sum, bias)| f64::from(sum) * input + bias).collect())
     }
 
     fn batch_norm(&mut self, norm: &BatchNorm, bounds: &[f64]) -> Result<Bounds> {
-        let [weight, bias, mean] =
-            [absolute(self.next()?)?, absolute(self.next()?)?, absolute(self.next()?)?];
-        let var = Vec::<f64>::try_from(self.next()?.f_to_kind(Kind::Double)?)?;
-        let _ = self.next()?; // num_batches_tracked
+        let [weight, bias, mean] = [
+            absolute(self.tensors.take()?)?,
+            absolute(self.tensors.take()?)?,
+            absolute(self.tensors.take()?)?,
+        ];
+        let var = Vec::<f64>::try_from(self.tensors.take()?.f_to_kind(Kind::Double)?)?;
+        let _ = self.tensors.take()?; // num_batches_tracked
         let of_channel = |channel: usize| {
             let scale = weight[channel] / (var[channel] + norm.eps).sqrt();
             scale * (at(bounds, channel).max(1.0) + mean[channel]) + bias[channel]
