@@ -62,18 +62,22 @@ def lenet5(classes: int = 10, channels: int = 1) -> nn.Sequential:
     )
 
 
-def basic_block(inputs: int, outputs: int, stride: int) -> Block:
+def basic_block(
+    inputs: int, outputs: int, stride: int, activation: Callable[[], nn.Module] = nn.ReLU, norm: bool = False
+) -> Block:
+    """Two convolutions with batch norm (He et al. 2015); a projection where the shape changes, which may have one too."""
     shortcut = None
     if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False))
+        norms = [nn.BatchNorm2d(outputs)] if norm else []
+        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), *norms)
     body = nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(),
+        activation(),
         nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
     )
-    return Block(body, shortcut, nn.ReLU())
+    return Block(body, shortcut, activation())
 
 
 def resnet(stages: Iterable[int] = (64, 128, 256)) -> nn.Sequential:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-from reference import Block, GlobalPool
+from reference import Block, GlobalPool, basic_block
 
 
 def alexnet() -> nn.Sequential:
@@ -66,21 +66,6 @@ VGG11 = (64, "M", 128, "M", 256, 256, 512, 512, 512, 512)
 VGG13 = (64, 64, "M", 128, 128, "M", 256, 256, 512, 512, 512, 512)
 
 
-def basic_block(inputs: int, outputs: int, stride: int, activation: Callable[[], nn.Module]) -> Block:
-    """Two convolutions with batch norm (He et al. 2015); a projection with batch norm where the shape changes."""
-    shortcut = None
-    if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-    body = nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        activation(),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-    )
-    return Block(body, shortcut, activation())
-
-
 def four_stages(
     blocks: tuple[int, int, int, int],
     stem: list[nn.Module],
@@ -91,7 +76,7 @@ def four_stages(
     for width, count in zip((64, 128, 256, 512), blocks, strict=True):
         for index in range(count):
             stride = 2 if index == 0 and width > 64 else 1
-            layers.append(basic_block(channels, width, stride, activation))
+            layers.append(basic_block(channels, width, stride, activation, norm=True))
             if block_norm:
                 layers.append(nn.BatchNorm2d(width))
             channels = width
@@ -168,30 +153,18 @@ def convnet() -> nn.Sequential:
     )
 
 
-def wide_block(inputs: int, outputs: int, stride: int) -> Block:
-    shortcut = None if inputs == outputs else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False))
-    body = nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-    )
-    return Block(body, shortcut, nn.ReLU())
-
-
 def wide_resnet() -> nn.Sequential:
     """WRN-16-4 with batch norm and ReLU after each convolution."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1, bias=False),
         nn.BatchNorm2d(16),
         nn.ReLU(),
-        wide_block(16, 64, 1),
-        wide_block(64, 64, 1),
-        wide_block(64, 128, 2),
-        wide_block(128, 128, 1),
-        wide_block(128, 256, 2),
-        wide_block(256, 256, 1),
+        basic_block(16, 64, 1),
+        basic_block(64, 64, 1),
+        basic_block(64, 128, 2),
+        basic_block(128, 128, 1),
+        basic_block(128, 256, 2),
+        basic_block(256, 256, 1),
         GlobalPool("avg"),
         nn.Linear(256, 10),
     )

@@ -57,6 +57,16 @@ def rewrite(folder: Path, **arrays: Any) -> None:
     reseal(folder)
 
 
+def rewrite_train_loss(folder: Path, content: bytes) -> None:
+    """The same with bytes of any kind for one array."""
+    with zipfile.ZipFile(folder / "history.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "history.npz", "w") as archive:
+        for name, data in (members | {"train_loss.npy": content}).items():
+            archive.writestr(name, data)
+    reseal(folder)
+
+
 def reseal(folder: Path) -> None:
     content = json.loads((folder / "config.json").read_text())
     data = (folder / "history.npz").read_bytes()
@@ -276,13 +286,7 @@ def test_pickles_are_refused(saved: Path) -> None:
     member = io.BytesIO()
     np.lib.format.write_array(member, np.array([None], dtype=object), allow_pickle=True)
     header = member.getvalue()[: member.getvalue().index(b"\n") + 1]
-    with zipfile.ZipFile(saved / "history.npz") as archive:
-        others = {name: archive.read(name) for name in archive.namelist()}
-    others["train_loss.npy"] = header + pickle.dumps(Evil())
-    with zipfile.ZipFile(saved / "history.npz", "w") as archive:
-        for name, data in others.items():
-            archive.writestr(name, data)
-    reseal(saved)
+    rewrite_train_loss(saved, header + pickle.dumps(Evil()))
     with pytest.raises(FileFormatError, match=r"history\.npz is damaged"):
         load_run(saved)
 
@@ -290,13 +294,7 @@ def test_pickles_are_refused(saved: Path) -> None:
 def test_member_that_claims_more_than_memory(saved: Path) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**15,)})
-    with zipfile.ZipFile(saved / "history.npz") as archive:
-        others = {name: archive.read(name) for name in archive.namelist()}
-    others["train_loss.npy"] = header.getvalue()
-    with zipfile.ZipFile(saved / "history.npz", "w") as archive:
-        for name, data in others.items():
-            archive.writestr(name, data)
-    reseal(saved)
+    rewrite_train_loss(saved, header.getvalue())
     with pytest.raises(FileFormatError, match=r"history\.npz is damaged"):
         load_run(saved)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ import torch
 
 import everybatch as eb
 from test_train import assert_identical
-
-PATIENCE = 600  # seconds, after which a thread or a process hangs
+from threads import PATIENCE, in_threads
 
 # What is set, in a process of its own, for a mode that reaches the core unnoticed can end the process. Each case is a
 # context manager; a run without any gives what is expected.
@@ -243,24 +240,6 @@ def test_what_a_callback_leaves_set_changes_nothing() -> None:
 
 
 # ---- threads -------------------------------------------------------------------------------------
-
-
-def in_threads(works: list[Callable[[], Any]]) -> list[Any]:
-    """What each of `works` gives, each in a thread of its own, all at a time."""
-    results: list[Any] = [None] * len(works)
-    together = threading.Barrier(len(works))
-
-    def work(place: int) -> None:
-        together.wait(PATIENCE)
-        results[place] = works[place]()
-
-    threads = [threading.Thread(target=work, args=(place,), daemon=True) for place in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert not any(thread.is_alive() for thread in threads)
-    return results
 
 
 @pytest.mark.parametrize("kernels", ["exact", "fused"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +13,7 @@ import everybatch as eb
 from everybatch import _core
 from everybatch._hooks import HOOKS, Hooks
 from test_train import assert_identical
-
-PATIENCE = 600  # seconds, after which a thread hangs
+from threads import PATIENCE, in_threads
 
 LENET = eb.networks.lenet5(dropout=0.5)
 DIFFERING = [{"seed": 1, "lr": 1e-3}, {"seed": 2, "lr": 3e-3, "optimizer": "sgd", "momentum": 0.9}]
@@ -26,26 +26,18 @@ def trained(data: eb.Dataset, **arguments: Any) -> eb.Run:
 
 def in_turns(works: Sequence[Callable[[], object]], turns: _core.Turns, **hooks: Any) -> list[Any]:
     """What each of `works` gives or raises, each in a thread of its own with a turn."""
-    results: list[Any] = [None] * len(works)
 
-    def work(place: int, turn: _core.Turn) -> None:
+    def in_turn(work: Callable[[], object], turn: _core.Turn) -> object:
         HOOKS.set(Hooks(turn=turn, **hooks))
         turn.wait()
         try:
-            results[place] = works[place]()
-        except Exception as error:  # is given back
-            results[place] = error
+            return work()
+        except Exception as error:
+            return error
         finally:
             turn.leave()
 
-    places = [(place, turns.join()) for place in range(len(works))]
-    threads = [threading.Thread(target=work, args=place, daemon=True) for place in places]
-    for thread in reversed(threads):
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert not any(thread.is_alive() for thread in threads)
-    return results
+    return in_threads([partial(in_turn, work, turns.join()) for work in works])
 
 
 @pytest.mark.parametrize("kernels", ["exact", "fused"])

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._core import CHOICES
 from everybatch._measures import ARRAYS
 from everybatch.errors import ArgumentError, suggest
 
-__all__ = ["OPTIONAL", "STATES", "check_arrays", "check_config"]
+__all__ = ["OPTIONAL", "check_arrays", "check_config"]
 
 Array = npt.NDArray[Any]
 
 OPTIONAL = frozenset(name for name, measure in ARRAYS.items() if measure.needs or measure.otherwise)
 _VALIDATION = frozenset(name for name, measure in ARRAYS.items() if measure.needs == "validation")
-STATES = ("finished", "interrupted", "stopped", "diverged", "failed")
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,10 +60,9 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     classes = plain["dataset"].get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise ArgumentError("config['dataset']['classes'] must be a list of class names, at least one")
-    if plain["status"].get("state") not in STATES:
-        raise ArgumentError(
-            f"config['status']['state'] is {plain['status'].get('state')!r}; it must be one of {', '.join(STATES)}"
-        )
+    state = plain["status"].get("state")
+    if state not in CHOICES["state"]:
+        raise ArgumentError(f"config['status']['state'] is {state!r}; it must be one of {', '.join(CHOICES['state'])}")
     for name in ("diverged_at", "model_step"):
         if plain["status"].get(name) is not None:
             _whole_number(plain, "status", name, least=0)

@@ -8,7 +8,6 @@ from typing import Any, TypeGuard
 
 from everybatch._trial import NUMBERS
 from everybatch.errors import FileFormatError
-from everybatch.runs._arrays import STATES
 from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
 
 __all__ = ["Index", "Row", "is_asked"]
@@ -17,7 +16,7 @@ Row = dict[str, Any]
 """What ``trial.json`` holds: key, config, seed, and the numbers of `_summary.summarise`, in JSON's types."""
 
 FORMAT = 1
-STATUSES = (*STATES, "pruned")
+STATUSES = (*CHOICES["state"], "pruned")
 _SECONDS = 2.0
 _SHARE = 20  # of the time at most goes into writing the index
 

@@ -14,7 +14,7 @@ from everybatch._disk import at_home
 from everybatch._pictures import ground
 from everybatch.cli._data import NAMES, open_data
 from everybatch.cli.sweep._space import DATA, OPTIONS, SPACES, of_backend, read_fixed, read_space
-from everybatch.cli.sweep._values import Values, as_table, check_keys, made, place
+from everybatch.cli.sweep._values import Made, Values, as_table, check_keys, made, place
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, FileFormatError, suggest
 from everybatch.sweeps import median, successive_halving
@@ -125,11 +125,7 @@ def _backend(given: Any) -> Backend:
     if not isinstance(given, dict):
         return as_backend(given)
     with place("[backend]"):
-        name = str(given.get("name", ""))
-        if name not in BACKENDS:
-            told = f"name is {name!r}" if name else "name is missing"
-            raise ArgumentError(f"{told}: choose one of {', '.join(BACKENDS)}.{suggest(name, BACKENDS)}")
-        return made(BACKENDS[name], given, besides=("name",))
+        return _chosen(given, "name", BACKENDS)
 
 
 def _refuse_moved(given: Mapping[str, Any]) -> None:
@@ -149,12 +145,16 @@ def _pruning(given: Mapping[str, Any]) -> Pruning | None:
     if "pruning" not in given:
         return None
     with place("[pruning]"):
-        table = as_table(given["pruning"])
-        rule = str(table.get("rule", ""))
-        if rule not in _RULES:
-            told = f"rule is {rule!r}" if rule else "rule is missing"
-            raise ArgumentError(f"{told}: choose one of {', '.join(_RULES)}.{suggest(rule, _RULES)}")
-        return made(_RULES[rule], table, besides=("rule",))
+        return _chosen(as_table(given["pruning"]), "rule", _RULES)
+
+
+def _chosen(table: dict[str, Any], key: str, makers: Mapping[str, Callable[..., Made]]) -> Made:
+    """Return what `table` names under `key`, made with the rest of the table."""
+    name = str(table.get(key, ""))
+    if name not in makers:
+        told = f"{key} is {name!r}" if name else f"{key} is missing"
+        raise ArgumentError(f"{told}: choose one of {', '.join(makers)}.{suggest(name, makers)}")
+    return made(makers[name], table, besides=(key,))
 
 
 def _data(given: Mapping[str, Any], folder: Path) -> str:
