@@ -43,7 +43,7 @@ def test_the_arguments_of_train_are_the_settings_of_the_core(glyphs: eb.Dataset)
 
 
 # What the core knows by another name, as a part of something, or not at all.
-RENAMED = {"epochs", "steps", "optimizer", "record", "select", "checkpoints", "checkpoint_every"}
+RENAMED = {"epochs", "steps", "optimizer", "select", "checkpoints", "checkpoint_every"}
 PYTHONS = {"log_every", "device", "progress", "callbacks"}
 
 
