@@ -13,7 +13,7 @@ import pytest
 import everybatch as eb
 from everybatch import _core
 from everybatch._core import CHOICES, DEFAULTS
-from everybatch._run_arrays import STATES
+from everybatch.runs._arrays import STATES
 from everybatch._settings import _CHECKS, Settings
 from everybatch.cli.train import add
 from everybatch.errors import ArgumentError
