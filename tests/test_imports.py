@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,3 +81,16 @@ def test_a_circle_is_found(tmp_path: Path, one: str, other: str) -> None:
     assert set(circle(root)) == {"pack.one", "pack.other"}
     (root / "other.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pack.one import x")
     assert circle(root) == []
+
+
+def test_nothing_of_the_package_is_ignored_by_git() -> None:
+    """Wheels leave out what git ignores, even where it was added in spite of that; so does ruff."""
+    root = PACKAGE.parent.parent
+    if shutil.which("git") is None or not (root / ".git").exists():
+        pytest.skip("not a checkout")
+    files = "\n".join(
+        str(path.relative_to(root)) for path in PACKAGE.rglob("*") if path.suffix in {".py", ".css", ".js"}
+    )
+    asked = ["git", "-C", str(root), "check-ignore", "--no-index", "--stdin"]
+    answer = subprocess.run(asked, input=files, capture_output=True, text=True, check=False)
+    assert answer.stdout == ""

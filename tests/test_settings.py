@@ -13,10 +13,10 @@ import pytest
 import everybatch as eb
 from everybatch import _core
 from everybatch._core import CHOICES, DEFAULTS
-from everybatch._run_arrays import STATES
 from everybatch._settings import _CHECKS, Settings
 from everybatch.cli.train import add
 from everybatch.errors import ArgumentError
+from everybatch.runs._arrays import STATES
 
 Quick = Callable[..., eb.Run]
 
@@ -43,7 +43,7 @@ def test_the_arguments_of_train_are_the_settings_of_the_core(glyphs: eb.Dataset)
 
 
 # What the core knows by another name, as a part of something, or not at all.
-RENAMED = {"epochs", "steps", "optimizer", "record", "select", "checkpoints", "checkpoint_every"}
+RENAMED = {"epochs", "steps", "optimizer", "select", "checkpoints", "checkpoint_every"}
 PYTHONS = {"log_every", "device", "progress", "callbacks"}
 
 
