@@ -65,7 +65,7 @@ def lenet5(classes: int = 10, channels: int = 1) -> nn.Sequential:
 def basic_block(
     inputs: int, outputs: int, stride: int, activation: Callable[[], nn.Module] = nn.ReLU, norm: bool = False
 ) -> Block:
-    """Two convolutions with batch norm (He et al. 2015); a projection where the shape changes, which may have one too."""
+    """Two convolutions with batch norm (He et al. 2015); a projection where the shape changes may have one too."""
     shortcut = None
     if stride != 1 or inputs != outputs:
         norms = [nn.BatchNorm2d(outputs)] if norm else []

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from everybatch._core import CHOICES
 from everybatch._trial import NUMBERS
 from everybatch.errors import FileFormatError
 from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
