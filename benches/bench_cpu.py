@@ -10,7 +10,6 @@ and what is reported is the median of the ratios of their seconds. Above 1, ever
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import statistics
 import sys
@@ -18,7 +17,7 @@ from collections.abc import Iterator
 
 import everybatch as eb
 from peers import Peer, seconds_of
-from report import Report
+from report import Report, arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +101,9 @@ def measured(row: Row, data: eb.Dataset, rounds: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="alternating measurements of each side")
     parser.add_argument("--only", default="", help="rows whose text has these words")
-    parser.add_argument("--write", action="store_true", help="put the table into benches/README.md")
     options = parser.parse_args()
     data = eb.datasets.default()
     report = Report(__file__)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import everybatch as eb
 from peers import Peer
-from report import Report
+from report import Report, arguments
 
 NETWORKS: dict[str, tuple[str, int, Callable[[], eb.Network]]] = {
     "resnet": ("reference ResNet, batch 60", 60, eb.networks.resnet),
@@ -95,9 +95,8 @@ def measured(network: str, side: str) -> float | str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--only", choices=tuple(NETWORKS), help="rows of this network")
-    parser.add_argument("--write", action="store_true", help="put the table into benches/README.md")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:

@@ -10,7 +10,6 @@ augmentation. Seconds are those of the training steps: loading, normalising and 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -21,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import everybatch as eb
 from everybatch.layers import Activation, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d
-from report import Report
+from report import Report, arguments
 
 BATCH_SIZE, LR, BETAS = 256, 0.02, (0.7, 0.9)
 GOAL = 0.99  # of the test images
@@ -141,9 +140,8 @@ def figures(results: Sequence[Result]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="runs of each side, in turn")
-    parser.add_argument("--write", action="store_true", help="put the table into benches/README.md")
     options = parser.parse_args()
     data = eb.datasets.default()
     report = Report(__file__)

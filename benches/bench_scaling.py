@@ -11,14 +11,13 @@ seconds has.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 
 import numpy as np
 
 import everybatch as eb
-from report import Report
+from report import Report, arguments
 
 IMAGES = (2_500, 5_000, 10_000)
 STEPS = (20, 40, 80)
@@ -51,9 +50,8 @@ def run(data: eb.Dataset, steps: int, classes: int, **arguments: object) -> tupl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="put the tables into benches/README.md")
     options = parser.parse_args()
     rounds: int = options.rounds
     sets = {count: dataset(10, count) for count in IMAGES}

@@ -11,7 +11,6 @@ whole call, with the start of the workers and the writing of the store.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import everybatch as eb
-from report import Report
+from report import Report, arguments
 
 TRIVIAL, STORED = 1_000, 10_000
 
@@ -124,9 +123,8 @@ def equal(one: eb.Sweep, other: eb.Sweep) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="put the tables into benches/README.md")
     parser.add_argument("--study", action="store_true", help="study D's grid by every backend, and nothing else")
     parser.add_argument("--backends", nargs="+", default=["serial", "processes", "packed", "ray"], help="of --study")
     parser.add_argument("--epochs", type=int, default=1, help="of --study")

@@ -27,7 +27,7 @@ import torch
 
 import everybatch as eb
 from peers import Peer, seconds_of
-from report import Report
+from report import Report, arguments
 
 LIMIT = 7 * 60  # seconds; what is left is for the row that is running then
 HEAD = "| work | in | everybatch | goal | plain PyTorch | ratio | torch.compile | ratio | graphs | before, s |"
@@ -196,12 +196,11 @@ def packed(data: eb.Dataset, replicas: int, epochs: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="alternating measurements of each side")
     parser.add_argument("--seeds", type=int, default=30, help="runs to 99 %%")
     parser.add_argument("--without-compiled", action="store_true", help="no peers of torch.compile")
     parser.add_argument("--quick", action="store_true", help="shorter runs, scaled up")
-    parser.add_argument("--write", action="store_true", help="put the table into benches/README.md")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("cuda.py: torch finds no NVIDIA GPU on this machine, so there is nothing to measure.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from datetime import UTC, datetime
@@ -12,6 +13,13 @@ import torch
 import everybatch as eb
 
 README = Path(__file__).parent / "README.md"
+
+
+def arguments(told: str | None) -> argparse.ArgumentParser:
+    """The arguments that every script has, under what it tells of itself."""
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put what is printed into benches/README.md")
+    return parser
 
 
 class Report:
