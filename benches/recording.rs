@@ -87,10 +87,10 @@ fn main() -> Result<()> {
         loss: Tensor::from(2.3f32),
         logits: Tensor::f_randn([BATCH, CLASSES], (Kind::Float, Device::Cpu))?,
         labels: data.train.labels.f_narrow(0, 0, BATCH)?,
-        grad_norm: None,
+        gradients: vec![],
     };
     let row = timed(|| {
-        recorder.sheet.write_step(&taken)?;
+        recorder.sheet.write_step(&recorder.sheet.step_row(&taken)?)?;
         recorder.step_was_written()
     })?;
     let mut number = 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from everybatch import _disk, _exchange
+from everybatch import _disk, _exchange, _leftovers
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.run import Run, load_run
 from everybatch.runs import _read
@@ -115,6 +116,36 @@ def test_leftovers_of_files_are_cleared_too(tmp_path: Path) -> None:
     write(b"two")
     assert (tmp_path / "table.csv").read_bytes() == b"two"
     assert {path.name for path in tmp_path.iterdir()} == {".other.csv.0123abcd.tmp", ".table.csv.mine.tmp", "table.csv"}
+
+
+@pytest.mark.parametrize(("module", "call"), [(os, "open"), (fcntl, "flock")])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_cleared_before_it_is_locked_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, module: Any, call: str
+) -> None:
+    original = getattr(module, call)
+    cleared: list[str] = []
+
+    def overtaken(*given: Any, **named: Any) -> Any:
+        """Another one clears between the two, once."""
+        begun = [path.name for path in tmp_path.iterdir()]
+        if begun and not cleared:
+            cleared.extend(begun)
+            _leftovers.clear_leftovers(tmp_path / "thing")
+            assert list(tmp_path.iterdir()) == []
+        return original(*given, **named)
+
+    monkeypatch.setattr(module, call, overtaken)
+    if kind == "file":
+        with _disk.whole_file(tmp_path / "thing", overwrite=False) as file:
+            file.write(b"whole")
+        assert (tmp_path / "thing").read_bytes() == b"whole"
+    else:
+        with _disk.whole_folder(tmp_path / "thing") as folder:
+            (folder / "mine").write_text("")
+        assert [path.name for path in (tmp_path / "thing").iterdir()] == ["mine"]
+    assert len(cleared) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
 
 
 def test_two_that_put_a_folder_in_one_place_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

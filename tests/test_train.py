@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
+import functools
+import operator
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +21,7 @@ import pytest
 import torch
 
 import everybatch as eb
+from everybatch import _core
 from everybatch.errors import ArgumentError, DeviceError
 
 Quick = Callable[..., eb.Run]
@@ -549,6 +554,49 @@ def test_ctrl_c_returns_the_run_so_far(callbacks: str, tmp_path: Any) -> None:
     assert process.returncode == 0, errors
     assert "interrupted" in output
     assert eb.load_run(tmp_path / "run").interrupted
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"record": ("predictions",), "evaluate_every": 3},
+        {"record": ("predictions", "grad_norm"), "evaluate_every": "epoch", "validation": 0.2, "ema": 0.9},
+        {
+            "record": ("predictions",),
+            "validation": 0.2,
+            "select": "best",
+            "patience": 3,
+            "schedule": "plateau",
+            "log_every": 1,
+        },
+    ],
+)
+def test_ctrl_c_during_the_first_measurement(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, glyphs: eb.Dataset, arguments: dict[str, Any]
+) -> None:
+    train = _core.train
+
+    def interrupted(*given: Any) -> Any:
+        # Python heeds a signal between two of its own instructions. A path that tells its name has some, a `map` over C
+        # functions none.
+        given = tuple(os.fspath(each) if isinstance(each, Path) else each for each in given)
+        return list(map(operator.call, [_thread.interrupt_main, functools.partial(train, *given)]))[1]
+
+    monkeypatch.setattr(_core, "train", interrupted)
+    run = quick(checkpoints=tmp_path / "kept", **arguments)
+    assert (run.state, run.steps, run.eval_step.tolist(), run.model_step) == ("interrupted", 0, [0], 0)
+    assert list(run.checkpoints) == []
+    assert run.best_accuracy == run.final_accuracy == pytest.approx(run.model.evaluate(glyphs).accuracy)
+    assert len(run.history()) == 1
+    assert "0 steps" in repr(run)
+    run.save(tmp_path / "run")
+    assert_identical(eb.load_run(tmp_path / "run"), run)
+    for picture in (eb.plots.accuracy, eb.plots.class_accuracy, eb.plots.class_bars, eb.plots.confusion):
+        picture(run).figure.canvas.draw()
+    for picture in (eb.plots.compare, eb.plots.losses):
+        picture([run, run]).figure.canvas.draw()
+    eb.export.csv(run, tmp_path / "run.csv")
+    assert len((tmp_path / "run.csv").read_text().splitlines()) == 2  # the header and the first measurement
 
 
 def test_other_threads_go_on_meanwhile(quick: Quick) -> None:

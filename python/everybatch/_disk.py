@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from everybatch._exchange import exchange
-from everybatch._leftovers import clear_leftovers, locked, new_folder, remove, sibling
+from everybatch._leftovers import begun, clear_leftovers, locked, remove, sibling
 from everybatch.errors import ArgumentError
 
 __all__ = [
@@ -84,16 +84,11 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[IO[
     require_folder(target)
     with explained("the file", target):
         clear_leftovers(target)
-        temporary = sibling(target, "tmp")
-        try:
-            with temporary.open("xb") as file, locked(temporary):
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.replace(target)
-        except BaseException:  # Ctrl-C too must leave nothing behind
-            temporary.unlink(missing_ok=True)
-            raise
+        with begun(target, lambda path: path.touch(exist_ok=False)) as temporary, temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(target)
         _names_to_disk(target.parent)
 
 
@@ -107,14 +102,10 @@ def whole_folder(target: Path) -> Iterator[Path]:
         It cannot be written; nothing is left behind.
     """
     clear_leftovers(target)
-    with new_folder(target) as temporary:
-        try:
-            yield temporary
-            to_disk(temporary)
-            put_in_place(temporary, target)
-        except BaseException:  # Ctrl-C too must leave nothing behind
-            remove(temporary)
-            raise
+    with begun(target, Path.mkdir) as temporary:
+        yield temporary
+        to_disk(temporary)
+        put_in_place(temporary, target)
 
 
 def refuse_existing(target: Path, *, overwrite: bool, option: str = "overwrite=True") -> None:

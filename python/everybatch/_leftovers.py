@@ -12,10 +12,10 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["clear_leftovers", "displaced", "locked", "new_folder", "remove", "sibling"]
+__all__ = ["begun", "clear_leftovers", "displaced", "locked", "remove", "sibling"]
 
 
 def sibling(target: Path, kind: str) -> Path:
@@ -24,15 +24,19 @@ def sibling(target: Path, kind: str) -> Path:
 
 
 @contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """Make a folder beside `target`, and hold its lock."""
+def begun(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """Let `make` make a file or folder beside `target`, and hold its lock; if what follows fails it goes away again."""
     while True:
-        folder = sibling(target, "tmp")
-        folder.mkdir()
-        with locked(folder):
-            if folder.is_dir():  # or someone cleared it before it was locked
-                yield folder
-                return
+        path = sibling(target, "tmp")
+        make(path)
+        try:
+            with locked(path):
+                if path.exists():  # or someone cleared it before it was locked
+                    yield path
+                    return
+        except BaseException:  # Ctrl-C too must leave nothing behind
+            remove(path)
+            raise
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use numpy::{IntoPyArray, PyArray1, PyArray4};
+use numpy::{Element, IntoPyArray, PyArray1, PyArray4};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tch::Device;
@@ -21,8 +21,8 @@ use crate::data::{self, Augment, Augmenter};
 use crate::error::Error;
 use crate::libtorch::{check_precision, device as find_device, device_name, rows, Gpu};
 use crate::train::{
-    self as core, Curves, End, History, LearningRate, Method, Predictions, Schedule, State, TrainConfig,
-    WatchConfig,
+    self as core, Adds, Column, End, History, LearningRate, Method, Predictions, Schedule, State,
+    TrainConfig, WatchConfig,
 };
 
 /// The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words.
@@ -189,32 +189,32 @@ pub fn augment<'py>(
     Ok(changed.into_pyarray(py))
 }
 
-fn arrays(py: Python<'_>, history: History) -> PyResult<Bound<'_, PyDict>> {
+/// Every list of the history by its name; those that nobody asked for are empty, and no array.
+fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
-    let images = history.test.images();
-    match history.predictions {
-        predictions if predictions.is_empty() => {}
-        Predictions::Bytes(flat) => dict.set_item("predictions", rows(&flat, images).into_pyarray(py))?,
-        Predictions::Words(flat) => dict.set_item("predictions", rows(&flat, images).into_pyarray(py))?,
+    dict.set_item("confusion", history.confusion.clone().into_pyarray(py))?;
+    for (name, column, adds) in history.columns() {
+        let array = match column {
+            Column::Float(list) => shaped(py, list, adds)?,
+            Column::Double(list) => shaped(py, list, adds)?,
+            Column::Int(list) => shaped(py, list, adds)?,
+            Column::Classes(predictions) if predictions.is_empty() => continue,
+            Column::Classes(Predictions::Bytes(list)) => shaped(py, list, adds)?,
+            Column::Classes(Predictions::Words(list)) => shaped(py, list, adds)?,
+        };
+        dict.set_item(name, array)?;
     }
-    let curves = |part: Curves, prefix: &str, class_accuracy: &str| -> PyResult<()> {
-        dict.set_item(class_accuracy, part.class_accuracy().into_pyarray(py))?;
-        dict.set_item(format!("{prefix}_loss"), part.loss.into_pyarray(py))?;
-        dict.set_item(format!("{prefix}_accuracy"), part.accuracy.into_pyarray(py))
-    };
-    curves(history.test, "test", "class_accuracy")?;
-    if let Some(validation) = history.validation {
-        curves(validation, "validation", "validation_class_accuracy")?;
-    }
-    dict.set_item("train_loss", history.train_loss.into_pyarray(py))?;
-    dict.set_item("train_accuracy", history.train_accuracy.into_pyarray(py))?;
-    if let Some(norms) = history.grad_norm {
-        dict.set_item("grad_norm", norms.into_pyarray(py))?;
-    }
-    dict.set_item("train_seconds", history.train_seconds.into_pyarray(py))?;
-    dict.set_item("lr", history.lr.into_pyarray(py))?;
-    dict.set_item("eval_step", history.eval_step.into_pyarray(py))?;
-    dict.set_item("eval_seconds", history.eval_seconds.into_pyarray(py))?;
-    dict.set_item("confusion", history.confusion.into_pyarray(py))?;
     Ok(dict)
+}
+
+/// A list as an array: (steps,), (evaluations,) or (evaluations, values of a row).
+fn shaped<'py, T: Element + Copy>(
+    py: Python<'py>,
+    list: &mut Vec<T>,
+    adds: Adds,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match adds {
+        Adds::Step | Adds::Evaluation => std::mem::take(list).into_pyarray(py).into_any(),
+        Adds::Row(values) => rows(list, values).into_pyarray(py).into_any(),
+    })
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::method::Method;
+use super::record::Record;
 use super::schedule::Schedule;
 use super::watch::WatchConfig;
 use crate::data::Augment;
@@ -113,16 +114,6 @@ pub enum Kernels {
     Fused,
 }
 
-/// What is recorded on request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Record {
-    /// The predicted class of every measured test image.
-    Predictions,
-    /// The norm of the gradient of every step.
-    GradNorm,
-}
-
 /// Every option of a run, by the names that Python hands over. The defaults are those of `everybatch.train`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -215,10 +206,6 @@ impl TrainConfig {
             augment.check()?;
         }
         self.watch.check(!self.validation.is_empty())
-    }
-
-    pub fn records(&self, what: Record) -> bool {
-        self.record.contains(&what)
     }
 
     /// How often the weights are kept in memory beside those that train: the optimizer's means, averages, the best.

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::libtorch::rows;
 
 /// A list of the history.
-enum Column<'a> {
+pub enum Column<'a> {
     Float(&'a mut Vec<f32>),
     Double(&'a mut Vec<f64>),
     Int(&'a mut Vec<i64>),
@@ -18,11 +18,13 @@ enum Column<'a> {
 
 /// How a list grows.
 #[derive(Clone, Copy)]
-enum Adds {
+pub enum Adds {
     /// By one value a step.
     Step,
-    /// By so many values a measurement.
-    Evaluation(usize),
+    /// By one value a measurement.
+    Evaluation,
+    /// By a row of so many values a measurement.
+    Row(usize),
 }
 
 impl Column<'_> {
@@ -96,9 +98,9 @@ impl Curves {
     ) -> [(&'static str, Column<'_>, Adds); 3] {
         let classes = self.class_totals.len();
         [
-            (loss, Column::Float(&mut self.loss), Adds::Evaluation(1)),
-            (accuracy, Column::Float(&mut self.accuracy), Adds::Evaluation(1)),
-            (class_accuracy, Column::Float(&mut self.class_accuracy), Adds::Evaluation(classes)),
+            (loss, Column::Float(&mut self.loss), Adds::Evaluation),
+            (accuracy, Column::Float(&mut self.accuracy), Adds::Evaluation),
+            (class_accuracy, Column::Float(&mut self.class_accuracy), Adds::Row(classes)),
         ]
     }
 }
@@ -110,8 +112,8 @@ pub struct History {
     pub train_loss: Vec<f32>,
     /// (steps,) share of that batch predicted right, in [0, 1].
     pub train_accuracy: Vec<f32>,
-    /// (steps,) Euclidean norm of the gradient of all parameters together, if it is recorded.
-    pub grad_norm: Option<Vec<f32>>,
+    /// (steps,) each: what else of steps is recorded, by the names of the arrays.
+    pub requested: Vec<(&'static str, Vec<f32>)>,
     /// (steps,) seconds of gathering the batch, forward, backward and the optimizer.
     pub train_seconds: Vec<f64>,
     /// (steps,) learning rate of the step.
@@ -136,7 +138,7 @@ impl History {
         History {
             train_loss: Vec::new(),
             train_accuracy: Vec::new(),
-            grad_norm: None,
+            requested: Vec::new(),
             train_seconds: Vec::new(),
             lr: Vec::new(),
             eval_step: Vec::new(),
@@ -149,19 +151,19 @@ impl History {
         }
     }
 
-    /// Every list by its name, and what adds to it.
-    fn columns(&mut self) -> Vec<(&'static str, Column<'_>, Adds)> {
+    /// Every list by its name, that of its array, and how it grows.
+    pub fn columns(&mut self) -> Vec<(&'static str, Column<'_>, Adds)> {
         let images = self.test.images();
         let mut all = vec![
             ("train_loss", Column::Float(&mut self.train_loss), Adds::Step),
             ("train_accuracy", Column::Float(&mut self.train_accuracy), Adds::Step),
             ("train_seconds", Column::Double(&mut self.train_seconds), Adds::Step),
             ("lr", Column::Double(&mut self.lr), Adds::Step),
-            ("eval_step", Column::Int(&mut self.eval_step), Adds::Evaluation(1)),
-            ("eval_seconds", Column::Double(&mut self.eval_seconds), Adds::Evaluation(1)),
-            ("predictions", Column::Classes(&mut self.predictions), Adds::Evaluation(images)),
+            ("eval_step", Column::Int(&mut self.eval_step), Adds::Evaluation),
+            ("eval_seconds", Column::Double(&mut self.eval_seconds), Adds::Evaluation),
+            ("predictions", Column::Classes(&mut self.predictions), Adds::Row(images)),
         ];
-        all.extend(self.grad_norm.iter_mut().map(|list| ("grad_norm", Column::Float(list), Adds::Step)));
+        all.extend(self.requested.iter_mut().map(|(name, list)| (*name, Column::Float(list), Adds::Step)));
         all.extend(self.test.columns(["test_loss", "test_accuracy", "class_accuracy"]));
         let names = ["validation_loss", "validation_accuracy", "validation_class_accuracy"];
         all.extend(self.validation.iter_mut().flat_map(|part| part.columns(names)));
@@ -180,7 +182,8 @@ impl History {
 
     /// What a step adds to, in the order of the columns that it writes.
     pub fn of_steps(&mut self) -> Vec<&mut Vec<f32>> {
-        [&mut self.train_loss, &mut self.train_accuracy].into_iter().chain(&mut self.grad_norm).collect()
+        let always = [&mut self.train_loss, &mut self.train_accuracy].into_iter();
+        always.chain(self.requested.iter_mut().map(|(_, list)| list)).collect()
     }
 
     /// Adds one optimizer step: a value for each list of [`History::of_steps`].
@@ -224,7 +227,8 @@ impl History {
         for (_, column, adds) in self.columns() {
             column.truncate(match adds {
                 Adds::Step => steps,
-                Adds::Evaluation(values) => evaluations * values,
+                Adds::Evaluation => evaluations,
+                Adds::Row(values) => evaluations * values,
             });
         }
     }

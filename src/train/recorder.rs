@@ -8,10 +8,10 @@ use std::time::Duration;
 use ndarray::Array1;
 use tch::{Device, Kind, Tensor};
 
-use super::config::Record;
 use super::cursor::Cursor;
 use super::history::{Curves, History};
 use super::predictions::Predictions;
+use super::record::{OfStep, Record};
 use super::session::RunState;
 use super::step::Taken;
 use crate::error::Result;
@@ -48,8 +48,10 @@ pub struct Recorder {
 
 /// The recorder's blocks. Steps and measurements each write one row after the other, with one call for each row.
 pub struct Sheet {
-    /// (rows, columns) float64, see [`step_row`].
+    /// (rows, columns) float64, see [`Sheet::step_row`].
     train: Tensor,
+    /// What is recorded of steps on request.
+    requested: Vec<OfStep>,
     /// (rows, 1 + classes) float64 each, see [`evaluation_row`]; of the test images, and of the validation images if there
     /// are any.
     parts: Vec<Tensor>,
@@ -60,8 +62,19 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    pub fn write_step(&self, batch: &Taken) -> Result<()> {
-        self.cursors[0].write(&self.train, &step_row(batch)?)?;
+    /// (columns,) float64 of a step: those of [`History::of_steps`].
+    pub fn step_row(&self, step: &Taken) -> Result<Tensor> {
+        let right = step.logits.f_argmax(1, false)?.f_eq_tensor(&step.labels)?;
+        let mut row = vec![step.loss.f_to_kind(Kind::Double)?];
+        row.push(right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?);
+        for number in &self.requested {
+            row.push(number(step)?.f_to_kind(Kind::Double)?);
+        }
+        Ok(Tensor::f_stack(&row, 0)?)
+    }
+
+    pub fn write_step(&self, row: &Tensor) -> Result<()> {
+        self.cursors[0].write(&self.train, row)?;
         self.cursors[0].advance()
     }
 
@@ -78,15 +91,6 @@ impl Sheet {
     pub fn clear(&self) -> Result<()> {
         self.cursors.iter().try_for_each(Cursor::reset)
     }
-}
-
-/// (columns,) float64 of a step: those of [`History::of_steps`].
-fn step_row(batch: &Taken) -> Result<Tensor> {
-    let right = batch.logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?;
-    let accuracy = right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?;
-    let mut row = vec![batch.loss.f_to_kind(Kind::Double)?, accuracy];
-    row.extend(batch.grad_norm.as_ref().map(|norm| norm.f_to_kind(Kind::Double)).transpose()?);
-    Ok(Tensor::f_stack(&row, 0)?)
 }
 
 /// (1 + classes,) float64 of a measurement: sum of the losses, then right predictions of each class (exact below 2^53).
@@ -124,7 +128,9 @@ impl Recorder {
         };
         let mut history =
             History::new(curves(&labels)?, validation.map(|part| curves(&part.labels)).transpose()?);
-        history.grad_norm = record.contains(&Record::GradNorm).then(Vec::new);
+        let of_steps = record.iter().filter_map(|one| Some((one.name(), one.of_step()?)));
+        let (names, requested): (Vec<_>, _) = of_steps.unzip();
+        history.requested = names.into_iter().map(|name| (name, Vec::new())).collect();
         let block = |columns: i64, kind| Tensor::f_zeros([rows, columns], (kind, device));
         let parts = (0..1 + validation.iter().len()).map(|_| block(1 + classes, Kind::Double));
         let cursor = || match gpu {
@@ -133,6 +139,7 @@ impl Recorder {
         };
         let sheet = Sheet {
             train: block(history.of_steps().len() as i64, Kind::Double)?,
+            requested,
             parts: parts.collect::<Result<_, _>>()?,
             predictions: block(labels.size()[0], class_kind(classes))?,
             cursors: [cursor()?, cursor()?],
@@ -292,15 +299,16 @@ mod tests {
                 let logits = Tensor::from_slice(&[0f32, 1.0, 0.0, 1.0]).view([2, 2]);
                 let labels = Tensor::from_slice(&[1i64, 0]);
                 let loss = Tensor::from(step as f32);
-                let grad_norm = Some(Tensor::from(0.5 * step as f32));
-                recorder.sheet.write_step(&Taken { loss, logits, labels, grad_norm }).unwrap();
+                let gradients = vec![Tensor::from(0.5 * step as f32)];
+                let row = recorder.sheet.step_row(&Taken { loss, logits, labels, gradients });
+                recorder.sheet.write_step(&row.unwrap()).unwrap();
                 recorder.step_was_written().unwrap();
             }
             recorder.finish().unwrap();
             let history = &recorder.history;
             assert_eq!(history.train_loss, [0.0, 1.0, 2.0, 3.0]);
             assert_eq!(history.train_accuracy, [0.5; 4]);
-            assert_eq!(history.grad_norm, Some(vec![0.0, 0.5, 1.0, 1.5]));
+            assert_eq!(history.requested, [("grad_norm", vec![0.0, 0.5, 1.0, 1.5])]);
             assert_eq!(history.eval_step, [0, 1, 2, 3]);
             assert_eq!(history.test.class_accuracy().row(3).to_vec(), [1.0, 0.5]);
             assert_eq!(history.validation.as_ref().unwrap().accuracy, [0.5; 4]);

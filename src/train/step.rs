@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tch::{Device, Reduction, Tensor};
 
 use super::average::Average;
-use super::config::Record;
 use super::device::Recorded;
 use super::dropout::step_seed;
 use super::fused::Fused;
@@ -28,8 +27,8 @@ pub struct Taken {
     pub logits: Tensor,
     /// (N,) int64
     pub labels: Tensor,
-    /// Scalar: the Euclidean norm of the gradient of all parameters together, if it is recorded.
-    pub grad_norm: Option<Tensor>,
+    /// Of the parameters, in their order.
+    pub gradients: Vec<Tensor>,
 }
 
 /// What a step computes with. Every tensor stays where it is.
@@ -44,8 +43,6 @@ pub struct Body {
     model: Model,
     average: Option<Rc<Average>>,
     pub optimizer: Optimizer,
-    /// Whether norms of gradients are recorded.
-    norms: bool,
     sheet: Rc<Sheet>,
 }
 
@@ -61,17 +58,13 @@ impl Body {
             Some(fused) => self.without_autograd(fused, &pixels, &labels)?,
             None => self.by_autograd(&pixels, &labels)?,
         };
-        let grad_norm = self.norms.then(|| norm(&gradients)).transpose()?;
-        self.optimizer.step(&self.model.parameters(), &gradients)?;
+        let taken = Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels, gradients };
+        let row = self.sheet.step_row(&taken)?;
+        self.optimizer.step(&self.model.parameters(), &taken.gradients)?;
         if let Some(average) = &self.average {
             average.update(&self.model)?;
         }
-        self.sheet.write_step(&Taken {
-            loss: loss.f_detach()?,
-            logits: logits.f_detach()?,
-            labels,
-            grad_norm,
-        })
+        self.sheet.write_step(&row)
     }
 
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
@@ -126,12 +119,6 @@ impl Body {
     }
 }
 
-/// The Euclidean norm of all tensors together.
-fn norm(tensors: &[Tensor]) -> Result<Tensor> {
-    let each = tensors.iter().map(Tensor::f_norm).collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(Tensor::f_stack(&each, 0)?.f_norm()?)
-}
-
 /// Takes steps.
 pub struct Stepper {
     pub body: Rc<Body>,
@@ -169,7 +156,6 @@ impl Stepper {
             optimizer: Optimizer::new(config.method, steps, &model.parameters())?,
             model: model.shared(),
             average: weights.average.clone(),
-            norms: config.records(Record::GradNorm),
             sheet: sheet.clone(),
         };
         let seed = model.network.drops().then_some(config.seed);

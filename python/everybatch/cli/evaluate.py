@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from argparse import Namespace
 
@@ -58,7 +59,7 @@ def run(args: Namespace) -> int:
     with matching():
         result = loaded.model.evaluate(data, match_classes=args.match_classes)
     classes = result.classes or data.classes
-    if np.isnan(result.loss):
+    if math.isnan(result.loss):
         told = "has a loss that is NaN: its weights are broken, and its accuracy says nothing"
         print(f"everybatch: warning: {loaded.path} {told}", file=sys.stderr)
     if args.json:
@@ -77,7 +78,7 @@ def _plain(loaded: Loaded, data: Dataset, result: Evaluation, classes: tuple[str
     return {
         "model": str(loaded.path),
         "data": {"name": data.name, "source": data.source, "test_images": len(data.test_labels)},
-        "loss": result.loss if np.isfinite(result.loss) else None,
+        "loss": result.loss if math.isfinite(result.loss) else None,
         "accuracy": result.accuracy,
         "class_accuracy": shares(classes, result.class_accuracy),
         "confusion": result.confusion.tolist(),

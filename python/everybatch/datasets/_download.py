@@ -1,8 +1,7 @@
 """Downloading one file from the first mirror that delivers it whole.
 
-A file is fetched into memory, checked there, and only then written, under a temporary name in the same
-folder, and renamed. So a failure, Ctrl-C or a second process that downloads the same file never leaves a
-partial or unchecked file under the final name.
+A file is fetched into memory, checked there, and only then written, whole or not at all. So a failure, Ctrl-C or a
+second process that downloads the same file never leaves a partial or unchecked file under the final name.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import uuid
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from everybatch._disk import whole_file
 from everybatch.datasets._idx_sets import IdxFile
 from everybatch.errors import DownloadError
 
@@ -60,7 +59,8 @@ def download(file: IdxFile, mirrors: Iterable[str], folder: Path) -> tuple[Path,
             continue
         # Some servers unpack a .gz on the way; the content is checked all the same, and named as what it is.
         path = folder / (f"{file.stem}.gz" if _is_gzip(body) else file.stem)
-        _place(body, path)
+        with whole_file(path, overwrite=True) as out:
+            out.write(body)
         return path, mirror
     failures = "\n".join(reasons)
     raise DownloadError(f"{file.stem}.gz could not be downloaded from any of {len(reasons)} mirrors:\n{failures}")
@@ -123,17 +123,6 @@ def _unzip(body: bytes, size: int) -> bytes:
     if stream.unused_data:
         raise _RefusedError("has more bytes after its end")
     return content
-
-
-def _place(body: bytes, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as out:
-            out.write(body)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _reason(error: Exception) -> str:

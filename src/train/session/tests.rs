@@ -186,6 +186,7 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
             }
             let (there, here) = (&outcome.history, &whole.history);
             assert_eq!(there.train_loss, here.train_loss, "{what}");
+            assert_eq!(there.requested, here.requested, "{what}");
             assert_eq!((&there.eval_step, &there.lr), (&here.eval_step, &here.lr), "{what}");
             assert_eq!((&there.test.loss, &there.confusion), (&here.test.loss, &here.confusion), "{what}");
             assert_eq!(there.predictions, here.predictions, "{what}");

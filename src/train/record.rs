@@ -1,0 +1,59 @@
+//! What a run records on request. A number of every step has its place here, and one in Python's table of measures; all
+//! between them (blocks, history, states, arrays) goes by these names.
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use super::step::Taken;
+use crate::error::Result;
+use crate::names::names;
+
+/// A scalar of a step, on its device.
+pub type OfStep = fn(&Taken) -> Result<Tensor>;
+
+/// By the names of the arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// The predicted class of every measured test image.
+    Predictions,
+    /// The Euclidean norm of the gradient of all parameters together, at every step.
+    GradNorm,
+}
+
+impl Record {
+    pub fn name(self) -> &'static str {
+        names::<Record>()[self as usize]
+    }
+
+    /// How a number of every step follows from the step; None for what is recorded of measurements.
+    pub fn of_step(self) -> Option<OfStep> {
+        match self {
+            Record::Predictions => None,
+            Record::GradNorm => Some(|step| norm(&step.gradients)),
+        }
+    }
+}
+
+/// The Euclidean norm of all tensors together.
+fn norm(tensors: &[Tensor]) -> Result<Tensor> {
+    let each = tensors.iter().map(Tensor::f_norm).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_stack(&each, 0)?.f_norm()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_arrays() {
+        assert_eq!([Record::Predictions, Record::GradNorm].map(Record::name), ["predictions", "grad_norm"]);
+    }
+
+    // 3² + 4² + 12² = 13²
+    #[test]
+    fn a_norm_is_that_of_all_numbers() {
+        let tensors = [Tensor::from_slice(&[3f32, 4.0]), Tensor::from_slice(&[12f32]).view([1, 1])];
+        assert_eq!(norm(&tensors).unwrap().double_value(&[]), 13.0);
+    }
+}
