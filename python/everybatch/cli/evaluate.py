@@ -7,8 +7,6 @@ import math
 import sys
 from argparse import Namespace
 
-import numpy as np
-
 from everybatch._core import Evaluation
 from everybatch.cli._data import add_data, add_limits, describe, open_data, refuse_without_data
 from everybatch.cli._models import MODEL_HELP, Loaded, add_match, load_model, matching

@@ -32,8 +32,9 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
 
     Scalars, at the number of optimizer steps taken: ``train/loss``, ``train/accuracy``, ``test/loss``,
     ``test/accuracy``, ``train/lr``, ``class_accuracy/<name>`` for each class, and ``train/grad_norm``,
-    ``validation/loss`` and ``validation/accuracy`` if the run has them. A value of step 0 is of the untrained network. The times are those of
-    the training, so that TensorBoard's relative axis is right. ``Run.config`` is there as the text ``config``.
+    ``validation/loss`` and ``validation/accuracy`` if the run has them. A value of step 0 is of the untrained network.
+    The times are those of the training, so that TensorBoard's relative axis is right. ``Run.config`` is there as the
+    text ``config``.
 
     Parameters
     ----------
