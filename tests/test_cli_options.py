@@ -328,6 +328,8 @@ def test_where_nothing_can_be_saved_nothing_is_trained(out: str, why: str, capsy
         (["predict", "RUN", "seven.png", "--test-images", 3], "--test-images says how --data is read"),
         (["predict", "RUN", "seven.png", "--precision", "bfloat16"], "--precision belongs to --checkpoints"),
         (["predict", "RUN", "--checkpoints", "--part", "test"], "--part says how --data is read"),
+        (["plot", "RUN", "--kind", "losses", "--metric", "lr"], "--metric belongs to --kind compare"),
+        (["plot", "RUN", "--metric", "lr"], "--metric belongs to --kind compare"),
         ([*QUICK, "--image-size", "14x14"], "--image-size .*belongs to folders of pictures, and glyphs is none"),
     ],
 )

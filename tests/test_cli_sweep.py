@@ -548,6 +548,19 @@ def test_a_store_elsewhere(call: Call, here: Path) -> None:
     assert "no sweep at elsewhere://cli/nowhere" in one_error(call, "sweeps", "elsewhere://cli/nowhere")
 
 
+def test_resume_of_a_sweep_that_an_earlier_version_began(call: Call, stored: Path) -> None:
+    """Options of the backend stood at the top of the file then, whose text is in the store."""
+    asked = json.loads((stored / "sweep.json").read_text())
+    text = asked["origin"]["text"]
+    asked["origin"]["text"] = text.replace('backend = "serial"', 'backend = "processes"\nworkers = 1\nretries = 0')
+    assert asked["origin"]["text"] != text
+    asked.pop("sha256", None)
+    (stored / "sweep.json").write_text(json.dumps(asked))
+    shutil.rmtree(next((stored / "trials").iterdir()))
+    assert call("sweeps", "space", "--resume", "--quiet") == (0, "", "")
+    assert "4 trials: 4 finished" in call("sweeps", "space")[1]
+
+
 def test_resume_refuses_other_data(call: Call, here: Path) -> None:
     def save(seed: int) -> None:
         data = eb.datasets.glyphs(90, 60, seed=seed)

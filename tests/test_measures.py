@@ -90,3 +90,6 @@ def test_a_curve_that_was_not_recorded_is_not_drawn(full: eb.Run, bare: eb.Run) 
 
 def test_error_is_one_less_accuracy(full: eb.Run) -> None:
     np.testing.assert_array_equal(full.test_error, 1 - full.test_accuracy.astype(np.float64))
+    assert not full.test_error.flags.writeable
+    with pytest.raises(AttributeError, match="test_error is what was recorded and cannot be deleted"):
+        del full.test_error

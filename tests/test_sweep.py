@@ -346,6 +346,13 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     assert not list((tmp_path).glob("s/trials/*"))
 
 
+def test_what_ray_is_given_is_checked_where_it_is_given() -> None:
+    with pytest.raises(TypeError, match=r"resources must be a dict, such as .*, not 3"):
+        eb.sweeps.ray(resources=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="address must be text, such as 'auto', not 3"):
+        eb.sweeps.ray(address=3)  # type: ignore[arg-type]
+
+
 def test_shapes_are_checked_before_anything_is_trained(glyphs: eb.Dataset, colour: eb.Dataset, tmp_path: Path) -> None:
     five = eb.Network([eb.Flatten(), eb.Linear(784, 5)])
     with pytest.raises(ArgumentError, match="5 logits"):

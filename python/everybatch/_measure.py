@@ -89,10 +89,17 @@ class Measure(Generic[Kind]):
             return self.otherwise(run)
         if recorded is None:
             raise AttributeError(self.missing())
-        return recorded if self.by is None else self.by(recorded)
+        if self.by is None:
+            return recorded
+        following = self.by(recorded)
+        following.setflags(write=False)
+        return following
 
     def __set__(self, run: Recorded, value: Never) -> None:
         raise AttributeError(f"{self.name} is what was recorded and cannot be set")
+
+    def __delete__(self, run: Recorded) -> None:
+        raise AttributeError(f"{self.name} is what was recorded and cannot be deleted")
 
     def is_in(self, run: Recorded) -> bool:
         """Whether a run has it."""

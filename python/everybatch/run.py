@@ -268,10 +268,10 @@ class Run(Measures):
     def history(self) -> pd.DataFrame:
         """Return a pandas DataFrame with one row per number of optimizer steps taken, 0 to `steps`.
 
-        Columns: ``step``, ``epoch``, ``train_loss``, ``train_accuracy``, ``lr``, ``validation_loss`` and
-        ``validation_accuracy`` (if there are validation images), ``test_loss``, ``test_accuracy``, one per class (its
-        test accuracy, under its name) and ``seconds`` (training plus evaluation). NaN where nothing was measured; row
-        0 is the untrained network and only has what evaluations measure.
+        Columns: ``step``, ``epoch``, ``train_loss``, ``train_accuracy``, ``lr``, ``grad_norm`` (if it was recorded),
+        ``validation_loss`` and ``validation_accuracy`` (if there are validation images), ``test_loss``,
+        ``test_accuracy``, one per class (its test accuracy, under its name) and ``seconds`` (training plus evaluation).
+        NaN where nothing was measured; row 0 is the untrained network and only has what evaluations measure.
 
         Raises
         ------

@@ -43,8 +43,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--metric",
         choices=tuple(CURVES),
-        default="test_accuracy",
-        help="of compare",
+        help="of compare; test_accuracy unless given",
     )
     parser.add_argument(
         "--label", metavar="TEXT", action="append", help="name of a run in the picture, once for each run in order"
@@ -56,6 +55,8 @@ def run(args: Namespace) -> int:
     if args.label is not None and len(args.label) != len(args.runs):
         raise ArgumentError(f"{len(args.label)} labels for {len(args.runs)} runs: give --label once for each")
     runs = [load_run(run_folder(folder)) for folder in args.runs]
+    if args.metric is not None and args.kind != "compare" and (args.kind != "all" or len(runs) == 1):
+        raise ArgumentError("--metric belongs to --kind compare")
     for kind, path in _files(args, len(runs)).items():
         picture(kind, runs, path, **_options(args, kind))
         print(path)
@@ -84,6 +85,6 @@ def _options(args: Namespace, kind: str) -> dict[str, Any]:
     options: dict[str, Any] = {"labels": args.label} if args.label is not None else {}
     if kind not in ("class_bars", "confusion"):
         options["x"] = args.x
-    if kind == "compare":
+    if kind == "compare" and args.metric is not None:
         options["metric"] = args.metric
     return options

@@ -31,9 +31,10 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
     """Write what was measured as event files, by PyTorch's own writer; ``tensorboard --logdir`` shows them.
 
     Scalars, at the number of optimizer steps taken: ``train/loss``, ``train/accuracy``, ``test/loss``,
-    ``test/accuracy``, ``class_accuracy/<name>`` for each class, and ``train/lr``, ``validation/loss`` and
-    ``validation/accuracy`` if the run has them. A value of step 0 is of the untrained network. The times are those of
-    the training, so that TensorBoard's relative axis is right. ``Run.config`` is there as the text ``config``.
+    ``test/accuracy``, ``train/lr``, ``class_accuracy/<name>`` for each class, and ``train/grad_norm``,
+    ``validation/loss`` and ``validation/accuracy`` if the run has them. A value of step 0 is of the untrained network.
+    The times are those of the training, so that TensorBoard's relative axis is right. ``Run.config`` is there as the
+    text ``config``.
 
     Parameters
     ----------

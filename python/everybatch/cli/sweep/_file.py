@@ -75,8 +75,10 @@ def read_sweep(path: Path) -> SweepFile:
     return parse_sweep(text, path, {})
 
 
-def parse_sweep(text: str, path: Path, texts: Mapping[str, str]) -> SweepFile:
+def parse_sweep(text: str, path: Path, texts: Mapping[str, str], *, stored: bool = False) -> SweepFile:
     """Make a sweep of the text of a file that is, or was, at `path`; `texts` are those of network files known before.
+
+    What a store has kept cannot be changed by the user, and may be as earlier versions had it.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def parse_sweep(text: str, path: Path, texts: Mapping[str, str]) -> SweepFile:
     except (ValueError, RecursionError) as error:  # of a number with too many digits, Python says ValueError
         raise FileFormatError(f"{path} is not TOML: {error}") from error
     try:
-        return _sweep_of(given, text, path, texts)
+        return _sweep_of(_of_today(given) if stored else given, text, path, texts)
     except RecursionError:
         raise FileFormatError(f"{path} is nested too deeply") from None
 
@@ -126,6 +128,14 @@ def _backend(given: Any) -> Backend:
         return as_backend(given)
     with place("[backend]"):
         return _chosen(given, "name", BACKENDS)
+
+
+def _of_today(given: dict[str, Any]) -> dict[str, Any]:
+    """Put options of a backend that stand at the top where they belong."""
+    name = given.get("backend", "processes")
+    moved = {option: value for option, value in given.items() if owner_of(option, name) == name}
+    others = {option: value for option, value in given.items() if option not in moved}
+    return others | {"backend": {"name": name, **moved}} if moved else given
 
 
 def _refuse_moved(given: Mapping[str, Any]) -> None:

@@ -140,7 +140,7 @@ def resume(name: str, args: Namespace) -> int:
     if origin is None:
         raise ArgumentError(f"the sweep {name} came from a Python script: run the script again, and it goes on")
     try:
-        file = parse_sweep(origin["text"], Path(origin["file"]), origin["networks"])
+        file = parse_sweep(origin["text"], Path(origin["file"]), origin["networks"], stored=True)
         others = _OF_BACKENDS if args.backend is not None else ()  # of the backend that it had before
         for option, value in origin["given"].items():
             if getattr(args, option) is None and option not in others:

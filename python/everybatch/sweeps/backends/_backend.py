@@ -130,9 +130,13 @@ def ray(
 
     Raises
     ------
-    ArgumentError
-        A number cannot work.
+    ArgumentError, TypeError
+        A number cannot work, or something is of the wrong type.
     """
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"address must be text, such as 'auto', not {address!r}")
+    if resources is not None and not isinstance(resources, Mapping):
+        raise TypeError(f"resources must be a dict, such as {{'num_gpus': 0.25}}, not {resources!r}")
     return Backend("ray", optional_whole(workers, "workers"), whole(retries, "retries", least=0), address, resources)
 
 
