@@ -118,7 +118,11 @@ impl Observer for PyObserver {
 
     /// Looks for Ctrl-C.
     fn glance(&mut self) -> Result<Next> {
-        match as_called(|| Python::with_gil(|py| py.check_signals()))? {
+        let seen = match self.failed_notice.take() {
+            Some(error) => Err(error),
+            None => as_called(|| Python::with_gil(|py| py.check_signals()))?,
+        };
+        match seen {
             Ok(()) => Ok(Next::Continue),
             Err(error) => Ok(self.heed(error)),
         }
