@@ -191,6 +191,8 @@ def test_the_networks_are_those_of_the_core() -> None:
         ("resnet", {"activation": None}, TypeError, "^activation must be a name or a list of them, not None$"),
         ("vgg11", {"widths": "wide"}, TypeError, "^widths must be a whole number or a list of them, not 'wide'$"),
         ("vgg11", {"widths": [8, 1.5]}, TypeError, r"^widths\[1\] must be a whole number, not 1\.5$"),
+        ("kernel_net", {"widths": [True, 8]}, TypeError, r"^widths\[0\] must be a whole number, not True$"),
+        ("lenet5", {"dropout": True}, TypeError, "^dropout must be a number, not True$"),
         ("vgg11", {"widths": {8, 9}}, TypeError, "^widths must be a whole number or a list"),
         ("lenet5", {"input_size": (1, 2, 3)}, ArgumentError, r"\[1, 2, 3\] has 3 numbers: give one or two"),
         ("lenet5", {"input_size": 28.0}, TypeError, "^input_size must be a whole number or a pair of them, not 28.0$"),

@@ -56,7 +56,16 @@ impl<'py> Value<'py> {
         }
     }
 
+    /// Refuses True and False, which Python counts among the numbers.
+    fn counted(&self, what: &str) -> Result<(), Wrong> {
+        match self.given.is_instance_of::<PyBool>() {
+            true => Err(Wrong::of_type(what, &self.given)),
+            false => Ok(()),
+        }
+    }
+
     fn whole(&self) -> Result<i64, Wrong> {
+        self.counted("a whole number")?;
         self.given.extract().map_err(|error| match error.is_instance_of::<PyOverflowError>(self.given.py()) {
             true => Wrong::custom(format!("{} is too large a number", shown(&self.given))),
             false => Wrong::of_type("a whole number", &self.given),
@@ -64,6 +73,7 @@ impl<'py> Value<'py> {
     }
 
     fn number(&self) -> Result<f64, Wrong> {
+        self.counted("a number")?;
         self.given.extract().map_err(|error| match error.is_instance_of::<PyOverflowError>(self.given.py()) {
             true => Wrong::custom("it is too large a number"),
             false => Wrong::of_type("a number", &self.given),
