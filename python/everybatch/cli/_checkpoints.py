@@ -98,7 +98,7 @@ def _data(args: Namespace, run: Run | None, folder: Path) -> tuple[Dataset, npt.
         model = None if first is None else Model.load(first)
         shape = None if model is None else model.input_shape
         data = open_data(args, name, shape, seed=seed, test_only=True, run=run, model=model)
-    if run is None or run.test_indices.max() >= len(data.test_labels):  # other data: the history will not agree
+    if run is None or np.max(run.test_indices) >= len(data.test_labels):  # other data: the history will not agree
         return data, None
     return data, run.test_indices
 

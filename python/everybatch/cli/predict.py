@@ -107,9 +107,9 @@ def run(args: Namespace) -> int:
     loaded = load_model(args.model)
     asked = _files(args, loaded) if args.data is None else _members(args, loaded)
     probabilities = loaded.model.predict_proba(asked.images)
-    broken = np.isnan(probabilities).any(axis=1)
-    if broken.any():
-        few = f"{broken.sum():,} of {len(broken):,} images"
+    broken = np.count_nonzero(np.isnan(probabilities).any(axis=1))
+    if broken:
+        few = f"{broken:,} of {len(probabilities):,} images"
         print(f"everybatch: warning: {loaded.path} gives NaN for {few}: its weights are broken", file=sys.stderr)
     if args.json:
         print(json.dumps(_plain(asked, probabilities)))

@@ -134,7 +134,7 @@ def _limits(values: npt.NDArray[np.float64], zoom: bool) -> tuple[float, float]:
     values = values[~np.isnan(values)]
     if not zoom or not len(values) or not np.any(values > 0):  # with no bar at all there is nothing to come closer to
         return 0.0, 1.1
-    low, high = float(values.min()), float(values.max())
+    low, high = float(np.min(values)), float(np.max(values))
     span = max(high - low, 0.005)
     bottom = low - 0.6 * span
     if bottom < 0.3 * high:

@@ -115,7 +115,7 @@ def _cells(ax: Axes, errors: npt.NDArray[np.int64]) -> None:
         shown,
         cmap=colours,
         vmin=0,
-        vmax=max(int(errors.max()), 1),
+        vmax=max(int(np.max(errors)), 1),
         **edges,
     )
     bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.75, aspect=28, pad=0.03)
@@ -131,7 +131,7 @@ def _counts(ax: Axes, counts: npt.NDArray[np.int64], most: int) -> None:
     assert figure is not None  # an Axes that was just drawn into has one
     side = 72 * min(place.width * figure.get_figwidth(), place.height * figure.get_figheight())
     cell = side / len(counts)
-    digits = len(str(int(counts.max())))
+    digits = len(str(int(np.max(counts))))
     size = min(small(), 0.6 * cell, 0.85 * cell / (0.62 * digits))
     if size < _SMALLEST:
         return

@@ -112,7 +112,7 @@ def decimate(data: Curve, points: int = 3000) -> Curve:
     high = np.where(np.isnan(data.y), -np.inf, data.y)
     keep = {0, n - 1}
     for start, stop in pairwise(edges):
-        keep |= {start + int(low[start:stop].argmin()), start + int(high[start:stop].argmax())}
+        keep |= {start + int(np.argmin(low[start:stop])), start + int(np.argmax(high[start:stop]))}
     chosen = np.array(sorted(keep))
     return Curve(data.x[chosen], data.y[chosen])
 

@@ -42,7 +42,7 @@ def lr_finder(found: LrFinder, *, ax: Axes | None = None) -> Axes:
     ax.axvline(at, color=VERMILLION, linewidth=0.8, linestyle="--")
     ax.annotate(f"steepest: {at:.1e}", (at, height), (6, 10), textcoords="offset points", color=INK, fontsize=small())
     ax.set_xscale("log")
-    low, start = float(found.loss.min()), float(found.smooth_loss[0])
+    low, start = float(np.min(found.loss)), float(found.smooth_loss[0])
     room = max(start - low, 0.1)  # what the rise at the end would otherwise squeeze into a line
     ax.set_ylim(low - 0.1 * room, start + 0.5 * room)
     ax.set_xlabel("learning rate")

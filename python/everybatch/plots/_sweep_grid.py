@@ -196,7 +196,7 @@ def _share(axes: Sequence[Axes], lines: Sequence[Curve], metric: str, x: str, ac
         percent_axis(axes[0])
         axes[0].set_ylim(*zoomed([line.y for line in lines]))
     elif len(values):
-        low, high = float(values.min()), float(values.max())
+        low, high = float(np.min(values)), float(np.max(values))
         if low > 0 and high > LOG_FROM * low:
             for ax in axes:
                 log_axis(ax)

@@ -20,7 +20,7 @@ def zoomed(curves: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
     values = values[~np.isnan(values)]
     if not len(values):
         return 0.0, 1.02
-    low, high = float(values.min()), float(values.max())
+    low, high = float(np.min(values)), float(np.max(values))
     if high - low < _LEAST:
         low, high = (low + high - _LEAST) / 2, (low + high + _LEAST) / 2
     margin = 0.06 * (high - low)

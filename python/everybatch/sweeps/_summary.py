@@ -37,7 +37,7 @@ def summarise(run: Run) -> dict[str, Any]:
             measured = measure.sound(run)
             values, final = measured[after], measured[kept[:1]]
         finite = values[np.isfinite(values)]
-        best = (finite.min() if measure.better == "lower" else finite.max()) if len(finite) else None
+        best = (np.min(finite) if measure.better == "lower" else np.max(finite)) if len(finite) else None
         row[f"best_{name}"] = _number(best)
         row[f"final_{name}"] = _number(final[0] if len(final) and np.isfinite(final[0]) else None)
     row["seconds"] = run.total_seconds
