@@ -14,6 +14,7 @@ mod normalizer;
 #[cfg(test)]
 mod random;
 mod summary;
+mod tensor_file;
 mod tensors;
 mod weights_file;
 
@@ -31,6 +32,7 @@ pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
 #[cfg(test)]
 pub use random::random_network;
+pub use tensor_file::{packed, unpacked};
 pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec, Tensors};
 
 use crate::error::{Error, Result};

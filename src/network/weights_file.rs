@@ -8,10 +8,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
-use safetensors::tensor::{serialize, SafeTensors, TensorView};
-use safetensors::Dtype;
-use tch::{Device, Kind, Tensor};
+use safetensors::{Dtype, SafeTensors};
 
+use super::tensor_file::{packed, unpacked};
 use super::{tensor_specs, Model, Network, Normalization, TensorSpec};
 use crate::error::{Error, Result};
 
@@ -49,29 +48,14 @@ impl Model {
             let text = serde_json::to_string(background).map_err(|e| format(e.to_string()))?;
             metadata.insert(BACKGROUND.to_string(), text);
         }
-        let values = self.state_dict()?.into_iter().map(|(name, tensor)| {
-            let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
-            let (dtype, width) = match tensor.f_kind()? {
-                Kind::Int64 => (Dtype::I64, 8),
-                _ => (Dtype::F32, 4),
-            };
-            let mut bytes = vec![0u8; tensor.numel() * width];
-            tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-            let shape = tensor.size().into_iter().map(|size| size as usize).collect();
-            Ok((name, dtype, shape, bytes))
-        });
-        let values: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = values.collect::<Result<_>>()?;
-        let views = values
-            .iter()
-            .map(|(name, dtype, shape, bytes)| {
-                Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?))
-            })
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|e| format(e.to_string()))?;
-        let mut bytes = serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))?;
+        let packed = packed(self.state_dict()?, metadata);
+        let mut bytes = packed.map_err(|error| match error {
+            Error::Argument(message) => format(message),
+            other => other,
+        })?;
         let place =
             checksum_place(&bytes).ok_or_else(|| format("its checksum found no place".to_string()))?;
-        let sum = checksum(&bytes);
+        let sum = checksum(&bytes, place);
         bytes[place..place + UNSEALED.len()].copy_from_slice(sum.as_bytes());
         Ok(bytes)
     }
@@ -105,9 +89,7 @@ impl Model {
             ))
         })?;
         if let (Some(sum), Some(place)) = (metadata.get(CHECKSUM), checksum_place(bytes)) {
-            let mut before = bytes.to_vec();
-            before[place..place + UNSEALED.len()].copy_from_slice(UNSEALED.as_bytes());
-            if *sum != checksum(&before) {
+            if *sum != checksum(bytes, place) {
                 return Err(format(format!(
                     "its checksum is not that of its content: it is damaged, or was changed by another program, which \
                      would have to leave {CHECKSUM:?} out of the metadata. Get or save it again."
@@ -139,14 +121,9 @@ impl Model {
             .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
         let state = file
             .iter()
-            .map(|(name, view)| {
-                let kind = match view.dtype() {
-                    Dtype::F32 => Kind::Float,
-                    Dtype::I64 => Kind::Int64,
-                    other => return Err(format(format!("{name} has dtype {other:?}, expected F32 or I64"))),
-                };
-                let shape: Vec<i64> = view.shape().iter().map(|size| *size as i64).collect();
-                Ok((name.to_string(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
+            .map(|(name, view)| match view.dtype() {
+                Dtype::F32 | Dtype::I64 => Ok((name.to_string(), unpacked(name, &view)?)),
+                other => Err(format(format!("{name} has dtype {other:?}, expected F32 or I64"))),
             })
             .collect::<Result<Vec<_>>>()?;
         model.load_state_dict(&state)?;
@@ -177,9 +154,12 @@ fn checksum_place(bytes: &[u8]) -> Option<usize> {
     (start + UNSEALED.len() <= bytes.len()).then_some(start)
 }
 
-fn checksum(bytes: &[u8]) -> String {
+/// That of a file whose checksum is to stand at `place`, or does.
+fn checksum(bytes: &[u8], place: usize) -> String {
     let mut sum = Crc::new();
-    sum.update(bytes);
+    sum.update(&bytes[..place]);
+    sum.update(UNSEALED.as_bytes());
+    sum.update(&bytes[place + UNSEALED.len()..]);
     format!("{:08x}", sum.sum())
 }
 

@@ -2,26 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use safetensors::tensor::{serialize, SafeTensors, TensorView};
-use safetensors::Dtype;
+use safetensors::SafeTensors;
 use serde::{de::DeserializeOwned, Serialize};
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::network::Shape;
+use crate::network::{packed, unpacked, Shape};
 
 /// Where the JSON lies in the metadata of a safetensors file.
 const JSON: &str = "everybatch.state";
-
-/// How numbers are told there.
-const KINDS: [(Kind, Dtype); 5] = [
-    (Kind::Float, Dtype::F32),
-    (Kind::Double, Dtype::F64),
-    (Kind::Int64, Dtype::I64),
-    (Kind::Int16, Dtype::I16),
-    (Kind::Uint8, Dtype::U8),
-];
 
 /// All that a run needs to go on as if it had not been interrupted, to the last bit: what `train_with` is given.
 #[derive(Debug)]
@@ -88,25 +78,8 @@ impl RunState {
 
     /// As the bytes of a safetensors file.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
-        let wrong =
-            |name: &str, e: &dyn std::fmt::Display| Error::Argument(format!("the state's {name}: {e}"));
-        let values = self.tensors.iter().map(|(name, tensor)| {
-            let kind = tensor.f_kind()?;
-            let dtype = KINDS.iter().find(|(known, _)| *known == kind).map(|(_, dtype)| *dtype);
-            let dtype = dtype.ok_or_else(|| wrong(name, &format!("type {kind:?}")))?;
-            let mut bytes = vec![0u8; tensor.numel() * kind.elt_size_in_bytes()];
-            tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-            let shape = tensor.size().into_iter().map(|size| size as usize).collect();
-            Ok((name, dtype, shape, bytes))
-        });
-        let values: Vec<(&String, Dtype, Vec<usize>, Vec<u8>)> = values.collect::<Result<_>>()?;
-        let views = values.iter().map(|(name, dtype, shape, bytes)| {
-            let view = TensorView::new(*dtype, shape.clone(), bytes);
-            Ok((name.as_str(), view.map_err(|e| wrong(name, &e))?))
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let metadata = HashMap::from([(JSON.to_string(), self.json.to_string())]);
-        serialize(views, Some(metadata)).map_err(|e| wrong("tensors", &e))
+        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+        packed(tensors, HashMap::from([(JSON.to_string(), self.json.to_string())]))
     }
 
     /// Reads what [`RunState::to_safetensors`] gave.
@@ -118,12 +91,9 @@ impl RunState {
         let json = json.ok_or_else(|| wrong(&format!("{JSON:?} is not in its metadata")))?;
         let json = serde_json::from_str(json).map_err(|e| wrong(&e))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| wrong(&e))?;
-        let tensors = file.iter().map(|(name, view)| {
-            let kind = KINDS.iter().find(|(_, dtype)| *dtype == view.dtype()).map(|(kind, _)| *kind);
-            let kind = kind.ok_or_else(|| wrong(&format!("{name} has type {:?}", view.dtype())))?;
-            let shape: Vec<i64> = view.shape().iter().map(|size| *size as i64).collect();
-            Ok((name.to_string(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
-        });
+        let tensors = file
+            .iter()
+            .map(|(name, view)| Ok((name.to_string(), unpacked(name, &view).map_err(|e| wrong(&e))?)));
         Ok(RunState { tensors: tensors.collect::<Result<_>>()?, json })
     }
 }
