@@ -192,7 +192,7 @@ pub fn augment<'py>(
 /// Every list of the history by its name; those that nobody asked for are empty, and no array.
 fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("confusion", history.confusion.clone().into_pyarray(py))?;
+    dict.set_item("confusion", std::mem::take(&mut history.confusion).into_pyarray(py))?;
     for (name, column, adds) in history.columns() {
         let array = match column {
             Column::Float(list) => shaped(py, list, adds)?,
@@ -208,13 +208,9 @@ fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
 }
 
 /// A list as an array: (steps,), (evaluations,) or (evaluations, values of a row).
-fn shaped<'py, T: Element + Copy>(
-    py: Python<'py>,
-    list: &mut Vec<T>,
-    adds: Adds,
-) -> PyResult<Bound<'py, PyAny>> {
+fn shaped<'py, T: Element>(py: Python<'py>, list: &mut Vec<T>, adds: Adds) -> PyResult<Bound<'py, PyAny>> {
     Ok(match adds {
         Adds::Step | Adds::Evaluation => std::mem::take(list).into_pyarray(py).into_any(),
-        Adds::Row(values) => rows(list, values).into_pyarray(py).into_any(),
+        Adds::Row(values) => rows(std::mem::take(list), values)?.into_pyarray(py).into_any(),
     })
 }

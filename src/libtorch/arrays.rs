@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use tch::{kind::Element, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A matrix of the tensor's own element type.
 pub fn matrix<T: Element + Copy>(tensor: &Tensor) -> Result<Array2<T>>
@@ -11,13 +11,14 @@ where
     Vec<T>: TryFrom<Tensor, Error = tch::TchError>,
 {
     let columns = tensor.size2()?.1 as usize;
-    Ok(rows(&Vec::<T>::try_from(tensor.f_flatten(0, -1)?)?, columns))
+    rows(Vec::<T>::try_from(tensor.f_flatten(0, -1)?)?, columns)
 }
 
-/// A flat list as rows of so many columns.
-pub fn rows<T: Copy>(flat: &[T], columns: usize) -> Array2<T> {
+/// A flat list as rows of so many columns; nothing is copied.
+pub fn rows<T>(flat: Vec<T>, columns: usize) -> Result<Array2<T>> {
     let rows = flat.len().checked_div(columns).unwrap_or_default();
-    Array2::from_shape_fn((rows, columns), |(row, column)| flat[row * columns + column])
+    Array2::from_shape_vec((rows, columns), flat)
+        .map_err(|error| Error::Shape(format!("rows of {columns} columns: {error}")))
 }
 
 #[cfg(test)]
