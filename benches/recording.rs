@@ -11,10 +11,7 @@ use everybatch::data::{Dataset, Split};
 use everybatch::error::Result;
 use everybatch::evaluate::Evaluator;
 use everybatch::network::{builders, Model, Normalization, Precision};
-use everybatch::train::{
-    train, Every, Kernels, Length, Method, Next, Observer, Record, Recorder, Schedule, Step, Taken,
-    TrainConfig, WatchConfig,
-};
+use everybatch::train::{train, Kernels, Length, Next, Observer, Record, Recorder, Step, Taken, TrainConfig};
 use tch::{Device, Kind, Tensor};
 
 const CLASSES: i64 = 10;
@@ -58,23 +55,9 @@ fn main() -> Result<()> {
     let config = TrainConfig {
         length: Length::Steps(40),
         batch_size: BATCH as usize,
-        method: Method::Adam { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0 },
-        lr: 1e-3,
-        schedule: Schedule::Constant,
-        label_smoothing: 0.0,
-        ema: None,
-        augment: None,
-        validation: vec![],
-        evaluate_every: Every::Steps(1),
-        evaluate_on: None,
         record: vec![Record::Predictions],
-        watch: WatchConfig::NONE,
-        checkpoints: None,
-        seed: 0,
-        shuffle: true,
-        precision: Precision::Float32,
-        deterministic: false,
         kernels: Kernels::Fused,
+        ..TrainConfig::default()
     };
     let outcome = train(&model, &data, &config, Device::Cpu, &mut Alone)?;
     let step = median(outcome.history.train_seconds[5..].to_vec());

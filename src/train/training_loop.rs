@@ -120,7 +120,7 @@ pub(super) mod tests {
     use crate::evaluate::Evaluator;
     use crate::network::Precision;
     use crate::network::{builders, Normalization};
-    use crate::train::{Checkpoints, Every, Kernels, Length, Method, Monitor, Schedule, WatchConfig};
+    use crate::train::{Checkpoints, Every, Length, Method, Monitor, Schedule, WatchConfig};
 
     struct Until(usize, Next);
 
@@ -145,26 +145,17 @@ pub(super) mod tests {
 
     /// Six steps, each measured, with nothing beside them.
     pub fn config() -> TrainConfig {
-        TrainConfig {
-            length: Length::Epochs(2),
-            batch_size: 20,
-            method: Method::Adam { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0 },
-            lr: 1e-3,
-            schedule: Schedule::Constant,
-            label_smoothing: 0.0,
-            ema: None,
-            augment: None,
-            validation: vec![],
-            evaluate_every: Every::Steps(1),
-            evaluate_on: None,
-            record: Vec::new(),
-            watch: WatchConfig::NONE,
-            checkpoints: None,
-            seed: 1,
-            shuffle: true,
-            precision: Precision::Float32,
-            deterministic: false,
-            kernels: Kernels::Exact,
+        TrainConfig { length: Length::Epochs(2), batch_size: 20, seed: 1, ..TrainConfig::default() }
+    }
+
+    pub fn one_cycle() -> Schedule {
+        Schedule::OneCycle {
+            pct_start: 0.3,
+            div_factor: 25.0,
+            final_div_factor: 1e4,
+            cycle_momentum: true,
+            base_momentum: 0.85,
+            max_momentum: 0.95,
         }
     }
 

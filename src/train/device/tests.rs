@@ -14,8 +14,8 @@ use crate::train::dropout::{step_seed, tests::generator};
 use crate::train::training_loop::tests as host;
 use crate::train::Observer;
 use crate::train::{
-    train_with, Checkpoints, End, Every, History, Length, Method, Monitor, Next, Outcome, Record, Schedule,
-    Step, TrainConfig, WatchConfig,
+    train_with, Checkpoints, End, Every, History, Length, Method, Monitor, Next, Outcome, Record, Step,
+    TrainConfig, WatchConfig,
 };
 
 #[derive(Default)]
@@ -62,17 +62,6 @@ fn config() -> TrainConfig {
 fn model() -> Model {
     let small = builders::Lenet5 { batch_norm: true, dropout: 0.0, ..Default::default() };
     Model::initialize(builders::lenet5(&small).unwrap(), 0).unwrap()
-}
-
-fn one_cycle() -> Schedule {
-    Schedule::OneCycle {
-        pct_start: 0.3,
-        div_factor: 25.0,
-        final_div_factor: 1e4,
-        cycle_momentum: true,
-        base_momentum: 0.85,
-        max_momentum: 0.95,
-    }
 }
 
 fn run(config: &TrainConfig, gpu: Option<Rehearsal>, watcher: &mut Watcher) -> Outcome {
@@ -128,11 +117,11 @@ fn variants() -> Vec<(&'static str, TrainConfig)> {
     vec![
         ("sgd", config()),
         ("adam", TrainConfig { method: Method::Adam { betas, eps: 1e-8, weight_decay: 0.01 }, ..config() }),
-        ("one cycle", TrainConfig { schedule: one_cycle(), ..config() }),
+        ("one cycle", TrainConfig { schedule: host::one_cycle(), ..config() }),
         (
             "one cycle with adamw",
             TrainConfig {
-                schedule: one_cycle(),
+                schedule: host::one_cycle(),
                 method: Method::AdamW { betas, eps: 1e-8, weight_decay: 0.01 },
                 ..config()
             },

@@ -93,14 +93,7 @@ fn cases() -> Vec<Case> {
     let augment = r#"{"shift": 2, "rotate": 5, "scale": 0.1, "shear": 2, "elastic": 0.5, "elastic_sigma": 4, "erase": 0.5,
         "erase_area": [0.02, 0.2]}"#;
     let augment = Some(Augment::from_json(augment).unwrap());
-    let one_cycle = Schedule::OneCycle {
-        pct_start: 0.3,
-        div_factor: 25.0,
-        final_div_factor: 1e4,
-        cycle_momentum: true,
-        base_momentum: 0.85,
-        max_momentum: 0.95,
-    };
+    let one_cycle = host::one_cycle();
     let plateau = Schedule::Plateau { factor: 0.5, patience: 0, threshold: 0.5, cooldown: 1, min_lr: 1e-6 };
     let warm = Schedule::Warmup { steps: 2, start_factor: 0.1, then: Box::new(plateau.clone()) };
     let best = WatchConfig { keep_best: true, ..WatchConfig::NONE };
