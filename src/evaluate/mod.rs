@@ -1,6 +1,7 @@
 //! Measuring: a fused plan turns images into logits, metrics reduce the logits.
 
 mod evaluator;
+mod figures;
 mod inference;
 mod metrics;
 mod plan;
@@ -8,6 +9,7 @@ mod resident;
 mod workers;
 
 pub use evaluator::{logits, Evaluator};
+pub use figures::Figures;
 pub use inference::Choice;
 pub use metrics::{class_kind, confusion, Metrics, Summary};
 pub use plan::Plan;
