@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import everybatch as eb
 from everybatch._measures import ARRAYS, MEASURES
+from everybatch.cli._tables import summary
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 from everybatch.runs._write import write_files
+from everybatch.sweeps._summary import summarise
 from test_run import MEASURED, example_arrays, example_config
 
 Quick = Callable[..., eb.Run]
@@ -169,3 +173,104 @@ def test_the_best_of_each_class_is_a_complete_one() -> None:
     later = np.array(COMPLETE[1:])
     np.testing.assert_array_equal(table["best_accuracy"], run.class_accuracy[later].max(axis=0).astype(float))
     assert table["best_step"].tolist() == later[run.class_accuracy[later].argmax(axis=0)].tolist()
+
+
+def test_the_best_of_a_trial_is_a_complete_one() -> None:
+    run = estimated_run(validation=True)
+    run._model = eb.Network([eb.Flatten(), eb.Linear(4, 3)], input_shape=(1, 2, 2)).initialize(0)
+    row, later = summarise(run), np.array(COMPLETE[1:])
+    assert row["best_test_accuracy"] == run.test_accuracy[later].max()
+    assert row["best_validation_loss"] == run.validation_loss[later].min()
+    assert row["final_test_accuracy"] == run.test_accuracy[-1]
+
+
+# ---- tables and exports --------------------------------------------------------------------------
+
+CLASSES = ("c0", "c1", "c2")
+TOLD = ["test_loss_error", "test_accuracy_error", "images_measured"]
+
+
+def test_tables_have_the_errors_of_runs_with_a_tolerance_alone() -> None:
+    run = estimated_run(validation=True)
+    ordinary = Run(run._arrays, example_config())  # the same numbers
+    names = list(ordinary.history().columns)
+    assert not any("error" in name or "images" in name for name in names)
+    table = run.history()
+    added = [name for name in table.columns if name not in names]
+    assert added == [
+        *(f"validation_{name.removeprefix('test_')}" for name in TOLD),
+        *TOLD,
+        *(f"{c}_error" for c in CLASSES),
+    ]
+    for name in TOLD:
+        np.testing.assert_array_equal(table[name], getattr(run, name))
+    np.testing.assert_array_equal(table["c1_error"], run.class_accuracy_error[:, 1])
+    # Measured with a tolerance on a GPU, or on few images: zeros, and the columns are there all the same.
+    exact = Run(example_arrays(), example_config(tolerance=0.01)).history()
+    assert exact["test_accuracy_error"].dropna().tolist() == [0] * 5
+    assert exact["images_measured"].dropna().tolist() == [MEASURED] * 5
+    assert exact["images_measured"].isna().sum() == 3  # steps after which nothing was measured
+
+
+def test_a_class_may_be_called_what_the_errors_of_another_are() -> None:
+    config = example_config(tolerance=0.01)
+    config["dataset"]["classes"] = ["a", "a_error", "test_accuracy_error"]
+    table = Run(estimated_run()._arrays, config).history()
+    assert table.columns.is_unique
+    names = ["a", "a_error", "test_accuracy_error (class 2)"]
+    endings = ["a_error (class 0)", "a_error_error", "test_accuracy_error (class 2)_error"]
+    assert table.columns[-7:-1].to_list() == names + endings
+
+
+def test_files_have_the_errors_too(tmp_path: Path) -> None:
+    run = estimated_run()
+    eb.export.csv(run, tmp_path / "run.csv")
+    eb.export.class_accuracy_csv(run, tmp_path / "classes.csv")
+    eb.export.parquet(run, tmp_path / "run.parquet")
+    read = pd.read_csv(tmp_path / "run.csv")
+    assert list(read.columns) == list(run.history().columns)
+    assert read["images_measured"].tolist() == run.images_measured.tolist()
+    np.testing.assert_array_equal(read["test_loss_error"].astype(np.float32), run.test_loss_error)
+    classes = pd.read_csv(tmp_path / "classes.csv")
+    assert list(classes.columns) == ["step", *CLASSES, *(f"{name}_error" for name in CLASSES)]
+    np.testing.assert_array_equal(classes["c2_error"].astype(np.float32), run.class_accuracy_error[:, 2])
+    assert pd.read_parquet(tmp_path / "run.parquet").equals(run.history())
+
+
+def test_tensorboard_has_the_errors_under_tags_of_their_own(tmp_path: Path) -> None:
+    run = estimated_run(validation=True)
+    eb.export.tensorboard(run, tmp_path / "events")
+    reader = EventAccumulator(str(tmp_path / "events"), size_guidance={"scalars": 0})
+    reader.Reload()
+    tags = {tag for tag in reader.Tags()["scalars"] if "error" in tag or "images" in tag}
+    parts = {f"{part}/{what}" for part in ("test", "validation") for what in ("loss_error", "accuracy_error")}
+    classes = {f"class_accuracy_error/{name}" for name in CLASSES}
+    assert tags == parts | classes | {"test/images_measured", "validation/images_measured"}
+    for tag, values in (
+        ("test/loss_error", run.test_loss_error),
+        ("validation/images_measured", run.validation_images_measured),
+        ("class_accuracy_error/c2", run.class_accuracy_error[:, 2]),
+    ):
+        assert [event.value for event in reader.Scalars(tag)] == values.tolist()
+
+
+# ---- how it shows itself -------------------------------------------------------------------------
+
+
+def test_a_run_says_how_well_its_accuracies_are_known() -> None:
+    run = estimated_run()
+    error = f"{100 * np.median(run.test_accuracy_error[run.test_accuracy_error > 0]):.2g}"
+    looked_at = round((4 * MEASURED + 57 * 12) / 61)
+    words = (
+        f"estimated to ±{error} points ({looked_at} of 50 test images looked at on average, "
+        "4 of 61 measurements complete)"
+    )
+    assert f", {words}>" in repr(run)
+    assert f"<td>{words}</td>" in run._repr_html_()
+    assert f"Test accuracies are {words}." in summary(run)
+
+
+def test_a_run_without_estimates_says_nothing_of_them() -> None:
+    for training in ({}, {"tolerance": 0.01}):
+        run = Run(example_arrays(), example_config(**training))
+        assert "estimated" not in repr(run) + run._repr_html_() + summary(run)
