@@ -163,9 +163,11 @@ class Measure(Generic[Kind]):
         return -1 if self.better == "higher" else 1
 
     def text(self, value: float, digits: int = 3) -> str:
-        """Return a value as it is written: a fraction in percent, any other number with so many digits."""
+        """Return a value as it is written: a fraction in percent, a count in full, any other with so many digits."""
         if self.unit == "points":
             return f"{100 * value:.2g} points"
+        if self.dtype is np.int64:
+            return f"{value:,.0f}"
         return f"{value:.2%}" if self.unit == "fraction" else f"{value:.{digits}g}"
 
     def type_for(self, classes: int) -> np.dtype[Any]:

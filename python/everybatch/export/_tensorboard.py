@@ -35,8 +35,8 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
     ``validation/loss`` and ``validation/accuracy`` if the run has them. Of a run with a tolerance also the standard
     errors, ``test/loss_error``, ``test/accuracy_error``, ``class_accuracy_error/<name>``, and the images that were
     looked at, ``test/images_measured``; those of validation images accordingly. A value of step 0 is of the untrained
-    network. The times are those of the training, so that TensorBoard's relative axis is right. ``Run.config`` is there as the
-    text ``config``.
+    network. The times are those of the training, so that TensorBoard's relative axis is right. ``Run.config`` is there
+    as the text ``config``.
 
     Parameters
     ----------
