@@ -21,6 +21,7 @@ from everybatch.errors import ArgumentError
 from everybatch.run import Run
 from everybatch.runs._write import write_files
 from everybatch.sweeps._summary import summarise
+from sweeping import swept
 from test_run import MEASURED, example_arrays, example_config
 
 Quick = Callable[..., eb.Run]
@@ -141,6 +142,18 @@ def test_a_name_to_record_may_be_there_twice(quick: Quick) -> None:
     assert run.config["training"]["record"] == ["grad_norm", "predictions"]
     assert run.grad_norm.shape == (5,)
     assert run.predictions.shape == (6, 60)
+
+
+def test_a_sweep_may_go_through_tolerances(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    space = [{"tolerance": 0.01}, {"tolerance": None}, {"tolerance": 0.01, "complete_every": 3}, {}]
+    sweep = swept(glyphs, tmp_path / "s", space, steps=2)
+    found = [run.config["training"] for run in sweep.runs]
+    assert [(each["tolerance"], each["complete_every"]) for each in found] == [(0.01, None), (None, None), (0.01, 3)]
+    assert sweep.table()["tolerance"].tolist()[0] == 0.01
+    with pytest.raises(
+        ArgumentError, match=r"config 1 of 1 \(.*tolerance=2\): tolerance is 2: it is the standard error"
+    ):
+        swept(glyphs, tmp_path / "other", [{"tolerance": 2}])
 
 
 # ---- the best ------------------------------------------------------------------------------------

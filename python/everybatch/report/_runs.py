@@ -48,7 +48,9 @@ def read_runs(sweep: Sweep) -> Told:
             told.sparks[trial.key] = spark(accuracy)
             parts.append(f'<div class="panels">{panel(accuracy, "accuracy")}{panel(loss, "loss")}</div>')
             if estimates := estimated(run):
-                parts.append(f'<p class="note">Test accuracies {estimates}; the bands are ± 2 standard errors.</p>')
+                parts.append(
+                    f'<p class="note">Test accuracies {estimates}. Bands: two standard errors to both sides.</p>'
+                )
             parts.append(_fold("config", _json(_config(run._config, told, trial.config))))
             told.started.append(str(run._config.get("started", "")))
             told.seconds += run.total_seconds
