@@ -117,6 +117,18 @@ def test_a_class_without_images_has_no_band() -> None:
     assert len(drawn) == 2
 
 
+def test_an_error_without_bound_is_as_wide_as_any() -> None:
+    arrays = dict(estimated_run()._arrays)
+    error = arrays["test_loss_error"].copy()
+    error[[5, 6]] = np.inf, np.nan
+    ax = plots.compare(Run(arrays | {"test_loss_error": error}, example_config()), metric="test_loss", smooth=1)
+    (band,) = bands_of(ax)
+    for step in (5, 6):
+        measured, widest = float(arrays["test_loss"][step]), 2 * float(np.nanmax(error[np.isfinite(error)]))
+        assert ends_of(band, step) == pytest.approx((max(measured - widest, 0), measured + widest), abs=1e-6)
+    assert np.isfinite(ax.get_ylim()).all()
+
+
 def test_bands_are_in_the_picture() -> None:
     arrays = dict(estimated_run()._arrays)
     arrays["test_accuracy"] = np.full(61, 0.5, np.float32)

@@ -41,7 +41,8 @@ def bounds(run: Run, measure: Measure[Any], y: Doubles) -> tuple[Doubles, Double
     width = _WIDTH * np.asarray(getattr(run, measure.errors), np.float64)
     if not np.any(width > 0):
         return None
-    width = np.where(np.isfinite(width), width, 0.0)
+    finite = np.isfinite(width)
+    width = np.where(finite, width, width[finite].max(initial=0.0))  # as wide as any where nothing is known of it
     return np.maximum(y - width, 0), np.minimum(y + width, 1 if measure.unit == "fraction" else np.inf)
 
 
