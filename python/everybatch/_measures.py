@@ -42,8 +42,8 @@ def _all(images: str) -> Callable[[Recorded], npt.NDArray[np.int64]]:
 
 
 _ESTIMATED = (
-    "In its own unit, and 0 where all images were looked at: everywhere in runs without ``tolerance=``, those of earlier "
-    "versions among them."
+    "In its own unit, and 0 where all images were looked at: everywhere in runs without ``tolerance=``, those of "
+    "earlier versions among them."
 )
 
 
