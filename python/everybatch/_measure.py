@@ -95,13 +95,11 @@ class Measure(Generic[Kind]):
         if run is None:
             return self
         recorded = run._arrays.get(self.of or self.name)
-        if recorded is None and (self.otherwise is None or not self.is_in(run)):
-            raise AttributeError(self.missing())
-        if recorded is not None and self.by is None:
-            return recorded
-        made = self.otherwise(run) if recorded is None else self.by(recorded)  # type: ignore[misc] # one of the two
-        made.setflags(write=False)
-        return made
+        if recorded is None:
+            if self.otherwise is None or not self.is_in(run):
+                raise AttributeError(self.missing())
+            return _read_only(self.otherwise(run))
+        return recorded if self.by is None else _read_only(self.by(recorded))
 
     def __set__(self, run: Recorded, value: Never) -> None:
         raise AttributeError(f"{self.name} is what was recorded and cannot be set")
@@ -188,3 +186,8 @@ class Measure(Generic[Kind]):
         if self.needs == "validation":
             return f"{run} has no validation images: {self.hint} to hold out a tenth"
         return f"{run} did not record the {self.label}: {self.hint} to keep {self.what}"
+
+
+def _read_only(made: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    made.setflags(write=False)
+    return made

@@ -13,7 +13,7 @@ from everybatch.errors import ArgumentError
 
 from . import _curves
 from ._curves import AXES, Curve, end_at, label_x, window_for
-from ._errors import band_key, draw_band, name_band
+from ._error_bands import band_key, draw_band, name_band
 from ._inputs import Drawable, Source, as_sources, class_names
 from ._labels import end_labels
 from ._style import (

@@ -14,7 +14,7 @@ from everybatch.errors import ArgumentError
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
-from ._errors import draw_band, name_band
+from ._error_bands import draw_band, name_band
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
 from ._style import FEW, MARKERS, line_style, new_axes, plain, small, title

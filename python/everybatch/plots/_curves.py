@@ -14,7 +14,7 @@ from everybatch._measures import MEASURES
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-from ._errors import bounds
+from ._error_bands import bounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from everybatch._arguments import choice, optional_whole
 from everybatch._measures import QUANTITIES
 
 from ._curves import AXES, label_x
-from ._errors import band_key
+from ._error_bands import band_key
 from ._inputs import Drawable, as_sources
 from ._losses import loss_limits
 from ._style import INK, TEST, TRAIN, VALIDATION, new_axes, percent_axis, plain, small, tidy

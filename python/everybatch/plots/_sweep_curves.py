@@ -9,7 +9,7 @@ from everybatch._measures import CURVES
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import window_for
-from ._errors import draw_band, name_band
+from ._error_bands import draw_band, name_band
 from ._style import new_axes
 from ._sweep_inputs import Swept, as_trials, check_setting, curves_of, label_left_out
 from ._sweep_palette import draw_key, palette

@@ -16,7 +16,7 @@ from everybatch.errors import ArgumentError
 
 from . import _curves
 from ._curves import AXES, Curve, label_x, window_for
-from ._errors import band_key, draw_band
+from ._error_bands import band_key, draw_band
 from ._style import GREY, INK, LOG_FROM, TEST, TRAIN, VALIDATION, log_axis, new_axes, percent_axis, small, tidy
 from ._sweep_inputs import (
     Swept,

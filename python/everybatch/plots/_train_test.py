@@ -15,7 +15,7 @@ from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
 from ._curves import Curve, bare, curve, decimate, smooth, window_for
-from ._errors import band_key, draw_band
+from ._error_bands import band_key, draw_band
 from ._inputs import Source
 from ._style import COLOURS, FEW, GREY, INK, MARKERS, TEST, TRAIN, VALIDATION, plain
 

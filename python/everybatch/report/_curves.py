@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from everybatch.plots._curves import Curve, Doubles, curve, decimate
-from everybatch.plots._errors import thinned
+from everybatch.plots._error_bands import thinned
 from everybatch.run import Run
 
 __all__ = ["curves_of", "panel", "spark"]

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from everybatch import plots
 from everybatch._measures import CURVES, MEASURES
 from everybatch.plots._curves import Curve
-from everybatch.plots._errors import BAND, thinned
+from everybatch.plots._error_bands import BAND, thinned
 from everybatch.report._curves import curves_of, panel, spark
 from everybatch.run import Run
 from test_estimates import COMPLETE, estimated_run
