@@ -57,7 +57,8 @@ def class_accuracy(
 
     The evaluation before the first step is left out: untrained networks often answer one class to everything.
     Above 16 classes only the ten that end lowest are named, over all others in grey. Around measurements that are
-    estimates lies a band of two standard errors to both sides, also where the line is smoothed.
+    estimates lies a band of two standard errors to both sides, also where the line is smoothed; with more than 16
+    classes there is none.
 
     Parameters
     ----------
