@@ -1,5 +1,6 @@
 //! Measuring: a fused plan turns images into logits, metrics reduce the logits.
 
+mod estimate;
 mod evaluator;
 mod figures;
 mod inference;
@@ -8,6 +9,7 @@ mod plan;
 mod resident;
 mod workers;
 
+pub use estimate::{Demand, Estimator, Learned, Source};
 pub use evaluator::{logits, Evaluator};
 pub use figures::Figures;
 pub use inference::Choice;
