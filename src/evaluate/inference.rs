@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use super::workers::Workers;
 use super::Plan;
 use crate::error::Result;
-use crate::libtorch::channels_last;
+use crate::libtorch::{channels_last, Alone};
 use crate::network::{Model, Needs, Normalization, Precision};
 
 /// How chunks of images meet a plan.
@@ -182,9 +182,14 @@ impl Inference {
         channels_last(&rows.f_view([-1, size[2], size[3], size[1]])?.f_permute([0, 3, 1, 2])?)
     }
 
-    /// Images of a chunk when some are chosen.
-    pub fn small_chunk(&self) -> i64 {
-        self.strategy.chunk.min(50)
+    /// Has the calling thread, as the workers, compute alone for a while: what it does for some images is soon done.
+    pub fn alone(&self) -> Option<Alone> {
+        self.workers.as_ref().map(|_| Alone::new())
+    }
+
+    /// Threads that take chunks.
+    pub fn workers(&self) -> usize {
+        self.strategy.workers
     }
 
     /// Measures which strategy is fastest for this network, and follows it. Worth while before many measurements.
