@@ -7,6 +7,7 @@ mod inference;
 mod metrics;
 mod plan;
 mod resident;
+mod today;
 mod workers;
 
 pub use estimate::{Demand, Estimator, Learned, Source};
@@ -16,3 +17,4 @@ pub use inference::Choice;
 pub use metrics::{class_kind, confusion, Metrics, Summary};
 pub use plan::Plan;
 pub use resident::{DeviceChoice, Resident};
+pub use today::Today;
