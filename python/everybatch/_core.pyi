@@ -22,6 +22,7 @@ __all__ = [
     "Data",
     "Dropout",
     "Dropout2d",
+    "Estimator",
     "Evaluation",
     "Flatten",
     "GlobalAvgPool",
@@ -559,6 +560,29 @@ def check_augment(augment: dict[str, Any]) -> None:
 
 def augment(given: _Images, augment: dict[str, Any], seed: int, step: int) -> npt.NDArray[np.uint8]:
     """Images (N, H, W, C) uint8 as a training step would see them."""
+
+@final
+class Estimator:
+    """Measures one fixed set of images by estimate; `everybatch.train` has one of its own for each set."""
+
+    def __new__(
+        cls,
+        labels: npt.NDArray[np.int64],
+        classes: int,
+        tolerance: float,
+        complete_every: int | None = None,
+        seed: int = 0,
+    ) -> Self: ...
+    def estimate(
+        self, step: int, look: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+    ) -> dict[str, Any] | None:
+        """Figures after `step` steps by name, from what `look` gives for the indices of images; None if a complete pass is due."""
+
+    def saw_all(self, step: int, given: npt.NDArray[np.float32], accuracy: float) -> None:
+        """Takes up the logits (images, classes) of all images after `step` steps, and the accuracy that they have."""
+
+    def target(self) -> float:
+        """The standard error that the next estimate aims at."""
 
 @final
 class Outcome:

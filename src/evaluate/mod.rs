@@ -10,7 +10,7 @@ mod resident;
 mod today;
 mod workers;
 
-pub use estimate::Source;
+pub use estimate::{Demand, Estimator, Learned, Source};
 pub use evaluator::{logits, Evaluator};
 pub use figures::Figures;
 pub use inference::Choice;

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from everybatch._core import Evaluation
 from everybatch._words import count, duration
 from everybatch.run import Run
+from everybatch.runs._estimates import estimated
 
 __all__ = ["checkpoint_table", "class_table", "duration", "percent", "selected", "shares", "summary"]
 
@@ -75,6 +76,8 @@ def summary(run: Run) -> str:
         f"Time: {duration(training)} training, {duration(measuring)} measuring "
         f"{count(len(run.test_indices), 'test image')} {count(times, 'time')}."
     )
+    if estimates := estimated(run):
+        lines.append(f"Test accuracies are {estimates}.")
     if run.state != "finished":
         message = run.config["status"].get("message")
         why = f" ({message})" if message else ""

@@ -1,5 +1,227 @@
-//! Measuring by looking at some of the images.
+//! Measuring by estimate: the accuracy and the loss of a set of images from the logits of a few, with standard errors.
+//!
+//! Between two steps little changes, what changes is predictable, and what is left is sampled where it matters. Of each image
+//! the logits are remembered as they were when it was last looked at, and carried on by prediction since. One measurement
+//! (`measurement`) looks at a pilot sample, predicts from it what the step did to all images (`predict`), samples the others
+//! with probabilities that grow with what is uncertain about them (`spread`, `calibration`, `sample`), and corrects the
+//! predictions by the sample (`sums`): what comes out is unbiased given the pilot, whatever the predictions are worth.
+//! Complete passes set everything right again.
 
+mod calibration;
+mod measurement;
+mod predict;
+mod sample;
 mod source;
+mod spread;
+mod sums;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use rand::seq::SliceRandom;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use self::calibration::Calibration;
+use self::predict::{log_probabilities, Decisions, Features};
+use self::spread::Spread;
+use super::Figures;
+use crate::error::{Error, Result};
 
 pub use source::Source;
+
+/// Below so many images every measurement is complete.
+const FEWEST: i64 = 1000;
+/// Changes of the accuracy that say how much it jumps of late.
+const JUMPS: usize = 8;
+/// The standard error may be so large a part of them.
+const OF_JUMP: f64 = 0.25;
+
+/// What is asked of measurements.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// The standard error that the accuracy may have.
+    pub tolerance: f64,
+    /// Steps between complete passes; None has them cost as many images as the measurements between them.
+    pub complete_every: Option<usize>,
+    /// Of the samples, which are a function of it and the step.
+    pub seed: u64,
+}
+
+/// Measures one fixed set of images again and again.
+pub struct Estimator {
+    demand: Demand,
+    /// (N,) int64
+    labels: Tensor,
+    /// The same.
+    classes_of: Vec<i64>,
+    /// (classes,) images of each class.
+    totals: Vec<i64>,
+    features: Features,
+    memory: Option<Memory>,
+    learned: Learned,
+}
+
+/// What is known of each image.
+struct Memory {
+    /// (classes, N) float32 log-probabilities as they were seen, or predicted since.
+    logs: Tensor,
+    /// By how much that of the label is above the greatest other one.
+    margins: Vec<f32>,
+    /// Steps taken when each was last looked at.
+    seen: Vec<i64>,
+}
+
+/// What the measurements have taught.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Learned {
+    calibration: Calibration,
+    spread: Spread,
+    losses: sums::LossScale,
+    /// The newest accuracies.
+    recent: VecDeque<f64>,
+    /// Steps taken before the last complete pass, and images looked at since.
+    completed: usize,
+    looked: usize,
+}
+
+impl Learned {
+    fn remember(&mut self, accuracy: f64) {
+        self.recent.push_back(accuracy);
+        if self.recent.len() > JUMPS + 1 {
+            self.recent.pop_front();
+        }
+    }
+
+    /// The mean change of the newest accuracies.
+    fn jump(&self) -> f64 {
+        let changes = self.recent.iter().zip(self.recent.iter().skip(1)).map(|(a, b)| (a - b).abs());
+        changes.sum::<f64>() / (self.recent.len().max(2) - 1) as f64
+    }
+}
+
+impl Estimator {
+    /// Of images with these labels (N,) int64; None if there are too few of them for estimates.
+    pub fn new(labels: &Tensor, classes: i64, demand: Demand) -> Result<Option<Self>> {
+        let classes_of = Vec::<i64>::try_from(labels)?;
+        if (classes_of.len() as i64) < FEWEST {
+            return Ok(None);
+        }
+        let mut totals = vec![0; classes as usize];
+        for class in &classes_of {
+            let total = totals.get_mut(*class as usize);
+            *total.ok_or_else(|| Error::Data(format!("label {class} is none of {classes} classes")))? += 1;
+        }
+        Ok(Some(Estimator {
+            demand,
+            labels: labels.shallow_clone(),
+            classes_of,
+            totals,
+            features: Features::new(classes),
+            memory: None,
+            learned: Learned::default(),
+        }))
+    }
+
+    pub fn images(&self) -> usize {
+        self.classes_of.len()
+    }
+
+    fn random(&self, step: usize) -> ChaCha8Rng {
+        let mut random = ChaCha8Rng::seed_from_u64(self.demand.seed);
+        random.set_stream(step as u64);
+        random
+    }
+
+    /// The order in which images lie for systematic samples, until the next complete pass.
+    fn order(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.images() as u32).collect();
+        order.shuffle(&mut self.random(self.learned.completed));
+        order
+    }
+
+    fn complete_pass_is_due(&self, step: usize) -> bool {
+        match self.demand.complete_every {
+            Some(every) => step.saturating_sub(self.learned.completed) >= every,
+            None => self.learned.looked >= self.images(),
+        }
+    }
+
+    /// The standard error that is aimed at: while the accuracy still jumps by more than the tolerance, a part of that.
+    pub fn target(&self) -> f64 {
+        self.demand.tolerance.max(OF_JUMP * self.learned.jump())
+    }
+
+    /// The figures after `step` steps, from the logits that `source` gives of a few images. None if a complete pass is due, or
+    /// if as much would have to be looked at: give what it finds to [`Estimator::saw_all`].
+    pub fn estimate(&mut self, step: usize, source: &mut dyn Source) -> Result<Option<Figures>> {
+        if self.complete_pass_is_due(step) {
+            return Ok(None);
+        }
+        let Some(found) = tch::no_grad(|| measurement::measure(self, step, source))? else { return Ok(None) };
+        (self.memory, self.learned) = (Some(found.memory), found.learned);
+        self.learned.looked += found.figures.images as usize;
+        self.learned.remember(found.figures.accuracy);
+        Ok(Some(found.figures))
+    }
+
+    /// Takes up a complete pass: float32 logits (N, classes) of all images after `step` steps, and the share that is right.
+    pub fn saw_all(&mut self, step: usize, logits: &Tensor, accuracy: f64) -> Result<()> {
+        tch::no_grad(|| {
+            let sound = logits.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
+            let logs = log_probabilities(logits)?;
+            let margins = Decisions::of(&logs, &self.labels)?.margins;
+            if sound {
+                measurement::compare(self, step, logits)?;
+            }
+            let seen = vec![step as i64; self.images()];
+            self.memory = sound.then_some(Memory { logs, margins, seen });
+            self.learned.remember(accuracy);
+            (self.learned.completed, self.learned.looked) = (step, 0);
+            Ok(())
+        })
+    }
+
+    /// All that the measurements to come depend on.
+    pub fn state(&self) -> Result<(Learned, Vec<(&'static str, Tensor)>)> {
+        let tensors = match &self.memory {
+            Some(Memory { logs, seen, .. }) => {
+                vec![(LOGS, logs.shallow_clone()), (SEEN, Tensor::f_from_slice(seen)?)]
+            }
+            None => vec![],
+        };
+        Ok((self.learned.clone(), tensors))
+    }
+
+    /// Takes up what `state` of an estimator of the same images gave; `get` finds its tensors, by their names, of the shape of
+    /// the tensor given.
+    pub fn restore(
+        &mut self,
+        learned: Learned,
+        get: impl Fn(&'static str, Tensor) -> Result<Option<Tensor>>,
+    ) -> Result<()> {
+        let images = self.images() as i64;
+        let logs = get(
+            LOGS,
+            Tensor::f_empty([self.totals.len() as i64, images], (Kind::Float, self.labels.device()))?,
+        )?;
+        let seen = get(SEEN, Tensor::f_empty([images], (Kind::Int64, self.labels.device()))?)?;
+        self.memory = match (logs, seen) {
+            (Some(logs), Some(seen)) => {
+                let margins = Decisions::of(&logs, &self.labels)?.margins;
+                Some(Memory { logs, margins, seen: Vec::try_from(&seen)? })
+            }
+            _ => None,
+        };
+        self.learned = learned;
+        self.learned.calibration.tabulate();
+        Ok(())
+    }
+}
+
+/// Names in a run's state.
+const LOGS: &str = "log_probabilities";
+const SEEN: &str = "last_seen";
