@@ -584,17 +584,20 @@ class Estimator:
         tolerance: float,
         complete_every: int | None = None,
         seed: int = 0,
-    ) -> Self: ...
+    ) -> Estimator: ...
     def estimate(
         self, step: int, look: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
     ) -> dict[str, Any] | None:
-        """Figures after `step` steps by name, from what `look` gives for the indices of images; None if a complete pass is due."""
+        """Figures after `step` steps by name, from what `look` gives for the indices of images.
+
+        None if a complete pass is due, or if estimates would have to look at most of the images.
+        """
 
     def saw_all(self, step: int, given: npt.NDArray[np.float32], accuracy: float) -> None:
         """Takes up the logits (images, classes) of all images after `step` steps, and the accuracy that they have."""
 
-    def target(self) -> float:
-        """The standard error that the next estimate aims at."""
+    def target(self) -> float | None:
+        """The standard error that the next estimate aims at; None where every measurement is complete."""
 
 @final
 class Outcome:

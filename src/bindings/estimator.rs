@@ -1,6 +1,6 @@
 //! The estimator with a source of the caller's own.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use numpy::{IntoPyArray, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tch::Tensor;
 
-use super::run::{computing, lock};
+use super::run::computing;
 use crate::error::{Error, Result};
 use crate::evaluate::{Demand, Estimator, Figures, Source};
 use crate::libtorch::as_called;
@@ -16,8 +16,21 @@ use crate::libtorch::as_called;
 /// Measures one fixed set of images by estimate.
 #[pyclass(name = "Estimator", module = "everybatch", frozen)]
 pub struct PyEstimator {
-    estimator: Mutex<Estimator>,
+    /// None where there are too few images for estimates.
+    estimator: Mutex<Option<Estimator>>,
+    images: usize,
     classes: i64,
+}
+
+impl PyEstimator {
+    /// Does not wait: whoever has it may be waiting for Python.
+    fn take(&self) -> Result<MutexGuard<'_, Option<Estimator>>> {
+        match self.estimator.try_lock() {
+            Ok(taken) => Ok(taken),
+            Err(TryLockError::Poisoned(left)) => Ok(left.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(Error::argument("the estimator is measuring already")),
+        }
+    }
 }
 
 /// A Python function that gives logits.
@@ -77,10 +90,8 @@ impl PyEstimator {
     ) -> PyResult<Self> {
         let labels = Tensor::f_from_slice(&labels.as_array().to_vec()).map_err(Error::from)?;
         let demand = Demand { tolerance, complete_every, seed };
-        let estimator = Estimator::new(&labels, classes, demand)?;
-        let estimator = estimator
-            .ok_or_else(|| Error::Argument(format!("{} images are too few for estimates", labels.numel())))?;
-        Ok(PyEstimator { estimator: Mutex::new(estimator), classes })
+        let estimator = Mutex::new(Estimator::new(&labels, classes, demand)?);
+        Ok(PyEstimator { estimator, images: labels.numel(), classes })
     }
 
     /// Figures after `step` steps by name, from what `look` gives for the indices of images; None if a complete pass is due.
@@ -91,7 +102,9 @@ impl PyEstimator {
         look: Py<PyAny>,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let mut source = Called { function: &look, classes: self.classes, raised: None };
-        let found = computing(py, || lock(&self.estimator).estimate(step, &mut source));
+        let mut taken = self.take()?;
+        let Some(estimator) = taken.as_mut() else { return Ok(None) };
+        let found = computing(py, || estimator.estimate(step, &mut source));
         match (source.raised, found) {
             (Some(error), _) => Err(error),
             (None, found) => found?.map(|figures| by_name(py, figures)).transpose(),
@@ -100,13 +113,16 @@ impl PyEstimator {
 
     /// Takes up the logits (images, classes) of all images after `step` steps, and the accuracy that they have.
     fn saw_all(&self, py: Python, step: usize, given: &Bound<PyAny>, accuracy: f64) -> PyResult<()> {
-        let given = logits(given, lock(&self.estimator).images(), self.classes)?;
-        computing(py, move || lock(&self.estimator).saw_all(step, &given, accuracy))
+        let given = logits(given, self.images, self.classes)?;
+        match self.take()?.as_mut() {
+            Some(estimator) => computing(py, move || estimator.saw_all(step, &given, accuracy)),
+            None => Ok(()),
+        }
     }
 
-    /// The standard error that the next estimate aims at.
-    fn target(&self) -> f64 {
-        lock(&self.estimator).target()
+    /// The standard error that the next estimate aims at; None where every measurement is complete.
+    fn target(&self) -> PyResult<Option<f64>> {
+        Ok(self.take()?.as_ref().map(Estimator::target))
     }
 }
 
