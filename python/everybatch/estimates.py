@@ -116,8 +116,8 @@ class Estimator:
         self._classes = whole(classes, "classes", least=2)
         if self._classes > _convert.MOST_CLASSES:
             raise ArgumentError(f"classes is {classes}: there can be at most {_convert.MOST_CLASSES:,}")
-        if self._labels.max() >= self._classes:
-            raise ArgumentError(f"classes is {classes}, and among the labels is {self._labels.max()}")
+        if (highest := int(np.max(self._labels))) >= self._classes:
+            raise ArgumentError(f"classes is {classes}, and among the labels is {highest}")
         self._totals = np.bincount(self._labels, minlength=self._classes)
         self._core = _core.Estimator(
             self._labels,
