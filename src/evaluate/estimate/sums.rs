@@ -66,7 +66,7 @@ pub struct Totals {
 
 /// One round: every image was looked at in an earlier one, is in the sample of this one, or only has what is expected.
 pub struct Round<'a> {
-    pub classes_of: &'a [i64],
+    pub labels: &'a [i32],
     pub classes: usize,
     /// Whether each was looked at before this round, and what was found.
     pub known: &'a [bool],
@@ -86,7 +86,7 @@ impl Round<'_> {
             loss: Total::default(),
             class_right: vec![Total::default(); self.classes],
         };
-        for (image, class) in self.classes_of.iter().enumerate() {
+        for (image, class) in self.labels.iter().enumerate() {
             let right = &mut totals.class_right[*class as usize];
             if self.known[image] {
                 let Truth { right: is_right, loss } = self.truths[image];
@@ -108,7 +108,7 @@ impl Round<'_> {
                 (&self.expected[*image], self.truths[*image], self.probabilities[*image]);
             let right = f64::from(u8::from(truth.right)) - expected.right;
             let loss = f64::from(truth.loss) - expected.loss;
-            totals.class_right[self.classes_of[*image] as usize].value += right / p;
+            totals.class_right[self.labels[*image] as usize].value += right / p;
             totals.loss.value += loss / p;
             if p < 1.0 {
                 wrong += right * right;
