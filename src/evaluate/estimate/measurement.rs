@@ -177,23 +177,25 @@ impl<'a> Measurement<'a> {
     }
 
     /// What is expected of the images that are not known.
-    fn expected(&self, prediction: &Prediction, scale: f64) -> Vec<Expected> {
+    fn expected(&self, prediction: &Prediction, scale: f64) -> Result<Vec<Expected>> {
         let calibration = &self.estimator.learned.calibration;
+        let shares = Tensor::f_from_slice(&prediction.decisions.losses)?.f_neg()?.f_exp()?;
+        let shares = Vec::<f32>::try_from(&shares)?; // all at once: one at a time, exp is slow
         let one = |image: usize| {
             if self.looked.known[image] {
                 return Expected::default();
             }
             let wrong = calibration.rate(self.distance(prediction, scale, image));
             let loss = f64::from(prediction.decisions.losses[image]);
-            let moves = 1.0 - (-loss).exp(); // by how much the loss moves with the margin
+            let moves = 1.0 - f64::from(shares[image]); // by how much the loss moves with the margin
             Expected {
                 right: if prediction.decisions.margins[image] > 0.0 { 1.0 - wrong } else { wrong },
                 variance: wrong * (1.0 - wrong),
                 loss,
-                loss_variance: moves * moves * self.variances[image] * scale + 1e-12,
+                loss_variance: (moves * moves + wrong) * self.variances[image] * scale + 1e-12,
             }
         };
-        (0..self.estimator.images()).map(one).collect()
+        Ok((0..self.estimator.images()).map(one).collect())
     }
 
     /// What is known after the measurement.
@@ -258,7 +260,7 @@ pub fn measure(estimator: &Estimator, step: usize, source: &mut dyn Source) -> R
     let mut found: Option<Totals> = None;
     loop {
         let scale = this.scale(&prediction)?;
-        let expected = this.expected(&prediction, scale);
+        let expected = this.expected(&prediction, scale)?;
         let candidates = this.candidates(&expected);
         let precision = found.as_ref().map_or(0.0, |found| 1.0 / found.right.variance);
         let missing = 1.0 / (MARGIN * MARGIN * target) - precision;
@@ -281,6 +283,9 @@ pub fn measure(estimator: &Estimator, step: usize, source: &mut dyn Source) -> R
             probabilities: &probabilities,
             sample: &sample,
         };
+        if round.is_surprising() {
+            return Ok(None);
+        }
         let totals = round.totals(&mut learned.losses);
         let predicted = &prediction.decisions.margins;
         learned.calibration.see(sample.iter().map(|image| {

@@ -113,16 +113,15 @@ pub struct Decisions {
 impl Decisions {
     pub fn of(logs: &Tensor, labels: &[i32]) -> Result<Self> {
         let images = labels.len();
-        let logs = Vec::<f32>::try_from(&logs.f_reshape([-1])?)?;
-        let (mut own, mut others) = (vec![f32::NEG_INFINITY; images], vec![f32::NEG_INFINITY; images]);
-        // Whole rows at a time, without branches: the compiler makes vector instructions of it.
-        for (class, row) in logs.chunks_exact(images.max(1)).enumerate() {
-            let images = own.iter_mut().zip(&mut others).zip(row.iter().zip(labels));
-            for ((own, others), (log, label)) in images {
-                let is_own = *label == class as i32;
-                *own = if is_own { *log } else { *own };
-                *others = others.max(if is_own { f32::NEG_INFINITY } else { *log });
-            }
+        let mut logs = Vec::<f32>::try_from(&logs.f_reshape([-1])?)?;
+        let own = labels.iter().enumerate().map(|(image, label)| {
+            std::mem::replace(&mut logs[*label as usize * images + image], f32::NEG_INFINITY)
+        });
+        let own: Vec<_> = own.collect();
+        let mut others = vec![f32::NEG_INFINITY; images];
+        for row in logs.chunks_exact(images.max(1)) {
+            let pairs = others.iter_mut().zip(row);
+            pairs.for_each(|(most, log)| *most = if log > most { *log } else { *most });
         }
         let margins = own.iter().zip(&others).map(|(own, others)| own - others).collect();
         Ok(Decisions { margins, losses: own.into_iter().map(|own| -own).collect() })

@@ -34,6 +34,10 @@ impl Default for LossScale {
 
 /// So many expected wrong predictions weigh the sample's variance against what was expected of it.
 const EXPECTED_WRONG: f64 = 12.0;
+/// The variance of an image of which the prediction seems sure.
+const SURE: f64 = 0.02;
+/// So many standard deviations above what was expected are no chance.
+const SURPRISE: f64 = 4.0;
 /// How fast the scale of the losses moves, and how far in one step.
 const PACE: f64 = 0.2;
 const PACES: f64 = 2.0;
@@ -78,6 +82,20 @@ pub struct Round<'a> {
 }
 
 impl Round<'_> {
+    /// Whether more predictions were wrong than chance explains, among all in the sample or among those that seemed sure: then
+    /// something happened that nothing before it tells of, and variances that were expected are worth nothing.
+    pub fn is_surprising(&self) -> bool {
+        [f64::INFINITY, SURE].iter().any(|most| {
+            let sample = self.sample.iter().map(|image| (&self.expected[*image], self.truths[*image]));
+            let group = sample.filter(|(expected, _)| expected.variance <= *most);
+            let (wrong, variance) = group.fold((0.0, 0.0), |(wrong, variance), (expected, truth)| {
+                let off = f64::from(u8::from(truth.right)) - expected.right;
+                (wrong + off * off, variance + expected.variance)
+            });
+            wrong > variance + SURPRISE * (variance + 0.5).sqrt()
+        })
+    }
+
     /// Sums of what is known and expected, and of what the sample was off by over its probabilities (the difference estimator;
     /// Särndal, Swensson and Wretman 1992, section 6.3): unbiased, for the expectations do not depend on the sample.
     pub fn totals(&self, losses: &mut LossScale) -> Totals {
