@@ -86,7 +86,7 @@ impl Calibration {
             let prior = curve.at(*middle).max(LEAST);
             let weight = (1.0 / prior).min(STRONGEST);
             let rate = (self.wrong[bin] + weight * prior) / (self.seen[bin] + weight);
-            least = least.min(rate); // farther away it is not likelier
+            least = least.min(rate.max(LEAST)); // farther away it is not likelier
             rates[bin] = least.ln();
         }
         let mut bin = 0;
