@@ -414,6 +414,18 @@ class Step:
         """Share of the test images predicted right when they were measured last, in [0, 1]."""
 
     @property
+    def test_loss_error(self) -> float:
+        """Standard error of `test_loss`; 0 if all images were measured."""
+
+    @property
+    def test_accuracy_error(self) -> float:
+        """Standard error of `test_accuracy`; 0 if all images were measured."""
+
+    @property
+    def images_measured(self) -> int:
+        """Test images that were looked at for them."""
+
+    @property
     def eval_step(self) -> int:
         """Optimizer steps taken before the test images were measured last."""
 

@@ -184,12 +184,11 @@ impl Inference {
 
     /// Has the calling thread, as the workers, compute alone for a while: what it does for some images is soon done.
     pub fn alone(&self) -> Option<Alone> {
-        self.workers.as_ref().map(|_| Alone::new())
+        self.workers.as_ref().map(|_| Alone::begin())
     }
 
-    /// Threads that take chunks.
-    pub fn workers(&self) -> usize {
-        self.strategy.workers
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
     }
 
     /// Measures which strategy is fastest for this network, and follows it. Worth while before many measurements.

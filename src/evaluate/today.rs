@@ -28,7 +28,7 @@ impl Evaluator {
     pub fn today<'a>(&'a self, model: &'a Model, expected: i64) -> Result<Today<'a>> {
         let inference = &self.inference;
         let _alone = inference.alone();
-        let chunk = inference.chunk(model, inference.choice().strategy.chunk.min(CHUNK))?;
+        let chunk = inference.chunk(model, inference.strategy().chunk.min(CHUNK))?;
         let plan = Arc::new(inference.plan(model, chunk, expected)?);
         let chunk = chunk as usize;
         Ok(Today { inference, model, plan, chunks: [chunk, chunk.div_ceil(2)] })
@@ -40,14 +40,12 @@ impl Today<'_> {
     pub fn all(&self) -> Result<Tensor> {
         self.inference.logits(self.model)
     }
-}
 
-impl Today<'_> {
     /// The images in chunks of the two sizes, for each new one of which oneDNN would have to generate code. The last is
     /// filled up with an image that was asked for already.
     fn split(&self, images: &[i64]) -> Vec<Vec<i64>> {
         let [large, small] = self.chunks;
-        let round = large * self.inference.workers();
+        let round = large * self.inference.strategy().workers;
         let (many, few) = images.split_at(images.len() / round * round);
         let mut chunks: Vec<Vec<i64>> =
             many.chunks(large).chain(few.chunks(small)).map(<[i64]>::to_vec).collect();
@@ -61,7 +59,7 @@ impl Today<'_> {
 impl Source for Today<'_> {
     /// Small chunks for all workers.
     fn grain(&self) -> usize {
-        self.chunks[1] * self.inference.workers()
+        self.chunks[1] * self.inference.strategy().workers
     }
 
     fn logits(&mut self, images: &[i64]) -> Result<Tensor> {
@@ -141,7 +139,7 @@ mod tests {
         let model = Model::initialize(networks().remove(0), 1).unwrap();
         let test = evaluator(500, Precision::Float32);
         let today = test.today(&model, 300).unwrap();
-        let ([large, small], workers) = (today.chunks, test.inference.workers());
+        let ([large, small], workers) = (today.chunks, test.inference.strategy().workers);
         assert_eq!(today.grain(), small * workers);
         for count in [1, small, small + 1, 2 * workers * large + 1, 3 * workers * large] {
             let images: Vec<i64> = (0..count as i64).collect();

@@ -50,7 +50,7 @@ pub struct Alone {
 }
 
 impl Alone {
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         let alone = Alone { before: tch::get_num_threads() };
         compute_alone();
         alone
@@ -82,7 +82,7 @@ mod tests {
         let within = in_a_new_thread(|| {
             set_own_threads(own + 3);
             let more = threads();
-            let alone = Alone::new();
+            let alone = Alone::begin();
             let one = threads();
             drop(alone);
             let again = threads();

@@ -67,11 +67,11 @@ pub struct Curves {
     /// (evaluations · classes,) share of each class predicted right; NaN for a class with no image.
     class_accuracy: Vec<f32>,
     /// Standard errors of these three, in the same shapes; 0 where all images were measured.
-    loss_error: Vec<f32>,
-    accuracy_error: Vec<f32>,
+    pub loss_error: Vec<f32>,
+    pub accuracy_error: Vec<f32>,
     class_accuracy_error: Vec<f32>,
     /// (evaluations,) images that were looked at.
-    images_measured: Vec<i64>,
+    pub images_measured: Vec<i64>,
     /// (classes,) images of each class.
     pub class_totals: Array1<i64>,
 }
@@ -92,6 +92,11 @@ impl Curves {
 
     pub fn images(&self) -> usize {
         self.class_totals.sum() as usize
+    }
+
+    /// Whether the newest measurement was of all images.
+    pub fn is_complete(&self) -> bool {
+        self.images_measured.last().is_some_and(|images| *images == self.images() as i64)
     }
 
     /// (evaluations, classes)
@@ -253,6 +258,18 @@ impl History {
 
     pub fn push_predictions(&mut self, predictions: Predictions) {
         self.predictions.extend(predictions);
+    }
+
+    /// Forgets the newest measurement.
+    pub fn forget_evaluation(&mut self) {
+        let evaluations = self.eval_step.len().saturating_sub(1);
+        for (_, column, adds) in self.columns() {
+            match adds {
+                Adds::Step => {}
+                Adds::Evaluation => column.truncate(evaluations),
+                Adds::Row(values) => column.truncate(evaluations * values),
+            }
+        }
     }
 
     /// Forgets what was recorded after the loss stopped being finite at `step`: a device runs ahead of the host.

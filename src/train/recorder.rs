@@ -178,6 +178,23 @@ impl Recorder {
         }
     }
 
+    /// Makes room for a complete pass, if the weights after these steps were measured by estimate.
+    pub fn forget_estimate(&mut self, step: usize) {
+        if self.history.eval_step.last() == Some(&(step as i64)) {
+            self.history.forget_evaluation();
+        }
+    }
+
+    /// A measurement some of whose parts are estimates; with the `predictions` (test images,) if that of the test images is not.
+    pub fn estimated(&mut self, step: usize, found: &[Figures], predictions: Option<Tensor>) -> Result<()> {
+        self.flush()?; // what was written before comes first
+        self.history.push_evaluation(step as i64, found);
+        if self.history.diverged_at.is_none_or(|diverged| step <= diverged) {
+            self.last_predictions = predictions.or(self.last_predictions.take());
+        }
+        Ok(())
+    }
+
     /// Host time. On a GPU, where the host runs ahead, only sums over many steps mean something.
     pub fn record_step_time(&mut self, time: Duration, lr: f64) {
         self.history.train_seconds.push(time.as_secs_f64());

@@ -145,7 +145,8 @@ impl Estimator {
         self.labels.len()
     }
 
-    fn complete_pass_is_due(&self, step: usize) -> bool {
+    /// Whether all images are to be looked at.
+    pub fn complete_pass_is_due(&self, step: usize) -> bool {
         match self.demand.complete_every {
             Some(every) => step.saturating_sub(self.learned.completed) >= every,
             None => self.learned.looked >= self.images(),
@@ -188,19 +189,23 @@ impl Estimator {
         })
     }
 
-    /// All that the measurements to come depend on.
-    pub fn state(&self) -> Result<(Learned, Vec<(&'static str, Tensor)>)> {
-        let tensors = match &self.memory {
+    /// What the measurements to come depend on, beside the tensors.
+    pub fn learned(&self) -> Learned {
+        self.learned.clone()
+    }
+
+    /// What they depend on, beside what was learned; none before anything was measured.
+    pub fn tensors(&self) -> Result<Vec<(&'static str, Tensor)>> {
+        Ok(match &self.memory {
             Some(Memory { logs, seen, .. }) => {
                 vec![(LOGS, logs.shallow_clone()), (SEEN, Tensor::f_from_slice(seen)?)]
             }
             None => vec![],
-        };
-        Ok((self.learned.clone(), tensors))
+        })
     }
 
-    /// Takes up what `state` of an estimator of the same images gave; `get` finds its tensors, by their names, of the shape of
-    /// the tensor given.
+    /// Takes up what `learned` and `tensors` of an estimator of the same images gave; `get` finds the latter by their names,
+    /// and puts the values into the tensor that it is given.
     pub fn restore(
         &mut self,
         learned: Learned,
