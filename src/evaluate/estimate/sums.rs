@@ -187,3 +187,41 @@ impl Totals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many images that seem right with these probabilities, of which so many of the first are not; all are sampled.
+    fn surprising(groups: &[(usize, f64, usize)]) -> bool {
+        let images = groups.iter().flat_map(|(count, right, wrong)| {
+            (0..*count).map(move |at| {
+                let variance = right * (1.0 - right);
+                (
+                    Expected { right: *right, variance, ..Expected::default() },
+                    Truth { right: at >= *wrong, loss: 0.0 },
+                )
+            })
+        });
+        let (expected, truths): (Vec<_>, Vec<_>) = images.unzip();
+        let round = Round {
+            labels: &vec![0; truths.len()],
+            classes: 1,
+            known: &vec![false; truths.len()],
+            truths: &truths,
+            expected: &expected,
+            probabilities: &vec![0.5; truths.len()],
+            sample: &(0..truths.len()).collect::<Vec<_>>(),
+        };
+        round.is_surprising()
+    }
+
+    // scipy.stats.binom.isf(1e-4, n, p): 37 of 100 with 0.2, and 3 of 200 with 0.001.
+    #[test]
+    fn chance_is_no_surprise_and_much_more_is() {
+        assert!(!surprising(&[(100, 0.8, 20), (200, 0.999, 0)]));
+        assert!(!surprising(&[(100, 0.8, 30), (200, 0.999, 2)]));
+        assert!(surprising(&[(100, 0.8, 60), (200, 0.999, 0)]), "many were wrong of those in doubt");
+        assert!(surprising(&[(100, 0.8, 20), (200, 0.999, 6)]), "some were of those that seemed sure");
+    }
+}

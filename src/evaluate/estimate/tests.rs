@@ -102,7 +102,7 @@ fn a_restored_estimator_goes_on_bit_by_bit() {
         let mut first = estimator(None, 5);
         let expected = measure(&mut whole, 0, &logits);
         assert_eq!(measure(&mut first, 0, &logits[..pause]), expected[..pause]);
-        let (learned, tensors) = first.state().unwrap();
+        let (learned, tensors) = (first.learned(), first.tensors().unwrap());
         let learned = serde_json::from_str(&serde_json::to_string(&learned).unwrap()).unwrap();
         let mut second = estimator(None, 5);
         let get = |name: &'static str, like: Tensor| {
@@ -127,7 +127,7 @@ fn complete_passes_are_due() {
         found.iter().enumerate().filter(|(_, found)| found.is_none()).map(|(step, _)| step).collect()
     };
     assert_eq!(complete(measure(&mut estimator(Some(8), 0), 0, &still)), [0, 8, 16]);
-    // 128 images are looked at in each: 104 are the first multiple of 8 from 96, and 32 the fewest of a sample.
+    // Without a number, as soon as the estimates since the last one have looked at as many images as there are.
     let found = measure(&mut estimator(None, 0), 0, &still);
     let looked: Vec<_> =
         found.iter().map(|found| found.as_ref().map_or(0, |figures| figures.images)).collect();
