@@ -216,7 +216,7 @@ mod tests {
         round.is_surprising()
     }
 
-    // scipy.stats.binom.isf(1e-4, n, p): 37 of 100 with 0.2, and 3 of 200 with 0.001.
+    // More wrong than 36 of 100 where 0.2 are expected, or than 3 of 200 where 0.001 are, has a binomial probability below 1e-4.
     #[test]
     fn chance_is_no_surprise_and_much_more_is() {
         assert!(!surprising(&[(100, 0.8, 20), (200, 0.999, 0)]));
