@@ -584,7 +584,7 @@ class Estimator:
         tolerance: float,
         complete_every: int | None = None,
         seed: int = 0,
-    ) -> Self: ...
+    ) -> Estimator: ...
     def estimate(
         self, step: int, look: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
     ) -> dict[str, Any] | None:
