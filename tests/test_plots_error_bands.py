@@ -163,3 +163,20 @@ def test_report_has_bands_where_there_are_errors() -> None:
         assert "nan" not in drawn
         assert "<polygon" not in spark(curves)
     assert "<polygon" not in panel(curves_of(example_run(), "loss"), "loss")
+
+
+def test_bars_of_classes_have_whiskers_where_the_last_measurement_is_an_estimate() -> None:
+    run = estimated_run()
+    assert not plots.class_bars(run).collections  # it ends with a complete pass
+    arrays = dict(run._arrays)
+    for name, array in arrays.items():
+        if len(array) == 61:
+            arrays[name] = array[:-1]
+    ax: Any = plots.class_bars(Run(arrays, example_config(tolerance=0.01)))
+    (whiskers,) = ax.collections
+    values, errors = (arrays[name][-1].astype(float) for name in ("class_accuracy", "class_accuracy_error"))
+    ends = np.array([segment[:, 1] for segment in whiskers.get_segments()])
+    np.testing.assert_allclose(ends, np.clip([values - 2 * errors, values + 2 * errors], 0, 1).T)
+    lowest, highest = ax.get_ylim()
+    assert lowest < ends.min()
+    assert highest > ends.max()

@@ -19,6 +19,8 @@ const RESOLUTION: f64 = 0.05;
 const MEMORY: f64 = 0.98;
 /// No image is certain.
 const LEAST: f64 = 1e-6;
+/// The logarithm of the least rate that is told from none where curves are compared.
+const LEAST_LOG: f64 = -16.0;
 /// The most images that the prior of a bin counts as.
 const STRONGEST: f64 = 2000.0;
 
@@ -84,7 +86,7 @@ impl Calibration {
             let prior = curve.at(*middle).max(LEAST);
             let weight = (1.0 / prior).min(STRONGEST);
             let rate = (self.wrong[bin] + weight * prior) / (self.seen[bin] + weight);
-            least = least.min(rate); // farther away it is not likelier
+            least = least.min(rate.max(LEAST)); // farther away it is not likelier
             rates[bin] = least.ln();
         }
         let mut bin = 0;
@@ -109,8 +111,8 @@ impl Calibration {
             let likelihood: f64 = bins
                 .filter(|(_, (_, seen))| **seen > 0.0)
                 .map(|(middle, (wrong, seen))| {
-                    let rate = curve.at(*middle).max(1e-7);
-                    wrong * rate.ln() + (seen - wrong) * (-rate).ln_1p()
+                    let log = curve.log(*middle).max(LEAST_LOG);
+                    wrong * log + (seen - wrong) * (-log.exp()).ln_1p()
                 })
                 .sum();
             (likelihood - curve.slope.ln().powi(2) / 1.28 - 0.5 * curve.bend, curve)
@@ -133,7 +135,11 @@ struct Curve {
 
 impl Curve {
     fn at(self, distance: f64) -> f64 {
-        0.5 * (-distance * (self.slope + self.bend * distance)).exp()
+        self.log(distance).exp()
+    }
+
+    fn log(self, distance: f64) -> f64 {
+        -std::f64::consts::LN_2 - distance * (self.slope + self.bend * distance)
     }
 }
 

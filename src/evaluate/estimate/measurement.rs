@@ -1,13 +1,13 @@
 //! One measurement: a pilot, a prediction, and samples until the standard error is small enough.
 
 use rand_chacha::ChaCha8Rng;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::predict::{log_probabilities, Change, Decisions};
+use super::predict::{finite, log_probabilities, Change, Decisions};
 use super::sample::{draw, probabilities, Candidate, Design};
 use super::spread::Miss;
 use super::sums::{Expected, Round, Totals, Truth};
-use super::{Estimator, Learned, Memory, Source};
+use super::{random, Estimator, Learned, Memory, Source};
 use crate::error::{Error, Result};
 use crate::evaluate::Figures;
 
@@ -57,7 +57,7 @@ impl Looked {
     }
 
     /// Takes up logits (n, classes) of images; false if not all are finite.
-    fn take(&mut self, images: &[i64], logits: &Tensor, labels: &Tensor) -> Result<bool> {
+    fn take(&mut self, images: &[i64], logits: &Tensor, labels: &[i32]) -> Result<bool> {
         if logits.size().first() != Some(&(images.len() as i64)) {
             return Err(Error::Shape(format!(
                 "{} rows of logits were given for {} images",
@@ -65,11 +65,11 @@ impl Looked {
                 images.len()
             )));
         }
-        if logits.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+        let logs = log_probabilities(logits)?;
+        if !finite(&logs)? {
             return Ok(false);
         }
-        let logs = log_probabilities(logits)?;
-        let labels = labels.f_index_select(0, &Tensor::f_from_slice(images)?)?;
+        let labels: Vec<_> = images.iter().map(|image| labels[*image as usize]).collect();
         let right = rightly(logits, &labels)?;
         let Decisions { margins, losses } = Decisions::of(&logs, &labels)?;
         for (place, image) in images.iter().enumerate() {
@@ -92,7 +92,7 @@ impl Looked {
 struct Prediction {
     logs: Tensor,
     decisions: Decisions,
-    leverages: Vec<f64>,
+    change: Change,
 }
 
 /// The estimator's view of one measurement.
@@ -103,8 +103,6 @@ struct Measurement<'a> {
     features: Tensor,
     /// The variance of each margin, but for the day's scale.
     variances: Vec<f64>,
-    /// The order in which images lie for systematic samples.
-    order: Vec<u32>,
     random: ChaCha8Rng,
     looked: Looked,
 }
@@ -117,15 +115,14 @@ impl<'a> Measurement<'a> {
             memory,
             features: estimator.features.of(&memory.logs)?,
             variances: memory.seen.iter().map(|seen| spread.at(age(step, *seen))).collect(),
-            order: estimator.order(),
-            random: estimator.random(step),
+            random: random(estimator.demand.seed, step),
             looked: Looked::nothing(estimator.images()),
         })
     }
 
     fn draw(&mut self, candidates: &[Candidate], size: usize) -> (Vec<f64>, Vec<usize>) {
         let probabilities = probabilities(candidates, size);
-        let drawn = draw(&probabilities, &self.order, &mut self.random);
+        let drawn = draw(&probabilities, &self.estimator.order, &mut self.random);
         (probabilities, drawn)
     }
 
@@ -157,20 +154,21 @@ impl<'a> Measurement<'a> {
         let change = Change::fit(&features, &logs.f_sub(&known)?, &weights)?;
         let logs = change.apply(&self.memory.logs, &self.features)?;
         let decisions = Decisions::of(&logs, &self.estimator.labels)?;
-        Ok(Prediction { logs, decisions, leverages: change.leverages })
+        Ok(Prediction { logs, decisions, change })
     }
 
     /// How much larger the squares of what the prediction is off by are today than they were: from the images that it was
     /// fitted to, as if each had been left out.
-    fn scale(&self, prediction: &Prediction) -> f64 {
-        let images = self.looked.images.iter().zip(&prediction.leverages);
+    fn scale(&self, prediction: &Prediction) -> Result<f64> {
+        let leverages = prediction.change.leverages()?;
+        let images = self.looked.images.iter().zip(&leverages);
         let squares = images.map(|(image, leverage)| {
             let image = *image as usize;
             let off = f64::from(self.looked.margins[image] - prediction.decisions.margins[image]);
             let off = off / (1.0 - leverage).max(0.3);
             (off * off / self.variances[image]).min(LARGEST)
         });
-        (squares.sum::<f64>() + EARLIER) / (self.looked.images.len() as f64 + EARLIER)
+        Ok((squares.sum::<f64>() + EARLIER) / (self.looked.images.len() as f64 + EARLIER))
     }
 
     /// How far each predicted margin lies from 0, in standard deviations.
@@ -179,23 +177,25 @@ impl<'a> Measurement<'a> {
     }
 
     /// What is expected of the images that are not known.
-    fn expected(&self, prediction: &Prediction, scale: f64) -> Vec<Expected> {
+    fn expected(&self, prediction: &Prediction, scale: f64) -> Result<Vec<Expected>> {
         let calibration = &self.estimator.learned.calibration;
+        let shares = Tensor::f_from_slice(&prediction.decisions.losses)?.f_neg()?.f_exp()?;
+        let shares = Vec::<f32>::try_from(&shares)?; // all at once: one at a time, exp is slow
         let one = |image: usize| {
             if self.looked.known[image] {
                 return Expected::default();
             }
             let wrong = calibration.rate(self.distance(prediction, scale, image));
             let loss = f64::from(prediction.decisions.losses[image]);
-            let moves = 1.0 - (-loss).exp(); // by how much the loss moves with the margin
+            let moves = 1.0 - f64::from(shares[image]); // by how much the loss moves with the margin
             Expected {
                 right: if prediction.decisions.margins[image] > 0.0 { 1.0 - wrong } else { wrong },
                 variance: wrong * (1.0 - wrong),
                 loss,
-                loss_variance: moves * moves * self.variances[image] * scale + 1e-12,
+                loss_variance: (moves * moves + wrong) * self.variances[image] * scale + 1e-12,
             }
         };
-        (0..self.estimator.images()).map(one).collect()
+        Ok((0..self.estimator.images()).map(one).collect())
     }
 
     /// What is known after the measurement.
@@ -229,9 +229,9 @@ impl<'a> Measurement<'a> {
 }
 
 /// Whether the first of the greatest logits (n, classes) is the label's (n,): what a complete pass counts.
-fn rightly(logits: &Tensor, labels: &Tensor) -> Result<Vec<bool>> {
-    let right = logits.f_argmax(1, false)?.f_eq_tensor(labels)?;
-    Ok(Vec::<u8>::try_from(&right.f_to_kind(Kind::Uint8)?)?.into_iter().map(|right| right != 0).collect())
+fn rightly(logits: &Tensor, labels: &[i32]) -> Result<Vec<bool>> {
+    let predicted = Vec::<i64>::try_from(&logits.f_argmax(1, false)?)?;
+    Ok(predicted.iter().zip(labels).map(|(predicted, label)| *predicted == i64::from(*label)).collect())
 }
 
 fn age(step: usize, seen: i64) -> f64 {
@@ -259,8 +259,8 @@ pub fn measure(estimator: &Estimator, step: usize, source: &mut dyn Source) -> R
     let mut prediction = this.predict()?;
     let mut found: Option<Totals> = None;
     loop {
-        let scale = this.scale(&prediction);
-        let expected = this.expected(&prediction, scale);
+        let scale = this.scale(&prediction)?;
+        let expected = this.expected(&prediction, scale)?;
         let candidates = this.candidates(&expected);
         let precision = found.as_ref().map_or(0.0, |found| 1.0 / found.right.variance);
         let missing = 1.0 / (MARGIN * MARGIN * target) - precision;
@@ -275,7 +275,7 @@ pub fn measure(estimator: &Estimator, step: usize, source: &mut dyn Source) -> R
         }
         let Looked { known, truths, margins, .. } = &this.looked;
         let round = Round {
-            classes_of: &estimator.classes_of,
+            labels: &estimator.labels,
             classes: estimator.totals.len(),
             known,
             truths,
@@ -283,6 +283,9 @@ pub fn measure(estimator: &Estimator, step: usize, source: &mut dyn Source) -> R
             probabilities: &probabilities,
             sample: &sample,
         };
+        if round.is_surprising() {
+            return Ok(None);
+        }
         let totals = round.totals(&mut learned.losses);
         let predicted = &prediction.decisions.margins;
         learned.calibration.see(sample.iter().map(|image| {
@@ -319,7 +322,7 @@ pub fn compare(estimator: &mut Estimator, step: usize, logits: &Tensor) -> Resul
     this.looked.take(&pilot, &few, &estimator.labels)?;
     this.looked.settle();
     let prediction = this.predict()?;
-    let scale = this.scale(&prediction);
+    let scale = this.scale(&prediction)?;
     let right = rightly(logits, &estimator.labels)?;
     let others = (0..estimator.images()).filter(|image| !this.looked.known[*image]);
     let seen = others.map(|image| {

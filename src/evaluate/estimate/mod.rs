@@ -23,10 +23,10 @@ use rand::seq::SliceRandom;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use self::calibration::Calibration;
-use self::predict::{log_probabilities, Decisions, Features};
+use self::predict::{finite, log_probabilities, Decisions, Features};
 use self::spread::Spread;
 use super::Figures;
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 pub use source::Source;
 
 /// Below so many images every measurement is complete.
-const FEWEST: i64 = 1000;
+const FEWEST: usize = 1000;
 /// Changes of the accuracy that say how much it jumps of late.
 const JUMPS: usize = 8;
 /// The standard error may be so large a part of them.
@@ -54,15 +54,29 @@ pub struct Demand {
 /// Measures one fixed set of images again and again.
 pub struct Estimator {
     demand: Demand,
-    /// (N,) int64
-    labels: Tensor,
-    /// The same.
-    classes_of: Vec<i64>,
+    /// (N,)
+    labels: Vec<i32>,
     /// (classes,) images of each class.
     totals: Vec<i64>,
+    /// The order in which images lie for systematic samples, until the next complete pass.
+    order: Vec<u32>,
     features: Features,
     memory: Option<Memory>,
     learned: Learned,
+}
+
+/// Random numbers of a measurement.
+fn random(seed: u64, step: usize) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(step as u64);
+    random
+}
+
+/// An order of images, after a complete pass at a step.
+fn order(images: usize, seed: u64, completed: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..images as u32).collect();
+    order.shuffle(&mut random(seed, completed));
+    order
 }
 
 /// What is known of each image.
@@ -106,20 +120,21 @@ impl Learned {
 impl Estimator {
     /// Of images with these labels (N,) int64; None if there are too few of them for estimates.
     pub fn new(labels: &Tensor, classes: i64, demand: Demand) -> Result<Option<Self>> {
-        let classes_of = Vec::<i64>::try_from(labels)?;
-        if (classes_of.len() as i64) < FEWEST {
+        let labels = Vec::<i64>::try_from(labels)?;
+        if labels.len() < FEWEST {
             return Ok(None);
         }
         let mut totals = vec![0; classes as usize];
-        for class in &classes_of {
+        for class in &labels {
             let total = totals.get_mut(*class as usize);
             *total.ok_or_else(|| Error::Data(format!("label {class} is none of {classes} classes")))? += 1;
         }
+        let order = order(labels.len(), demand.seed, 0);
         Ok(Some(Estimator {
             demand,
-            labels: labels.shallow_clone(),
-            classes_of,
+            labels: labels.into_iter().map(|label| label as i32).collect(),
             totals,
+            order,
             features: Features::new(classes),
             memory: None,
             learned: Learned::default(),
@@ -127,20 +142,7 @@ impl Estimator {
     }
 
     pub fn images(&self) -> usize {
-        self.classes_of.len()
-    }
-
-    fn random(&self, step: usize) -> ChaCha8Rng {
-        let mut random = ChaCha8Rng::seed_from_u64(self.demand.seed);
-        random.set_stream(step as u64);
-        random
-    }
-
-    /// The order in which images lie for systematic samples, until the next complete pass.
-    fn order(&self) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.images() as u32).collect();
-        order.shuffle(&mut self.random(self.learned.completed));
-        order
+        self.labels.len()
     }
 
     /// Whether all images are to be looked at.
@@ -172,8 +174,8 @@ impl Estimator {
     /// Takes up a complete pass: float32 logits (N, classes) of all images after `step` steps, and the share that is right.
     pub fn saw_all(&mut self, step: usize, logits: &Tensor, accuracy: f64) -> Result<()> {
         tch::no_grad(|| {
-            let sound = logits.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0;
             let logs = log_probabilities(logits)?;
+            let sound = finite(&logs)?;
             let margins = Decisions::of(&logs, &self.labels)?.margins;
             if sound {
                 measurement::compare(self, step, logits)?;
@@ -182,6 +184,7 @@ impl Estimator {
             self.memory = sound.then_some(Memory { logs, margins, seen });
             self.learned.remember(accuracy);
             (self.learned.completed, self.learned.looked) = (step, 0);
+            self.order = order(self.images(), self.demand.seed, step);
             Ok(())
         })
     }
@@ -209,11 +212,9 @@ impl Estimator {
         get: impl Fn(&'static str, Tensor) -> Result<Option<Tensor>>,
     ) -> Result<()> {
         let images = self.images() as i64;
-        let logs = get(
-            LOGS,
-            Tensor::f_empty([self.totals.len() as i64, images], (Kind::Float, self.labels.device()))?,
-        )?;
-        let seen = get(SEEN, Tensor::f_empty([images], (Kind::Int64, self.labels.device()))?)?;
+        let logs =
+            get(LOGS, Tensor::f_empty([self.totals.len() as i64, images], (Kind::Float, Device::Cpu))?)?;
+        let seen = get(SEEN, Tensor::f_empty([images], (Kind::Int64, Device::Cpu))?)?;
         self.memory = match (logs, seen) {
             (Some(logs), Some(seen)) => {
                 let margins = Decisions::of(&logs, &self.labels)?.margins;
@@ -221,6 +222,7 @@ impl Estimator {
             }
             _ => None,
         };
+        self.order = order(self.images(), self.demand.seed, learned.completed);
         self.learned = learned;
         self.learned.calibration.tabulate();
         Ok(())

@@ -19,6 +19,11 @@ pub fn log_probabilities(logits: &Tensor) -> Result<Tensor> {
     Ok(logits.f_to_kind(Kind::Float)?.f_log_softmax(1, Kind::Float)?.f_transpose(0, 1)?.f_contiguous()?)
 }
 
+/// Whether all of them are numbers: log-probabilities are not where logits are not, or differ by more than a float32 holds.
+pub fn finite(logs: &Tensor) -> Result<bool> {
+    Ok(logs.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
+}
+
 /// What changes are predicted from: (features, N), of log-probabilities (classes, N).
 pub struct Features {
     /// (numbers, classes), if there are many classes.
@@ -39,14 +44,22 @@ impl Features {
     }
 
     pub fn of(&self, known: &Tensor) -> Result<Tensor> {
-        let (logs, shares) = (known.f_clamp_min(LEAST)?, known.f_exp()?);
-        let one = Tensor::f_ones([1, known.size()[1]], (Kind::Float, known.device()))?;
-        Ok(match &self.projection {
+        let (classes, images) = known.size2()?;
+        let numbers = if self.projection.is_some() { MOST_CLASSES } else { classes };
+        let all = Tensor::f_ones([2 * numbers + 1, images], (Kind::Float, known.device()))?;
+        let (mut logs, mut shares) = (all.f_narrow(0, 0, numbers)?, all.f_narrow(0, numbers, numbers)?);
+        match &self.projection {
             Some(projection) => {
-                Tensor::f_cat(&[projection.f_matmul(&logs)?, projection.f_matmul(&shares)?, one], 0)?
+                logs.f_copy_(&projection.f_matmul(&known.f_clamp_min(LEAST)?)?)?;
+                shares.f_copy_(&projection.f_matmul(&known.f_exp()?)?)?;
             }
-            None => Tensor::f_cat(&[logs, shares, one], 0)?,
-        })
+            None => {
+                logs.f_copy_(known)?;
+                shares.f_copy_(known)?;
+                let _ = (logs.f_clamp_min_(LEAST)?, shares.f_exp_()?);
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -54,8 +67,11 @@ impl Features {
 pub struct Change {
     /// (features, classes)
     coefficients: Tensor,
-    /// (n,) how much each image that it was fitted to pulled its own value along, in [0, 1).
-    pub leverages: Vec<f64>,
+    /// Of the regression: the features (features, n) that it was fitted to, the same with weights, and what their products
+    /// with each other are the inverse of (features, features).
+    features: Tensor,
+    weighted: Tensor,
+    inverse: Tensor,
 }
 
 impl Change {
@@ -69,17 +85,15 @@ impl Change {
         let gram = weighted.f_matmul(&x.f_transpose(0, 1)?)?;
         let gram = gram.f_add(&ridge.f_mul_scalar(RIDGE * weights.size()[0] as f64)?)?;
         let goal = weighted.f_matmul(&changes.f_to_kind(Kind::Double)?.f_transpose(0, 1)?)?;
-        let solved = Tensor::f_linalg_solve(&gram, &Tensor::f_cat(&[&goal, &weighted], 1)?, true)?;
-        let classes = goal.size()[1];
-        let leverages = solved.f_narrow(1, classes, x.size()[1])?.f_mul(&x)?;
-        Ok(Change {
-            coefficients: solved.f_narrow(1, 0, classes)?.f_to_kind(Kind::Float)?.f_contiguous()?,
-            leverages: Vec::try_from(&leverages.f_sum_dim_intlist(
-                [0i64].as_slice(),
-                false,
-                Kind::Double,
-            )?)?,
-        })
+        let inverse = Tensor::f_linalg_inv(&gram)?; // the ridge keeps it well conditioned
+        let coefficients = inverse.f_matmul(&goal)?.f_to_kind(Kind::Float)?;
+        Ok(Change { coefficients, features: x, weighted, inverse })
+    }
+
+    /// (n,) how much each image that it was fitted to pulled its own value along, in [0, 1).
+    pub fn leverages(&self) -> Result<Vec<f64>> {
+        let pulls = self.inverse.f_matmul(&self.weighted)?.f_mul(&self.features)?;
+        Ok(Vec::try_from(&pulls.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Double)?)?)
     }
 
     /// Log-probabilities (classes, N) of what was `known`, with these features, after the change.
@@ -97,12 +111,20 @@ pub struct Decisions {
 }
 
 impl Decisions {
-    pub fn of(logs: &Tensor, labels: &Tensor) -> Result<Self> {
-        let labels = labels.f_unsqueeze(0)?;
-        let own = logs.f_gather(0, &labels, false)?;
-        let others = logs.f_scatter_value(0, &labels, f64::NEG_INFINITY)?.f_amax([0i64].as_slice(), true)?;
-        let list = |x: Tensor| -> Result<Vec<f32>> { Ok(Vec::try_from(&x.f_view([-1])?)?) };
-        Ok(Decisions { margins: list(own.f_sub(&others)?)?, losses: list(own.f_neg()?)? })
+    pub fn of(logs: &Tensor, labels: &[i32]) -> Result<Self> {
+        let images = labels.len();
+        let mut logs = Vec::<f32>::try_from(&logs.f_reshape([-1])?)?;
+        let own = labels.iter().enumerate().map(|(image, label)| {
+            std::mem::replace(&mut logs[*label as usize * images + image], f32::NEG_INFINITY)
+        });
+        let own: Vec<_> = own.collect();
+        let mut others = vec![f32::NEG_INFINITY; images];
+        for row in logs.chunks_exact(images.max(1)) {
+            let pairs = others.iter_mut().zip(row);
+            pairs.for_each(|(most, log)| *most = if log > most { *log } else { *most });
+        }
+        let margins = own.iter().zip(&others).map(|(own, others)| own - others).collect();
+        Ok(Decisions { margins, losses: own.into_iter().map(|own| -own).collect() })
     }
 }
 
@@ -127,9 +149,10 @@ mod tests {
         let after = after.log_softmax(0, Kind::Float);
         let few = |x: &Tensor| x.narrow(1, 0, 100);
         let change = Change::fit(&few(&features), &(few(&after) - few(&known)), &[1.0; 100]).unwrap();
-        let error = (change.apply(&known, &features).unwrap() - after).abs().max().double_value(&[]);
-        assert!(error < 0.15, "{error}");
-        assert!(change.leverages.iter().all(|share| (0.0..1.0).contains(share)));
+        assert!(change.leverages().unwrap().iter().all(|share| (0.0..1.0).contains(share)));
+        let error = (change.apply(&known, &features).unwrap() - &after).abs().max().double_value(&[]);
+        let change = (after - &known).abs().max().double_value(&[]);
+        assert!(error < 0.1 * change, "{error} of {change}");
     }
 
     // numpy.linalg.solve(X * w @ X.T + 0.03 * 2 * I, X * w @ D.T) for X = [[1, 2], [1, 1]], D = [[1, 3]], w = [0.5, 1.5]
@@ -160,7 +183,7 @@ mod tests {
     fn decisions_are_margins_and_losses() {
         let logits = Tensor::from_slice(&[2.0f32, 1.0, 0.0, 0.0, 3.0, 3.5]).view([2, 3]);
         let labels = Tensor::from_slice(&[0i64, 1]);
-        let found = Decisions::of(&log_probabilities(&logits).unwrap(), &labels).unwrap();
+        let found = Decisions::of(&log_probabilities(&logits).unwrap(), &[0, 1]).unwrap();
         assert!((found.margins[0] - 1.0).abs() < 1e-5 && (found.margins[1] + 0.5).abs() < 1e-5);
         let losses = logits.cross_entropy_loss(&labels, None::<&Tensor>, tch::Reduction::None, -100, 0.0);
         for (here, there) in found.losses.iter().zip(Vec::<f32>::try_from(&losses).unwrap()) {

@@ -34,6 +34,10 @@ impl Default for LossScale {
 
 /// So many expected wrong predictions weigh the sample's variance against what was expected of it.
 const EXPECTED_WRONG: f64 = 12.0;
+/// The variance of an image of which the prediction seems sure.
+const SURE: f64 = 0.02;
+/// So many standard deviations above what was expected are no chance.
+const SURPRISE: f64 = 4.0;
 /// How fast the scale of the losses moves, and how far in one step.
 const PACE: f64 = 0.2;
 const PACES: f64 = 2.0;
@@ -66,7 +70,7 @@ pub struct Totals {
 
 /// One round: every image was looked at in an earlier one, is in the sample of this one, or only has what is expected.
 pub struct Round<'a> {
-    pub classes_of: &'a [i64],
+    pub labels: &'a [i32],
     pub classes: usize,
     /// Whether each was looked at before this round, and what was found.
     pub known: &'a [bool],
@@ -78,6 +82,20 @@ pub struct Round<'a> {
 }
 
 impl Round<'_> {
+    /// Whether more predictions were wrong than chance explains, among all in the sample or among those that seemed sure: then
+    /// something happened that nothing before it tells of, and variances that were expected are worth nothing.
+    pub fn is_surprising(&self) -> bool {
+        [f64::INFINITY, SURE].iter().any(|most| {
+            let sample = self.sample.iter().map(|image| (&self.expected[*image], self.truths[*image]));
+            let group = sample.filter(|(expected, _)| expected.variance <= *most);
+            let (wrong, variance) = group.fold((0.0, 0.0), |(wrong, variance), (expected, truth)| {
+                let off = f64::from(u8::from(truth.right)) - expected.right;
+                (wrong + off * off, variance + expected.variance)
+            });
+            wrong > variance + SURPRISE * (variance + 0.5).sqrt()
+        })
+    }
+
     /// Sums of what is known and expected, and of what the sample was off by over its probabilities (the difference estimator;
     /// Särndal, Swensson and Wretman 1992, section 6.3): unbiased, for the expectations do not depend on the sample.
     pub fn totals(&self, losses: &mut LossScale) -> Totals {
@@ -86,7 +104,7 @@ impl Round<'_> {
             loss: Total::default(),
             class_right: vec![Total::default(); self.classes],
         };
-        for (image, class) in self.classes_of.iter().enumerate() {
+        for (image, class) in self.labels.iter().enumerate() {
             let right = &mut totals.class_right[*class as usize];
             if self.known[image] {
                 let Truth { right: is_right, loss } = self.truths[image];
@@ -108,7 +126,7 @@ impl Round<'_> {
                 (&self.expected[*image], self.truths[*image], self.probabilities[*image]);
             let right = f64::from(u8::from(truth.right)) - expected.right;
             let loss = f64::from(truth.loss) - expected.loss;
-            totals.class_right[self.classes_of[*image] as usize].value += right / p;
+            totals.class_right[self.labels[*image] as usize].value += right / p;
             totals.loss.value += loss / p;
             if p < 1.0 {
                 wrong += right * right;
@@ -167,5 +185,43 @@ impl Totals {
             class_accuracy_error: classes().map(|(right, of)| error(right, of)).collect(),
             images: looked as i64,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many images that seem right with these probabilities, of which so many of the first are not; all are sampled.
+    fn surprising(groups: &[(usize, f64, usize)]) -> bool {
+        let images = groups.iter().flat_map(|(count, right, wrong)| {
+            (0..*count).map(move |at| {
+                let variance = right * (1.0 - right);
+                (
+                    Expected { right: *right, variance, ..Expected::default() },
+                    Truth { right: at >= *wrong, loss: 0.0 },
+                )
+            })
+        });
+        let (expected, truths): (Vec<_>, Vec<_>) = images.unzip();
+        let round = Round {
+            labels: &vec![0; truths.len()],
+            classes: 1,
+            known: &vec![false; truths.len()],
+            truths: &truths,
+            expected: &expected,
+            probabilities: &vec![0.5; truths.len()],
+            sample: &(0..truths.len()).collect::<Vec<_>>(),
+        };
+        round.is_surprising()
+    }
+
+    // More wrong than 36 of 100 where 0.2 are expected, or than 3 of 200 where 0.001 are, has a binomial probability below 1e-4.
+    #[test]
+    fn chance_is_no_surprise_and_much_more_is() {
+        assert!(!surprising(&[(100, 0.8, 20), (200, 0.999, 0)]));
+        assert!(!surprising(&[(100, 0.8, 30), (200, 0.999, 2)]));
+        assert!(surprising(&[(100, 0.8, 60), (200, 0.999, 0)]), "many were wrong of those in doubt");
+        assert!(surprising(&[(100, 0.8, 20), (200, 0.999, 6)]), "some were of those that seemed sure");
     }
 }
