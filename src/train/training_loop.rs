@@ -106,6 +106,10 @@ fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
                 Next::Stop | Next::Continue => {}
             }
             if let Some(end) = session.end() {
+                // Validation images that are all measured may have run out of patience where test images are not.
+                if matches!(end, End::RanOutOfPatience) && session.newest_is_an_estimate() {
+                    session.measure(true)?;
+                }
                 return Ok(end);
             }
         }
