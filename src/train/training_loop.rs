@@ -290,8 +290,7 @@ pub(super) mod tests {
 
     #[test]
     fn measurements_with_a_tolerance_begin_and_end_with_complete_passes() {
-        let complete_every = Some(Every::Steps(100));
-        let estimated = TrainConfig { tolerance: Some(0.1), complete_every, ..config() };
+        let estimated = TrainConfig { tolerance: Some(0.1), ..config() };
         let (whole, outcome) =
             (run_estimated(&config(), &mut { NEVER }), run_estimated(&estimated, &mut { NEVER }));
         let (exact, history) = (whole.history.test, outcome.history.test);
