@@ -64,6 +64,7 @@ impl Evaluator {
         complete: bool,
     ) -> Result<Measured> {
         if !complete && !estimator.complete_pass_is_due(step) {
+            let _alone = self.inference.alone(); // all along: threads are dear to call and to send away
             let mut today = self.today(model, EXPECTED)?;
             if let Some(figures) = estimator.estimate(step, &mut today)? {
                 return Ok(Measured::Estimated(figures));

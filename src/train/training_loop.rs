@@ -299,8 +299,10 @@ pub(super) mod tests {
             assert_eq!((history.images_measured[at], history.accuracy_error[at]), (1200, 0.0));
             assert_eq!((history.loss[at], history.accuracy[at]), (exact.loss[at], exact.accuracy[at]));
         }
-        for at in 1..6 {
-            assert!(history.images_measured[at] < 1200 && history.accuracy_error[at] > 0.0, "{history:?}");
+        let estimates = (1..6).filter(|at| history.images_measured[*at] < 1200);
+        assert!(estimates.clone().count() > 0, "{history:?}");
+        for at in estimates {
+            assert!(history.accuracy_error[at] > 0.0, "{history:?}");
             assert!((history.accuracy[at] - exact.accuracy[at]).abs() < 0.1, "{history:?} {exact:?}");
         }
         assert_eq!(outcome.history.confusion, whole.history.confusion);
