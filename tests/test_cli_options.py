@@ -105,6 +105,16 @@ def test_log_lines_go_to_stderr_and_leave_logging_as_it_was(call: Call, caplog: 
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize(
+    ("given", "every"), [([], None), (["--complete-every", "epoch"], "epoch"), (["--complete-every", 2], 2)]
+)
+def test_a_tolerance(call: Call, tmp_path: Path, given: list[object], every: object) -> None:
+    code, _, err = call(*QUICK, "--steps", 3, "--tolerance", 0.01, *given, "--out", tmp_path / "run")
+    assert (code, err) == (0, "")
+    training = eb.load_run(tmp_path / "run").config["training"]
+    assert (training["tolerance"], training["complete_every"]) == (0.01, every)
+
+
 def test_steps_or_epochs(call: Call) -> None:
     assert "give one of them" in one_error(call, *QUICK, "--steps", 3, "--epochs", 2)
 
@@ -121,6 +131,11 @@ def test_steps_or_epochs(call: Call) -> None:
         (["--ema", "1"], "ema is 1"),
         (["--label-smoothing", "x"], "invalid float value: 'x'"),
         (["--patience", "0"], "patience is 0"),
+        (["--tolerance", "1"], "tolerance is 1: it is the standard error"),
+        (["--tolerance", "small"], "invalid float value: 'small'"),
+        (["--complete-every", "4"], "complete_every is given without tolerance"),
+        (["--tolerance", "0.01", "--complete-every", "week"], "'week' is not a whole number"),
+        (["--tolerance", "0.01", "--record", "predictions"], "leave one of the two out"),
         (["--log-every", "0"], "log_every is 0"),
         (["--checkpoint-every", "4"], "there is no folder"),
         (["--monitor", "test_loss"], "nothing follows it"),

@@ -198,6 +198,8 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
     batch_size = 20
     validation = 0.2
     betas = [0.8, 0.99]
+    tolerance = 0.01
+    complete_every = "epoch"
     [sobol]
     n = 4
     seed = 1
@@ -236,9 +238,12 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
         steps=2,
         validation=0.2,
         betas=(0.8, 0.99),
+        tolerance=0.01,
+        complete_every="epoch",
     )
     assert [trial.key for trial in swept.trials] == [trial.key for trial in expected.trials]
-    assert swept.run(swept.runs.trials[0]).config["training"]["seed"] == 4
+    training = swept.run(swept.runs.trials[0]).config["training"]
+    assert [training[name] for name in ("seed", "tolerance", "complete_every")] == [4, 0.01, "epoch"]
 
 
 def test_random_draws(call: Call, here: Path) -> None:

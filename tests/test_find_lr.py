@@ -233,6 +233,7 @@ def test_the_picture_shows_the_losses_and_the_suggestion(lenet5: LrFinder) -> No
         ({"schedule": "cosine"}, ArgumentError, "schedule cannot be chosen in find_lr"),
         ({"epochs": 2}, ArgumentError, "epochs cannot be chosen"),
         ({"evaluate_every": 2}, ArgumentError, "evaluate_every cannot be chosen"),
+        ({"tolerance": 0.01}, ArgumentError, "tolerance cannot be chosen"),
         ({"validation": 0.1}, ArgumentError, "validation cannot be chosen"),
         ({"select": "best"}, ArgumentError, "select cannot be chosen"),
         ({"patience": 2}, ArgumentError, "patience cannot be chosen"),

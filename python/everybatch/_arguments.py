@@ -90,12 +90,12 @@ def choice(value: object, name: str, known: Sequence[str]) -> str:
 
 
 def choices(values: object, name: str, known: Sequence[str]) -> list[str]:
-    """Check one name, or several, among `known`."""
+    """Check one name, or several, among `known`; one that is there twice is returned once."""
     if isinstance(values, str):
         values = (values,)
     if not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of names, not {values!r}")
-    return [choice(value, name, known) for value in values]
+    return list(dict.fromkeys(choice(value, name, known) for value in values))
 
 
 def functions(value: object, name: str) -> list[Callable[[Any], object]]:

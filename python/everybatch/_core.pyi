@@ -22,6 +22,7 @@ __all__ = [
     "Data",
     "Dropout",
     "Dropout2d",
+    "Estimator",
     "Evaluation",
     "Flatten",
     "GlobalAvgPool",
@@ -413,6 +414,18 @@ class Step:
         """Share of the test images predicted right when they were measured last, in [0, 1]."""
 
     @property
+    def test_loss_error(self) -> float:
+        """Standard error of `test_loss`; 0 if all images were measured."""
+
+    @property
+    def test_accuracy_error(self) -> float:
+        """Standard error of `test_accuracy`; 0 if all images were measured."""
+
+    @property
+    def images_measured(self) -> int:
+        """Test images that were looked at for them."""
+
+    @property
     def eval_step(self) -> int:
         """Optimizer steps taken before the test images were measured last."""
 
@@ -559,6 +572,32 @@ def check_augment(augment: dict[str, Any]) -> None:
 
 def augment(given: _Images, augment: dict[str, Any], seed: int, step: int) -> npt.NDArray[np.uint8]:
     """Images (N, H, W, C) uint8 as a training step would see them."""
+
+@final
+class Estimator:
+    """Measures one fixed set of images by estimate; `everybatch.train` has one of its own for each set."""
+
+    def __new__(
+        cls,
+        labels: npt.NDArray[np.int64],
+        classes: int,
+        tolerance: float,
+        complete_every: int | None = None,
+        seed: int = 0,
+    ) -> Estimator: ...
+    def estimate(
+        self, step: int, look: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+    ) -> dict[str, Any] | None:
+        """Figures after `step` steps by name, from what `look` gives for the indices of images.
+
+        None if a complete pass is due, or if estimates would have to look at most of the images.
+        """
+
+    def saw_all(self, step: int, given: npt.NDArray[np.float32], accuracy: float) -> None:
+        """Takes up the logits (images, classes) of all images after `step` steps, and the accuracy that they have."""
+
+    def target(self) -> float | None:
+        """The standard error that the next estimate aims at; None where every measurement is complete."""
 
 @final
 class Outcome:

@@ -14,6 +14,12 @@ __all__ = ["Measure", "Part", "Recorded"]
 Part = Literal["train", "validation", "test"]
 Kind = TypeVar("Kind", bound=np.generic, covariant=True)
 
+_LOOKED_AT = {
+    "test": ("images_measured", "test_indices"),
+    "validation": ("validation_images_measured", "validation_indices"),
+}
+"""By part: how many of its images each measurement looked at, and which there are to be looked at."""
+
 
 class Recorded:
     """What has measures: the arrays that were recorded, by name, and the settings that they come from."""
@@ -42,8 +48,8 @@ class Measure(Generic[Kind]):
     """The images that it is measured on."""
     quantity: str = ""
     """What measures of different parts have in common."""
-    unit: Literal["number", "fraction", "seconds"] = "number"
-    """A fraction lies in [0, 1] and is written in percent."""
+    unit: Literal["number", "fraction", "points", "seconds"] = "number"
+    """A fraction lies in [0, 1] and is written in percent, a difference of two in percentage points."""
     better: Literal["higher", "lower"] | None = None
     loss: str | None = None
     """The loss that was measured beside it."""
@@ -56,7 +62,11 @@ class Measure(Generic[Kind]):
     average: Literal["mean", "median"] = "median"
     """What smooths its curve: the mean where values are few, such as parts of a batch."""
     errors: str | None = None
-    """The measure with its standard errors, for a band around its curve."""
+    """The measure with its standard errors, for a band around its curve. What has one is an estimate where not all
+    images were looked at."""
+    of_estimates: bool = False
+    """Whether it tells how good estimates are. Tables and exports have it of runs that were trained with a tolerance:
+    in any other it says throughout that all images were looked at."""
     of: str | None = None
     """The measure that it follows from; it is recorded itself if there is none."""
     by: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None = None
@@ -85,15 +95,11 @@ class Measure(Generic[Kind]):
         if run is None:
             return self
         recorded = run._arrays.get(self.of or self.name)
-        if recorded is None and self.otherwise is not None:
-            return self.otherwise(run)
         if recorded is None:
-            raise AttributeError(self.missing())
-        if self.by is None:
-            return recorded
-        following = self.by(recorded)
-        following.setflags(write=False)
-        return following
+            if self.otherwise is None or not self.is_in(run):
+                raise AttributeError(self.missing())
+            return _read_only(self.otherwise(run))
+        return recorded if self.by is None else _read_only(self.by(recorded))
 
     def __set__(self, run: Recorded, value: Never) -> None:
         raise AttributeError(f"{self.name} is what was recorded and cannot be set")
@@ -103,7 +109,14 @@ class Measure(Generic[Kind]):
 
     def is_in(self, run: Recorded) -> bool:
         """Whether a run has it."""
-        return (self.of or self.name) in run._arrays or self.otherwise is not None
+        if (self.of or self.name) in run._arrays:
+            return True
+        return self.otherwise is not None and (self.needs != "validation" or "validation_indices" in run._arrays)
+
+    def is_told(self, run: Recorded) -> bool:
+        """Whether tables and exports of a run have it."""
+        has_tolerance = run._config["training"].get("tolerance") is not None
+        return self.is_in(run) and (has_tolerance or not self.of_estimates)
 
     def steps_of(self, run: Recorded) -> npt.NDArray[np.int64]:
         """Return how many steps had been taken when each value was measured; for what has values over the run.
@@ -126,9 +139,20 @@ class Measure(Generic[Kind]):
         sound: npt.NDArray[Any] = np.where(finite, values, np.nan)
         return sound
 
+    def complete(self, run: Recorded) -> npt.NDArray[np.bool_]:
+        """Return of each value whether it is of all images that were to be measured, and no estimate."""
+        if self.errors is None or self.part is None or self.part == "train":
+            return np.ones(len(getattr(run, self.name)), bool)
+        count, images = _LOOKED_AT[self.part]
+        complete: npt.NDArray[np.bool_] = getattr(run, count) == len(run._arrays[images])
+        return complete
+
     def best_of(self, run: Recorded) -> int | None:
-        """Return where its best sound value is, the first if several tie; None if there is none."""
-        costs = self.sign * self.sound(run)
+        """Return where its best sound value is, the first if several tie; None if there is none.
+
+        Estimates do not take part: the best of many that are off by chance is one that is off in its favour.
+        """
+        costs = np.where(self.complete(run), self.sign * self.sound(run), np.nan)
         return None if np.all(np.isnan(costs)) else int(np.nanargmin(costs))
 
     @property
@@ -137,7 +161,11 @@ class Measure(Generic[Kind]):
         return -1 if self.better == "higher" else 1
 
     def text(self, value: float, digits: int = 3) -> str:
-        """Return a value as it is written: a fraction in percent, any other number with so many digits."""
+        """Return a value as it is written: a fraction in percent, a count in full, any other with so many digits."""
+        if self.unit == "points":
+            return f"{100 * value:.2g} points"
+        if self.dtype is np.int64:
+            return f"{value:,.0f}"
         return f"{value:.2%}" if self.unit == "fraction" else f"{value:.{digits}g}"
 
     def type_for(self, classes: int) -> np.dtype[Any]:
@@ -158,3 +186,8 @@ class Measure(Generic[Kind]):
         if self.needs == "validation":
             return f"{run} has no validation images: {self.hint} to hold out a tenth"
         return f"{run} did not record the {self.label}: {self.hint} to keep {self.what}"
+
+
+def _read_only(made: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    made.setflags(write=False)
+    return made

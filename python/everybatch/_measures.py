@@ -10,6 +10,7 @@ trained with what they need (``validation=`` or ``record=``), and raise an Attri
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import numpy as np
@@ -28,6 +29,22 @@ def _error(accuracy: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _constant_lr(run: Recorded) -> npt.NDArray[np.float64]:
     lr = run._config["training"].get("lr")
     return np.full(len(run._arrays["train_loss"]), np.nan if lr is None else lr, np.float64)
+
+
+def _exact(of: str) -> Callable[[Recorded], npt.NDArray[Any]]:
+    """What stands in for the standard errors of a measure in runs of earlier versions, which measured all images."""
+    return lambda run: np.zeros_like(run._arrays[of])
+
+
+def _all(images: str) -> Callable[[Recorded], npt.NDArray[np.int64]]:
+    """And for the number of images that were looked at."""
+    return lambda run: np.full(len(run._arrays["eval_step"]), len(run._arrays[images]), np.int64)
+
+
+_ESTIMATED = (
+    "In its own unit, and 0 where all images were looked at: everywhere in runs without ``tolerance=``, those of "
+    "earlier versions among them."
+)
 
 
 class Measures(Recorded):
@@ -102,6 +119,7 @@ class Measures(Recorded):
         needs="validation",
         monitor=True,
         tag="validation/loss",
+        errors="validation_loss_error",
     )
     validation_accuracy = Measure(
         dtype=np.float32,
@@ -116,6 +134,44 @@ class Measures(Recorded):
         needs="validation",
         monitor=True,
         tag="validation/accuracy",
+        errors="validation_accuracy_error",
+    )
+    validation_loss_error = Measure(
+        dtype=np.float32,
+        dimensions=("evaluations",),
+        what="the standard error of `validation_loss`",
+        more=_ESTIMATED,
+        label="standard error of the validation loss",
+        part="validation",
+        needs="validation",
+        tag="validation/loss_error",
+        of_estimates=True,
+        otherwise=_exact("validation_loss"),
+    )
+    validation_accuracy_error = Measure(
+        dtype=np.float32,
+        dimensions=("evaluations",),
+        what="the standard error of `validation_accuracy`",
+        more=_ESTIMATED,
+        label="standard error of the validation accuracy",
+        part="validation",
+        unit="points",
+        needs="validation",
+        tag="validation/accuracy_error",
+        of_estimates=True,
+        otherwise=_exact("validation_accuracy"),
+    )
+    validation_images_measured = Measure(
+        dtype=np.int64,
+        dimensions=("evaluations",),
+        what="validation images that each evaluation looked at",
+        more="All of them without ``tolerance=``, and at complete passes.",
+        label="validation images looked at",
+        part="validation",
+        needs="validation",
+        tag="validation/images_measured",
+        of_estimates=True,
+        otherwise=_all("validation_indices"),
     )
     test_loss = Measure(
         dtype=np.float32,
@@ -127,6 +183,7 @@ class Measures(Recorded):
         better="lower",
         monitor=True,
         tag="test/loss",
+        errors="test_loss_error",
     )
     test_accuracy = Measure(
         dtype=np.float32,
@@ -140,6 +197,7 @@ class Measures(Recorded):
         loss="test_loss",
         monitor=True,
         tag="test/accuracy",
+        errors="test_accuracy_error",
     )
     test_error = Measure(
         dtype=np.float64,
@@ -153,6 +211,41 @@ class Measures(Recorded):
         loss="test_loss",
         of="test_accuracy",
         by=_error,
+        errors="test_accuracy_error",
+    )
+    test_loss_error = Measure(
+        dtype=np.float32,
+        dimensions=("evaluations",),
+        what="the standard error of `test_loss`",
+        more=_ESTIMATED,
+        label="standard error of the test loss",
+        part="test",
+        tag="test/loss_error",
+        of_estimates=True,
+        otherwise=_exact("test_loss"),
+    )
+    test_accuracy_error = Measure(
+        dtype=np.float32,
+        dimensions=("evaluations",),
+        what="the standard error of `test_accuracy`",
+        more=_ESTIMATED,
+        label="standard error of the test accuracy",
+        part="test",
+        unit="points",
+        tag="test/accuracy_error",
+        of_estimates=True,
+        otherwise=_exact("test_accuracy"),
+    )
+    images_measured = Measure(
+        dtype=np.int64,
+        dimensions=("evaluations",),
+        what="test images that each evaluation looked at",
+        more="All of them without ``tolerance=``, and at complete passes.",
+        label="test images looked at",
+        part="test",
+        tag="test/images_measured",
+        of_estimates=True,
+        otherwise=_all("test_indices"),
     )
     class_accuracy = Measure(
         dtype=np.float32,
@@ -163,6 +256,18 @@ class Measures(Recorded):
         better="higher",
         loss="test_loss",
         tag="class_accuracy",
+        errors="class_accuracy_error",
+    )
+    class_accuracy_error = Measure(
+        dtype=np.float32,
+        dimensions=("evaluations", "classes"),
+        what="the standard error of `class_accuracy`",
+        more=_ESTIMATED,
+        part="test",
+        unit="points",
+        tag="class_accuracy_error",
+        of_estimates=True,
+        otherwise=_exact("class_accuracy"),
     )
     validation_class_accuracy = Measure(
         dtype=np.float32,
@@ -173,6 +278,18 @@ class Measures(Recorded):
         better="higher",
         loss="validation_loss",
         needs="validation",
+        errors="validation_class_accuracy_error",
+    )
+    validation_class_accuracy_error = Measure(
+        dtype=np.float32,
+        dimensions=("evaluations", "classes"),
+        what="the standard error of `validation_class_accuracy`",
+        more=_ESTIMATED,
+        part="validation",
+        unit="points",
+        needs="validation",
+        of_estimates=True,
+        otherwise=_exact("validation_class_accuracy"),
     )
     eval_seconds = Measure(
         dtype=np.float64,
@@ -186,7 +303,7 @@ class Measures(Recorded):
     confusion = Measure(
         dtype=np.int64,
         dimensions=("classes", "classes"),
-        what="counts at the last evaluation; rows true, columns predicted",
+        what="counts at the last evaluation of all images; rows true, columns predicted",
         part="test",
     )
     test_indices = Measure(

@@ -62,6 +62,8 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "ema": optional(real),
     "augment": _augment,
     "evaluate_every": steps_or_epoch,
+    "tolerance": optional(real),
+    "complete_every": optional(steps_or_epoch),
     "record": partial(choices, known=RECORDABLE),
     "monitor": optional(partial(choice, known=MONITORS)),
     "select": partial(choice, known=("last", "best")),

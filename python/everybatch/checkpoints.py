@@ -48,7 +48,7 @@ def evaluate_checkpoints(
     precision: str = "float32",
     match_classes: str | None = None,
 ) -> dict[int, Evaluation]:
-    """Measure all kept weights of a run; on the run's own test images the figures are those of its history.
+    """Measure all kept weights of a run; on its own test images the figures are those of its history that are complete.
 
     Parameters
     ----------

@@ -124,7 +124,8 @@ def find_lr(
         raise ArgumentError(f"start is {first} and end is {last}: give 0 < start < end")
     if whole(steps, "steps") < 20:
         raise ArgumentError(f"steps is {steps}: the range test needs at least 20")
-    own = {"lr", "schedule", "epochs", "evaluate_every", "evaluate_on", "select", "patience", "monitor", "validation"}
+    own = {"lr", "schedule", "epochs", "evaluate_every", "evaluate_on", "tolerance", "complete_every"}
+    own |= {"select", "patience", "monitor", "validation"}
     for name in sorted(own & settings.keys()):
         raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
     watch = _Watch()

@@ -33,8 +33,8 @@ class Run(Measures):
     """The record of one training: what every mini-batch did to the loss and to the whole test set.
 
     `everybatch.train` and `load_run` return it; there is rarely a reason to make one by hand. Arrays are
-    read-only. An *evaluation* is one pass over the measured test images; `eval_step` says how many optimizer
-    steps came before.
+    read-only. An *evaluation* is one pass over the measured test images, or an estimate from some of them in a run
+    with a tolerance; `eval_step` says how many optimizer steps came before.
 
     An array that a run was not trained to record is an AttributeError that says how to train for it: those of
     validation images without ``validation=``, those of ``record=`` without their name there.
@@ -42,8 +42,8 @@ class Run(Measures):
     Parameters
     ----------
     arrays
-        The recorded arrays by name; the attributes give each one's type and shape. All but ``lr``, those of the
-        validation images and those of ``record=`` are required.
+        The recorded arrays by name; the attributes give each one's type and shape. All but ``lr``, standard errors and
+        images looked at, those of the validation images and those of ``record=`` are required.
     config
         What is needed to repeat the run, JSON only: sections ``network``, ``dataset``, ``training``,
         ``status``, and as a rule ``versions``, ``hardware``, ``evaluation`` and ``started``.
@@ -125,14 +125,16 @@ class Run(Measures):
 
     @property
     def final_accuracy(self) -> float:
-        """Test accuracy at the last evaluation. NaN if nothing was measured."""
+        """Test accuracy at the last evaluation, as a rule a complete one. NaN if nothing was measured."""
         return float(self.test_accuracy[-1]) if len(self.test_accuracy) else float("nan")
 
     @property
     def best_accuracy(self) -> float:
         """The highest test accuracy of all evaluations but those with weights that were no numbers any more.
 
-        It was picked by looking at the test set, so it flatters: report `final_accuracy` beside it.
+        It was picked by looking at the test set, so it flatters: report `final_accuracy` beside it. In a run with a
+        tolerance it is the highest of the complete evaluations: the highest estimate would flatter once more, by what
+        it is off.
         """
         best = self._best
         return float("nan") if best is None else float(self.test_accuracy[best])
@@ -158,7 +160,7 @@ class Run(Measures):
     def mean_accuracy(self, last: int | None = None) -> float:
         """Return the mean test accuracy over the last evaluations, which a lucky last batch does not move.
 
-        The evaluation before the first step never counts.
+        The evaluation before the first step never counts. Estimates do, for their mean does not flatter.
 
         Parameters
         ----------
@@ -271,7 +273,10 @@ class Run(Measures):
         Columns: ``step``, ``epoch``, ``train_loss``, ``train_accuracy``, ``lr``, ``grad_norm`` (if it was recorded),
         ``validation_loss`` and ``validation_accuracy`` (if there are validation images), ``test_loss``,
         ``test_accuracy``, one per class (its test accuracy, under its name) and ``seconds`` (training plus evaluation).
-        NaN where nothing was measured; row 0 is the untrained network and only has what evaluations measure.
+        A run with a tolerance also has the standard errors and the images that were looked at: ``test_loss_error``,
+        ``test_accuracy_error``, ``images_measured``, those of validation images, and one error per class (under its
+        name with ``_error`` at the end). NaN where nothing was measured; row 0 is the untrained network and only has
+        what evaluations measure.
 
         Raises
         ------
@@ -283,9 +288,9 @@ class Run(Measures):
     def class_accuracy_table(self) -> pd.DataFrame:
         """Return a pandas DataFrame with one row per class, indexed by the class's number.
 
-        Columns: ``name``, ``test_images``, ``correct``, ``accuracy`` (all three at the last evaluation),
-        ``best_accuracy`` and ``best_step`` (this class's own best evaluation, the first if several tie; the
-        one before the first step does not count).
+        Columns: ``name``, ``test_images``, ``correct``, ``accuracy`` (all three at the last evaluation of all
+        images), ``best_accuracy`` and ``best_step`` (this class's own best evaluation, the first if several tie;
+        neither the one before the first step counts, unless there is no other, nor estimates).
 
         Raises
         ------

@@ -61,6 +61,8 @@ def train(
     validation: Part | None = None,
     evaluate_every: int | str = 1,
     evaluate_on: Part | None = None,
+    tolerance: float | None = None,
+    complete_every: int | str | None = None,
     record: Sequence[str] = (),
     monitor: str | None = None,
     select: str = "last",
@@ -129,12 +131,22 @@ def train(
     evaluate_on
         Measure a part of the test set: a number of images or a share in (0, 1), drawn with `seed` from all classes
         alike, or the indices of the images, a slice, or a mask of one boolean for each image.
+    tolerance
+        Estimate instead of measuring every image: the standard error that the test accuracy may have (and that of the
+        validation images), above 0 and below 1, such as 0.0005, which is 5 images of 10,000. See Notes. None: all
+        images, every time.
+    complete_every
+        With a tolerance, all images are still measured before the first step, after the last, and after every n-th
+        step, or "epoch". None chooses a distance at which these complete passes cost about as much as the estimates
+        between them.
     record
         What to keep beside what every run has: the names of attributes of `Run` that say so, such as "predictions", the
-        predicted class of every measured test image at every evaluation, and "grad_norm".
+        predicted class of every measured test image at every evaluation (not with a tolerance, which leaves most of
+        them unknown), and "grad_norm".
     monitor
         The curve that `select`, `patience` and a plateau schedule follow: "validation_loss" (the default with
-        `validation`), "validation_accuracy", "test_loss" or "test_accuracy".
+        `validation`), "validation_accuracy", "test_loss" or "test_accuracy". With a tolerance they look at complete
+        passes alone.
     select
         Which weights `run.model` has: those after the "last" step, or those of the "best" evaluation after the first
         step (the first of several equals).
@@ -187,6 +199,23 @@ def train(
 
     Notes
     -----
+    With a tolerance, a measurement predicts what the step did to the logits of each image from what is known of it,
+    looks at some images, more of those whose prediction is in doubt, and corrects the prediction by what it saw there.
+    The estimate is unbiased and comes with its own standard error: `Run.test_accuracy_error`, `Run.test_loss_error`,
+    `Run.class_accuracy_error`, and `Run.images_measured` for how many images it took. It looks again, at other images,
+    until that error is below the target or all images were looked at. The target is the tolerance; or a quarter of what
+    the accuracy recently jumped by from one measurement to the next, as long as that is more, because a curve that
+    jumps by points gains nothing from hundredths of them. Estimates lie in [0, 1] as what they estimate does;
+    `Run.confusion` is that of the last complete pass.
+
+    What measurements decide (`select`, `patience`, a plateau) they decide at complete passes alone, and the best values
+    of a run are looked for there, too: among many estimates that are off by chance the best is one that is off in its
+    favour, so that a choice by them would flatter itself. `patience` then counts complete passes. Pruning of sweeps
+    compares what was measured at the same step, estimates among it.
+
+    On a GPU a complete pass costs little beside the steps, so that every measurement is complete there, as it is of
+    fewer than 1,000 images; a tolerance is then noted in `Run.config`, and changes nothing.
+
     On a GPU, steps and measurements are recorded once as CUDA graphs and replayed, each in a stream of its own: the
     next step is taken while the weights of the last one are measured. Where that is not possible they run one by one;
     ``run.config["cuda"]`` and the log tell whether and why. The environment variable ``EVERYBATCH_CUDA_GRAPHS=0``

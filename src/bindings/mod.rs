@@ -6,6 +6,7 @@ mod cuda;
 mod data;
 mod dataset;
 mod errors;
+mod estimator;
 mod from_python;
 mod images;
 mod layers;
@@ -29,6 +30,7 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_class::<observer::PyStep>()?;
     module.add_class::<train::PyOutcome>()?;
     module.add_class::<dataset::PyData>()?;
+    module.add_class::<estimator::PyEstimator>()?;
     module.add_class::<turns::PyTurns>()?;
     module.add_class::<turns::PyTurn>()?;
     layers::register(module)?;

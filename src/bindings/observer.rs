@@ -176,6 +176,14 @@ pub struct PyStep {
     /// Share of the test images predicted right when they were measured last, in [0, 1].
     #[pyo3(get)]
     test_accuracy: f32,
+    /// Standard errors of these two; 0 if all images were measured.
+    #[pyo3(get)]
+    test_loss_error: f32,
+    #[pyo3(get)]
+    test_accuracy_error: f32,
+    /// Test images that were looked at for them.
+    #[pyo3(get)]
+    images_measured: i64,
     /// Optimizer steps taken before the test images were measured last.
     #[pyo3(get)]
     eval_step: i64,
@@ -208,6 +216,9 @@ impl PyStep {
             train_accuracy: last(&history.train_accuracy),
             test_loss: last(&history.test.loss),
             test_accuracy: last(&history.test.accuracy),
+            test_loss_error: last(&history.test.loss_error),
+            test_accuracy_error: last(&history.test.accuracy_error),
+            images_measured: history.test.images_measured.last().copied().unwrap_or_default(),
             eval_step: history.eval_step.last().copied().unwrap_or_default(),
             validation_loss: validation.map(|part| last(&part.loss)),
             validation_accuracy: validation.map(|part| last(&part.accuracy)),

@@ -105,7 +105,9 @@ pub fn train(
         End::RanOutOfPatience => {
             let WatchConfig { monitor, patience, .. } = config.watch;
             let measurements = patience.unwrap_or_default();
-            let message = format!("{} did not improve in {measurements} measurements", monitor.name());
+            let complete = if config.tolerance.is_some() { " complete" } else { "" };
+            let message =
+                format!("{} did not improve in {measurements}{complete} measurements", monitor.name());
             (State::Stopped, message)
         }
         End::Diverged(step) => {

@@ -1,9 +1,9 @@
 //! Measures a fixed set of images again and again, with whatever weights there are.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::inference::Inference;
-use super::{Choice, Metrics};
+use super::{Choice, Estimator, Figures, Metrics};
 use crate::data::Split;
 use crate::error::Result;
 use crate::network::{Model, Normalization, Precision};
@@ -46,6 +46,40 @@ impl Evaluator {
         Metrics::new(&self.inference.logits(model)?, &self.labels, self.classes)
     }
 }
+
+/// What a measurement gives.
+pub enum Measured {
+    /// Of all images.
+    Complete(Metrics),
+    Estimated(Figures),
+}
+
+impl Evaluator {
+    /// Measures as many images as `estimator` needs, with the weights after `step` steps; all if it is to be `complete`.
+    pub fn estimate(
+        &self,
+        model: &Model,
+        estimator: &mut Estimator,
+        step: usize,
+        complete: bool,
+    ) -> Result<Measured> {
+        if !complete && !estimator.complete_pass_is_due(step) {
+            let _alone = self.inference.alone(); // all along: threads are dear to call and to send away
+            let mut today = self.today(model, EXPECTED)?;
+            if let Some(figures) = estimator.estimate(step, &mut today)? {
+                return Ok(Measured::Estimated(figures));
+            }
+        }
+        let logits = self.inference.logits(model)?;
+        let metrics = Metrics::new(&logits, &self.labels, self.classes)?;
+        let right = metrics.class_correct.f_sum(Kind::Int64)?.f_int64_value(&[])?;
+        estimator.saw_all(step, &logits, right as f64 / self.labels.size()[0] as f64)?;
+        Ok(Measured::Complete(metrics))
+    }
+}
+
+/// Images that an estimate looks at, more or less: weights are compiled for so many.
+const EXPECTED: i64 = 500;
 
 /// Float32 logits (N, classes) of uint8 images (N, C, H, W). Images are normalised block by block, which bounds the
 /// memory that many of them take.

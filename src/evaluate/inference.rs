@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use super::workers::Workers;
 use super::Plan;
 use crate::error::Result;
-use crate::libtorch::channels_last;
+use crate::libtorch::{channels_last, Alone};
 use crate::network::{Model, Needs, Normalization, Precision};
 
 /// How chunks of images meet a plan.
@@ -138,28 +138,57 @@ impl Inference {
 
     /// Those of the first `count` images.
     fn logits_of(&self, model: &Model, count: i64) -> Result<Tensor> {
-        let size = self.images.size();
-        let chunk = match self.images.device() {
-            Device::Cpu => {
-                let Strategy { chunk, workers } = self.strategy;
-                let needs = Needs::of(&model.network, [size[1], size[2], size[3]])?;
-                needs.chunk(&model.network, chunk, workers, self.precision.bytes())?
-            }
-            _ => self.strategy.chunk,
-        };
-        let shape = [chunk.min(count), size[1], size[2], size[3]];
-        let plan = Plan::compile(model, self.precision, shape, count, self.largest)?;
+        let chunk = self.chunk(model, self.strategy.chunk)?;
+        let plan = Arc::new(self.plan(model, chunk.min(count), count)?);
         let chunks = (0..count)
             .step_by(chunk.max(1) as usize)
             .map(|start| Ok(self.images.f_narrow(0, start, chunk.min(count - start))?));
-        let logits = match &self.workers {
-            Some(workers) => workers.run(&Arc::new(plan), chunks)?,
-            None => chunks.map(|images| plan.run(&images?)).collect::<Result<_>>()?,
-        };
+        let logits = self.run(&plan, chunks)?;
         match logits.is_empty() {
             true => Ok(Tensor::f_zeros([0, model.network.num_classes()?], (Kind::Float, model.device()))?),
             false => Ok(Tensor::f_cat(&logits, 0)?),
         }
+    }
+
+    /// The images, at most `chunk`, that one pass of a plan may take.
+    pub fn chunk(&self, model: &Model, chunk: i64) -> Result<i64> {
+        if self.images.device() != Device::Cpu {
+            return Ok(chunk);
+        }
+        let size = self.images.size();
+        let needs = Needs::of(&model.network, [size[1], size[2], size[3]])?;
+        needs.chunk(&model.network, chunk, self.strategy.workers, self.precision.bytes())
+    }
+
+    /// Today's weights, compiled for so many images in chunks of this size.
+    pub fn plan(&self, model: &Model, chunk: i64, images: i64) -> Result<Plan> {
+        let size = self.images.size();
+        Plan::compile(model, self.precision, [chunk, size[1], size[2], size[3]], images, self.largest)
+    }
+
+    /// The plan's results for all chunks, in their order.
+    pub fn run(&self, plan: &Arc<Plan>, chunks: impl Iterator<Item = Result<Tensor>>) -> Result<Vec<Tensor>> {
+        match &self.workers {
+            Some(workers) => workers.run(plan, chunks),
+            None => chunks.map(|images| plan.run(&images?)).collect(),
+        }
+    }
+
+    /// The images at `indices`, in this order and channels-last.
+    pub fn chosen(&self, indices: &Tensor) -> Result<Tensor> {
+        // As rows, each of which is copied in one go.
+        let size = self.images.size();
+        let rows = self.images.f_permute([0, 2, 3, 1])?.f_view([size[0], -1])?.f_index_select(0, indices)?;
+        channels_last(&rows.f_view([-1, size[2], size[3], size[1]])?.f_permute([0, 3, 1, 2])?)
+    }
+
+    /// Has the calling thread, as the workers, compute alone for a while: what it does for some images is soon done.
+    pub fn alone(&self) -> Option<Alone> {
+        self.workers.as_ref().map(|_| Alone::begin())
+    }
+
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
     }
 
     /// Measures which strategy is fastest for this network, and follows it. Worth while before many measurements.

@@ -3,7 +3,8 @@
 use ndarray::{Array1, Array2, Axis};
 use tch::{Kind, Reduction, Tensor};
 
-use crate::error::Result;
+use super::Figures;
+use crate::error::{Error, Result};
 use crate::libtorch::matrix;
 
 /// How classes are kept on the device: a byte each as long as all fit into it. 16 bits have a sign there, for torch does
@@ -58,6 +59,15 @@ impl Metrics {
             class_correct: count(&predicted.f_eq_tensor(labels)?)?,
             predictions: predicted.f_to_kind(class_kind(classes))?,
         })
+    }
+}
+
+impl Metrics {
+    /// As means; `labels` (N,) are those of the measured examples. Waits for the device.
+    pub fn figures(&self, labels: &Tensor) -> Result<Figures> {
+        let totals = self.class_correct.f_zeros_like()?.f_index_add(0, labels, &labels.f_ones_like()?)?;
+        let list = |counts: &Tensor| Ok::<_, Error>(Vec::<i64>::try_from(counts)?);
+        Ok(Figures::complete(self.loss.f_double_value(&[])?, &list(&self.class_correct)?, &list(&totals)?))
     }
 }
 

@@ -1,14 +1,20 @@
 //! Measuring: a fused plan turns images into logits, metrics reduce the logits.
 
+mod estimate;
 mod evaluator;
+mod figures;
 mod inference;
 mod metrics;
 mod plan;
 mod resident;
+mod today;
 mod workers;
 
-pub use evaluator::{logits, Evaluator};
+pub use estimate::{Demand, Estimator, Learned, Source};
+pub use evaluator::{logits, Evaluator, Measured};
+pub use figures::Figures;
 pub use inference::Choice;
 pub use metrics::{class_kind, confusion, Metrics, Summary};
 pub use plan::Plan;
 pub use resident::{DeviceChoice, Resident};
+pub use today::Today;

@@ -1,5 +1,7 @@
 //! The weight of a convolution as that of one product of flattened maps, and the gradient back.
 
+use std::ops::Range;
+
 use super::element::{Element, Places};
 use super::vectorised;
 use crate::error::Result;
@@ -42,6 +44,54 @@ vectorised! {
                 for (input, tap) in places.iter().enumerate().filter_map(|(input, tap)| Some((input, (*tap)?))) {
                     let from = filter[tap..].iter().step_by(taps.kernel);
                     row[input..].iter_mut().step_by(taps.inputs).zip(from).for_each(|(to, from)| *to = *from);
+                }
+            }
+        }
+    }
+}
+
+/// The same with the pixels before the channels: `product` (outputs, channels out, inputs, channels in).
+pub fn spread_taps_last<T: Element>(
+    weight: &[T],
+    channels: usize,
+    taps: &Taps,
+    product: &mut [T],
+) -> Result<()> {
+    let from = channels * taps.kernel;
+    let product = Places::new(product);
+    parallel(weight.len() / from, SPREAD / (channels * taps.places.len()), |filters| {
+        spread_last(weight, channels, taps, filters, &product);
+    })
+}
+
+/// Elements of a product from which on a second thread pays.
+const SPREAD: usize = 1 << 17;
+
+vectorised! {
+    fn spread_last<T: Element>(
+        weight: &[T],
+        channels: usize,
+        taps: &Taps,
+        filters: Range<usize>,
+        product: &Places<T>,
+    ) {
+        let (from, row) = (channels * taps.kernel, channels * taps.inputs);
+        let count = weight.len() / from;
+        let mut by_tap = vec![T::from_value(0.0); from];
+        for filter in filters {
+            let own = &weight[filter * from..(filter + 1) * from];
+            for (tap, to) in by_tap.chunks_exact_mut(channels).enumerate() {
+                to.iter_mut().zip(own[tap..].iter().step_by(taps.kernel)).for_each(|(to, from)| *to = *from);
+            }
+            for (output, places) in taps.places.chunks_exact(taps.inputs).enumerate() {
+                let start = (output * count + filter) * row;
+                // SAFETY: the rows of a filter are its own, and `product` is borrowed until all filters are done.
+                let row = unsafe { product.slice(start..start + row) };
+                for (pixel, tap) in row.chunks_exact_mut(channels).zip(places) {
+                    match tap {
+                        Some(tap) => pixel.copy_from_slice(&by_tap[tap * channels..(tap + 1) * channels]),
+                        None => pixel.fill(T::from_value(0.0)),
+                    }
                 }
             }
         }

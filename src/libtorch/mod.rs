@@ -33,7 +33,7 @@ pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_l
 pub use modes::{as_called, plain};
 pub use parallel::parallel;
 pub use storage::storage_bytes;
-pub use threads::compute_alone;
+pub use threads::{compute_alone, Alone};
 pub use upload::{await_tensor, upload};
 
 use crate::error::{Error, Result};

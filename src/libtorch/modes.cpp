@@ -197,9 +197,9 @@ void everybatch_modes_bring_back(void* modes) noexcept {
   delete static_cast<Modes*>(modes);
 }
 
-// Has the calling thread compute alone, and gives whether that was done. libtorch's own call would set the number for
-// threads to come as well; this is what it does for the calling one.
-bool everybatch_compute_alone() noexcept {
+// Has the calling thread compute with so many threads, and gives whether that was done. libtorch's own call would set the
+// number for threads to come as well; this is what it does for the calling one.
+bool everybatch_compute_with(int number) noexcept {
   at::get_num_threads(); // sets the thread up
   using OpenMp = void (*)(int);
   using Mkl = int (*)(int);
@@ -208,11 +208,11 @@ bool everybatch_compute_alone() noexcept {
   if (openmp == nullptr || (mkl == nullptr && at::hasMKL())) {
     return false;
   }
-  openmp(1);
+  openmp(number);
   if (mkl != nullptr) {
-    mkl(1);
+    mkl(number);
   }
-  return at::get_num_threads() == 1;
+  return at::get_num_threads() == number;
 }
 
 }

@@ -6,7 +6,7 @@ use std::thread::{scope, Builder};
 
 extern "C" {
     /// Of `modes.cpp`.
-    fn everybatch_compute_alone() -> bool;
+    fn everybatch_compute_with(number: i32) -> bool;
 }
 
 /// Held while the number that new threads take over may be another one than the program's.
@@ -32,11 +32,34 @@ pub fn set_own_threads(number: i32) {
     }
 }
 
-/// Has the calling thread, which has not computed yet, compute alone.
+/// Has the calling thread compute alone from now on.
 pub fn compute_alone() {
+    compute_with(1);
+}
+
+fn compute_with(number: i32) {
     // SAFETY: sets numbers of the calling thread.
-    if !unsafe { everybatch_compute_alone() } {
-        set_own_threads(1);
+    if !unsafe { everybatch_compute_with(number) } {
+        set_own_threads(number);
+    }
+}
+
+/// While it lives, the thread that made it computes alone. Short operations are done before other threads have begun.
+pub struct Alone {
+    before: i32,
+}
+
+impl Alone {
+    pub fn begin() -> Self {
+        let alone = Alone { before: tch::get_num_threads() };
+        compute_alone();
+        alone
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        compute_with(self.before);
     }
 }
 
@@ -59,9 +82,13 @@ mod tests {
         let within = in_a_new_thread(|| {
             set_own_threads(own + 3);
             let more = threads();
+            let alone = Alone::begin();
+            let one = threads();
+            drop(alone);
+            let again = threads();
             compute_alone();
-            (more, threads())
+            (more, one, again, threads())
         });
-        assert_eq!((within, threads(), new()), (Some((own + 3, 1)), own, of_new_ones));
+        assert_eq!((within, threads(), new()), (Some((own + 3, 1, own + 3, 1)), own, of_new_ones));
     }
 }

@@ -136,6 +136,12 @@ pub struct TrainConfig {
     pub evaluate_every: Every,
     /// Test images to measure; all of them when not given.
     pub evaluate_on: Option<Vec<i64>>,
+    /// The standard error of the test accuracy (and of the validation accuracy) that a measurement may have: it looks at as
+    /// few images as that takes. None has it look at all. On a GPU it always does.
+    pub tolerance: Option<f64>,
+    /// How far complete passes lie apart where measurements have a tolerance. None puts them where they cost about as much as
+    /// the measurements between them.
+    pub complete_every: Option<Every>,
     /// What is recorded beside what every run records.
     pub record: Vec<Record>,
     /// What the measurements decide.
@@ -164,6 +170,8 @@ impl Default for TrainConfig {
             validation: vec![],
             evaluate_every: Every::Steps(1),
             evaluate_on: None,
+            tolerance: None,
+            complete_every: None,
             record: vec![],
             watch: WatchConfig::NONE,
             checkpoints: None,
@@ -184,6 +192,7 @@ impl TrainConfig {
             _ => {}
         }
         self.evaluate_every.check("evaluate_every")?;
+        self.check_tolerance()?;
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.every.check("checkpoint_every")?;
         }
@@ -206,6 +215,34 @@ impl TrainConfig {
             augment.check()?;
         }
         self.watch.check(!self.validation.is_empty())
+    }
+
+    fn check_tolerance(&self) -> Result<()> {
+        let Some(tolerance) = self.tolerance else {
+            return match self.complete_every {
+                Some(_) => Err(Error::argument(
+                    "complete_every is given without tolerance, and then every measurement is complete: give \
+                     tolerance=0.0005, for example, or leave complete_every out",
+                )),
+                None => Ok(()),
+            };
+        };
+        if !(tolerance > 0.0 && tolerance < 1.0) {
+            return Err(Error::Argument(format!(
+                "tolerance is {tolerance}: it is the standard error that the test accuracy may have, above 0 and below 1, \
+                 for example 0.0005 for 5 images of 10,000; leave it out to measure all images"
+            )));
+        }
+        if let Some(every) = self.complete_every {
+            every.check("complete_every")?;
+        }
+        if self.record.contains(&Record::Predictions) {
+            return Err(Error::argument(
+                "record has \"predictions\", which are those of all test images, and with a tolerance most of them are not \
+                 looked at: leave one of the two out",
+            ));
+        }
+        Ok(())
     }
 
     /// How often the weights are kept in memory beside those that train: the optimizer's means, averages, the best.

@@ -6,6 +6,7 @@ use tch::Tensor;
 use super::predictions::Predictions;
 use super::session::RunState;
 use crate::error::Result;
+use crate::evaluate::Figures;
 
 /// A list of the history.
 pub enum Column<'a> {
@@ -65,17 +66,37 @@ pub struct Curves {
     pub accuracy: Vec<f32>,
     /// (evaluations · classes,) share of each class predicted right; NaN for a class with no image.
     class_accuracy: Vec<f32>,
+    /// Standard errors of these three, in the same shapes; 0 where all images were measured.
+    pub loss_error: Vec<f32>,
+    pub accuracy_error: Vec<f32>,
+    class_accuracy_error: Vec<f32>,
+    /// (evaluations,) images that were looked at.
+    pub images_measured: Vec<i64>,
     /// (classes,) images of each class.
     pub class_totals: Array1<i64>,
 }
 
 impl Curves {
     pub fn new(class_totals: Array1<i64>) -> Self {
-        Curves { loss: Vec::new(), accuracy: Vec::new(), class_accuracy: Vec::new(), class_totals }
+        Curves {
+            loss: Vec::new(),
+            accuracy: Vec::new(),
+            class_accuracy: Vec::new(),
+            loss_error: Vec::new(),
+            accuracy_error: Vec::new(),
+            class_accuracy_error: Vec::new(),
+            images_measured: Vec::new(),
+            class_totals,
+        }
     }
 
     pub fn images(&self) -> usize {
         self.class_totals.sum() as usize
+    }
+
+    /// Whether the newest measurement was of all images.
+    pub fn is_complete(&self) -> bool {
+        self.images_measured.last().is_some_and(|images| *images == self.images() as i64)
     }
 
     /// (evaluations, classes)
@@ -84,26 +105,51 @@ impl Curves {
         crate::libtorch::rows(self.class_accuracy.clone(), self.class_totals.len()).unwrap()
     }
 
-    fn push(&mut self, loss_sum: f64, class_correct: &[i64]) {
-        let total = self.images() as f64;
-        self.loss.push((loss_sum / total) as f32);
-        self.accuracy.push((class_correct.iter().sum::<i64>() as f64 / total) as f32);
-        let shares = class_correct.iter().zip(&self.class_totals);
-        self.class_accuracy.extend(shares.map(|(correct, total)| (*correct as f64 / *total as f64) as f32));
+    fn push(&mut self, figures: &Figures) {
+        self.loss.push(figures.loss as f32);
+        self.accuracy.push(figures.accuracy as f32);
+        self.class_accuracy.extend(figures.class_accuracy.iter().map(|share| *share as f32));
+        self.loss_error.push(figures.loss_error as f32);
+        self.accuracy_error.push(figures.accuracy_error as f32);
+        self.class_accuracy_error.extend(figures.class_accuracy_error.iter().map(|error| *error as f32));
+        self.images_measured.push(figures.images);
     }
 
-    fn columns(
-        &mut self,
-        [loss, accuracy, class_accuracy]: [&'static str; 3],
-    ) -> [(&'static str, Column<'_>, Adds); 3] {
+    fn columns(&mut self, names: &[&'static str; 7]) -> [(&'static str, Column<'_>, Adds); 7] {
         let classes = self.class_totals.len();
+        let [loss, accuracy, class_accuracy, loss_error, accuracy_error, class_accuracy_error, images] =
+            *names;
         [
             (loss, Column::Float(&mut self.loss), Adds::Evaluation),
             (accuracy, Column::Float(&mut self.accuracy), Adds::Evaluation),
             (class_accuracy, Column::Float(&mut self.class_accuracy), Adds::Row(classes)),
+            (loss_error, Column::Float(&mut self.loss_error), Adds::Evaluation),
+            (accuracy_error, Column::Float(&mut self.accuracy_error), Adds::Evaluation),
+            (class_accuracy_error, Column::Float(&mut self.class_accuracy_error), Adds::Row(classes)),
+            (images, Column::Int(&mut self.images_measured), Adds::Evaluation),
         ]
     }
 }
+
+/// The names of the arrays of [`Curves`].
+const TEST: [&str; 7] = [
+    "test_loss",
+    "test_accuracy",
+    "class_accuracy",
+    "test_loss_error",
+    "test_accuracy_error",
+    "class_accuracy_error",
+    "images_measured",
+];
+const VALIDATION: [&str; 7] = [
+    "validation_loss",
+    "validation_accuracy",
+    "validation_class_accuracy",
+    "validation_loss_error",
+    "validation_accuracy_error",
+    "validation_class_accuracy_error",
+    "validation_images_measured",
+];
 
 /// Rows of `steps` are optimizer steps, rows of `evaluations` passes over the measured images.
 #[derive(Clone, Debug)]
@@ -164,9 +210,8 @@ impl History {
             ("predictions", Column::Classes(&mut self.predictions), Adds::Row(images)),
         ];
         all.extend(self.requested.iter_mut().map(|(name, list)| (*name, Column::Float(list), Adds::Step)));
-        all.extend(self.test.columns(["test_loss", "test_accuracy", "class_accuracy"]));
-        let names = ["validation_loss", "validation_accuracy", "validation_class_accuracy"];
-        all.extend(self.validation.iter_mut().flat_map(|part| part.columns(names)));
+        all.extend(self.test.columns(&TEST));
+        all.extend(self.validation.iter_mut().flat_map(|part| part.columns(&VALIDATION)));
         all
     }
 
@@ -200,14 +245,11 @@ impl History {
         }
     }
 
-    /// Adds one pass from its sums: of the losses, and of right predictions of each class; test first, then validation.
-    pub fn push_evaluation(&mut self, step: i64, sums: &[(f64, Vec<i64>)]) {
+    /// Adds one measurement; test first, then validation.
+    pub fn push_evaluation(&mut self, step: i64, parts: &[Figures]) {
         self.eval_step.push(step);
-        for (part, (loss_sum, class_correct)) in
-            std::iter::once(&mut self.test).chain(&mut self.validation).zip(sums)
-        {
-            part.push(*loss_sum, class_correct);
-        }
+        let curves = std::iter::once(&mut self.test).chain(&mut self.validation);
+        curves.zip(parts).for_each(|(curves, figures)| curves.push(figures));
         let validation = self.validation.as_ref().and_then(|part| part.loss.last());
         for loss in [self.test.loss.last().copied(), validation.copied()].into_iter().flatten() {
             self.watch(loss, step as usize);
@@ -216,6 +258,18 @@ impl History {
 
     pub fn push_predictions(&mut self, predictions: Predictions) {
         self.predictions.extend(predictions);
+    }
+
+    /// Forgets the newest measurement.
+    pub fn forget_evaluation(&mut self) {
+        let evaluations = self.eval_step.len().saturating_sub(1);
+        for (_, column, adds) in self.columns() {
+            match adds {
+                Adds::Step => {}
+                Adds::Evaluation => column.truncate(evaluations),
+                Adds::Row(values) => column.truncate(evaluations * values),
+            }
+        }
     }
 
     /// Forgets what was recorded after the loss stopped being finite at `step`: a device runs ahead of the host.
@@ -246,7 +300,7 @@ mod tests {
             history.lr.push(0.1);
         }
         for (step, loss) in test {
-            history.push_evaluation(*step, &[(*loss, vec![2, 1])]);
+            history.push_evaluation(*step, &[Figures::complete(*loss, &[2, 1], &[3, 1])]);
             history.eval_seconds.push(0.1);
             history.push_predictions(Predictions::Bytes(vec![0, 0, 1, 1]));
         }
@@ -265,7 +319,8 @@ mod tests {
     fn validation_has_curves_of_its_own() {
         let part = |totals| Curves::new(Array1::from(totals));
         let mut history = History::new(part(vec![3, 1]), Some(part(vec![1, 1])));
-        history.push_evaluation(0, &[(4.0, vec![3, 1]), (1.0, vec![1, 0])]);
+        let figures = [Figures::complete(4.0, &[3, 1], &[3, 1]), Figures::complete(1.0, &[1, 0], &[1, 1])];
+        history.push_evaluation(0, &figures);
         let validation = history.validation.unwrap();
         assert_eq!((history.test.accuracy[0], validation.accuracy[0], validation.loss[0]), (1.0, 0.5, 0.5));
     }

@@ -15,7 +15,7 @@ use super::record::{OfStep, Record};
 use super::session::RunState;
 use super::step::Taken;
 use crate::error::Result;
-use crate::evaluate::{class_kind, confusion, Evaluator, Metrics};
+use crate::evaluate::{class_kind, confusion, Evaluator, Figures, Metrics};
 use crate::libtorch::{matrix, Gpu, Lane};
 
 /// Rows that a block holds. The CPU has nothing to wait for, so there each row is read at once.
@@ -178,6 +178,23 @@ impl Recorder {
         }
     }
 
+    /// Makes room for a complete pass, if the weights after these steps were measured by estimate.
+    pub fn forget_estimate(&mut self, step: usize) {
+        if self.history.eval_step.last() == Some(&(step as i64)) {
+            self.history.forget_evaluation();
+        }
+    }
+
+    /// A measurement some of whose parts are estimates; with the `predictions` (test images,) if that of the test images is not.
+    pub fn estimated(&mut self, step: usize, found: &[Figures], predictions: Option<Tensor>) -> Result<()> {
+        self.flush()?; // what was written before comes first
+        self.history.push_evaluation(step as i64, found);
+        if self.history.diverged_at.is_none_or(|diverged| step <= diverged) {
+            self.last_predictions = predictions.or(self.last_predictions.take());
+        }
+        Ok(())
+    }
+
     /// Host time. On a GPU, where the host runs ahead, only sums over many steps mean something.
     pub fn record_step_time(&mut self, time: Duration, lr: f64) {
         self.history.train_seconds.push(time.as_secs_f64());
@@ -206,12 +223,15 @@ impl Recorder {
         let used = |block: &Tensor| block.f_narrow(0, 0, evaluations as i64);
         let parts = parts.iter().map(|block| matrix::<f64>(&used(block)?));
         let parts = parts.collect::<Result<Vec<_>>>()?;
+        let totals = std::iter::once(&self.history.test).chain(&self.history.validation);
+        let totals: Vec<_> = totals.map(|curves| curves.class_totals.to_vec()).collect();
         for (index, step) in self.eval_steps.iter().enumerate() {
-            let sums = parts.iter().map(|part| {
+            let figures = parts.iter().zip(&totals).map(|(part, totals)| {
                 let row = part.row(index);
-                (row[0], row.iter().skip(1).map(|count| *count as i64).collect())
+                let right: Vec<_> = row.iter().skip(1).map(|count| *count as i64).collect();
+                Figures::complete(row[0], &right, totals)
             });
-            self.history.push_evaluation(*step, &sums.collect::<Vec<_>>());
+            self.history.push_evaluation(*step, &figures.collect::<Vec<_>>());
         }
         if self.keep_predictions {
             let kept = used(predictions)?.f_flatten(0, -1)?;

@@ -98,7 +98,7 @@ fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
             match observer.after_step(&mut Step::of(session))? {
                 Next::Interrupt => return Ok(End::Interrupted),
                 Next::Stop if session.taken < session.total => {
-                    if !measured {
+                    if !measured || session.newest_is_an_estimate() {
                         session.measure(true)?;
                     }
                     return Ok(End::Stopped);
@@ -106,6 +106,10 @@ fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
                 Next::Stop | Next::Continue => {}
             }
             if let Some(end) = session.end() {
+                // Validation images that are all measured may have run out of patience where test images are not.
+                if matches!(end, End::RanOutOfPatience) && session.newest_is_an_estimate() {
+                    session.measure(true)?;
+                }
                 return Ok(end);
             }
         }
@@ -276,6 +280,61 @@ pub(super) mod tests {
         let outcome = run(&TrainConfig { watch, ..config() }, &mut { NEVER });
         assert!(matches!(outcome.end, End::RanOutOfPatience));
         assert_eq!(outcome.history.train_loss.len(), 3); // the first measurement is the best, then two that are not
+    }
+
+    /// Enough test images for estimates.
+    fn run_estimated(config: &TrainConfig, observer: &mut dyn Observer) -> Outcome {
+        let data = Dataset { test: split(1200, 90), ..dataset() };
+        train(&lenet(), &data, config, Device::Cpu, observer).unwrap()
+    }
+
+    #[test]
+    fn measurements_with_a_tolerance_begin_and_end_with_complete_passes() {
+        let estimated = TrainConfig { tolerance: Some(0.1), ..config() };
+        let (whole, outcome) =
+            (run_estimated(&config(), &mut { NEVER }), run_estimated(&estimated, &mut { NEVER }));
+        let (exact, history) = (whole.history.test, outcome.history.test);
+        assert_eq!(whole.model.tensors, outcome.model.tensors); // measuring does not touch the weights
+        for at in [0, 6] {
+            assert_eq!((history.images_measured[at], history.accuracy_error[at]), (1200, 0.0));
+            assert_eq!((history.loss[at], history.accuracy[at]), (exact.loss[at], exact.accuracy[at]));
+        }
+        let estimates = (1..6).filter(|at| history.images_measured[*at] < 1200);
+        assert!(estimates.clone().count() > 0, "{history:?}");
+        for at in estimates {
+            assert!(history.accuracy_error[at] > 0.0, "{history:?}");
+            assert!((history.accuracy[at] - exact.accuracy[at]).abs() < 0.1, "{history:?} {exact:?}");
+        }
+        assert_eq!(outcome.history.confusion, whole.history.confusion);
+    }
+
+    #[test]
+    fn estimates_decide_nothing() {
+        let watch = WatchConfig { keep_best: true, patience: Some(1), min_delta: 100.0, ..WatchConfig::NONE };
+        let every = Some(Every::Steps(2));
+        let config = TrainConfig { tolerance: Some(0.1), complete_every: every, watch, ..config() };
+        let outcome = run_estimated(&config, &mut { NEVER });
+        // Measurements after 2 and 4 steps are the first two that are complete and of a trained model.
+        assert!(matches!(outcome.end, End::RanOutOfPatience));
+        assert_eq!((outcome.history.train_loss.len(), outcome.model_step), (4, 2));
+    }
+
+    #[test]
+    fn a_stop_after_an_estimate_measures_all_in_its_place() {
+        let config = TrainConfig { tolerance: Some(0.1), ..config() };
+        let outcome = run_estimated(&config, &mut Until(3, Next::Stop));
+        assert_eq!(outcome.history.eval_step, [0, 1, 2, 3]);
+        assert_eq!(outcome.history.eval_seconds.len(), 4);
+        assert_eq!(outcome.history.test.images_measured[3], 1200);
+        let outcome = run_estimated(&config, &mut Until(3, Next::Interrupt));
+        assert!(outcome.history.test.images_measured[3] < 1200);
+        assert_eq!(outcome.history.confusion.sum(), 1200); // of the last complete pass
+    }
+
+    #[test]
+    fn few_images_are_all_measured() {
+        let estimated = run(&TrainConfig { tolerance: Some(0.1), ..config() }, &mut { NEVER });
+        assert_eq!(estimated.history.test.images_measured, [30; 7]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::history::Curves;
 use super::History;
 use crate::error::{Error, Result};
 use crate::names::names;
@@ -26,14 +27,25 @@ impl Monitor {
         matches!(self, Monitor::ValidationLoss | Monitor::TestLoss)
     }
 
+    /// The images that it is of.
+    fn part(self, history: &History) -> Option<&Curves> {
+        match self {
+            Monitor::ValidationLoss | Monitor::ValidationAccuracy => history.validation.as_ref(),
+            Monitor::TestLoss | Monitor::TestAccuracy => Some(&history.test),
+        }
+    }
+
+    /// Whether its newest value is exact, and no estimate.
+    pub fn is_exact(self, history: &History) -> bool {
+        self.part(history).is_some_and(Curves::is_complete)
+    }
+
     /// The newest value.
     fn read(self, history: &History) -> Option<f32> {
-        let validation = history.validation.as_ref();
+        let part = self.part(history)?;
         match self {
-            Monitor::ValidationLoss => validation?.loss.last(),
-            Monitor::ValidationAccuracy => validation?.accuracy.last(),
-            Monitor::TestLoss => history.test.loss.last(),
-            Monitor::TestAccuracy => history.test.accuracy.last(),
+            Monitor::ValidationLoss | Monitor::TestLoss => part.loss.last(),
+            Monitor::ValidationAccuracy | Monitor::TestAccuracy => part.accuracy.last(),
         }
         .copied()
     }

@@ -80,7 +80,7 @@ impl Work {
         self.on_device.as_ref().map(|(_, report)| report)
     }
 
-    /// Measures the test images, and the validation images if there are any, into a row of history.
+    /// Measures all test images, and all validation images if there are any, into a row of history.
     pub fn measure(&self, weights: &Weights, evaluators: &[Evaluator]) -> Result<()> {
         match &self.on_device {
             Some((measuring, _)) => measuring.measure(),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from everybatch._core import Evaluation
 from everybatch._words import count, duration
 from everybatch.run import Run
+from everybatch.runs._estimates import estimated
 
 __all__ = ["checkpoint_table", "class_table", "duration", "percent", "selected", "shares", "summary"]
 
@@ -71,10 +72,13 @@ def summary(run: Run) -> str:
     if run.config["training"].get("select") == "best":
         lines.append(selected(run))
     training, measuring, times = run.train_seconds.sum(), run.eval_seconds.sum(), len(run.eval_seconds)
+    estimates = estimated(run)
+    images = "test images" if estimates else count(len(run.test_indices), "test image")
     lines.append(
-        f"Time: {duration(training)} training, {duration(measuring)} measuring "
-        f"{count(len(run.test_indices), 'test image')} {count(times, 'time')}."
+        f"Time: {duration(training)} training, {duration(measuring)} measuring {images} {count(times, 'time')}."
     )
+    if estimates:
+        lines.append(f"Test accuracies are {estimates}.")
     if run.state != "finished":
         message = run.config["status"].get("message")
         why = f" ({message})" if message else ""

@@ -11,6 +11,7 @@ import numpy as np
 
 from everybatch._arguments import flag
 from everybatch._disk import whole_file
+from everybatch._measures import MEASURES
 from everybatch.export._given import as_run
 from everybatch.run import Run
 from everybatch.runs._tables import Column, class_columns, columns
@@ -47,7 +48,8 @@ def class_accuracy_csv(run: Run, path: str | os.PathLike[str], *, overwrite: boo
     """Write the accuracy of each class as CSV: one row per evaluation.
 
     Columns: ``step`` (optimizer steps taken before the evaluation), then one per class under its name, in [0, 1], or
-    ``nan`` if no test image of that class was measured.
+    ``nan`` if no test image of that class was measured. Of a run with a tolerance these are followed by their standard
+    errors, under the same names with ``_error`` at the end.
 
     Parameters
     ----------
@@ -64,8 +66,11 @@ def class_accuracy_csv(run: Run, path: str | os.PathLike[str], *, overwrite: boo
         `path` is taken, is a folder, lies in no folder, or cannot be written. Nothing is left behind.
     """
     run = as_run(run)
-    table = [np.ma.array(run.eval_step), *map(np.ma.array, run.class_accuracy.T)]
-    header = ["step", *class_columns(run.classes)]
+    header, table = ["step"], [np.ma.array(run.eval_step)]
+    for measure in (MEASURES["class_accuracy"], MEASURES["class_accuracy_error"]):
+        if measure.is_told(run):
+            header += class_columns(run.classes, measure)
+            table += map(np.ma.array, getattr(run, measure.name).T)
     _write(path, header, [_cells(column) for column in table], overwrite=overwrite)
 
 

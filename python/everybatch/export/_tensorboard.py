@@ -32,9 +32,11 @@ def tensorboard(run: Run, folder: str | os.PathLike[str], *, overwrite: bool = F
 
     Scalars, at the number of optimizer steps taken: ``train/loss``, ``train/accuracy``, ``test/loss``,
     ``test/accuracy``, ``train/lr``, ``class_accuracy/<name>`` for each class, and ``train/grad_norm``,
-    ``validation/loss`` and ``validation/accuracy`` if the run has them. A value of step 0 is of the untrained network.
-    The times are those of the training, so that TensorBoard's relative axis is right. ``Run.config`` is there as the
-    text ``config``.
+    ``validation/loss`` and ``validation/accuracy`` if the run has them. Of a run with a tolerance also the standard
+    errors, ``test/loss_error``, ``test/accuracy_error``, ``class_accuracy_error/<name>``, and the images that were
+    looked at, ``test/images_measured``; those of validation images accordingly. A value of step 0 is of the untrained
+    network. The times are those of the training, so that TensorBoard's relative axis is right. ``Run.config`` is there
+    as the text ``config``.
 
     Parameters
     ----------
@@ -88,9 +90,14 @@ def _scalars(run: Run) -> Iterator[tuple[str, int, float, float]]:
     table = columns(run)
     times = _started(run) + np.cumsum(table["seconds"].data)
     tags = {name: str(measure.tag) for name, measure in COLUMNS.items() if name in table}
-    for name, accuracy in zip(class_columns(run.classes), run.class_accuracy.T, strict=True):
-        if not np.isnan(accuracy).all():  # NaN throughout: no test image of this class was measured
-            tags[name] = f"{COLUMNS['class_accuracy'].tag}/{name}"
+    classes = class_columns(run.classes)
+    for measure in COLUMNS.values():
+        if measure.dimensions[1:] != ("classes",) or not measure.is_told(run):
+            continue
+        names = class_columns(run.classes, measure)
+        for name, called, accuracy in zip(names, classes, run.class_accuracy.T, strict=True):
+            if not np.isnan(accuracy).all():  # NaN throughout: no test image of this class was measured
+                tags[name] = f"{measure.tag}/{called}"
     for name, tag in tags.items():
         for step in _measured(table[name]):
             yield tag, step, float(table[name].data[step]), float(times[step])

@@ -3,7 +3,8 @@
 Every function takes one run or several (a list, or a dict from label to run); a run may also be the folder of
 a saved one, or the bare numbers. Each draws into `ax`, or into a new figure, returns the Axes, and shows
 nothing by itself. `grid` makes a picture for each run. Those that begin with ``sweep_`` take a sweep, some of
-its trials, or the path of its store. No global matplotlib setting is changed.
+its trials, or the path of its store. Estimates, which runs with a tolerance have, lie in bands of two standard
+errors to both sides. No global matplotlib setting is changed.
 """
 
 from ._accuracy import accuracy

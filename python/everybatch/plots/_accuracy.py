@@ -33,6 +33,9 @@ def accuracy(
 ) -> Axes:
     """Draw the training accuracy of every mini-batch, its running mean, and the test (and validation) accuracy.
 
+    Around measurements that are estimates lies a band of two standard errors to both sides, also where the line is
+    smoothed.
+
     Parameters
     ----------
     runs
@@ -62,7 +65,8 @@ def accuracy(
     pairs = [pair(source, "accuracy", x=x, window=smooth, plot="accuracy") for source in sources]
     ax = new_axes(ax)
     draw_pairs(ax, pairs, location="lower right")
-    low, high = zoomed([line.y for one in pairs for line in one.lines]) if zoom else (0, 1.02)
+    reach = [values for one in pairs for line in one.lines for values in line.reach]
+    low, high = zoomed(reach) if zoom else (0, 1.02)
     ax.set_ylim(_below_lines(ax, pairs, low, high) if zoom else low, high)
     mark_divergence(ax, pairs)
     label_x(ax, x)
@@ -81,6 +85,6 @@ def _below_lines(ax: Axes, pairs: Sequence[Pair], low: float, high: float) -> fl
     height = min(0.5, 0.05 + 1.3 * len(legend.get_texts()) * text_height(ax, small()))
     lines = [line for one in pairs for line in one.lines]
     end = max(float(line.x[-1]) for line in lines)
-    beside = np.concatenate([line.y[line.x > 0.35 * end] for line in lines])
+    beside = np.concatenate([values[line.x > 0.35 * end] for line in lines for values in line.reach])
     beside = beside[~np.isnan(beside)]
     return min(low, (float(beside.min()) - height * high) / (1 - height)) if len(beside) else low

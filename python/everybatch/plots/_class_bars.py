@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measures import MEASURES
 from everybatch.errors import ArgumentError
 
+from ._error_bands import bounds
 from ._inputs import Drawable, Source, as_sources, class_names
 from ._style import (
     BLUE,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["class_bars"]
 
+Doubles = npt.NDArray[np.float64]
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 HATCHES = ("", "///", "...", "xxx")  # runs stay apart without colour
 _MOST_RUNS = len(COLOURS)
@@ -42,6 +45,8 @@ def class_bars(
     runs: Drawable, *, labels: Sequence[str] | None = None, zoom: bool = True, ax: Axes | None = None
 ) -> Axes:
     """Draw the test accuracy of every class at the last evaluation, and that of all images as a line.
+
+    Where that evaluation is an estimate, each bar has a whisker of two standard errors to both sides.
 
     Parameters
     ----------
@@ -69,10 +74,12 @@ def class_bars(
     heights = [_heights(source) for source in sources]
     names = class_names(sources, [len(each) for each in heights], plot="class_bars")
     ax = new_axes(ax, (min(max(6.4, (0.1 + 0.2 * len(sources)) * len(names) + 1.5), 14), 4.0))
-    bottom, top = _limits(np.concatenate(heights), zoom)
+    whiskers = [_whiskers(source, values) for source, values in zip(sources, heights, strict=True)]
+    tops = [values + each[1] for values, each in zip(heights, whiskers, strict=True)]
+    bottom, top = _limits(np.concatenate([*heights, *tops]), zoom)
     ax.set_ylim(bottom, top)
-    for number, (source, values) in enumerate(zip(sources, heights, strict=True)):
-        _bars(ax, values, number, len(sources), _legend_text(source, values), top - bottom)
+    for number, (source, values, ends) in enumerate(zip(sources, heights, whiskers, strict=True)):
+        _bars(ax, values, ends, number, len(sources), _legend_text(source, values), top - bottom)
         overall = _overall(source, values)
         ax.axhline(overall, color=INK if len(sources) == 1 else COLOURS[number], linewidth=1.1, linestyle=(0, (4, 2)))
     if len(sources) == 1:
@@ -90,7 +97,7 @@ def class_bars(
     return ax
 
 
-def _bars(ax: Axes, values: npt.NDArray[np.float64], number: int, runs: int, label: str, span: float) -> None:
+def _bars(ax: Axes, values: Doubles, whiskers: Doubles, number: int, runs: int, label: str, span: float) -> None:
     """Draw one run's bars, each with its value; a class without test images gets none, and says so."""
     many = len(values) * runs > _EDGED
     width = (1.0 if many else 0.8) / runs
@@ -102,16 +109,18 @@ def _bars(ax: Axes, values: npt.NDArray[np.float64], number: int, runs: int, lab
         "linewidth": 0 if many else 0.6,
     }
     ax.bar(places, np.nan_to_num(values), width, label=label, zorder=2, **style)
+    if np.any(whiskers > 0):
+        ax.errorbar(places, values, yerr=whiskers, fmt="none", ecolor=INK, elinewidth=1, zorder=3)
     total = len(values) * runs
     if total > _LABELLED:
         return
     decimals = 1 if span > 0.012 else 2
     crowded = total > 14
-    for place, value in zip(places, values, strict=True):
+    for place, value, above in zip(places, values, whiskers[1], strict=True):
         known = not np.isnan(value)
         ax.annotate(
             f"{100 * value:.{decimals}f}" if known else "no images",
-            xy=(place, value if known else ax.get_ylim()[0]),
+            xy=(place, value + above if known else ax.get_ylim()[0]),
             xytext=(0, 2.5),
             textcoords="offset points",
             rotation=90 if crowded or not known else 0,
@@ -129,7 +138,7 @@ def _bars(ax: Axes, values: npt.NDArray[np.float64], number: int, runs: int, lab
         )
 
 
-def _limits(values: npt.NDArray[np.float64], zoom: bool) -> tuple[float, float]:
+def _limits(values: Doubles, zoom: bool) -> tuple[float, float]:
     """Return where the axis starts and ends: the shortest bar is still a bar, numbers fit on top."""
     values = values[~np.isnan(values)]
     if not zoom or not len(values) or not np.any(values > 0):  # with no bar at all there is nothing to come closer to
@@ -144,7 +153,7 @@ def _limits(values: npt.NDArray[np.float64], zoom: bool) -> tuple[float, float]:
     return bottom, high + 0.12 * (high - bottom)
 
 
-def _heights(source: Source) -> npt.NDArray[np.float64]:
+def _heights(source: Source) -> Doubles:
     if source.run is None:
         assert source.values is not None  # a Source has one or the other
         return source.values
@@ -153,7 +162,16 @@ def _heights(source: Source) -> npt.NDArray[np.float64]:
     return np.asarray(source.run.class_accuracy[-1], dtype=np.float64)
 
 
-def _overall(source: Source, values: npt.NDArray[np.float64]) -> float:
+def _whiskers(source: Source, values: Doubles) -> Doubles:
+    """Return how far the whiskers go down and up from each bar's value, (2, classes); 0 where nothing is estimated."""
+    run = source.run
+    band = None
+    if run is not None:
+        band = bounds(run, MEASURES["class_accuracy"], np.asarray(run.class_accuracy, np.float64))
+    return np.zeros((2, len(values))) if band is None else np.abs(np.stack([ends[-1] for ends in band]) - values)
+
+
+def _overall(source: Source, values: Doubles) -> float:
     """Return the accuracy over all images; of bare numbers only the mean over classes is known."""
     if source.run is not None:
         return source.run.final_accuracy
@@ -161,7 +179,7 @@ def _overall(source: Source, values: npt.NDArray[np.float64]) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _legend_text(source: Source, values: npt.NDArray[np.float64]) -> str:
+def _legend_text(source: Source, values: Doubles) -> str:
     return f"{plain(source.label)} ({_overall_name(source)} {_overall(source, values):.2%})" if source.label else ""
 
 

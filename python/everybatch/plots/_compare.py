@@ -14,6 +14,7 @@ from everybatch.errors import ArgumentError
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
+from ._error_bands import draw_band, name_band
 from ._inputs import Drawable, Source, as_sources
 from ._labels import end_labels
 from ._style import FEW, MARKERS, line_style, new_axes, plain, small, title
@@ -36,7 +37,8 @@ def compare(
 ) -> Axes:
     """Draw one quantity of several runs: a smoothed line each, all measurements thin behind it.
 
-    Each line has its run's name at its end, and the last measurement (not the best one).
+    Each line has its run's name at its end, and the last measurement (not the best one). Around measurements that are
+    estimates lies a band of two standard errors to both sides.
 
     Parameters
     ----------
@@ -78,6 +80,7 @@ def compare(
     for number, (points, line, window) in enumerate(zip(raw, lines, windows, strict=True)):
         _draw(ax, points, line, number, len(raw), plain(sources[number].label), smoothed=window > 1)
     curve_axes(ax, lines, metric, x, scale, plot="compare")
+    name_band(ax, "lower right" if measure.better == "higher" else "upper right")
     widest = max(windows)
     ax.set_ylabel(measure.label + (f", {measure.average} of {widest}" if widest > 1 else ""))
     _name_ends(ax, sources, raw, lines, measure)
@@ -100,6 +103,7 @@ def _curve(source: Source, metric: str, x: str) -> Curve:
 
 def _draw(ax: Axes, points: Curve, line: Curve, number: int, runs: int, label: str, *, smoothed: bool) -> None:
     colour, dashes = line_style(number)
+    draw_band(ax, points, colour, alpha=max(0.08, 0.22 - 0.03 * runs))
     if smoothed:
         thin = _curves.decimate(points)
         ax.plot(thin.x, thin.y, color=colour, alpha=max(0.08, 0.45 / runs), linewidth=0.5, zorder=2)

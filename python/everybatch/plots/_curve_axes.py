@@ -36,11 +36,11 @@ def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str
     if not len(values):  # NaN throughout
         ax.set_ylim(0, 1)
     else:
-        low, high = float(values.min()), float(values.max())
+        low, high = float(values.min()), float(np.nanmax(np.concatenate([end for line in lines for end in line.reach])))
         if scale == "log" and low <= 0:
             raise ArgumentError(f"plots.{plot}: scale='log' needs a {measure.label} above 0 throughout")
         if measure.unit == "fraction" and measure.better == "higher" and scale != "log":
-            ax.set_ylim(*zoomed([line.y for line in lines]))
+            ax.set_ylim(*zoomed([values for line in lines for values in line.reach]))
         elif scale == "log" or (scale == "auto" and low > 0 and high > LOG_FROM * low):
             log_axis(ax)
             ax.set_ylim(0.8 * low, 1.25 * high)
@@ -48,7 +48,7 @@ def curve_axes(ax: Axes, lines: Sequence[Curve], metric: str, x: str, scale: str
             ax.set_ylim(0, 1.05 * high or 1)
     label_x(ax, x)
     end_at(ax, lines)  # the longest lines end where their names begin
-    if measure.unit == "fraction":
+    if measure.unit in ("fraction", "points"):
         percent_axis(ax)
     ax.set_ylabel(measure.label)
     tidy(ax)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from everybatch._measures import MEASURES
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
+
+from ._error_bands import bounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,26 +27,54 @@ AXES = {"step": "mini-batches", "epoch": "epochs", "seconds": "seconds"}
 
 @dataclass(frozen=True)
 class Curve:
-    """Numbers over mini-batches (or epochs, or seconds): `x` (n,), `y` (n,) or (n, classes)."""
+    """Numbers over mini-batches (or epochs, or seconds): `x` (n,), `y` (n,) or (n, classes).
+
+    Where `y` was estimated, `low` and `high` are where the band of its errors begins and ends, in the same shape.
+    """
 
     x: Doubles
     y: Doubles
+    low: Doubles | None = None
+    high: Doubles | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def reach(self) -> list[Doubles]:
+        """What must be in the picture: the numbers, and both ends of their band."""
+        return [values for values in (self.y, self.low, self.high) if values is not None]
+
+    def at(self, places: slice | npt.NDArray[Any]) -> Curve:
+        """Return a part of it."""
+        return self._with(self.x[places], lambda values: values[places])
+
+    def column(self, number: int) -> Curve:
+        """Return the curve of one class."""
+        return self._with(self.x, lambda values: values[:, number])
+
+    def where(self, known: npt.NDArray[np.bool_]) -> Curve:
+        """Return it with NaN elsewhere."""
+        return self._with(self.x, lambda values: np.where(known, values, np.nan))
+
+    def _with(self, x: Doubles, change: Callable[[Doubles], Doubles]) -> Curve:
+        low, high = (None if values is None else change(values) for values in (self.low, self.high))
+        return Curve(x, change(self.y), low, high)
+
 
 def curve(run: Run, metric: str, x: str) -> Curve:
     """Return one measure over `x`: step, epoch or seconds since the start."""
-    y = np.asarray(getattr(run, metric), dtype=np.float64)
-    at = MEASURES[metric].steps_of(run)
+    measure = MEASURES[metric]
+    y = _finite(np.asarray(getattr(run, metric), dtype=np.float64))
+    at = measure.steps_of(run)
+    low, high = bounds(run, measure, y) or (None, None)
     if x == "epoch":
-        return Curve(at / (run.config["training"]["steps_per_epoch"]), _finite(y))
+        return Curve(at / (run.config["training"]["steps_per_epoch"]), y, low, high)
     if x == "seconds":
         spent = np.concatenate([[0.0], run.train_seconds])
         spent[run.eval_step] += run.eval_seconds
-        return Curve(np.cumsum(spent)[at], _finite(y))
-    return Curve(at.astype(np.float64), _finite(y))
+        return Curve(np.cumsum(spent)[at], y, low, high)
+    return Curve(at.astype(np.float64), y, low, high)
 
 
 def bare(values: Doubles, x: str, plot: str) -> Curve:
@@ -72,7 +102,7 @@ def smooth(data: Curve, window: int, *, mean: bool = False, points: int = 1200) 
     end only on the side that has no numbers, so that the end is as smooth as the rest. NaN is left out of
     its neighbours' windows and stays NaN. A median is not moved by single bad batches; its stairs are rounded
     off by a running mean of half its width. A mean suits accuracies of small batches, which only take a few
-    values.
+    values. The result has no band: errors are those of single measurements.
     """
     n = len(data)
     if window <= 1 or n == 0:
@@ -102,7 +132,7 @@ def _running(values: Doubles, places: npt.NDArray[np.int64], window: int, *, mea
 def decimate(data: Curve, points: int = 3000) -> Curve:
     """Return a curve that looks the same with about `points` points: each stretch's lowest and highest.
 
-    Peaks survive, which they would not if every n-th point was drawn.
+    Peaks survive, which they would not if every n-th point was drawn. The line alone: `draw_band` does this itself.
     """
     n = len(data)
     if n <= points:

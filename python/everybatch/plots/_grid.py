@@ -11,6 +11,7 @@ from everybatch._arguments import choice, optional_whole
 from everybatch._measures import QUANTITIES
 
 from ._curves import AXES, label_x
+from ._error_bands import band_key
 from ._inputs import Drawable, as_sources
 from ._losses import loss_limits
 from ._style import INK, TEST, TRAIN, VALIDATION, new_axes, percent_axis, plain, small, tidy
@@ -40,7 +41,7 @@ def grid(
     """Draw a grid of small pictures, one for each run: its training, validation and test curves.
 
     All share their axes, so that runs can be compared from picture to picture. Above each stand the run's name and its
-    last test loss or accuracy.
+    last test loss or accuracy. Around measurements that are estimates lies a band of two standard errors to both sides.
 
     Parameters
     ----------
@@ -87,7 +88,8 @@ def grid(
     axes[0].set_xlim(0, 1.01 * max(ends) or 1)  # of the longest run; 1 where only untrained networks were measured
     if metric == "accuracy":
         percent_axis(axes[0])
-        axes[0].set_ylim(*zoomed([line.y for one in pairs for line in one.lines]) if zoom else (0, 1.02))
+        reach = [values for one in pairs for line in one.lines for values in line.reach]
+        axes[0].set_ylim(*zoomed(reach) if zoom else (0, 1.02))
     else:
         loss_limits(axes[0], pairs, "auto")
     figure: Figure = axes[0].figure  # type: ignore[assignment]
@@ -138,8 +140,11 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
         handles, labels = ax.get_legend_handles_labels()
         named.update(zip(labels, handles, strict=True))
     order = sorted(named, key=lambda label: ("training", "validation", "test").index(label.split(",")[0]))
+    key = band_key(*axes)
     legend = figure.legend(
-        [named[label] for label in order], order, **LEGEND | {"loc": "outside upper left", "ncols": 3}
+        [*(named[label] for label in order), *key],
+        [*order, *(str(each.get_label()) for each in key)],
+        **LEGEND | {"loc": "outside upper left", "ncols": 3},
     )
     for handle in legend.legend_handles:
         if handle is not None and (handle.get_alpha() or 1) < 1:

@@ -33,6 +33,9 @@ def losses(
 ) -> Axes:
     """Draw the training loss of every mini-batch, its running median, and the test (and validation) loss.
 
+    Around measurements that are estimates lies a band of two standard errors to both sides, also where the line is
+    smoothed.
+
     Parameters
     ----------
     runs
@@ -78,7 +81,8 @@ def loss_limits(ax: Axes, pairs: Sequence[Pair], scale: str) -> None:
     lines = lines[~np.isnan(lines)]
     batches = np.concatenate([one.train.y for one in pairs])
     batches = batches[~np.isnan(batches)]
-    everything = np.concatenate([lines, batches])
+    bands = [line.high[~np.isnan(line.high)] for one in pairs for line in one.lines if line.high is not None]
+    everything = np.concatenate([lines, batches, *bands])
     if not len(everything):  # NaN throughout
         ax.set_ylim(0, 1)
         return

@@ -56,7 +56,8 @@ def sweep_bands(
 
     Runs may have different lengths and be measured at different steps: between its measurements each is a straight
     line. Where some runs of a group have ended, or diverged, and others go on, the mean of those is dotted. Each line
-    has its name and its last mean at its end; of more than 16, the ten best have, and the others are grey.
+    has its name and its last mean at its end; of more than 16, the ten best have, and the others are grey. Standard
+    errors of estimates are not drawn: they are a part of what the runs differ by.
 
     Parameters
     ----------

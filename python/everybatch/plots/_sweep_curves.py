@@ -9,6 +9,7 @@ from everybatch._measures import CURVES
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import window_for
+from ._error_bands import draw_band, name_band
 from ._style import new_axes
 from ._sweep_inputs import Swept, as_trials, check_setting, curves_of, label_left_out
 from ._sweep_palette import draw_key, palette
@@ -31,7 +32,8 @@ def sweep_curves(
 ) -> Axes:
     """Draw the learning curve of every trial as a thin line, in one colour for each value of a setting.
 
-    The curve of one that diverged ends where its weights were numbers for the last time.
+    The curve of one that diverged ends where its weights were numbers for the last time. Around measurements that are
+    estimates lies a band of two standard errors to both sides.
 
     Parameters
     ----------
@@ -67,11 +69,13 @@ def sweep_curves(
 
     ax = new_axes(ax, (6.8, 4.2))
     faint = min(0.85, max(0.45, 20 / len(found)))
-    for (trial, _), line in zip(found, lines, strict=True):
+    for (trial, raw), line in zip(found, lines, strict=True):
         colour, dashes = colours.styles[colours.place(trial.setting(setting))]
+        draw_band(ax, raw, colour, alpha=max(0.04, 0.2 / len(found)))
         points = _curves.decimate(line, 600)
         ax.plot(points.x, points.y, color=colour, linestyle=dashes, linewidth=1.1, alpha=faint, label=trial.key)
     curve_axes(ax, lines, metric, x, scale, plot="sweep_curves")
+    name_band(ax, "lower right" if CURVES[metric].better == "higher" else "upper right")
     label_left_out(ax, trials, [trial for trial, _ in found])
     draw_key(ax, colours)
     return ax

@@ -16,6 +16,7 @@ from everybatch.errors import ArgumentError
 
 from . import _curves
 from ._curves import AXES, Curve, label_x, window_for
+from ._error_bands import band_key, draw_band
 from ._style import GREY, INK, LOG_FROM, TEST, TRAIN, VALIDATION, log_axis, new_axes, percent_axis, small, tidy
 from ._sweep_inputs import (
     Swept,
@@ -60,7 +61,8 @@ def sweep_grid(
     """Draw a grid of small pictures whose rows and columns are two settings, with the curves of the trials in each.
 
     All share their axes. The number in each is the mean of the last test accuracies or losses, without those of trials
-    that diverged. Where trials failed, diverged or are missing, the picture says so.
+    that diverged. Around measurements that are estimates lies a band of two standard errors to both sides. Where trials
+    failed, diverged or are missing, the picture says so.
 
     Parameters
     ----------
@@ -145,6 +147,7 @@ def _draw_cell(
             raw = sound_curve(run, measure, x)
             width = window_for(len(raw), smooth, part=20 if part == "train" else 50)
             line = _curves.smooth(raw, width, mean=metric == "accuracy", points=120)
+            draw_band(ax, raw, colour, alpha=max(0.05, 0.2 / len(shown)))
             ax.plot(line.x, line.y, color=colour, linewidth=1.0, alpha=max(0.4, 0.9 - 0.1 * len(shown)), label=name)
             if len(line):
                 lines.append(line)
@@ -234,5 +237,10 @@ def _legend(axes: Sequence[Axes], metric: str, x: str) -> None:
     handles = [Line2D([], [], color=c, linewidth=2, label=name) for name, c in _LINES.values() if name in there]
     if handles:
         figure.legend(
-            handles=handles, loc="outside upper left", ncols=3, frameon=False, fontsize="small", labelcolor=INK
+            handles=[*handles, *band_key(*axes)],
+            loc="outside upper left",
+            ncols=3,
+            frameon=False,
+            fontsize="small",
+            labelcolor=INK,
         )

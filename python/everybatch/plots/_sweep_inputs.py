@@ -142,8 +142,7 @@ def curves_of(trials: Sequence[Trial], metric: str, x: str, plot: str) -> list[t
 
 def sound_curve(run: Run, measure: Measure[Any], x: str) -> Curve:
     """Return the curve of a run as far as its weights were numbers: others get some images right, by chance."""
-    data = curve(run, measure.name, x)
-    return Curve(data.x, np.where(np.isnan(measure.sound(run)), np.nan, data.y))
+    return curve(run, measure.name, x).where(~np.isnan(measure.sound(run)))
 
 
 def runs_of(trials: Sequence[Trial]) -> Iterator[tuple[Trial, Run]]:

@@ -15,12 +15,13 @@ from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
 from ._curves import Curve, bare, curve, decimate, smooth, window_for
+from ._error_bands import band_key, draw_band
 from ._inputs import Source
 from ._style import COLOURS, FEW, GREY, INK, MARKERS, TEST, TRAIN, VALIDATION, plain
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
 
 __all__ = ["LEGEND", "Pair", "draw_line", "draw_measured", "draw_pairs", "mark_divergence", "pair"]
 
@@ -86,7 +87,8 @@ def draw_pairs(ax: Axes, pairs: Sequence[Pair], *, location: str) -> None:
     """Draw the curves and the legend."""
     if len(pairs) == 1:
         _draw_one(ax, pairs[0])
-        legend = ax.legend(**LEGEND | {"loc": location})
+        handles = [*ax.get_legend_handles_labels()[0], *band_key(ax)]
+        legend = ax.legend(**LEGEND | {"loc": location, "handles": handles})
         for handle in legend.legend_handles:
             if handle is not None and (handle.get_alpha() or 1) < 1:
                 handle.set_alpha(0.5)  # a single pale hair line could not be seen there
@@ -143,6 +145,7 @@ def draw_measured(
     """Draw a curve of evaluations. As long as they fit, all are drawn in full: they are what a run is about."""
     if raw is None or smoothed is None or not len(raw):
         return
+    draw_band(ax, raw, colour)
     dense = len(raw) > DENSE and smoothed is not raw
     draw_line(ax, raw, smoothed, colour, label, smoothed_label, light=dense)
 
@@ -164,7 +167,7 @@ def draw_line(
 def _draw_several(ax: Axes, pairs: Sequence[Pair], location: str) -> None:
     from matplotlib.lines import Line2D
 
-    handles: list[Line2D] = []
+    handles: list[Artist] = []
     for number, one in enumerate(pairs):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         raw, line = decimate(one.train), decimate(one.smoothed)
@@ -187,6 +190,8 @@ def _draw_several(ax: Axes, pairs: Sequence[Pair], location: str) -> None:
         handles.append(Line2D([], [], marker=marker, markersize=5, label=plain(one.source.label), **style))
         # All measurements of all runs would be a thicket: here the test set's line is smoothed too.
         if one.smoothed_test is not None and len(one.smoothed_test):
+            if one.test is not None:
+                draw_band(ax, one.test, colour, alpha=max(0.08, 0.2 - 0.03 * len(pairs)))
             test = decimate(one.smoothed_test)
             ax.plot(
                 test.x,
@@ -202,7 +207,7 @@ def _draw_several(ax: Axes, pairs: Sequence[Pair], location: str) -> None:
         smoothed = f"training, {pairs[0].average} of {widest}" if widest > 1 else "training"
         handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=smoothed))
         handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (3, 1.2)), label="test"))
-    ax.legend(**LEGEND | {"loc": location, "handles": handles})
+    ax.legend(**LEGEND | {"loc": location, "handles": [*handles, *band_key(ax)]})
 
 
 def _marker(data: Curve) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _LEAST = 0.004  # the smallest span: noise of a few images should not fill the p
 
 
 def zoomed(curves: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
-    """Return limits that fit the curves after their first fifth, so that differences at the end show."""
+    """Return limits that fit curves (or ends of bands) after their first fifth, so that differences at the end show."""
     late = [curve[int(np.ceil(len(curve) * _SKIP)) if len(curve) > 1 else 0 :] for curve in curves]
     values = np.concatenate([np.ravel(curve) for curve in late]) if late else np.empty(0)
     values = values[~np.isnan(values)]

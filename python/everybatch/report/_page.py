@@ -49,9 +49,9 @@ def page(sweep: Sweep, told: Told, table: str, figures: str) -> str:
 <p class="filter"><label>Filter <input type="search" id="filter" autocomplete="off" placeholder="adam failed"></label>
 <output id="shown" for="filter">{len(told.trials):,} of {len(told.trials):,}</output></p>
 {table}
-<p class="note">"final" is measured with the weights that a run returned. "best" is the best measurement of all, and
-flatters. Curves: <span class="key validation">validation</span> and <span class="key test">test</span> accuracy,
-from 0 to 100%.</p>
+<p class="note">"final" is measured with the weights that a run returned. "best" is the best measurement of all (of the
+complete ones, where others are estimates), and flatters. Curves: <span class="key validation">validation</span> and
+<span class="key test">test</span> accuracy, from 0 to 100%.</p>
 </section>
 <section>
 <h2>Pictures</h2>

@@ -10,6 +10,7 @@ from typing import Any
 from everybatch._trial import Trial
 from everybatch.report._curves import curves_of, panel, spark
 from everybatch.report._text import escaped, number, percent
+from everybatch.runs._estimates import estimated
 from everybatch.sweeps._sweep import Sweep
 
 __all__ = ["SHARED", "Told", "configs", "read_runs"]
@@ -46,6 +47,10 @@ def read_runs(sweep: Sweep) -> Told:
             accuracy, loss = curves_of(run, "accuracy"), curves_of(run, "loss")
             told.sparks[trial.key] = spark(accuracy)
             parts.append(f'<div class="panels">{panel(accuracy, "accuracy")}{panel(loss, "loss")}</div>')
+            if estimates := estimated(run):
+                parts.append(
+                    f'<p class="note">Test accuracies {estimates}. Bands: two standard errors to both sides.</p>'
+                )
             parts.append(_fold("config", _json(_config(run._config, told, trial.config))))
             told.started.append(str(run._config.get("started", "")))
             told.seconds += run.total_seconds

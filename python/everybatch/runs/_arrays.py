@@ -23,6 +23,7 @@ Array = npt.NDArray[Any]
 
 OPTIONAL = frozenset(name for name, measure in ARRAYS.items() if measure.needs or measure.otherwise)
 _VALIDATION = frozenset(name for name, measure in ARRAYS.items() if measure.needs == "validation")
+_TOGETHER = frozenset(name for name in _VALIDATION if not ARRAYS[name].otherwise)
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
     for name in arrays:
         if name not in ARRAYS:
             raise ArgumentError(f"a run has no array named {name!r}.{suggest(str(name), ARRAYS)}")
-    optional = OPTIONAL - _VALIDATION if _VALIDATION & arrays.keys() else OPTIONAL  # all four, or none
+    optional = OPTIONAL - _TOGETHER if _VALIDATION & arrays.keys() else OPTIONAL  # all four, or none
     missing = [name for name in ARRAYS if name not in arrays and name not in optional]
     if missing:
         raise ArgumentError(f"the array {missing[0]!r} is missing")
@@ -131,6 +132,8 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
             raise ArgumentError(f"the array {name!r} must hold seconds: finite, and none below 0")
         if unit == "fraction" and np.any((values[finite] < 0) | (values[finite] > 1)):
             raise ArgumentError(f"the array {name!r} must hold fractions between 0 and 1")
+        if ARRAYS[name].of_estimates and np.any(values < 0):
+            raise ArgumentError(f"the array {name!r} must hold no number below 0")
     classes = len(config["dataset"]["classes"])
     predicted = arrays.get("predictions", np.empty(0, np.uint8))
     if predicted.size and predicted.max() >= classes:

@@ -10,6 +10,7 @@ import numpy as np
 
 from everybatch._words import count, duration
 from everybatch.errors import EverybatchError
+from everybatch.runs._estimates import estimated
 
 if TYPE_CHECKING:
     from everybatch.run import Run
@@ -24,6 +25,8 @@ def text(run: Run) -> str:
     parts = [f"{_network(run)} on {_dataset(run)}", count(run.steps, "step"), duration(run.total_seconds)]
     if run.best_step is not None:
         parts.append(f"test accuracy final {run.final_accuracy:.2%}, best {run.best_accuracy:.2%}")
+    if estimates := estimated(run):
+        parts.append(estimates)
     if run.state != "finished":
         parts.append(_state(run))
     return f"<Run: {', '.join(parts)}>"
@@ -46,6 +49,8 @@ def html(run: Run) -> str:
         rows.append(("weights", f"of step {run.model_step:,}, test accuracy {run.model_accuracy:.2%}"))
     if len(run.test_indices) < dataset["test"]:
         rows.append(("measured on", count(len(run.test_indices), "test image")))
+    if estimates := estimated(run):
+        rows.append(("test accuracies", estimates))
     if run.best_step is not None:
         rows.append(("final test accuracy", f"{run.final_accuracy:.2%}"))
         rows.append(("best test accuracy", f"{run.best_accuracy:.2%}, after step {run.best_step:,}"))

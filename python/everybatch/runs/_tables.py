@@ -7,7 +7,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from everybatch._measure import Measure
 from everybatch._measures import COLUMNS, MEASURES
 from everybatch._names import plain_text
 
@@ -29,10 +31,7 @@ def history(run: Run) -> pd.DataFrame:
     """See `Run.history`."""
     pandas = import_pandas("run.history()", _ARRAYS_DO_NOT)
     table: pd.DataFrame = pandas.DataFrame(
-        {
-            name: column.filled(np.nan) if np.ma.is_masked(column) else column.data
-            for name, column in columns(run).items()
-        }
+        {name: _with_nan(column) if np.ma.is_masked(column) else column.data for name, column in columns(run).items()}
     )
     return table
 
@@ -45,10 +44,10 @@ def columns(run: Run) -> dict[str, Column]:
     step = np.arange(run.steps + 1)
     table = {"step": np.ma.array(step), "epoch": np.ma.array(step / run._steps_per_epoch)}
     for name, measure in COLUMNS.items():
-        if not measure.is_in(run):
+        if not measure.is_told(run):
             continue
         values, by_class = getattr(run, name), measure.dimensions[1:] == ("classes",)
-        names = class_columns(run.classes) if by_class else [name]
+        names = class_columns(run.classes, measure) if by_class else [name]
         for column, measured in zip(names, values.T if by_class else [values], strict=True):
             table[column] = np.ma.array(np.zeros(len(step), values.dtype), mask=True)
             table[column][measure.steps_of(run)] = measured
@@ -67,8 +66,9 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
     np.divide(correct, images, out=accuracy, where=images > 0)
 
     # An untrained network often answers one class to everything, which would be that class's best: leave it
-    # out.
-    trained = run.eval_step > 0 if np.any(run.eval_step > 0) else np.ones(len(run.eval_step), bool)
+    # out. And estimates, see `Measure.best_of`.
+    complete = MEASURES["class_accuracy"].complete(run)
+    trained = complete & (run.eval_step > 0) if np.any(run.eval_step[complete] > 0) else complete
     by_class, eval_step = MEASURES["class_accuracy"].sound(run)[trained], run.eval_step[trained]
     # A class without test images is NaN throughout: below every real accuracy, and taken out again at the
     # end.
@@ -89,18 +89,27 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
     return table
 
 
-def class_columns(classes: tuple[str, ...]) -> list[str]:
-    """Return the class names as column names; one that is taken already has its number added.
+def class_columns(classes: tuple[str, ...], measure: Measure[Any] = MEASURES["class_accuracy"]) -> list[str]:
+    """Return the names of the columns of a measure of each class; one that is taken already has its number added.
 
-    Runs made by hand may have names that are not UTF-8, which not every file can hold.
+    Those of `class_accuracy` are the names of the classes, those of its errors have "_error" at the end. Runs made by
+    hand may have names that are not UTF-8, which not every file can hold.
     """
-    names: list[str] = []
-    classes = tuple(map(plain_text, classes))
-    count = Counter(classes)
-    for index, name in enumerate(classes):
-        taken = name in _OWN or name in COLUMNS or count[name] > 1
-        names.append(f"{name} (class {index})" if taken else name)
-    return names
+    own = list(map(plain_text, classes))
+    taken = Counter((*own, *_OWN, *COLUMNS))
+    names = [f"{name} (class {index})" if taken[name] > 1 else name for index, name in enumerate(own)]
+    if measure.name == "class_accuracy":
+        return names
+    taken.update(names)
+    endings = [f"{name}_error" for name in names]
+    return [f"{name} (class {index})" if taken[name] else name for index, name in enumerate(endings)]
+
+
+def _with_nan(column: Column) -> npt.NDArray[Any]:
+    """Return a column with NaN where nothing was measured; counts become floats."""
+    values = column.data.astype(np.result_type(column.dtype, np.float32))
+    values[np.ma.getmaskarray(column)] = np.nan
+    return values
 
 
 def import_pandas(asker: str, without: str = "") -> ModuleType:

@@ -20,8 +20,8 @@ def summarise(run: Run) -> dict[str, Any]:
     """Return parameters, best and final accuracies and losses, seconds and extent of a run, in JSON's types.
 
     The final value is that of the weights that the run returns (`Run.model`), the best one is the highest accuracy or
-    lowest loss of all measurements after the first step. Training accuracy and loss are means over the last 100
-    batches, and the best of such means. None stands for what was not measured.
+    lowest loss of all measurements after the first step that are no estimates. Training accuracy and loss are means
+    over the last 100 batches, and the best of such means. None stands for what was not measured.
     """
     row: dict[str, Any] = {"parameters": run.model.network.num_parameters, "steps": run.steps, "epochs": run.epochs}
     kept = np.flatnonzero(run.eval_step == run.model_step)
@@ -35,7 +35,7 @@ def summarise(run: Run) -> dict[str, Any]:
             final = values[-1:]
         else:
             measured = measure.sound(run)
-            values, final = measured[after], measured[kept[:1]]
+            values, final = measured[after & measure.complete(run)], measured[kept[:1]]
         finite = values[np.isfinite(values)]
         best = (np.min(finite) if measure.better == "lower" else np.max(finite)) if len(finite) else None
         row[f"best_{name}"] = _number(best)

@@ -64,8 +64,9 @@ class Sweep:
         in the store.
 
         "final" is measured with the weights that the run returned; "best" is the best measurement after the first step,
-        and flatters. Training accuracy and loss are means over 100 batches in a row. ``status`` is "finished",
-        "pruned", "stopped", "diverged", "failed", or "missing" for trials that are still to be trained.
+        and flatters; of runs with a tolerance it is the best complete one. Training accuracy and loss are means over
+        100 batches in a row. ``status`` is "finished", "pruned", "stopped", "diverged", "failed", or "missing" for
+        trials that are still to be trained.
 
         Raises
         ------

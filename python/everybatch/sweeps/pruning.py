@@ -2,6 +2,7 @@
 
 A trial is compared with those before it in the sweep's order alone, whichever worker trains them and when: it waits
 until each of them has come as far, or has ended. So the same trials are pruned on every backend, and after a restart.
+With a tolerance, what is compared may be estimates.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ const BLOCK: i64 = 1000;
 
 /// See [`Op::Columns`].
 pub struct Columns {
-    conv: Conv2d,
+    pub conv: Conv2d,
     /// (outputs, values of a row), each with those that fill them up.
     weight: Tensor,
     bias: Tensor,

@@ -3,6 +3,7 @@
 use tch::{Device, Tensor};
 
 use crate::error::Result;
+use crate::kernels::{elements, elements_mut, of_kind, spread_taps_last, Taps};
 use crate::network::Conv2d;
 
 /// Whether the product of the whole map takes no more multiplications than the convolution, for maps (height, width).
@@ -12,13 +13,25 @@ pub fn is_less_work(conv: &Conv2d, map: [i64; 2]) -> bool {
 }
 
 /// The weight (height·width·out_channels, height·width·in_channels) that makes a channels-last output map from a
-/// channels-last input map, and (height, width, channels) of the output.
+/// channels-last input map, and (height, width, channels) of the output. On the CPU, of a weight in float32 or bfloat16.
 pub fn as_product(conv: &Conv2d, weight: &Tensor, map: [i64; 2]) -> Result<(Tensor, [i64; 3])> {
-    let output = conv.output_size(map);
+    let [height, width] = conv.output_size(map);
     let (outputs, inputs) = (conv.out_channels, conv.in_channels);
-    let pixels = [output[0] * output[1], map[0] * map[1]];
-    let product = multiplied_out(weight, pixels, &taps(conv, map, weight.device())?)?;
-    Ok((product.f_reshape([pixels[0] * outputs, pixels[1] * inputs])?, [output[0], output[1], outputs]))
+    let (kind, weight) = (weight.f_kind()?, weight.f_contiguous()?);
+    let size = [height * width * outputs, map[0] * map[1] * inputs];
+    let product = Tensor::f_empty(size, (kind, Device::Cpu))?;
+    let taps = Taps {
+        places: conv.taps(map).into_iter().map(|tap| tap.map(|tap| tap as usize)).collect(),
+        inputs: (map[0] * map[1]) as usize,
+        kernel: (conv.kernel_size[0] * conv.kernel_size[1]) as usize,
+    };
+    // SAFETY: both are on the CPU, contiguous and of this element type; nothing else sees the product yet.
+    unsafe {
+        of_kind!(kind, T => {
+            spread_taps_last::<T>(elements(&weight), inputs as usize, &taps, elements_mut(&product))
+        })?;
+    }
+    Ok((product, [height, width, outputs]))
 }
 
 /// For each pixel of the output and each of the input, one after the other, the tap of the kernel that joins them; a place
@@ -61,7 +74,10 @@ mod tests {
                 });
                 let (stride, padding, dilation) = (conv.stride, conv.padding, conv.dilation);
                 let expected = x.conv2d(&weight, None::<&Tensor>, stride, padding, dilation, 1);
+                let pixels = [conv.output_size(map), map].map(|map| map[0] * map[1]);
+                let on_device = multiplied_out(&weight, pixels, &taps(&conv, map, Device::Cpu).unwrap());
                 let (weight, map) = as_product(&conv, &weight, map).unwrap();
+                assert_eq!(weight, on_device.unwrap().reshape(weight.size()));
                 let y = x.permute([0, 2, 3, 1]).reshape([4, -1]).linear(&weight, None::<&Tensor>);
                 let y = y.view([4, map[0], map[1], map[2]]).permute([0, 3, 1, 2]);
                 assert_eq!(y.size(), expected.size());

@@ -98,8 +98,7 @@ impl Plan {
                 Some(looks) => compile::operations(model, looks)?,
                 None => Vec::new(),
             };
-            let x = example(model.device(), target, shape)?;
-            let _ = parts.iter_mut().try_fold(x, |x, part| lower(part, x, target))?;
+            let _ = parts.iter_mut().try_fold(one_image(shape), |size, part| lower(part, size, target))?;
             Ok(Plan { parts, unfused, kind: target.kind, target, shape })
         })
     }
@@ -127,9 +126,9 @@ impl Plan {
     }
 }
 
-/// One image.
-fn example(device: Device, target: Target, [channels, height, width]: [i64; 3]) -> Result<Tensor> {
-    target.layout.of(&Tensor::f_zeros([1, channels, height, width], (target.kind, device))?)
+/// The shape of one.
+fn one_image([channels, height, width]: [i64; 3]) -> Vec<i64> {
+    vec![1, channels, height, width]
 }
 
 #[cfg(test)]

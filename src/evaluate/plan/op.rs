@@ -7,6 +7,7 @@ use super::columns::Columns;
 use super::pool::{group_maximum, pooled_maximum, Bounds};
 use super::products::Product;
 use crate::error::Result;
+use crate::kernels::Windows;
 use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
 use crate::network::{avg_pool, conv2d, global_avg_pool, Activation, Conv2d, Pool2d};
 
@@ -171,6 +172,33 @@ impl Op {
                 | Op::Dense { activation: None, .. }
                 | Op::Product(Product { activation: None, .. })
         )
+    }
+
+    /// The shape of what comes out for an input of this shape.
+    pub fn output_size(&self, size: Vec<i64>) -> Vec<i64> {
+        match self {
+            Op::Conv { conv, .. } | Op::Columns(Columns { conv, .. }) => {
+                let [height, width] = conv.output_size([size[2], size[3]]);
+                vec![size[0], conv.out_channels, height, width]
+            }
+            Op::Product(Product { map: [height, width, channels], .. })
+            | Op::Dense { map: Some([height, width, channels]), .. } => {
+                vec![size[0], *channels, *height, *width]
+            }
+            Op::Dense { weight, map: None, .. } | Op::Linear { weight, .. } => {
+                vec![size[0], weight.size()[0]]
+            }
+            Op::MaxPool { pool, .. } | Op::AvgPool(pool) => {
+                let [height, width] =
+                    [0, 1].map(|axis| Windows::new(pool, axis, size[axis + 2] as usize).count as i64);
+                vec![size[0], size[1], height, width]
+            }
+            Op::GroupMax { groups, .. } => vec![size[0], size[1] / groups, size[2], size[3]],
+            Op::GlobalAvgPool | Op::GlobalMaxPool => vec![size[0], size[1]],
+            Op::Flatten => vec![size[0], size[1..].iter().product()],
+            Op::Residual { body, .. } => body.iter().fold(size, |size, op| op.output_size(size)),
+            Op::Affine { .. } | Op::Activation(_) => size,
+        }
     }
 
     pub fn run(&self, x: Value) -> Result<Value> {

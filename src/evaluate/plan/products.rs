@@ -22,7 +22,7 @@ pub struct Product {
     /// Which tap of the kernel each pair of pixels meets.
     taps: Tensor,
     /// Height, width and channels of the result.
-    map: [i64; 3],
+    pub map: [i64; 3],
 }
 
 impl Plan {

@@ -2,7 +2,7 @@
 
 use super::lower::{lower, Target};
 use super::op::{all_ops, Constant, Op};
-use super::{compile, example, Layout, Plan};
+use super::{compile, one_image, Layout, Plan};
 use crate::error::Result;
 use crate::libtorch::copy_all;
 use crate::network::{Model, Precision};
@@ -24,8 +24,7 @@ impl Plan {
             for (kept, mut fresh) in self.parts.iter().zip(fresh) {
                 // Only the map of a constant depends on the shapes on the way.
                 if all_ops(&fresh).into_iter().any(has_constant) {
-                    let x = example(model.device(), self.target, self.shape)?;
-                    let _ = lower(&mut fresh, x, Target { stays: false, ..self.target })?;
+                    let _ = lower(&mut fresh, one_image(self.shape), Target { stays: false, ..self.target })?;
                 }
                 let tensors = |part| all_ops(part).into_iter().flat_map(Op::tensors);
                 for (kept, new) in tensors(kept).zip(tensors(&fresh)) {

@@ -58,6 +58,8 @@ fn assert_equal_to_unfused(network: Network) {
         let plan = plan.unwrap_or_else(|error| panic!("{error}: {}", model.network.to_json()));
         assert!(!plan.parts.is_empty());
         let logits = plan.run(&channels_last(&x).unwrap()).unwrap();
+        let size = |size, part: &Vec<Op>| part.iter().fold(size, |size, op| op.output_size(size));
+        assert_eq!(plan.parts.iter().fold(x.size(), size), logits.size());
         let gap = (&logits - &expected).abs().max().double_value(&[]) / scale;
         assert!(gap < 1e-5, "{}: {gap}", model.network.to_json());
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tch::Device;
 
+use super::estimates::Estimators;
 use super::identity::{check_same, identity};
 use super::{Plain, RunState, Session};
 use crate::data::{BatchOrder, Dataset, Split};
@@ -83,6 +84,7 @@ impl Session {
         if device != Device::Cpu && config.precision.uses_matrix_units() {
             model = model.channels_last()?;
         }
+        let estimators = Estimators::new(&evaluators, data.classes, config, steps_per_epoch, gpu.is_some())?;
         let recorder =
             Recorder::new(&evaluators[0], evaluators.get(1), data.classes, &config.record, gpu.as_ref())?;
         let weights = Weights::new(model, config, gpu.is_some())?;
@@ -108,6 +110,7 @@ impl Session {
             steps_per_epoch,
             total,
             evaluators,
+            estimators,
             taken: 0,
             weights,
             rate,

@@ -2,6 +2,7 @@
 //! else that a run depends on (the order of the batches, dropout, augmentation) is a function of its seed and the step.
 
 mod begin;
+mod estimates;
 mod identity;
 mod state;
 
@@ -13,16 +14,18 @@ use tch::Tensor;
 
 pub use state::RunState;
 
+use self::estimates::{Estimators, Found};
 use super::config::checkpoint_name;
+use super::history::Curves;
 use super::observer::End;
 use super::schedule::{LearningRate, Plateau};
 use super::watch::Standing;
 use super::weights::{measured, Weights};
 use super::work::Work;
-use super::{DeviceReport, Recorder, TrainConfig};
+use super::{DeviceReport, History, Recorder, TrainConfig};
 use crate::data::BatchOrder;
 use crate::error::Result;
-use crate::evaluate::{Choice, DeviceChoice, Evaluator};
+use crate::evaluate::{Choice, DeviceChoice, Evaluator, Learned};
 use crate::libtorch::upload;
 
 pub struct Session {
@@ -37,6 +40,8 @@ pub struct Session {
     pub total: usize,
     /// Of the test images, and of the validation images if there are any.
     evaluators: Vec<Evaluator>,
+    /// Of the same images, where measurements have a tolerance.
+    estimators: Estimators,
     /// Steps taken.
     pub taken: usize,
     pub weights: Weights,
@@ -59,6 +64,8 @@ struct Plain {
     /// How images are measured: what was found to be fastest is not the same each time, and its last digits are not.
     evaluation: Vec<Choice>,
     on_device: Vec<DeviceChoice>,
+    /// What the estimators have learned.
+    learned: Vec<Option<Learned>>,
 }
 
 impl Session {
@@ -75,7 +82,9 @@ impl Session {
             diverged_at: self.recorder.history.diverged_at,
             evaluation: self.evaluators.iter().map(Evaluator::choice).collect(),
             on_device: self.report().map(|report| report.evaluation.clone()).unwrap_or_default(),
+            learned: self.estimators.learned(),
         })?;
+        self.estimators.put_into(&mut state)?;
         state.put("weights", model.state_dict()?)?;
         if let Some(average) = average {
             state.put("average", average.model.state_dict()?)?;
@@ -106,6 +115,7 @@ impl Session {
         };
         state.copy_into("optimizer", self.work.stepper.body.optimizer.state())?;
         self.recorder.restore(state, "history", plain.diverged_at)?;
+        self.estimators.restore(state, plain.learned)?;
         self.rate.plateau = plain.plateau;
         self.taken = plain.taken;
         Ok(())
@@ -139,8 +149,16 @@ impl Session {
     /// Measures the weights of the moment, for the `last` time perhaps, and lets the measurement have its consequences.
     pub fn measure(&mut self, last: bool) -> Result<()> {
         let start = Instant::now();
-        self.work.measure(&self.weights, &self.evaluators)?;
-        self.recorder.evaluation_was_written(self.taken)?;
+        if last && self.newest_is_an_estimate() {
+            self.recorder.forget_estimate(self.taken);
+        }
+        match self.estimators.are_needed() {
+            true => self.estimate(last || self.taken == 0)?,
+            false => {
+                self.work.measure(&self.weights, &self.evaluators)?;
+                self.recorder.evaluation_was_written(self.taken)?;
+            }
+        }
         if last {
             self.recorder.flush()?; // so that the seconds of a whole run add up on a GPU too
         }
@@ -157,12 +175,28 @@ impl Session {
             return Ok(());
         }
         self.recorder.flush()?; // the values are needed now
-        if self.recorder.history.diverged_at.is_some() {
+        let Recorder { history, .. } = &self.recorder;
+        // The best of values that chance moves to and fro is not the best of what they are estimates of.
+        if history.diverged_at.is_some() || !self.config.watch.monitor.is_exact(history) {
             return Ok(());
         }
         let value = watch.look(&self.recorder.history, measured(model, average), self.taken)?;
         self.rate.measured(self.taken, value, self.config.watch.monitor.smaller_is_better());
         Ok(())
+    }
+
+    /// Whether the newest measurement was not of all images.
+    pub fn newest_is_an_estimate(&self) -> bool {
+        let History { test, validation, .. } = &self.recorder.history;
+        self.estimators.are_needed() && !std::iter::once(test).chain(validation).all(Curves::is_complete)
+    }
+
+    /// Measures by estimate, but for what is to be, or has to be, complete.
+    fn estimate(&mut self, complete: bool) -> Result<()> {
+        let model = self.weights.measured();
+        let Found { figures, predictions } =
+            self.estimators.measure(model, &self.evaluators, self.taken, complete)?;
+        self.recorder.estimated(self.taken, &figures, predictions)
     }
 
     /// Keeps the weights in a file, if it is time to.

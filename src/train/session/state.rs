@@ -48,6 +48,10 @@ impl RunState {
         Ok(())
     }
 
+    pub fn has(&self, part: &str, name: &str) -> bool {
+        self.tensors.contains_key(&format!("{part}.{name}"))
+    }
+
     pub fn get(&self, part: &str, name: &str) -> Result<&Tensor> {
         let missing = || Error::Argument(format!("the state of the run lacks {part}.{name}"));
         self.tensors.get(&format!("{part}.{name}")).ok_or_else(missing)

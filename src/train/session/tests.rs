@@ -45,12 +45,14 @@ struct Case {
     dropout: f64,
     /// On the device, recorded.
     recorded: bool,
+    /// Test images.
+    images: usize,
 }
 
 /// 3 batches of 8 and one of 4 in each epoch.
-fn dataset() -> Dataset {
+fn dataset(images: usize) -> Dataset {
     let normalization = Normalization::new(vec![0.5], vec![0.3]).unwrap();
-    Dataset { train: host::split(28, 0), test: host::split(12, 90), classes: 10, normalization }
+    Dataset { train: host::split(28, 0), test: host::split(images, 90), classes: 10, normalization }
 }
 
 /// So small that all runs of these tests together take seconds.
@@ -71,7 +73,15 @@ fn model(dropout: f64) -> Model {
 impl Case {
     fn run(&self, from: Option<&RunState>, observer: &mut dyn Observer) -> Result<Outcome> {
         let gpu = self.recorded.then(|| Arc::new(Rehearsal::default()) as Arc<dyn Gpu>);
-        train_with(&model(self.dropout), &dataset(), &self.config, Device::Cpu, gpu, from, observer)
+        train_with(
+            &model(self.dropout),
+            &dataset(self.images),
+            &self.config,
+            Device::Cpu,
+            gpu,
+            from,
+            observer,
+        )
     }
 }
 
@@ -100,7 +110,8 @@ fn cases() -> Vec<Case> {
     let patient = WatchConfig { patience: Some(3), min_delta: 100.0, ..best.clone() };
     let validation: Vec<i64> = (0..8).map(|i| i * 3).collect();
     let monitored = WatchConfig { monitor: Monitor::ValidationLoss, ..best.clone() };
-    let host = |name, config| Case { name, config, dropout: 0.0, recorded: false };
+    let host = |name, config| Case { name, config, dropout: 0.0, recorded: false, images: 12 };
+    let estimated = |name, config| Case { images: 1200, ..host(name, config) };
     let fused = |config| TrainConfig { kernels: Kernels::Fused, ..config };
     let jumping = || TrainConfig { lr: 0.1, ..config() };
     let cases = vec![
@@ -116,7 +127,7 @@ fn cases() -> Vec<Case> {
         host("one cycle adam", TrainConfig { schedule: one_cycle.clone(), ..config() }),
         host("plateau", TrainConfig { schedule: plateau, ..jumping() }),
         host("warm plateau", TrainConfig { schedule: warm, ..jumping() }),
-        host("patience", TrainConfig { watch: patient, ..jumping() }),
+        host("patience", TrainConfig { watch: patient.clone(), ..jumping() }),
         host("best", TrainConfig { watch: best.clone(), ..jumping() }),
         host("augmented", TrainConfig { augment: augment.clone(), ..config() }),
         Case { dropout: 0.5, ..host("dropout", config()) },
@@ -125,12 +136,25 @@ fn cases() -> Vec<Case> {
         host("fused bfloat16", fused(TrainConfig { precision: Precision::BFloat16, ..config() })),
         host("validation", TrainConfig { validation: validation.clone(), watch: monitored, ..jumping() }),
         host("sparse", TrainConfig { evaluate_every: Every::Steps(4), ..config() }),
+        estimated("tolerance", TrainConfig { tolerance: Some(0.02), record: vec![], ..config() }),
+        estimated(
+            "tolerance with everything",
+            TrainConfig {
+                tolerance: Some(0.05),
+                complete_every: Some(Every::Steps(2)),
+                record: vec![],
+                validation: validation.clone(),
+                watch: patient.clone(),
+                ema: Some(0.5),
+                ..jumping()
+            },
+        ),
         host("every epoch", TrainConfig { evaluate_every: Every::EPOCH, ema: Some(0.5), ..config() }),
     ];
     // Long enough to be recorded.
     let on_device = |name, config: TrainConfig| {
         let config = TrainConfig { length: Length::Steps(21), ..config };
-        Case { name, config, dropout: 0.0, recorded: true }
+        Case { name, config, dropout: 0.0, recorded: true, images: 12 }
     };
     let everything =
         TrainConfig { schedule: one_cycle, method: adamw, ema: Some(0.9), validation, augment, ..config() };
@@ -167,6 +191,9 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
         let mut uncut = Keeper::default();
         case.run(None, &mut uncut).unwrap();
         assert_eq!(uncut.states.len(), whole.history.train_loss.len(), "{}", case.name);
+        let estimates =
+            whole.history.test.images_measured.iter().filter(|images| **images < case.images as i64);
+        assert_eq!(estimates.count() > 0, case.config.tolerance.is_some(), "{}", case.name);
         assert!(whole.on_device.as_ref().is_none_or(|report| report.graphs), "{}", case.name);
         for (index, state) in uncut.states.iter().enumerate() {
             let what = format!("{} after {} steps", case.name, index + 1);
@@ -183,6 +210,7 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
             assert_eq!((&there.eval_step, &there.lr), (&here.eval_step, &here.lr), "{what}");
             assert_eq!((&there.test.loss, &there.confusion), (&here.test.loss, &here.confusion), "{what}");
             assert_eq!(there.predictions, here.predictions, "{what}");
+            assert_eq!(there.test.accuracy_error, here.test.accuracy_error, "{what}");
             assert_eq!(there.eval_seconds.len(), here.eval_seconds.len(), "{what}");
             assert_eq!(
                 (&outcome.model.tensors, outcome.model_step),
@@ -194,7 +222,7 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
 }
 
 fn a_state() -> (Case, RunState) {
-    let case = Case { name: "", config: config(), dropout: 0.0, recorded: false };
+    let case = Case { name: "", config: config(), dropout: 0.0, recorded: false, images: 12 };
     let mut keeper = Keeper::default();
     case.run(None, &mut keeper).unwrap();
     (case, keeper.states.remove(2))
@@ -216,7 +244,7 @@ fn the_state_of_another_run_is_refused() {
     assert!(message.contains("its network was another one"), "{message}");
     let message = refused(&Case { recorded: true, ..other(config()) }, &state);
     assert!(message.contains("its device was \"a CPU\", and is \"a GPU\" here"), "{message}");
-    let mut data = dataset();
+    let mut data = dataset(12);
     data.test = host::split(13, 90);
     let more = train_with(&model(0.0), &data, &config(), Device::Cpu, None, Some(&state), &mut Nobody);
     assert!(more.err().unwrap().to_string().contains("its test images was"));
@@ -262,7 +290,7 @@ impl Observer for Leaving {
 
 #[test]
 fn a_run_may_be_interrupted_before_its_first_step() {
-    let case = Case { name: "", config: config(), dropout: 0.0, recorded: false };
+    let case = Case { name: "", config: config(), dropout: 0.0, recorded: false, images: 12 };
     let outcome = case.run(None, &mut Leaving).unwrap();
     assert!(matches!(outcome.end, End::Interrupted));
     assert_eq!((outcome.history.train_loss.len(), outcome.history.eval_step), (0, vec![0]));
