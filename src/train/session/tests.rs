@@ -221,6 +221,16 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
     }
 }
 
+// It measures beside the next step, so that there is nothing to save.
+#[test]
+fn a_device_measures_all_images_whatever_the_tolerance() {
+    let config = TrainConfig { tolerance: Some(0.1), record: vec![], length: Length::Steps(21), ..config() };
+    let case = Case { name: "", config, dropout: 0.0, recorded: true, images: 1200 };
+    let outcome = case.run(None, &mut Nobody).unwrap();
+    assert!(outcome.on_device.is_some_and(|report| report.graphs));
+    assert_eq!(outcome.history.test.images_measured, [1200; 22]);
+}
+
 fn a_state() -> (Case, RunState) {
     let case = Case { name: "", config: config(), dropout: 0.0, recorded: false, images: 12 };
     let mut keeper = Keeper::default();
