@@ -201,8 +201,8 @@ def main() -> None:
     if options.rounds:
         report.add(
             "| run, tolerance | measured once or never, s | with tolerance, s "
-            "| times as long: median (min to max; target) | plain PyTorch, s | times faster (target) | step, ms | estimate, ms | complete pass, ms "
-            "| estimator's own |",
+            "| times as long: median (min to max; target) | plain PyTorch, s | times faster (target) "
+            "| step, ms | estimate, ms | complete pass, ms | estimator's own |",
             "|---|---:|---:|---|---:|---|---:|---:|---:|---:|",
         )
         for row in chosen:
