@@ -647,9 +647,13 @@ def train(
     progress: Callable[[int, float | None, float | None, float | None], object] | None,
     callbacks: Sequence[tuple[Callable[[Step], object], int]],
     turn: Turn | None = None,
+    journal: Any = None,
+    state: bytes | None = None,
 ) -> Outcome:
     """Train a copy of `model`, with checkpoints in `folder` if the settings want them.
 
     The settings are those of `everybatch.train`, checked and in plain types, as ``DEFAULTS["train"]`` has them. The
     turn is passed on after every step but the last; a run that is told to end when it comes back is an interrupted one.
+    `journal` is an `everybatch.folder.Journal`, or another with the same ``rows``, ``write`` and ``keep``; from a `state`
+    that it kept a run of the same settings goes on.
     """

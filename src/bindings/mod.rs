@@ -9,6 +9,7 @@ mod errors;
 mod estimator;
 mod from_python;
 mod images;
+mod journal;
 mod layers;
 mod model;
 mod network;

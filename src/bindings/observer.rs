@@ -7,6 +7,7 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use tch::Device;
 
+use super::journal::Journal;
 use super::model::PyModel;
 use super::python::{LOGGER, STOP_TRAINING};
 use super::run::{computing, lock};
@@ -23,6 +24,8 @@ pub struct PyObserver {
     pub progress: Option<PyObject>,
     /// Called with a [`PyStep`] after every so many steps.
     pub callbacks: Vec<(PyObject, usize)>,
+    /// Written before the callbacks look, and the run's state kept after them.
+    journal: Option<Journal>,
     /// Passed on after each step but the last.
     turn: Option<Arc<Turn>>,
     /// The exception that ended the run.
@@ -38,11 +41,13 @@ impl PyObserver {
     pub fn new(
         progress: Option<PyObject>,
         callbacks: Vec<(PyObject, usize)>,
+        journal: Option<PyObject>,
         turn: Option<Arc<Turn>>,
     ) -> Self {
         PyObserver {
             progress,
             callbacks,
+            journal: journal.map(Journal::new),
             turn,
             raised: None,
             reason: String::new(),
@@ -59,6 +64,12 @@ impl PyObserver {
         let due = self.last_look.elapsed() >= PAUSE || step.taken == step.total;
         let called = self.callbacks.iter().filter(|(_, every)| step.taken % every == 0);
         let called: Vec<_> = called.map(|(callback, _)| callback).collect();
+        if let Some(journal) = &mut self.journal {
+            let may_take_long = !called.is_empty() || self.turn.is_some();
+            if let Err(error) = journal.write(step, may_take_long)? {
+                return Ok(Err(error));
+            }
+        }
         if !due && called.is_empty() {
             return Ok(Ok(()));
         }
@@ -110,10 +121,17 @@ impl PyObserver {
 
 impl Observer for PyObserver {
     fn after_step(&mut self, step: &mut Step) -> Result<Next> {
-        match self.look(step)? {
-            Ok(()) => Ok(self.pass_turn(step)),
-            Err(error) => Ok(self.heed(error)),
+        let mut next = match self.look(step)? {
+            Ok(()) => Next::Continue,
+            Err(error) => self.heed(error),
+        };
+        if let Some(journal) = &mut self.journal {
+            let ends = next != Next::Continue || step.taken == step.total;
+            if let Err(error) = journal.keep(step, ends)? {
+                next = self.heed(error);
+            }
         }
+        Ok(if next == Next::Continue { self.pass_turn(step) } else { next })
     }
 
     /// Looks for Ctrl-C.

@@ -21,7 +21,7 @@ use crate::data::{self, Augment, Augmenter};
 use crate::error::Error;
 use crate::libtorch::{check_precision, device as find_device, device_name, rows, Gpu};
 use crate::train::{
-    self as core, Adds, Column, End, History, LearningRate, Method, Predictions, Schedule, State,
+    self as core, Adds, Column, End, History, LearningRate, Method, Predictions, RunState, Schedule, State,
     TrainConfig, WatchConfig,
 };
 
@@ -70,8 +70,9 @@ pub struct PyOutcome {
 }
 
 /// Trains a copy of `model`, with checkpoints in `folder` if the settings want them; after each step but the last `turn` is passed on.
+/// It goes on from `state`, if one is given, which a `journal` kept.
 #[pyfunction]
-#[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None))]
+#[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None, journal=None, state=None))]
 #[allow(clippy::too_many_arguments)] // each is one thing of the run
 pub fn train(
     py: Python<'_>,
@@ -82,17 +83,20 @@ pub fn train(
     progress: Option<PyObject>,
     callbacks: Vec<(PyObject, usize)>,
     turn: Option<&PyTurn>,
+    journal: Option<PyObject>,
+    state: Option<&[u8]>,
 ) -> PyResult<PyOutcome> {
     let device = data.device;
     let mut config = config(settings, device)?;
     if let (Some(checkpoints), Some(folder)) = (&mut config.checkpoints, folder) {
         checkpoints.folder = folder;
     }
-    let mut observer = PyObserver::new(progress, callbacks, turn.map(|turn| turn.0.clone()));
+    let mut observer = PyObserver::new(progress, callbacks, journal, turn.map(|turn| turn.0.clone()));
     let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
     let outcome = computing(py, || {
         let model = model.copied()?;
-        data.lend(|data| core::train_with(&model, data, &config, device, gpu, None, &mut observer))
+        let from = state.map(RunState::from_safetensors).transpose()?;
+        data.lend(|data| core::train_with(&model, data, &config, device, gpu, from.as_ref(), &mut observer))
     })?;
 
     let mut raised = observer.raised;

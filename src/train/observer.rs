@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::session::{RunState, Session};
-use super::History;
+use super::{Adds, Column, History};
 use crate::error::{Error, Result};
 use crate::names::names;
 use crate::network::Model;
@@ -50,6 +50,11 @@ impl<'a> Step<'a> {
     pub fn complete_history(&mut self) -> Result<&History> {
         self.session.recorder.flush()?;
         Ok(&self.session.recorder.history)
+    }
+
+    /// Every list of what has been read back, by its name, that of its array, and how it grows.
+    pub fn columns(&mut self) -> Vec<(&'static str, Column<'_>, Adds)> {
+        self.session.recorder.history.columns()
     }
 
     /// All that the run needs to go on from here as if nothing had been between; waits for the device.

@@ -1,0 +1,157 @@
+"""Writing a run's folder while the run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from everybatch._disk import as_path, whole_file
+from everybatch._log import logger
+from everybatch._measures import ARRAYS
+from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, MODEL, ROWS, STATE, TENSORS, WHERE
+from everybatch.folder._lock import LOCK, Lock
+from everybatch.folder._records import Appender, record
+from everybatch.folder._rows import Columns
+from everybatch.runs._files import fingerprint
+
+if TYPE_CHECKING:
+    from everybatch._core import Model
+
+__all__ = ["Journal"]
+
+Array = npt.NDArray[Any]
+
+_AXES = ("steps", "evaluations")
+
+
+class Journal:
+    """The journal of one run, which holds its folder. The training loop gives it rows and states as they come.
+
+    A disk that fails does not end the run: a warning is logged, and what could not be written is tried again with what
+    comes next.
+
+    Parameters
+    ----------
+    folder
+        Where to; made if needed.
+    keep_state_every
+        Seconds from one kept state to the next.
+
+    Raises
+    ------
+    FileExistsError
+        There is a run in the folder, or it is in use.
+    OSError
+        The folder cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, keep_state_every: float = 60.0) -> None:
+        self.folder = as_path(folder, "folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(self.folder)
+        try:
+            others = sorted(path.name for path in self.folder.iterdir() if path.name != LOCK)
+            if others:
+                raise FileExistsError(
+                    f"{self.folder} is not empty ({others[0]!r}): choose a folder for this run alone, such as "
+                    f"{self.folder / 'run'}"
+                )
+            self._file = Appender(self.folder / HISTORY)
+        except BaseException:
+            self._lock.close()
+            raise
+        self.rows = (0, 0)
+        """Steps and evaluations that are in the file."""
+        self._columns: Columns | None = None
+        self._keep_state_every = keep_state_every
+        self._kept_at = time.monotonic()
+        self._fails = False
+
+    def begin(self, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Write what is known before the first step; of arrays those of the run as a whole.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        of_run = {name: array.tolist() for name, array in arrays.items()}
+        self._file.append(BEGUN, json.dumps({"format": 1, "config": config, "arrays": of_run}).encode())
+        self._file.sync()
+
+    def write(self, added: Mapping[str, Array]) -> bool:
+        """Write the rows that come after `rows`, and tell whether the state is to be kept."""
+        try:
+            self._write(self.rows, added)
+        except OSError as error:
+            self._failed(error)
+            return False
+        self._fails = False
+        return time.monotonic() - self._kept_at >= self._keep_state_every
+
+    def keep(self, state: bytes, step: int) -> None:
+        """Keep the state after so many steps, which are all written, instead of the one before."""
+        self._kept_at = time.monotonic()
+        try:
+            self._file.sync()  # a state whose rows are lost is none
+            where = {"step": step, "rows": self.rows, "history": self._file.end}
+            with whole_file(self.folder / STATE, overwrite=True) as file:
+                file.write(record(WHERE, json.dumps(where).encode()))
+                file.write(record(TENSORS, state))
+        except OSError as error:
+            self._failed(error)
+
+    def end(
+        self, arrays: Mapping[str, Array], model: Model, status: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> None:
+        """Write how the run ended: what is not written yet of its arrays, its model, and more of its config.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        of_run = {name: array for name, array in arrays.items() if ARRAYS[name].dimensions[0] not in _AXES}
+        arrays = {name: array for name, array in arrays.items() if name not in of_run}
+        # The last measurement may be another one: what was an estimate is complete now. And a run that diverged on a GPU
+        # has taken back what its device ran ahead.
+        there = (len(arrays["train_loss"]), max(0, len(arrays["eval_step"]) - 1))
+        first = (min(self.rows[0], there[0]), min(self.rows[1], there[1]))
+        rest = {name: array[first[_AXES.index(ARRAYS[name].dimensions[0])] :] for name, array in arrays.items()}
+        self._write(first, rest)
+        model.save(str(self.folder / MODEL))
+        end = {
+            "status": dict(status),
+            "config": dict(config),
+            "arrays": {name: array.tolist() for name, array in of_run.items()},
+            "model": fingerprint(self.folder / MODEL),
+        }
+        self._file.append(ENDED, json.dumps(end).encode())
+        self._file.sync()
+
+    def close(self) -> None:
+        """Give the folder up."""
+        self._file.close()
+        self._lock.close()
+
+    def _write(self, first: tuple[int, int], added: Mapping[str, Array]) -> None:
+        if self._columns is None:
+            columns = Columns.of(added)
+            self._file.append(COLUMNS, columns.told())
+            self._columns = columns
+        counts = (len(added["train_loss"]), len(added["eval_step"]))
+        if any(counts) or first != self.rows:
+            self._file.append(ROWS, self._columns.rows(first, added))
+            self.rows = (first[0] + counts[0], first[1] + counts[1])
+
+    def _failed(self, error: OSError) -> None:
+        if not self._fails:  # once, and not five times a second
+            logger.warning("the run goes on, but its folder %s cannot be written: %s", self.folder, error)
+        self._fails = True
+

@@ -1,0 +1,139 @@
+"""Reading a run's folder, also while it is written, trusting none of its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._measures import ARRAYS
+from everybatch.errors import FileFormatError
+from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS
+from everybatch.folder._lock import holder
+from everybatch.folder._records import goes_on, whole_records
+from everybatch.folder._rows import Columns, Rows
+
+__all__ = ["Follower"]
+
+Array = npt.NDArray[Any]
+
+
+class Follower:
+    """Follows the history of a run: each `look` reads what came since the one before.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.begun: dict[str, Any] = {}
+        """What was known before the first step; nothing until it is written."""
+        self.ended: dict[str, Any] = {}
+        """How the run ended; nothing while it goes on."""
+        self.end = 0
+        """The end of what was read."""
+        self._rows: Rows | None = None
+        self._is_held = False
+
+    def look(self, until: int | None = None) -> bool:
+        """Read on, no further than to a place in the file, and tell whether anything was new.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no history.
+        FileFormatError
+            It is not what a run writes.
+        """
+        # Before reading: a run that ended in between has written so before it let its folder go.
+        self._is_held = holder(self.folder) is not None
+        path, start = self.folder / HISTORY, self.end
+        # Opened anew: a network file system looks for what is new when a file is opened.
+        with path.open("rb") as file:
+            for kind, payload, end in whole_records(file, start):
+                if until is not None and end > until:
+                    break
+                try:
+                    self._take(kind, payload)
+                except ValueError as error:
+                    raise FileFormatError(f"{path}: the record that ends at byte {end} is wrong: {error}") from error
+                self.end = end
+        return self.end > start
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether records follow after one that is not whole, which is more than a torn end."""
+        with (self.folder / HISTORY).open("rb") as file:
+            return goes_on(file, self.end)
+
+    @property
+    def state(self) -> str:
+        """How the run ended; "running" or "lost" if it did not."""
+        if self.ended:
+            return str(self.ended["status"]["state"])
+        return "running" if self._is_held else "lost"
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what is recorded, by name."""
+        arrays = {} if self._rows is None else self._rows.arrays()
+        of_run = {**self.begun.get("arrays", {}), **self.ended.get("arrays", {})}
+        return arrays | {name: np.array(values, np.int64) for name, values in of_run.items()}
+
+    def config(self) -> dict[str, Any]:
+        """Return the run's config, with the state in its ``status``."""
+        status = {**self.ended.get("status", {}), "state": self.state}
+        return {**self.begun.get("config", {}), **self.ended.get("config", {}), "status": status}
+
+    def _take(self, kind: bytes, payload: bytes) -> None:
+        if kind == COLUMNS:
+            if self._rows is not None:
+                raise ValueError("columns are told once")
+            self._rows = Rows(Columns.read(payload))
+        elif kind == ROWS:
+            if self._rows is None:
+                raise ValueError("no columns were told before it")
+            self._rows.add(payload)
+            self.ended = {}  # the run goes on
+        elif kind == BEGUN:
+            told = _json(payload, "config", "arrays")
+            if told.get("format") != 1:
+                raise ValueError(f"its format is {told.get('format')!r}, and this version of everybatch reads 1")
+            self.begun = told
+        elif kind == ENDED:
+            told = _json(payload, "config", "arrays", "status")
+            if not isinstance(told["status"].get("state"), str):
+                raise ValueError("it does not say how the run ended")
+            self.ended = told
+        else:
+            raise ValueError(f"its kind is {kind!r}, which this version of everybatch does not know")
+
+
+def _json(payload: bytes, *sections: str) -> dict[str, Any]:
+    """Return an object of JSON that has these sections, and arrays of numbers that are known.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    try:
+        told = json.loads(payload)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(told, dict) or not all(isinstance(told.get(name), Mapping) for name in sections):
+        raise ValueError(f"it lacks {', '.join(sections)}")
+    for name, values in told["arrays"].items():
+        if name not in ARRAYS:
+            raise ValueError(f"a run has no array named {name!r}")
+        try:
+            np.array(values, np.int64)
+        except (OverflowError, TypeError) as error:
+            raise ValueError(f"{name} is no array of whole numbers: {error}") from error
+    return told

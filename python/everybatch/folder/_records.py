@@ -1,0 +1,115 @@
+"""Records, one after the other, in a file that only grows.
+
+Each has a header of 24 bytes, little-endian: a mark, four letters that name its kind, the payload's length (8 bytes),
+the CRC-32 of the payload, and that of the header before it. A process that is killed while it writes leaves a torn
+record at the end, which no reader takes for a record; nor does it take one of which a byte was changed. A reader beside
+the writer may see a record before all of it is there: it waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+__all__ = ["Appender", "goes_on", "record", "whole_records"]
+
+_MARK = b"\xebBr\n"
+_HEADER = struct.Struct("<4s4sQII")
+_CHECKED = _HEADER.size - 4
+"""Bytes of the header that its own checksum is of."""
+
+
+def record(kind: bytes, payload: bytes) -> bytes:
+    """Return a record; `kind` has four letters."""
+    head = _HEADER.pack(_MARK, kind, len(payload), zlib.crc32(payload), 0)[:_CHECKED]
+    return head + struct.pack("<I", zlib.crc32(head)) + payload
+
+
+def whole_records(file: IO[bytes], start: int = 0) -> Iterator[tuple[bytes, bytes, int]]:
+    """Give kind, payload and end of each record from a place in the file on, up to the first that is not whole."""
+    size = os.fstat(file.fileno()).st_size
+    end = start
+    file.seek(start)
+    while (header := _header(file.read(_HEADER.size))) is not None:
+        kind, length, checksum = header
+        if length > size - end - _HEADER.size:
+            return
+        payload = file.read(length)
+        if len(payload) < length or zlib.crc32(payload) != checksum:
+            return
+        end += _HEADER.size + length
+        yield kind, payload, end
+
+
+def goes_on(file: IO[bytes], end: int) -> bool:
+    """Whether a record begins after the one at `end`, which is not whole: then it is damaged, and not just torn."""
+    file.seek(end + 1)
+    rest = file.read()
+    place = rest.find(_MARK)
+    while place >= 0:
+        if _header(rest[place : place + _HEADER.size]) is not None:
+            return True
+        place = rest.find(_MARK, place + 1)
+    return False
+
+
+def _header(data: bytes) -> tuple[bytes, int, int] | None:
+    """Return kind, length and checksum of a payload, if this is a header."""
+    if len(data) < _HEADER.size:
+        return None
+    mark, kind, length, checksum, own = _HEADER.unpack(data)
+    return (kind, length, checksum) if mark == _MARK and own == zlib.crc32(data[:_CHECKED]) else None
+
+
+class Appender:
+    """Adds records to a file, which is made if it is not there.
+
+    Parameters
+    ----------
+    path
+        Its place.
+    end
+        Where its last whole record ends; what lies after that is cut off.
+    """
+
+    def __init__(self, path: Path, end: int = 0) -> None:
+        # Python's own buffer would keep what the system is to have at once.
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
+        self.end = end
+        self._go_back()
+
+    def append(self, kind: bytes, payload: bytes) -> None:
+        """Add a record. After this the system has it, and a process that dies takes nothing of it along.
+
+        Raises
+        ------
+        OSError
+            It could not be written; the file ends where it ended before.
+        """
+        rest = memoryview(record(kind, payload))
+        size = len(rest)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except BaseException:  # Ctrl-C too
+            with contextlib.suppress(OSError):  # then the next record is written over it
+                self._go_back()
+            raise
+        self.end += size
+
+    def sync(self) -> None:
+        """Have everything on the disk, where a loss of power does not reach it."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        self._file.close()
+
+    def _go_back(self) -> None:
+        self._file.seek(self.end)
+        self._file.truncate(self.end)

@@ -1,0 +1,103 @@
+//! The journal of a run, which Python writes as the run goes on: all rows of its history, and now and then its state.
+
+use std::time::{Duration, Instant};
+
+use numpy::{Element, PyArray1, PyArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::error::Result;
+use crate::libtorch::as_called;
+use crate::train::{Adds, Column, Predictions, Step};
+
+/// How often at most rows are written, unless something may take long.
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub struct Journal {
+    /// Has `rows`, the steps and measurements that it holds; `write`, which takes those that it lacks and tells whether it
+    /// wants the state; and `keep`, which takes that.
+    writer: PyObject,
+    last: Instant,
+    wants_state: bool,
+}
+
+impl Journal {
+    pub fn new(writer: PyObject) -> Self {
+        Journal { writer, last: Instant::now(), wants_state: false }
+    }
+
+    /// Writes what was recorded since, if it is time to or `now`; waits for the device.
+    pub fn write(&mut self, step: &mut Step, now: bool) -> Result<PyResult<()>> {
+        if !now && self.last.elapsed() < PAUSE {
+            return Ok(Ok(()));
+        }
+        step.complete_history()?;
+        let written = as_called(|| {
+            Python::with_gil(|py| -> PyResult<bool> {
+                let writer = self.writer.bind(py);
+                let (steps, evaluations) = writer.getattr("rows")?.extract()?;
+                writer.call_method1("write", (added(py, step, steps, evaluations)?,))?.extract()
+            })
+        })?;
+        self.last = Instant::now();
+        Ok(written.map(|wants_state| self.wants_state = wants_state))
+    }
+
+    /// Keeps the state of the run, if it is time to or `now`; waits for the device.
+    pub fn keep(&mut self, step: &mut Step, now: bool) -> Result<PyResult<()>> {
+        if !now && !self.wants_state {
+            return Ok(Ok(()));
+        }
+        if let Err(error) = self.write(step, true)? {
+            return Ok(Err(error));
+        }
+        self.wants_state = false;
+        let state = step.state()?.to_safetensors()?;
+        as_called(|| {
+            Python::with_gil(|py| {
+                self.writer.call_method1(py, "keep", (PyBytes::new(py, &state), step.taken)).map(drop)
+            })
+        })
+    }
+}
+
+/// By name what the lists of the history have beyond so many steps and measurements.
+fn added<'py>(
+    py: Python<'py>,
+    step: &mut Step,
+    steps: usize,
+    evaluations: usize,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, column, adds) in step.columns() {
+        let array = match column {
+            Column::Float(list) => rows(py, list, adds, steps, evaluations)?,
+            Column::Double(list) => rows(py, list, adds, steps, evaluations)?,
+            Column::Int(list) => rows(py, list, adds, steps, evaluations)?,
+            Column::Classes(predictions) if predictions.is_empty() => continue,
+            Column::Classes(Predictions::Bytes(list)) => rows(py, list, adds, steps, evaluations)?,
+            Column::Classes(Predictions::Words(list)) => rows(py, list, adds, steps, evaluations)?,
+        };
+        dict.set_item(name, array)?;
+    }
+    Ok(dict)
+}
+
+fn rows<'py, T: Element>(
+    py: Python<'py>,
+    list: &[T],
+    adds: Adds,
+    steps: usize,
+    evaluations: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (from, width) = match adds {
+        Adds::Step => (steps, None),
+        Adds::Evaluation => (evaluations, None),
+        Adds::Row(values) => (evaluations * values, Some(values)),
+    };
+    let list = PyArray1::from_slice(py, &list[from.min(list.len())..]);
+    match width {
+        Some(values) => Ok(list.reshape([list.len()? / values.max(1), values])?.into_any()),
+        None => Ok(list.into_any()),
+    }
+}
