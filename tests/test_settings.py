@@ -43,12 +43,12 @@ def test_the_arguments_of_train_are_the_settings_of_the_core(glyphs: eb.Dataset)
 
 # What the core knows by another name, as a part of something, or not at all.
 RENAMED = {"epochs", "steps", "optimizer", "select", "checkpoints", "checkpoint_every"}
-PYTHONS = {"log_every", "device", "progress", "callbacks"}
+PYTHONS = {"log_every", "device", "progress", "callbacks", "folder", "keep_state_every"}
 
 
 def test_every_argument_of_train_is_checked_and_reaches_the_core() -> None:
     names = set(keywords(eb.train))
-    assert names - set(_CHECKS) == {"validation", "evaluate_on", "checkpoints", "progress", "callbacks"}
+    assert names - set(_CHECKS) == {"validation", "evaluate_on", "checkpoints", "folder", "progress", "callbacks"}
     parts = [DEFAULTS["train"], DEFAULTS["train"]["watch"], *DEFAULTS["optimizers"].values()]
     assert names - {name for part in parts for name in part} == (RENAMED - {"checkpoints"}) | PYTHONS
 

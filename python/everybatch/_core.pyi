@@ -654,6 +654,6 @@ def train(
 
     The settings are those of `everybatch.train`, checked and in plain types, as ``DEFAULTS["train"]`` has them. The
     turn is passed on after every step but the last; a run that is told to end when it comes back is an interrupted one.
-    `journal` is an `everybatch.folder.Journal`, or another with the same ``rows``, ``write`` and ``keep``; from a `state`
-    that it kept a run of the same settings goes on.
+    `journal` is an `everybatch.folder.Journal`, or another with the same ``rows``, ``write`` and ``keep``; from a
+    `state` that it kept a run of the same settings goes on.
     """

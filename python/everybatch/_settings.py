@@ -70,6 +70,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "patience": optional(whole),
     "min_delta": real,
     "checkpoint_every": steps_or_epoch,
+    "keep_state_every": real,
     "log_every": optional(whole),
     "seed": partial(whole, least=0),
     "shuffle": flag,

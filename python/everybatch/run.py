@@ -102,7 +102,11 @@ class Run(Measures):
 
     @property
     def state(self) -> str:
-        """``"finished"``, ``"interrupted"``, ``"stopped"`` (by callback or patience), ``"diverged"``, ``"failed"``."""
+        """``"finished"``, ``"interrupted"``, ``"stopped"`` (by callback or patience), ``"diverged"``, ``"failed"``.
+
+        Of a run that was loaded from the folder that it is written to (``folder=``) also ``"running"``; or ``"lost"``,
+        if its process ended before it did.
+        """
         return str(self._config["status"]["state"])
 
     @property
@@ -348,12 +352,15 @@ class Run(Measures):
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:
-    """Return the run that `Run.save` wrote. Its weights are read when `Run.model` is first used.
+    """Return the run that `Run.save` wrote, or `train` with ``folder=``. Its weights are read when `Run.model` is used.
+
+    A run in its folder can be loaded at any time: `Run.state` is "running" while it goes on, and "lost" if its process
+    ended before it did. It then has what was recorded until now, and no model yet.
 
     Parameters
     ----------
     folder
-        The folder given to `Run.save`.
+        The folder given to `Run.save` or `train`.
 
     Raises
     ------

@@ -17,7 +17,7 @@ import torch
 from everybatch import _core
 from everybatch._arguments import functions
 from everybatch._beginning import beginning
-from everybatch._core import Data, Model, Network, Step
+from everybatch._core import Data, Model, Network, Outcome, Step
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
 from everybatch._log import log_step
@@ -30,6 +30,7 @@ from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
+from everybatch.folder import Journal
 from everybatch.run import Run
 from everybatch.runs._arrays import check_config
 from everybatch.schedules import Schedule
@@ -70,6 +71,8 @@ def train(
     min_delta: float = 0.0,
     checkpoints: str | os.PathLike[str] | None = None,
     checkpoint_every: int | str = "epoch",
+    folder: str | os.PathLike[str] | None = None,
+    keep_state_every: float = 60.0,
     log_every: int | None = None,
     seed: int = 0,
     shuffle: bool = True,
@@ -159,6 +162,12 @@ def train(
         with `Model.load`, measure them all with `evaluate_checkpoints`.
     checkpoint_every
         Keep them after every n-th step, or every "epoch".
+    folder
+        A folder of its own to write the run to as it goes on; made if needed. Rows of its history are there a fifth of
+        a second after they were measured, whatever becomes of the process; `load_run` reads them at any time, and
+        `Run.state` is "running" meanwhile, or "lost" if the process is no more.
+    keep_state_every
+        Seconds after which what the run needs to go on is kept in that folder anew; at the end it always is.
     log_every
         Log a line after every n-th step, at level INFO of the logger "everybatch.train" (to see them:
         ``logging.basicConfig(level=logging.INFO)``).
@@ -243,8 +252,8 @@ def train(
     TypeError
         An argument is of the wrong type.
     OSError
-        The folder for checkpoints cannot be used, or holds other ones. If a file cannot be written on the way, the
-        error carries what was recorded as its attribute ``run``.
+        The folder for checkpoints cannot be used, or holds other ones; or `folder` cannot, is in use, or is not
+        empty. If a file cannot be written on the way, the error carries what was recorded as its attribute ``run``.
 
     Warns
     -----
@@ -290,8 +299,8 @@ def train(
     if hooks.turn is not None:
         hooks.turn.wait()
     model = beginning(network, dataset, settings.values["seed"])
-    folder = None if checkpoints is None else prepare_folder(checkpoints)
-    started = datetime.now(UTC)
+    kept = None if checkpoints is None else prepare_folder(checkpoints)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
 
     with contextlib.ExitStack() as stack:
         device = settings.values["device"]
@@ -304,7 +313,7 @@ def train(
             "dataset": describe_dataset(dataset),
             "training": {
                 **settings.for_config(),
-                "checkpoints": None if folder is None else str(folder),
+                "checkpoints": None if kept is None else str(kept),
                 "from_model": isinstance(network, Model),
             },
             "versions": versions(),
@@ -312,26 +321,43 @@ def train(
         }
         check_config(config | {"status": {"state": "finished"}})  # now, not when there is something to lose
         data = (hooks.data or Data)(dataset, device)
+        journal = None
+        if folder is not None:
+            journal = stack.enter_context(contextlib.closing(Journal(folder, keep_state_every=keep_state_every)))
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
-        wanted = settings.for_core(checkpoints=folder is not None)
-        outcome = _core.train(model, data, wanted, folder, bar, called, hooks.turn)
+        wanted = settings.for_core(checkpoints=kept is not None)
+        of_run = {"test_indices": settings.test_indices}
+        if settings.validation_indices is not None:
+            of_run["validation_indices"] = settings.validation_indices
+        begun = {"config": config | {"started": started}, "arrays": of_run, "settings": wanted}
+        with contextlib.nullcontext() if journal is None else journal.begin(begun, model):
+            outcome = _core.train(model, data, wanted, kept, bar, called, hooks.turn, journal)
+        return _ended(outcome, config, of_run, started, journal)
 
-    arrays = {**outcome.arrays, "test_indices": settings.test_indices}
-    if settings.validation_indices is not None:
-        arrays["validation_indices"] = settings.validation_indices
-    config |= {
+
+def _ended(
+    outcome: Outcome,
+    config: dict[str, Any],
+    of_run: dict[str, npt.NDArray[Any]],
+    started: str,
+    journal: Journal | None,
+) -> Run:
+    """Make the run of what the core gave."""
+    later = {
         "network": json.loads(outcome.model.network.to_json()),
         "evaluation": outcome.evaluation,
         "cuda": outcome.on_device,
         "status": {name: getattr(outcome, name) for name in ("state", "message", "diverged_at", "model_step")},
-        "started": started.isoformat(timespec="seconds"),
+        "started": started,
     }
-    run = Run(arrays, config, outcome.model)
+    run = Run({**outcome.arrays, **of_run}, {**config, **later}, outcome.model)
+    if journal is not None:
+        journal.end(run, outcome.model)
     if outcome.raised is not None:
         outcome.raised.run = run  # type: ignore[attr-defined]
         raise outcome.raised
     if outcome.diverged_at is not None:
-        warnings.warn(_divergence(run, outcome.diverged_at), RuntimeWarning, stacklevel=2)
+        warnings.warn(_divergence(run, outcome.diverged_at), RuntimeWarning, stacklevel=3)
     return run
 
 

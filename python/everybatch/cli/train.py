@@ -196,6 +196,10 @@ def add(commands: Commands) -> None:
 
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FOLDER", type=Path, help="save the run there; not saved unless given")
+    _option(
+        output, "folder", metavar="FOLDER", type=Path, help="write the run there as it goes on, so that it is not lost"
+    )
+    _option(output, "keep_state_every", metavar="SECONDS", type=float, help="keep what it needs to go on so often")
     output.add_argument("--overwrite", action="store_true", help="replace a run that is in FOLDER already")
     _option(
         output, "checkpoints", metavar="FOLDER", type=Path, help="keep weights there on the way; see everybatch predict"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["BEGUN", "COLUMNS", "ENDED", "HISTORY", "MODEL", "ROWS", "STATE", "TENSORS", "WHERE"]
+__all__ = ["BEGINNING", "BEGUN", "COLUMNS", "ENDED", "HISTORY", "MODEL", "ROWS", "STATE", "TENSORS", "WHERE"]
 
-HISTORY, STATE, MODEL = "history.records", "state.records", "model.safetensors"
+HISTORY, STATE = "history.records", "state.records"
+BEGINNING, MODEL = "beginning.safetensors", "model.safetensors"
+"""The model that the run began with, and the one that it made."""
 
 BEGUN, COLUMNS, ROWS, ENDED = b"begn", b"cols", b"rows", b"ends"
 """Of the history: JSON; JSON; rows of these columns; JSON. A run that goes on adds rows after its end."""

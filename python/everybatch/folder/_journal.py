@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from everybatch._disk import as_path, whole_file
 from everybatch._log import logger
 from everybatch._measures import ARRAYS
-from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, MODEL, ROWS, STATE, TENSORS, WHERE
+from everybatch.folder._files import BEGINNING, BEGUN, COLUMNS, ENDED, HISTORY, MODEL, ROWS, STATE, TENSORS, WHERE
 from everybatch.folder._lock import LOCK, Lock
 from everybatch.folder._records import Appender, record
 from everybatch.folder._rows import Columns
@@ -22,6 +22,7 @@ from everybatch.runs._files import fingerprint
 
 if TYPE_CHECKING:
     from everybatch._core import Model
+    from everybatch.run import Run
 
 __all__ = ["Journal"]
 
@@ -73,17 +74,32 @@ class Journal:
         self._kept_at = time.monotonic()
         self._fails = False
 
-    def begin(self, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Write what is known before the first step; of arrays those of the run as a whole.
+    @contextlib.contextmanager
+    def begin(self, told: Mapping[str, Any], model: Model | None = None) -> Iterator[None]:
+        """Write what is known before the first step, and take it back if what follows fails: then no run began.
+
+        Parameters
+        ----------
+        told
+            ``config``, the ``arrays`` of the run as a whole, and the ``settings`` that the core is given.
+        model
+            With the weights that the run begins with.
 
         Raises
         ------
         OSError
             It cannot be written.
         """
-        of_run = {name: array.tolist() for name, array in arrays.items()}
-        self._file.append(BEGUN, json.dumps({"format": 1, "config": config, "arrays": of_run}).encode())
-        self._file.sync()
+        try:
+            if model is not None:
+                model.save(str(self.folder / BEGINNING))
+            self._file.append(BEGUN, _json({**told, "format": 1}))
+            self._file.sync()
+            yield
+        except BaseException:
+            for name in (HISTORY, BEGINNING, STATE):
+                (self.folder / name).unlink(missing_ok=True)
+            raise
 
     def write(self, added: Mapping[str, Array]) -> bool:
         """Write the rows that come after `rows`, and tell whether the state is to be kept."""
@@ -102,37 +118,34 @@ class Journal:
             self._file.sync()  # a state whose rows are lost is none
             where = {"step": step, "rows": self.rows, "history": self._file.end}
             with whole_file(self.folder / STATE, overwrite=True) as file:
-                file.write(record(WHERE, json.dumps(where).encode()))
+                file.write(record(WHERE, _json(where)))
                 file.write(record(TENSORS, state))
         except OSError as error:
             self._failed(error)
 
-    def end(
-        self, arrays: Mapping[str, Array], model: Model, status: Mapping[str, Any], config: Mapping[str, Any]
-    ) -> None:
-        """Write how the run ended: what is not written yet of its arrays, its model, and more of its config.
+    def end(self, run: Run, model: Model) -> None:
+        """Write how the run ended: what is not written yet of its arrays, its model, and its config."""
+        try:
+            self._end(run._arrays, run._config, model)
+        except OSError as error:
+            self._failed(error)
 
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
+    def _end(self, arrays: Mapping[str, Array], config: Mapping[str, Any], model: Model) -> None:
         of_run = {name: array for name, array in arrays.items() if ARRAYS[name].dimensions[0] not in _AXES}
         arrays = {name: array for name, array in arrays.items() if name not in of_run}
-        # The last measurement may be another one: what was an estimate is complete now. And a run that diverged on a GPU
-        # has taken back what its device ran ahead.
+        # The last measurement may be another one: what was an estimate is complete now. And a run that diverged on a
+        # GPU has taken back what its device ran ahead.
         there = (len(arrays["train_loss"]), max(0, len(arrays["eval_step"]) - 1))
         first = (min(self.rows[0], there[0]), min(self.rows[1], there[1]))
         rest = {name: array[first[_AXES.index(ARRAYS[name].dimensions[0])] :] for name, array in arrays.items()}
         self._write(first, rest)
         model.save(str(self.folder / MODEL))
         end = {
-            "status": dict(status),
-            "config": dict(config),
-            "arrays": {name: array.tolist() for name, array in of_run.items()},
+            "config": config,
+            "arrays": of_run,
             "model": fingerprint(self.folder / MODEL),
         }
-        self._file.append(ENDED, json.dumps(end).encode())
+        self._file.append(ENDED, _json(end))
         self._file.sync()
 
     def close(self) -> None:
@@ -155,3 +168,9 @@ class Journal:
             logger.warning("the run goes on, but its folder %s cannot be written: %s", self.folder, error)
         self._fails = True
 
+
+def _json(told: Mapping[str, Any]) -> bytes:
+    def plain(value: Any) -> Any:
+        return value.tolist()  # of NumPy
+
+    return json.dumps(told, allow_nan=False, default=plain).encode()

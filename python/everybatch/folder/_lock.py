@@ -1,8 +1,8 @@
 """Who writes a run's folder: one process at a time, which readers can tell from one that is no more.
 
-A lock on the file ``lock`` goes with the process that holds it, however that ends, and readers ask for it without taking
-it. It is good for all that the same kernel runs, containers too, and on most network file systems for other machines.
-Where it cannot tell, the file itself does: who wrote it, and how long ago it was touched.
+A lock on the file ``lock`` goes with the process that holds it, however that ends, and readers ask for it without
+taking it. It is good for all that the same kernel runs, containers too, and on most network file systems for other
+machines. Where it cannot tell, the file itself does: who wrote it, and how long ago it was touched.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _boot() -> str:
 
 
 def _born(pid: object) -> str | None:
-    """Return when a process of this machine began, which tells it from a later one with its number; None: it is not there."""
+    """Return when a process of this machine began, or None: a later one with its number began at another time."""
     try:
         return Path(f"/proc/{int(str(pid))}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except (OSError, ValueError, IndexError):
@@ -173,7 +173,8 @@ def _is_locked(path: Path) -> bool | None:
         return None
     try:
         request = struct.pack(_REQUEST, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-        return struct.unpack(_REQUEST, fcntl.fcntl(file, fcntl.F_OFD_GETLK, request))[0] != fcntl.F_UNLCK
+        kind: int = struct.unpack(_REQUEST, fcntl.fcntl(file, fcntl.F_OFD_GETLK, request))[0]
+        return kind != fcntl.F_UNLCK
     except OSError:
         return None
     finally:

@@ -77,19 +77,25 @@ class Follower:
     def state(self) -> str:
         """How the run ended; "running" or "lost" if it did not."""
         if self.ended:
-            return str(self.ended["status"]["state"])
+            return str(self.ended["config"]["status"]["state"])
         return "running" if self._is_held else "lost"
 
     def arrays(self) -> dict[str, Array]:
-        """Return what is recorded, by name."""
+        """Return what is recorded, by name, and nothing yet of what every run has."""
         arrays = {} if self._rows is None else self._rows.arrays()
         of_run = {**self.begun.get("arrays", {}), **self.ended.get("arrays", {})}
-        return arrays | {name: np.array(values, np.int64) for name, values in of_run.items()}
+        arrays |= {name: np.array(values, np.int64) for name, values in of_run.items()}
+        classes = self.begun.get("config", {}).get("dataset", {}).get("classes", ())
+        sizes = {"classes": len(classes), "steps": 0, "evaluations": 0}
+        for name, measure in ARRAYS.items():
+            always = measure.needs is None and measure.otherwise is None and measure.dimensions[0] in sizes
+            if always and name not in arrays:
+                arrays[name] = np.zeros([sizes[axis] for axis in measure.dimensions], measure.dtype)
+        return arrays
 
     def config(self) -> dict[str, Any]:
-        """Return the run's config, with the state in its ``status``."""
-        status = {**self.ended.get("status", {}), "state": self.state}
-        return {**self.begun.get("config", {}), **self.ended.get("config", {}), "status": status}
+        """Return the run's config, of one that began."""
+        return {**(self.ended or self.begun)["config"], **({} if self.ended else {"status": {"state": self.state}})}
 
     def _take(self, kind: bytes, payload: bytes) -> None:
         if kind == COLUMNS:
@@ -107,8 +113,8 @@ class Follower:
                 raise ValueError(f"its format is {told.get('format')!r}, and this version of everybatch reads 1")
             self.begun = told
         elif kind == ENDED:
-            told = _json(payload, "config", "arrays", "status")
-            if not isinstance(told["status"].get("state"), str):
+            told = _json(payload, "config", "arrays")
+            if not isinstance(told["config"].get("status"), dict):
                 raise ValueError("it does not say how the run ended")
             self.ended = told
         else:

@@ -105,7 +105,7 @@ class Rows:
 
     def arrays(self) -> dict[str, Array]:
         """Return every column by its name, as an array of its own."""
-        arrays = {}
+        arrays: dict[str, Array] = {}
         for part, kind in zip(self._parts, self.columns.types, strict=True):
             rows = np.frombuffer(part, kind) if part else np.empty(0, kind)
             # In the order of this machine, and no view: that would hold the buffer, which is to grow.

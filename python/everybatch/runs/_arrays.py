@@ -23,6 +23,8 @@ Array = npt.NDArray[Any]
 
 OPTIONAL = frozenset(name for name, measure in ARRAYS.items() if measure.needs or measure.otherwise)
 _VALIDATION = frozenset(name for name, measure in ARRAYS.items() if measure.needs == "validation")
+STATES = (*CHOICES["state"], "running", "lost")
+"""How a run ended; or it goes on, or its process ended before it did."""
 _TOGETHER = frozenset(name for name in _VALIDATION if not ARRAYS[name].otherwise)
 
 
@@ -62,8 +64,8 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise ArgumentError("config['dataset']['classes'] must be a list of class names, at least one")
     state = plain["status"].get("state")
-    if state not in CHOICES["state"]:
-        raise ArgumentError(f"config['status']['state'] is {state!r}; it must be one of {', '.join(CHOICES['state'])}")
+    if state not in STATES:
+        raise ArgumentError(f"config['status']['state'] is {state!r}; it must be one of {', '.join(STATES)}")
     for name in ("diverged_at", "model_step"):
         if plain["status"].get(name) is not None:
             _whole_number(plain, "status", name, least=0)

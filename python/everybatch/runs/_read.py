@@ -19,6 +19,8 @@ from everybatch._leftovers import displaced
 from everybatch._measures import ARRAYS
 from everybatch.datasets._folder_read import background_of
 from everybatch.errors import ArgumentError, FileFormatError
+from everybatch.folder import Follower
+from everybatch.folder import _files as folder_files
 from everybatch.runs._arrays import OPTIONAL, check_arrays, check_config
 from everybatch.runs._files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
 
@@ -45,6 +47,8 @@ def read(folder: str | os.PathLike[str]) -> Stored:
         raise FileNotFoundError(f"there is no saved run at {source}: the folder does not exist")
     if not source.is_dir():
         raise NotADirectoryError(f"{source} is not a folder: give the folder that Run.save wrote")
+    if (source / folder_files.HISTORY).exists():
+        return _read_folder(source)
     while True:
         before = source.stat().st_ino
         try:
@@ -53,6 +57,24 @@ def read(folder: str | os.PathLike[str]) -> Stored:
             if source.stat().st_ino == before:
                 raise
             # It was replaced in the middle of it: some files were of the earlier run.
+
+
+def _read_folder(source: Path) -> Stored:
+    """Read a folder that is, or was, written as its run went on."""
+    follower = Follower(source)
+    follower.look()
+    if not follower.begun:
+        raise FileFormatError(f"{source / folder_files.HISTORY} holds no run: its process ended before it began")
+    try:
+        config = check_config(follower.config())
+        arrays = check_arrays(follower.arrays(), config)
+    except (ArgumentError, TypeError) as error:
+        raise FileFormatError(f"{source / folder_files.HISTORY}: {error}") from error
+    if not follower.ended:
+        return Stored(arrays, config, None)
+    path, entry = source / folder_files.MODEL, follower.ended.get("model")
+    _check_file(path, entry, size_only=True)
+    return Stored(arrays, config, lambda: _read_model(path, entry, config["dataset"]))
 
 
 def _read(source: Path) -> Stored:

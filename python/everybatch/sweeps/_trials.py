@@ -45,6 +45,8 @@ _NOT_SETTINGS = {
     "callbacks": "pass a function as the first argument of sweep, and call eb.train in it",
     "checkpoints": "pass a function as the first argument of sweep, and call eb.train in it",
     "checkpoint_every": "pass a function as the first argument of sweep, and call eb.train in it",
+    "folder": "pass a function as the first argument of sweep, and call eb.train in it",
+    "keep_state_every": "pass a function as the first argument of sweep, and call eb.train in it",
     "log_every": "a sweep has a line of its own: sweep(progress=...)",
     "dataset": "it is the second argument of sweep",
 }
@@ -66,7 +68,7 @@ _OF_SWEEP = (
 )
 """Names that a typing error may be meant for."""
 SETTINGS = tuple(name for name in _DEFAULTS if name not in _NOT_SETTINGS)
-_NO_MATTER = ("device", "log_every", "checkpoint_every", "seed", "steps_per_epoch", "total_steps")
+_NO_MATTER = ("device", "log_every", "checkpoint_every", "keep_state_every", "seed", "steps_per_epoch", "total_steps")
 
 
 def plan(
