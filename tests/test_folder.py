@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import everybatch as eb
+from everybatch.folder import Journal
 
 DATA = eb.datasets.glyphs(train=640, test=100)
 
@@ -78,9 +79,12 @@ def test_an_error_of_a_callback_leaves_what_was_recorded(tmp_path: Path) -> None
 
 
 def test_what_never_began_leaves_no_run(tmp_path: Path) -> None:
-    with pytest.raises(eb.errors.ArgumentError):
-        quick(folder=tmp_path / "run", schedule=eb.schedules.one_cycle(), steps=1)
-    assert not (tmp_path / "run" / "history.records").exists()
+    journal = Journal(tmp_path / "run")
+    told: dict[str, Any] = {"config": {}, "arrays": {}, "settings": {}}
+    with pytest.raises(MemoryError), journal.begin(told, eb.networks.lenet5().initialize()):
+        raise MemoryError
+    journal.close()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
     assert quick(folder=tmp_path / "run").state == "finished"
 
 
