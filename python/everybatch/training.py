@@ -35,7 +35,7 @@ from everybatch.run import Run
 from everybatch.runs._arrays import check_config
 from everybatch.schedules import Schedule
 
-__all__ = ["selection", "train"]
+__all__ = ["ended", "selection", "train"]
 
 Part = int | float | slice | Sequence[int] | Sequence[bool] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]
 
@@ -332,10 +332,10 @@ def train(
         begun = {"config": config | {"started": started}, "arrays": of_run, "settings": wanted}
         with contextlib.nullcontext() if journal is None else journal.begin(begun, model):
             outcome = _core.train(model, data, wanted, kept, bar, called, hooks.turn, journal)
-        return _ended(outcome, config, of_run, started, journal)
+        return ended(outcome, config, of_run, started, journal)
 
 
-def _ended(
+def ended(
     outcome: Outcome,
     config: dict[str, Any],
     of_run: dict[str, npt.NDArray[Any]],

@@ -14,10 +14,13 @@ import numpy.typing as npt
 from everybatch._disk import as_path, whole_file
 from everybatch._log import logger
 from everybatch._measures import ARRAYS
+from everybatch.errors import FileFormatError
 from everybatch.folder._files import BEGINNING, BEGUN, COLUMNS, ENDED, HISTORY, MODEL, ROWS, STATE, TENSORS, WHERE
 from everybatch.folder._lock import LOCK, Lock
+from everybatch.folder._read import Follower
 from everybatch.folder._records import Appender, record
 from everybatch.folder._rows import Columns
+from everybatch.folder._state import read_state
 from everybatch.runs._files import fingerprint
 
 if TYPE_CHECKING:
@@ -43,33 +46,54 @@ class Journal:
         Where to; made if needed.
     keep_state_every
         Seconds from one kept state to the next.
+    again
+        Go on with the run that is in the folder.
 
     Raises
     ------
     FileExistsError
-        There is a run in the folder, or it is in use.
+        The folder is in use, or not empty.
+    FileNotFoundError
+        There is no run to go on with.
+    FileFormatError
+        A file is damaged.
     OSError
         The folder cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, keep_state_every: float = 60.0) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, keep_state_every: float = 60.0, again: bool = False) -> None:
         self.folder = as_path(folder, "folder")
+        if again and not (self.folder / HISTORY).exists():
+            raise FileNotFoundError(f"there is no run in {self.folder} to go on with: give the folder= of a training")
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.earlier = Follower(self.folder)
+        """What was in the folder before."""
+        self.state: bytes | None = None
+        """From which the run goes on; None: from its beginning."""
+        self.rows = (0, 0)
+        """Steps and evaluations that are in the file, those after the state aside."""
         self._lock = Lock(self.folder)
         try:
             others = sorted(path.name for path in self.folder.iterdir() if path.name != LOCK)
-            if others:
+            if again:
+                self.earlier.look()
+                kept = read_state(self.folder)
+                if kept is not None and kept.history > self.earlier.end:
+                    raise FileFormatError(
+                        f"{self.folder / HISTORY} is damaged: its state knows more than is left of it"
+                    )
+                if kept is not None:
+                    self.state, self.rows = kept.tensors, kept.rows
+            elif others:
                 raise FileExistsError(
                     f"{self.folder} is not empty ({others[0]!r}): choose a folder for this run alone, such as "
                     f"{self.folder / 'run'}"
                 )
-            self._file = Appender(self.folder / HISTORY)
+            self._file = Appender(self.folder / HISTORY, self.earlier.end)
         except BaseException:
             self._lock.close()
             raise
-        self.rows = (0, 0)
-        """Steps and evaluations that are in the file."""
-        self._columns: Columns | None = None
+        self._columns = self.earlier.columns
         self._keep_state_every = keep_state_every
         self._kept_at = time.monotonic()
         self._fails = False

@@ -68,6 +68,11 @@ class Follower:
         return self.end > start
 
     @property
+    def columns(self) -> Columns | None:
+        """Those of the rows, once they are told."""
+        return None if self._rows is None else self._rows.columns
+
+    @property
     def is_damaged(self) -> bool:
         """Whether records follow after one that is not whole, which is more than a torn end."""
         with (self.folder / HISTORY).open("rb") as file:
