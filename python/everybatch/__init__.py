@@ -36,6 +36,7 @@ from everybatch.layers import (  # noqa: E402
     Residual,
 )
 from everybatch.lr_finder import LrFinder, find_lr  # noqa: E402
+from everybatch.resuming import resume  # noqa: E402
 from everybatch.run import Run, load_run  # noqa: E402
 from everybatch.sweeps import Sweep, load_sweep, sweep  # noqa: E402
 from everybatch.training import train  # noqa: E402
@@ -78,6 +79,7 @@ __all__ = [
     "load_sweep",
     "networks",
     "plots",
+    "resume",
     "schedules",
     "sweep",
     "sweeps",
