@@ -100,6 +100,18 @@ def test_a_lost_run_goes_on_from_its_state_or_its_beginning(tmp_path: Path, monk
         assert_same(eb.load_run(folder), whole)
 
 
+def test_a_run_that_goes_on_keeps_its_state_as_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(now: eb.Step) -> None:
+        if now.step == 5:
+            raise KeyboardInterrupt
+
+    train(tmp_path / "run", interrupt, keep_state_every=0)
+    kept = []
+    monkeypatch.setattr(Journal, "keep", lambda self, state, step: kept.append(step))
+    resume(tmp_path / "run", progress=False, callbacks=lambda _: None)
+    assert kept == list(range(6, 26))
+
+
 def test_what_cannot_go_on_says_why(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no run in"):
         resume(tmp_path / "run")

@@ -68,6 +68,7 @@ def resume(
             raise ArgumentError(f"the run in {journal.folder} is {state}: there is nothing to go on with")
         config, settings = begun["config"], begun["settings"]
         training = config["training"]
+        journal.keep_state_every = training["keep_state_every"]
         dataset = _same_data(dataset, config["dataset"])
         called = [(function, 1) for function in functions(callbacks, "callbacks")]
         if training["log_every"] is not None:

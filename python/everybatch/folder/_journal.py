@@ -94,7 +94,7 @@ class Journal:
             self._lock.close()
             raise
         self._columns = self.earlier.columns
-        self._keep_state_every = keep_state_every
+        self.keep_state_every = keep_state_every
         self._kept_at = time.monotonic()
         self._fails = False
 
@@ -133,7 +133,7 @@ class Journal:
             self._failed(error)
             return False
         self._fails = False
-        return time.monotonic() - self._kept_at >= self._keep_state_every
+        return time.monotonic() - self._kept_at >= self.keep_state_every
 
     def keep(self, state: bytes, step: int) -> None:
         """Keep the state after so many steps, which are all written, instead of the one before."""
