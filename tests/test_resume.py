@@ -107,7 +107,7 @@ def test_a_run_that_goes_on_keeps_its_state_as_often(tmp_path: Path, monkeypatch
 
     train(tmp_path / "run", interrupt, keep_state_every=0)
     kept = []
-    monkeypatch.setattr(Journal, "keep", lambda self, state, step: kept.append(step))
+    monkeypatch.setattr(Journal, "keep", lambda _, __, step: kept.append(step))
     resume(tmp_path / "run", progress=False, callbacks=lambda _: None)
     assert kept == list(range(6, 26))
 
