@@ -121,8 +121,9 @@ class Journal:
             self._file.sync()
             yield
         except BaseException:
-            for name in (HISTORY, BEGINNING, STATE):
-                (self.folder / name).unlink(missing_ok=True)
+            if self._columns is None:  # nothing was measured
+                for name in (HISTORY, BEGINNING, STATE):
+                    (self.folder / name).unlink(missing_ok=True)
             raise
 
     def write(self, added: Mapping[str, Array]) -> bool:
