@@ -122,7 +122,7 @@ def honest(row: Row, data: eb.Dataset, seeds: int) -> str:
 
 def own_share(row: Row, data: eb.Dataset, run: eb.Run) -> float:
     """The estimator's own time over that of a measurement: a short run's logits are recorded and asked for again."""
-    steps = 120
+    steps = AFTER + 30
     logits: list[npt.NDArray[np.float32]] = []
     start = row.network.initialize(0)
     eb.train(

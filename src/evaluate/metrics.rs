@@ -65,10 +65,16 @@ impl Metrics {
 impl Metrics {
     /// As means; `labels` (N,) are those of the measured examples. Waits for the device.
     pub fn figures(&self, labels: &Tensor) -> Result<Figures> {
-        let totals = self.class_correct.f_zeros_like()?.f_index_add(0, labels, &labels.f_ones_like()?)?;
+        let totals = class_totals(labels, self.class_correct.size()[0])?;
         let list = |counts: &Tensor| Ok::<_, Error>(Vec::<i64>::try_from(counts)?);
-        Ok(Figures::complete(self.loss.f_double_value(&[])?, &list(&self.class_correct)?, &list(&totals)?))
+        Ok(Figures::complete(self.loss.f_double_value(&[])?, &list(&self.class_correct)?, &totals))
     }
+}
+
+/// (classes,) examples of each class among labels (N,). Waits for the device.
+pub fn class_totals(labels: &Tensor, classes: i64) -> Result<Vec<i64>> {
+    let none = Tensor::f_zeros([classes], (Kind::Int64, labels.device()))?;
+    Ok(Vec::try_from(none.f_index_add(0, labels, &labels.f_ones_like()?)?)?)
 }
 
 /// (classes, classes) int64 counts; rows are true classes, columns predicted. Both inputs are (N,).

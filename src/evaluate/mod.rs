@@ -14,7 +14,7 @@ pub use estimate::{Demand, Estimator, Learned, Source};
 pub use evaluator::{logits, Evaluator, Measured};
 pub use figures::Figures;
 pub use inference::Choice;
-pub use metrics::{class_kind, confusion, Metrics, Summary};
+pub use metrics::{class_kind, class_totals, confusion, Metrics, Summary};
 pub use plan::Plan;
 pub use resident::{DeviceChoice, Resident};
 pub use today::Today;

@@ -213,7 +213,7 @@ fn faster(one: (f64, Resident), other: (f64, Resident)) -> (f64, Resident) {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::data::Split;
     use crate::network::{builders, Network, Normalization};
@@ -234,7 +234,7 @@ mod tests {
         )
     }
 
-    fn networks() -> Vec<Network> {
+    pub fn networks() -> Vec<Network> {
         let resnet = builders::Resnet { stages: vec![4, 6, 8], ..Default::default() };
         let wide = builders::WideResnet {
             width: 1,

@@ -27,7 +27,6 @@ impl Evaluator {
     /// Compiles today's weights to give the logits of `expected` images, or about so many.
     pub fn today<'a>(&'a self, model: &'a Model, expected: i64) -> Result<Today<'a>> {
         let inference = &self.inference;
-        let _alone = inference.alone();
         let chunk = inference.chunk(model, inference.strategy().chunk.min(CHUNK))?;
         let plan = Arc::new(inference.plan(model, chunk, expected)?);
         let chunk = chunk as usize;
@@ -36,11 +35,6 @@ impl Evaluator {
 }
 
 impl Today<'_> {
-    /// Float32 logits (N, classes) of all images, by a pass of its own as [`Evaluator::measure`] makes it.
-    pub fn all(&self) -> Result<Tensor> {
-        self.inference.logits(self.model)
-    }
-
     /// The images in chunks of the two sizes, for each new one of which oneDNN would have to generate code. The last is
     /// filled up with an image that was asked for already.
     fn split(&self, images: &[i64]) -> Vec<Vec<i64>> {
@@ -71,7 +65,6 @@ impl Source for Today<'_> {
         if images.is_empty() {
             return Ok(Tensor::f_zeros([0, self.model.network.num_classes()?], (Kind::Float, device))?);
         }
-        let _alone = self.inference.alone();
         let chunks = self.split(images).into_iter().map(|chunk| {
             let chunk = Tensor::f_from_slice(&chunk)?.f_to_device(device)?;
             self.inference.chosen(&chunk)
@@ -85,27 +78,13 @@ impl Source for Today<'_> {
 mod tests {
     use super::*;
     use crate::data::Split;
-    use crate::network::{builders, Network, Normalization, Precision};
+    use crate::evaluate::resident::tests::networks;
+    use crate::network::{Normalization, Precision};
 
     fn evaluator(images: usize, precision: Precision) -> Evaluator {
         let pixels: Vec<u8> = (0..images * 784).map(|i| (i * 31 + i / 784 * 17) as u8).collect();
         let split = Split::new(&pixels, [images, 28, 28, 1], &vec![0; images], 10).unwrap();
         Evaluator::new(&split, &Normalization::identity(1), 10, precision).unwrap()
-    }
-
-    fn networks() -> Vec<Network> {
-        let resnet = builders::Resnet { stages: vec![4, 6, 8], ..Default::default() };
-        let wide = builders::WideResnet {
-            width: 1,
-            stem_channels: 4,
-            pre_activation: true, // batch norm before padded convolutions: constants that are maps
-            ..Default::default()
-        };
-        vec![
-            builders::lenet5(&builders::Lenet5::default()).unwrap(),
-            builders::resnet(&resnet).unwrap(),
-            builders::wide_resnet(&wide).unwrap(),
-        ]
     }
 
     fn gap(one: &Tensor, other: &Tensor) -> f64 {
@@ -120,7 +99,7 @@ mod tests {
             for (precision, rounding) in [(Precision::Float32, 1e-5), (Precision::BFloat16, 0.03)] {
                 let test = evaluator(150, precision);
                 let [mut today, mut again] = [(); 2].map(|()| test.today(&model, 60).unwrap());
-                let all = today.all().unwrap();
+                let all = test.inference.logits(&model).unwrap();
                 assert_eq!(all, test.inference.logits(&model).unwrap());
                 for count in [0, 1, 130, 460] {
                     let chosen: Vec<i64> = (0..count).map(|i| (i * 37 + 11) % 150).collect();
@@ -158,7 +137,7 @@ mod tests {
         let model = Model::initialize(networks().remove(0), 1).unwrap();
         let test = evaluator(1, Precision::Float32);
         let mut today = test.today(&model, 1).unwrap();
-        let (all, twice) = (today.all().unwrap(), today.logits(&[0, 0]).unwrap());
+        let (all, twice) = (test.inference.logits(&model).unwrap(), today.logits(&[0, 0]).unwrap());
         assert!(gap(&twice, &Tensor::cat(&[&all, &all], 0)) < 1e-5);
     }
 
@@ -168,7 +147,7 @@ mod tests {
         tch::no_grad(|| drop(model.tensors[0].flatten(0, -1).get(3).fill_(f64::NAN)));
         let test = evaluator(70, Precision::Float32);
         let mut today = test.today(&model, 60).unwrap();
-        let (all, some) = (today.all().unwrap(), today.logits(&[3, 69, 0]).unwrap());
+        let (all, some) = (test.inference.logits(&model).unwrap(), today.logits(&[3, 69, 0]).unwrap());
         assert!(f64::try_from(all.isnan().any()).unwrap() > 0.0);
         let expected = all.index_select(0, &Tensor::from_slice(&[3i64, 69, 0]));
         assert!(bool::try_from(some.isclose(&expected, 1e-5, 1e-6, true).all()).unwrap());

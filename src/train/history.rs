@@ -262,14 +262,7 @@ impl History {
 
     /// Forgets the newest measurement.
     pub fn forget_evaluation(&mut self) {
-        let evaluations = self.eval_step.len().saturating_sub(1);
-        for (_, column, adds) in self.columns() {
-            match adds {
-                Adds::Step => {}
-                Adds::Evaluation => column.truncate(evaluations),
-                Adds::Row(values) => column.truncate(evaluations * values),
-            }
-        }
+        self.keep(self.train_loss.len(), self.eval_step.len().saturating_sub(1));
     }
 
     /// Forgets what was recorded after the loss stopped being finite at `step`: a device runs ahead of the host.
@@ -278,6 +271,11 @@ impl History {
         let seen = self.train_loss.get(step).is_some_and(|loss| !loss.is_finite());
         let steps = step + usize::from(seen);
         let evaluations = self.eval_step.iter().filter(|taken| **taken as usize <= step).count();
+        self.keep(steps, evaluations);
+    }
+
+    /// Forgets all but the first ones.
+    fn keep(&mut self, steps: usize, evaluations: usize) {
         for (_, column, adds) in self.columns() {
             column.truncate(match adds {
                 Adds::Step => steps,

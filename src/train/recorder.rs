@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ndarray::Array1;
 use tch::{Device, Kind, Tensor};
 
 use super::cursor::Cursor;
@@ -14,8 +13,8 @@ use super::predictions::Predictions;
 use super::record::{OfStep, Record};
 use super::session::RunState;
 use super::step::Taken;
-use crate::error::Result;
-use crate::evaluate::{class_kind, confusion, Evaluator, Figures, Metrics};
+use crate::error::{Error, Result};
+use crate::evaluate::{class_kind, class_totals, confusion, Evaluator, Figures, Metrics};
 use crate::libtorch::{matrix, Gpu, Lane};
 
 /// Rows that a block holds. The CPU has nothing to wait for, so there each row is read at once.
@@ -121,11 +120,7 @@ impl Recorder {
     ) -> Result<Self> {
         let labels = test.labels.shallow_clone();
         let device = labels.device();
-        let curves = |labels: &Tensor| -> Result<Curves> {
-            let totals = Tensor::f_zeros([classes], (Kind::Int64, device))?;
-            let totals = totals.f_index_add(0, labels, &labels.f_ones_like()?)?;
-            Ok(Curves::new(Array1::from(Vec::<i64>::try_from(totals)?)))
-        };
+        let curves = |labels: &Tensor| Ok::<_, Error>(Curves::new(class_totals(labels, classes)?.into()));
         let mut history =
             History::new(curves(&labels)?, validation.map(|part| curves(&part.labels)).transpose()?);
         let of_steps = record.iter().filter_map(|one| Some((one.name(), one.of_step()?)));
