@@ -1,0 +1,1 @@
+"""Watching runs while they train: a page in the browser, or lines in a terminal."""
