@@ -43,18 +43,18 @@ def test_the_arguments_of_train_are_the_settings_of_the_core(glyphs: eb.Dataset)
 
 # What the core knows by another name, as a part of something, or not at all.
 RENAMED = {"epochs", "steps", "optimizer", "select", "checkpoints", "checkpoint_every"}
-PYTHONS = {"log_every", "device", "progress", "callbacks", "folder", "keep_state_every"}
+PYTHONS = {"log_every", "device", "progress", "live", "callbacks", "folder", "keep_state_every"}
 
 
 def test_every_argument_of_train_is_checked_and_reaches_the_core() -> None:
     names = set(keywords(eb.train))
-    assert names - set(_CHECKS) == {"validation", "evaluate_on", "checkpoints", "folder", "progress", "callbacks"}
+    assert names - set(_CHECKS) == {"validation", "evaluate_on", "checkpoints", "folder", "progress", "live", "callbacks"}
     parts = [DEFAULTS["train"], DEFAULTS["train"]["watch"], *DEFAULTS["optimizers"].values()]
     assert names - {name for part in parts for name in part} == (RENAMED - {"checkpoints"}) | PYTHONS
 
 
 # `--schedule constant` is what None means. Images are always shuffled there, and these have no options.
-ELSEWHERE = {"betas", "eps", "shuffle", "progress", "callbacks"}
+ELSEWHERE = {"betas", "eps", "shuffle", "progress", "live", "callbacks"}
 
 
 def test_the_options_of_the_command_line_are_those_of_train() -> None:

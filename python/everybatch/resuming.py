@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from everybatch import _core, datasets
-from everybatch._arguments import functions
+from everybatch._arguments import flag, functions
 from everybatch._core import Data, Model, Step
 from everybatch._gpu import gpu_settings
 from everybatch._log import log_step
@@ -22,6 +22,7 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.folder import Journal
 from everybatch.folder._files import BEGINNING
+from everybatch.live import beside, can_show
 from everybatch.run import Run
 from everybatch.training import ended
 
@@ -34,6 +35,7 @@ def resume(
     dataset: Dataset | None = None,
     *,
     progress: bool = True,
+    live: bool = False,
     callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
 ) -> Run:
     """Go on with a run that `train` wrote to a folder: one that was lost, interrupted or stopped.
@@ -48,7 +50,7 @@ def resume(
     dataset
         What the run is trained on. None: the built-in digits and data sets with a name of `everybatch.datasets` are
         found again.
-    progress, callbacks
+    progress, live, callbacks
         As of `train`; callbacks are not kept in the folder.
 
     Raises
@@ -60,6 +62,7 @@ def resume(
     FileNotFoundError, FileFormatError
         There is no run in the folder, or a file is damaged.
     """
+    live = can_show(flag(live, "live"))
     with contextlib.ExitStack() as stack:
         journal = stack.enter_context(contextlib.closing(Journal(folder, again=True)))
         begun = journal.earlier.begun
@@ -81,9 +84,10 @@ def resume(
         kept = None if training["checkpoints"] is None else Path(training["checkpoints"])
         data = Data(dataset, device)
         bar = stack.enter_context(ProgressBar(model.network.name, training["total_steps"])) if progress else None
-        outcome = _core.train(model, data, settings, kept, bar, called, None, journal, journal.state)
+        writer = stack.enter_context(beside(journal, begun, journal.earlier.arrays())) if live else journal
+        outcome = _core.train(model, data, settings, kept, bar, called, None, writer, journal.state)
         of_run = {name: np.array(values, np.int64) for name, values in begun["arrays"].items()}
-        return ended(outcome, config, of_run, config["started"], journal)
+        return ended(outcome, config, of_run, config["started"], writer)
 
 
 def _same_data(given: Dataset | None, described: dict[str, Any]) -> Dataset:

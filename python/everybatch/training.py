@@ -8,14 +8,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from everybatch import _core
-from everybatch._arguments import functions
+from everybatch._arguments import flag, functions
 from everybatch._beginning import beginning
 from everybatch._core import Data, Model, Network, Outcome, Step
 from everybatch._gpu import gpu_settings
@@ -31,9 +31,13 @@ from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
 from everybatch.folder import Journal
+from everybatch.live import beside, can_show
 from everybatch.run import Run
 from everybatch.runs._arrays import check_config
 from everybatch.schedules import Schedule
+
+if TYPE_CHECKING:
+    from everybatch.live._beside import Beside
 
 __all__ = ["ended", "selection", "train"]
 
@@ -81,6 +85,7 @@ def train(
     deterministic: bool = False,
     kernels: str | None = None,
     progress: bool = True,
+    live: bool = False,
     callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
 ) -> Run:
     """Train a classifier and measure the whole test set after every batch.
@@ -194,6 +199,11 @@ def train(
         the default for float32, "fused" for bfloat16. On a GPU both are the same.
     progress
         Whether to draw a progress bar.
+    live
+        Whether to draw loss and accuracy below a notebook's cell as they grow: a chart with the extra ``notebook``
+        (``pip install everybatch[notebook]``), without it a picture that is replaced now and then. It takes at most
+        a hundredth of the time, and the notebook keeps a picture of it. Elsewhere `everybatch watch` shows a run that
+        has a `folder`.
     callbacks
         Functions called after every step with a `Step`. Raising `StopTraining` ends the run after one more
         measurement; any other exception ends it, and carries what was recorded as its attribute ``run``. They run in
@@ -261,6 +271,8 @@ def train(
         The test images choose weights, length or learning rate: their accuracy then flatters.
     LogitsWarning
         The network ends in an activation that bounds its logits, such as a sigmoid or a ReLU.
+    UserWarning
+        Of `live`, outside of a notebook.
     RuntimeWarning
         The loss became NaN or infinite.
 
@@ -300,6 +312,7 @@ def train(
         hooks.turn.wait()
     model = beginning(network, dataset, settings.values["seed"])
     kept = None if checkpoints is None else prepare_folder(checkpoints)
+    live = can_show(flag(live, "live"))
     started = datetime.now(UTC).isoformat(timespec="seconds")
 
     with contextlib.ExitStack() as stack:
@@ -331,8 +344,9 @@ def train(
             of_run["validation_indices"] = settings.validation_indices
         begun = {"config": config | {"started": started}, "arrays": of_run, "settings": wanted}
         with contextlib.nullcontext() if journal is None else journal.begin(begun, model):
-            outcome = _core.train(model, data, wanted, kept, bar, called, hooks.turn, journal)
-        return ended(outcome, config, of_run, started, journal)
+            writer = stack.enter_context(beside(journal, begun)) if live else journal
+            outcome = _core.train(model, data, wanted, kept, bar, called, hooks.turn, writer)
+        return ended(outcome, config, of_run, started, writer)
 
 
 def ended(
@@ -340,7 +354,7 @@ def ended(
     config: dict[str, Any],
     of_run: dict[str, npt.NDArray[Any]],
     started: str,
-    journal: Journal | None,
+    journal: Journal | Beside | None,
 ) -> Run:
     """Make the run of what the core gave."""
     later = {

@@ -1,0 +1,169 @@
+"""What looks on while a run's rows are written: it takes them as the run's folder does, and has them drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._log import logger
+from everybatch._measures import ARRAYS
+from everybatch.folder._rows import Columns
+from everybatch.run import Run
+from everybatch.watch._table import Table
+
+if TYPE_CHECKING:
+    from everybatch._core import Model
+    from everybatch.folder import Journal
+
+__all__ = ["MANY", "Beside", "View", "run_of"]
+
+Array = npt.NDArray[Any]
+MANY = 16
+"""Above so many classes there is no curve for each, and their accuracies are not kept a second time."""
+_AXES = ("steps", "evaluations")
+
+
+class View(Protocol):
+    """Something that shows a run, made when it appears below its cell."""
+
+    def draw(self, arrays: Mapping[str, Array]) -> None:
+        """Show what there is, if it is time to: the arrays by name, which the next rows may change."""
+
+    def end(self, run: Run | None) -> None:
+        """Leave what is to stay: a picture of the run, if anything was measured."""
+
+
+class Beside:
+    """Stands where the training loop expects a run's journal, passes everything on to it, and has a view draw it.
+
+    The loop comes by at most five times a second, so that nothing happens at the steps in between. What fails in
+    drawing is logged once and ends the drawing; the run goes on.
+
+    Parameters
+    ----------
+    journal
+        The run's folder; None if it has none.
+    told
+        What is known before the first step: ``config`` and ``arrays`` of the run as a whole.
+    view
+        Makes what draws.
+    earlier
+        The rows of a run that goes on, by name.
+    """
+
+    def __init__(
+        self,
+        journal: Journal | None,
+        told: Mapping[str, Any],
+        view: Callable[[Mapping[str, Any]], View],
+        earlier: Mapping[str, Array] | None = None,
+    ) -> None:
+        self._journal, self._told, self._make_view = journal, told, view
+        self._earlier = earlier
+        self._rows = (0, 0)
+        self._columns: Columns | None = None
+        self._table: Table | None = None
+        self._view: View | None = None
+        self._run: Run | None = None
+        self._fails = False
+
+    def __enter__(self) -> Beside:
+        self._try(self._begin)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._try(self._end)
+
+    # ---- as the training loop calls a journal
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Steps and evaluations that need not be told again."""
+        return self._rows if self._journal is None else self._journal.rows
+
+    def write(self, added: Mapping[str, Array]) -> bool:
+        """Take the rows that come after `rows`, and tell whether the state is to be kept."""
+        first, is_wanted = self.rows, False
+        if self._journal is None:
+            self._rows = (first[0] + len(added["train_loss"]), first[1] + len(added["eval_step"]))
+        else:
+            is_wanted = self._journal.write(added)
+        if not self._fails:
+            self._try(lambda: self._take(first, added))
+        return is_wanted
+
+    def keep(self, state: bytes, step: int) -> None:
+        """Keep the state after so many steps."""
+        if self._journal is not None:
+            self._journal.keep(state, step)
+
+    def end(self, run: Run, model: Model) -> None:
+        """Note how the run ended."""
+        self._run = run
+        if self._journal is not None:
+            self._journal.end(run, model)
+
+    # ---- drawing
+
+    def _begin(self) -> None:
+        self._view = self._make_view(self._told)
+        if self._earlier is not None and any(self.rows):
+            ends = dict(zip(_AXES, self.rows, strict=True))
+            rows = {name: (array, ARRAYS[name].dimensions[0]) for name, array in self._earlier.items()}
+            self._take((0, 0), {name: array[: ends[axis]] for name, (array, axis) in rows.items() if axis in ends})
+
+    def _take(self, first: tuple[int, int], added: Mapping[str, Array]) -> None:
+        if self._columns is None or self._table is None:
+            self._columns = Columns.of(added)
+            self._table = Table(self._columns, _left_out(len(self._told["config"]["dataset"]["classes"])))
+        self._table.add(self._columns.rows(first, added))
+        if self._view is not None:
+            self._view.draw(self._table.arrays())
+
+    def _end(self) -> None:
+        run = self._run
+        if run is None and self._table is not None:  # an error ended it
+            run = run_of(self._told, self._table.arrays(), "interrupted")
+        if self._view is not None:
+            self._view.end(run)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        """Do what is about drawing. If it fails, that is said once."""
+        try:
+            action()
+        except Exception as error:
+            if not self._fails:
+                logger.warning("the run goes on, but it is not drawn any more: %s: %s", type(error).__name__, error)
+            self._fails = True
+
+
+def run_of(told: Mapping[str, Any], arrays: Mapping[str, Array], state: str) -> Run:
+    """Return a run with what was recorded so far, and nothing yet of what every run has."""
+    config = {**told["config"], "status": {"state": state}}
+    there = {name: np.asarray(values) for name, values in told["arrays"].items()} | dict(arrays)
+    sizes = {
+        "steps": len(there["train_loss"]),
+        "evaluations": len(there["eval_step"]),
+        "classes": len(config["dataset"]["classes"]),
+    }
+    for name, measure in ARRAYS.items():
+        always = measure.needs is None and measure.otherwise is None and measure.dimensions[0] in sizes
+        if always and name not in there:
+            nothing = np.zeros((), measure.dtype)
+            there[name] = np.broadcast_to(nothing, [sizes[axis] for axis in measure.dimensions])
+    return Run(there, config)
+
+
+def _left_out(classes: int) -> set[str]:
+    """Return the columns that nothing draws."""
+    wide = {name for name, measure in ARRAYS.items() if len(measure.dimensions) > 1}
+    return wide if classes > MANY else {name for name in wide if ARRAYS[name].dimensions[1] != "classes"}
