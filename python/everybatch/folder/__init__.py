@@ -5,6 +5,6 @@ it ended. ``state.records`` is what it needs to go on, replaced as a whole now a
 """
 
 from everybatch.folder._journal import Journal
-from everybatch.folder._read import Follower
+from everybatch.folder._read import Follower, how_to_go_on
 
-__all__ = ["Follower", "Journal"]
+__all__ = ["Follower", "Journal", "how_to_go_on"]
