@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from everybatch.folder._files import BEGINNING
 from everybatch.run import Run
 from everybatch.training import ended
 
-__all__ = ["resume"]
+__all__ = ["go_on", "resume"]
 
 
 @not_compiled
@@ -78,15 +78,28 @@ def resume(
     >>> eb.resume(folder, steps=8, progress=False).train_loss.shape
     (8,)
     """
+    length = _length(epochs, steps)
+    return go_on(folder, dataset, length, progress=progress, callbacks=callbacks)
+
+
+def go_on(
+    folder: str | os.PathLike[str],
+    dataset: Dataset | None,
+    of_length: Mapping[str, int | None] | None = None,
+    *,
+    progress: bool = False,
+    callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
+    device: str | None = None,
+) -> Run:
+    """Do what `resume` says; with the epochs and steps of another length, if they are given, and on another device."""
     hooks = HOOKS.get()
     if hooks.turn is not None:
         hooks.turn.wait()
     with contextlib.ExitStack() as stack:
-        journal = stack.enter_context(contextlib.closing(Journal(folder, again=True)))
+        journal = stack.enter_context(contextlib.closing(Journal(folder, again=True, passing=hooks.passing)))
         begun, state = journal.earlier.begun, journal.earlier.state
         if not begun:
             raise ArgumentError(f"the run in {journal.folder} had not begun: there is nothing to go on with")
-        of_length = _length(epochs, steps)
         if state == "diverged" or (state == "finished" and not of_length):
             hint = ": give epochs= or steps= to make it longer" if state == "finished" else ""
             raise ArgumentError(f"the run in {journal.folder} is {state}, and has nothing to go on with{hint}")
@@ -103,7 +116,7 @@ def resume(
         if training["log_every"] is not None:
             called.append((log_step, training["log_every"]))
         called.extend(hooks.callbacks)
-        device = training["device"]
+        device = device or training["device"]
         if device.startswith("cuda"):
             stack.enter_context(gpu_settings(device, training["precision"], deterministic=training["deterministic"]))
             stack.enter_context(torch.random.fork_rng(devices=[device]))
@@ -134,7 +147,9 @@ def _length(epochs: int | None, steps: int | None) -> dict[str, int | None]:
     return {} if steps is None else {"epochs": 1, "steps": whole(steps, "steps")}
 
 
-def _lengthened(begun: dict[str, Any], of_length: dict[str, int | None]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _lengthened(
+    begun: dict[str, Any], of_length: Mapping[str, int | None] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the config and the core's settings of a run, with another length if one is given.
 
     Raises

@@ -323,7 +323,9 @@ def train(
         data = (hooks.data or Data)(dataset, device)
         journal = None
         if folder is not None:
-            journal = stack.enter_context(contextlib.closing(Journal(folder, keep_state_every=keep_state_every)))
+            journal = stack.enter_context(
+                contextlib.closing(Journal(folder, keep_state_every=keep_state_every, passing=hooks.passing))
+            )
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
         wanted = settings.for_core(checkpoints=kept is not None)
         of_run = {"test_indices": settings.test_indices}

@@ -49,6 +49,9 @@ class Journal:
         Seconds from one kept state to the next.
     again
         Go on with the run that is in the folder.
+    passing
+        The folder is for going on alone, and goes away when the run has ended: nothing is kept of what is short, nor
+        how it ended.
 
     Raises
     ------
@@ -62,7 +65,14 @@ class Journal:
         The folder cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, keep_state_every: float = 60.0, again: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep_state_every: float = 60.0,
+        again: bool = False,
+        passing: bool = False,
+    ) -> None:
         self.folder = as_path(folder, "folder")
         if again and not (self.folder / HISTORY).exists():
             raise FileNotFoundError(f"there is no run in {self.folder} to go on with: give the folder= of a training")
@@ -93,10 +103,11 @@ class Journal:
             self._lock.close()
             raise
         self._columns = self.earlier.columns
-        self._goes_on = again
+        self._goes_on, self._passing = again, passing
+        self._beginning: Model | None = None  # not written yet
         self._told: bytes | None = None  # what a run that goes on says first
         self.keep_state_every = keep_state_every
-        self._kept_at = time.monotonic() - max(0.0, keep_state_every - _FIRST)
+        self._kept_at = time.monotonic() - (0.0 if passing else max(0.0, keep_state_every - _FIRST))
         self._fails = False
 
     @contextlib.contextmanager
@@ -123,11 +134,12 @@ class Journal:
             yield
             return
         try:
-            if model is not None:
-                model.save(str(self.folder / BEGINNING))
+            self._beginning = model
             self._file.append(BEGUN, begun)
-            self._file.sync()
-            names_to_disk(self.folder)
+            if not self._passing:
+                self._write_beginning()
+                self._file.sync()
+                names_to_disk(self.folder)
             yield
         except BaseException:
             if self._columns is None:  # nothing was measured
@@ -155,8 +167,12 @@ class Journal:
         step, model_step
             Steps taken, and those before the weights that count.
         """
+        due = time.monotonic() - self._kept_at >= self.keep_state_every
+        if self._passing and not due:
+            return  # it ends
         self._kept_at = time.monotonic()
         try:
+            self._write_beginning()
             self._file.sync()  # a state whose rows are lost is none
             where = {"step": step, "model_step": model_step, "rows": self.rows, "history": self._file.end}
             with whole_file(self.folder / STATE, overwrite=True) as file:
@@ -167,6 +183,8 @@ class Journal:
 
     def end(self, run: Run, model: Model) -> None:
         """Write how the run ended: what is not written yet of its arrays, its model, and its config."""
+        if self._passing:
+            return
         try:
             self._end(run._arrays, run._config, model)
         except OSError as error:
@@ -189,6 +207,11 @@ class Journal:
         }
         self._file.append(ENDED, _json(end))
         self._file.sync()
+
+    def _write_beginning(self) -> None:
+        if self._beginning is not None:
+            self._beginning.save(str(self.folder / BEGINNING))
+            self._beginning = None
 
     def close(self) -> None:
         """Give the folder up."""
