@@ -30,7 +30,7 @@ from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
-from everybatch.folder import Journal
+from everybatch.folder import Journal, how_to_go_on
 from everybatch.live import beside, can_show
 from everybatch.run import Run
 from everybatch.runs._arrays import check_config
@@ -336,7 +336,9 @@ def train(
         data = (hooks.data or Data)(dataset, device)
         journal = None
         if folder is not None:
-            journal = stack.enter_context(contextlib.closing(Journal(folder, keep_state_every=keep_state_every)))
+            journal = stack.enter_context(
+                contextlib.closing(Journal(folder, keep_state_every=keep_state_every, passing=hooks.passing))
+            )
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
         wanted = settings.for_core(checkpoints=kept is not None)
         of_run = {"test_indices": settings.test_indices}
@@ -344,9 +346,9 @@ def train(
             of_run["validation_indices"] = settings.validation_indices
         begun = {"config": config | {"started": started}, "arrays": of_run, "settings": wanted}
         with contextlib.nullcontext() if journal is None else journal.begin(begun, model):
-            writer = stack.enter_context(beside(journal, begun)) if live else journal
-            outcome = _core.train(model, data, wanted, kept, bar, called, hooks.turn, writer)
-        return ended(outcome, config, of_run, started, writer)
+            shown = stack.enter_context(beside(journal, begun)) if live else None
+            outcome = _core.train(model, data, wanted, kept, bar, called, hooks.turn, shown or journal)
+        return ended(outcome, config, of_run, started, journal, shown)
 
 
 def ended(
@@ -354,19 +356,30 @@ def ended(
     config: dict[str, Any],
     of_run: dict[str, npt.NDArray[Any]],
     started: str,
-    journal: Journal | Beside | None,
+    journal: Journal | None,
+    shown: Beside | None,
 ) -> Run:
     """Make the run of what the core gave."""
+    message = outcome.message
+    if journal is not None and outcome.state == "interrupted":
+        message = how_to_go_on(journal.folder)
     later = {
         "network": json.loads(outcome.model.network.to_json()),
         "evaluation": outcome.evaluation,
         "cuda": outcome.on_device,
-        "status": {name: getattr(outcome, name) for name in ("state", "message", "diverged_at", "model_step")},
+        "status": {
+            "state": outcome.state,
+            "message": message,
+            "diverged_at": outcome.diverged_at,
+            "model_step": outcome.model_step,
+        },
         "started": started,
     }
     run = Run({**outcome.arrays, **of_run}, {**config, **later}, outcome.model)
     if journal is not None:
         journal.end(run, outcome.model)
+    if shown is not None:
+        shown.run = run
     if outcome.raised is not None:
         outcome.raised.run = run  # type: ignore[attr-defined]
         raise outcome.raised

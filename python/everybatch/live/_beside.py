@@ -16,7 +16,6 @@ from everybatch.run import Run
 from everybatch.watch._table import Table
 
 if TYPE_CHECKING:
-    from everybatch._core import Model
     from everybatch.folder import Journal
 
 __all__ = ["MANY", "Beside", "View", "run_of"]
@@ -24,7 +23,6 @@ __all__ = ["MANY", "Beside", "View", "run_of"]
 Array = npt.NDArray[Any]
 MANY = 16
 """Above so many classes there is no curve for each, and their accuracies are not kept a second time."""
-_AXES = ("steps", "evaluations")
 
 
 class View(Protocol):
@@ -63,12 +61,13 @@ class Beside:
         earlier: Mapping[str, Array] | None = None,
     ) -> None:
         self._journal, self._told, self._make_view = journal, told, view
-        self._earlier = earlier
+        self._earlier = earlier or {}
         self._rows = (0, 0)
         self._columns: Columns | None = None
         self._table: Table | None = None
         self._view: View | None = None
-        self._run: Run | None = None
+        self.run: Run | None = None
+        """What became of it, once that is known."""
         self._fails = False
 
     def __enter__(self) -> Beside:
@@ -101,25 +100,18 @@ class Beside:
             self._try(lambda: self._take(first, added))
         return is_wanted
 
-    def keep(self, state: bytes, step: int) -> None:
-        """Keep the state after so many steps."""
+    def keep(self, state: bytes, *where: int) -> None:
+        """Keep the state of the run where it is."""
         if self._journal is not None:
-            self._journal.keep(state, step)
-
-    def end(self, run: Run, model: Model) -> None:
-        """Note how the run ended."""
-        self._run = run
-        if self._journal is not None:
-            self._journal.end(run, model)
+            self._journal.keep(state, *where)
 
     # ---- drawing
 
     def _begin(self) -> None:
         self._view = self._make_view(self._told)
-        if self._earlier is not None and any(self.rows):
-            ends = dict(zip(_AXES, self.rows, strict=True))
-            rows = {name: (array, ARRAYS[name].dimensions[0]) for name, array in self._earlier.items()}
-            self._take((0, 0), {name: array[: ends[axis]] for name, (array, axis) in rows.items() if axis in ends})
+        if self._earlier:
+            self._take((0, 0), self._earlier)
+            self._earlier = {}
 
     def _take(self, first: tuple[int, int], added: Mapping[str, Array]) -> None:
         if self._columns is None or self._table is None:
@@ -130,7 +122,7 @@ class Beside:
             self._view.draw(self._table.arrays())
 
     def _end(self) -> None:
-        run = self._run
+        run = self.run
         if run is None and self._table is not None:  # an error ended it
             run = run_of(self._told, self._table.arrays(), "interrupted")
         if self._view is not None:
