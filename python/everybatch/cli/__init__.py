@@ -1,4 +1,4 @@
-"""The command line: `everybatch demo`, `train`, `evaluate`, `predict`, `plot`, `export`, `sweep`, `sweeps`, `report`.
+"""The command line: `everybatch demo`, `train`, `watch`, `evaluate`, `predict`, `plot`, `export` and more.
 
 Each command is a file here with two functions: `add` describes its arguments, `run` does the work and returns the
 exit code. Errors are raised as anywhere else in the package; only `main` turns them into a line on stderr.
@@ -16,7 +16,7 @@ from everybatch.cli._parser import Parser, add_debug
 from everybatch.cli._streams import forget, printable_streams
 from everybatch.errors import EverybatchError
 
-from . import demo, evaluate, export, plot, predict, report, sweep, sweeps, train
+from . import demo, evaluate, export, plot, predict, report, sweep, sweeps, train, watch
 
 __all__ = ["main"]
 
@@ -27,6 +27,7 @@ _EPILOG = """\
 start here:
   everybatch demo
   everybatch train --network lenet5 --data mnist --out runs/lenet
+  everybatch watch
   everybatch plot runs/lenet --out pictures
   everybatch evaluate runs/lenet --data mnist
   everybatch predict runs/lenet seven.png
@@ -99,7 +100,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"everybatch {__version__}")
     add_debug(parser)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
-    for module in (demo, train, evaluate, predict, plot, export, sweep, sweeps, report):
+    for module in (demo, train, watch, evaluate, predict, plot, export, sweep, sweeps, report):
         module.add(commands)
     return parser
 
