@@ -6,7 +6,6 @@ import base64
 import io
 import itertools
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

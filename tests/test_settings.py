@@ -48,7 +48,8 @@ PYTHONS = {"log_every", "device", "progress", "live", "callbacks", "folder", "ke
 
 def test_every_argument_of_train_is_checked_and_reaches_the_core() -> None:
     names = set(keywords(eb.train))
-    assert names - set(_CHECKS) == {"validation", "evaluate_on", "checkpoints", "folder", "progress", "live", "callbacks"}
+    elsewhere = {"validation", "evaluate_on", "checkpoints", "folder", "progress", "live", "callbacks"}
+    assert names - set(_CHECKS) == elsewhere
     parts = [DEFAULTS["train"], DEFAULTS["train"]["watch"], *DEFAULTS["optimizers"].values()]
     assert names - {name for part in parts for name in part} == (RENAMED - {"checkpoints"}) | PYTHONS
 

@@ -16,7 +16,7 @@ from everybatch.cli._parser import Parser, add_debug
 from everybatch.cli._streams import forget, printable_streams
 from everybatch.errors import EverybatchError
 
-from . import demo, evaluate, export, plot, predict, report, resume, sweep, sweeps, train
+from . import demo, evaluate, export, plot, predict, report, resume, sweep, sweeps, train, watch
 
 __all__ = ["main"]
 
@@ -27,6 +27,7 @@ _EPILOG = """\
 start here:
   everybatch demo
   everybatch train --network lenet5 --data mnist --out runs/lenet
+  everybatch watch
   everybatch plot runs/lenet --out pictures
   everybatch evaluate runs/lenet --data mnist
   everybatch predict runs/lenet seven.png
@@ -103,7 +104,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"everybatch {__version__}")
     add_debug(parser)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
-    for module in (demo, train, resume, evaluate, predict, plot, export, sweep, sweeps, report):
+    for module in (demo, train, resume, watch, evaluate, predict, plot, export, sweep, sweeps, report):
         module.add(commands)
     return parser
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,13 @@ class Follower:
     ----------
     folder
         The run's folder.
+    rows
+        Makes what holds the rows.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows: Callable[[Columns], Rows] = Rows) -> None:
         self.folder = folder
+        self._make_rows = rows
         self.begun: dict[str, Any] = {}
         """What was known before the first step; nothing until it is written."""
         self.ended: dict[str, Any] = {}
@@ -112,7 +115,7 @@ class Follower:
         if kind == COLUMNS:
             if self._rows is not None:
                 raise ValueError("columns are told once")
-            self._rows = Rows(Columns.read(payload))
+            self._rows = self._make_rows(Columns.read(payload))
         elif kind == ROWS:
             if self._rows is None:
                 raise ValueError("no columns were told before it")

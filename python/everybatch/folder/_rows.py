@@ -98,10 +98,15 @@ class Rows:
         if any(before > there for before, there in zip(first, self.counts, strict=True)):
             raise ValueError(f"its rows come after {first}, and there are {list(self.counts)}")
         place = _COUNTS.size
-        for part, before, kind, size in zip(self._parts, first, self.columns.types, sizes, strict=True):
-            del part[before * kind.itemsize :]
-            part += memoryview(payload)[place : place + size]
+        for axis, (before, size) in enumerate(zip(first, sizes, strict=True)):
+            self._put(axis, before, memoryview(payload)[place : place + size])
             place += size
+
+    def _put(self, axis: int, before: int, rows: memoryview) -> None:
+        """Put rows of steps (0) or evaluations (1) after so many that stay."""
+        part = self._parts[axis]
+        del part[before * self.columns.types[axis].itemsize :]
+        part += rows
 
     def arrays(self) -> dict[str, Array]:
         """Return every column by its name, as an array of its own."""

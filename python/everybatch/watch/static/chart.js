@@ -70,7 +70,7 @@ export function createChart(element, options = {}) {
   // ---- elements
 
   const root = make("div", { position: "relative", fontFamily: FONT, fontSize: "13px", lineHeight: "1.4", minWidth: "0" });
-  const head = make("div", { display: "flex", flexWrap: "wrap", gap: "2px 14px", alignItems: "baseline", margin: "0 0 4px" });
+  const head = make("div", { display: "flex", flexWrap: "wrap", gap: "2px 14px", alignItems: "baseline", margin: "0 0 4px", maxHeight: "96px", overflow: "auto" });
   const title = make("div", { fontWeight: "600", fontSize: "15px", marginRight: "6px" });
   const legend = make("div", { display: "contents" });
   const frameBox = make("div", { position: "relative", touchAction: "pan-y", borderRadius: "4px", outline: "none" });
@@ -186,7 +186,7 @@ export function createChart(element, options = {}) {
     context.lineJoin = "round";
     context.textBaseline = "middle";
     context.lineWidth = 1;
-    const rows = settings.log ? decades(low, top) : ticks(low, top, Math.max(3, (area.bottom - area.top) / 38));
+    const rows = settings.log ? decades(low, top) : ticks(low, top, Math.max(3, (area.bottom - area.top) / 32));
     context.textAlign = "right";
     for (const value of rows) {
       const y = Math.round(py(value)) + 0.5;
@@ -216,7 +216,7 @@ export function createChart(element, options = {}) {
     }
     context.save();
     context.beginPath();
-    context.rect(area.left, area.top - 4, area.right - area.left + 5, area.bottom - area.top + 8);
+    context.rect(area.left, area.top - 4, area.right - area.left + (view ? 0 : 5), area.bottom - area.top + 8);
     context.clip();
     if (settings.bands) for (const one of lines) drawBand(context, one, palette, px, py);
     const smoothed = new Map();

@@ -1,0 +1,207 @@
+"""One run that is watched: what is known of it by now, and the few numbers that a list of runs shows."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._measures import ARRAYS, MEASURES, RECORDABLE, Measures
+from everybatch.errors import ArgumentError, EverybatchError, FileFormatError
+from everybatch.folder import Follower
+from everybatch.folder._files import HISTORY
+from everybatch.folder._lock import LOCK
+from everybatch.folder._rows import Columns
+from everybatch.run import load_run
+from everybatch.runs._arrays import check_arrays, check_config
+from everybatch.runs._files import CONFIG
+from everybatch.watch._find import is_written, stamp
+from everybatch.watch._table import Table
+
+__all__ = ["Watched"]
+
+Array = npt.NDArray[Any]
+
+_PATIENCE = 30
+"""Reading takes no more than one part in so many of the time."""
+_RECENT = 200
+"""Steps of which the time tells how long the rest will take."""
+_BY_CLASS = tuple(name for name, one in ARRAYS.items() if len(one.dimensions) == 2)
+
+
+class Watched(Measures):
+    """A run below the folder that is watched; its measures are attributes, as those of a `Run`.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    shown
+        How a user would name it.
+    most_bytes
+        A run whose history takes more memory is followed without what it has of each class.
+    """
+
+    def __init__(self, folder: Path, shown: str, most_bytes: int) -> None:
+        self._folder, self._shown, self._most_bytes = folder, shown, most_bytes
+        self._arrays: dict[str, Array] = {}
+        self._config: dict[str, Any] = {}
+        self.summary: dict[str, Any] = {"state": "unknown", "message": ""}
+        """What a list shows of it, in JSON's types."""
+        self.version = 0
+        """Another one after every change."""
+        self.narrow = False
+        """Whether it is followed without classes."""
+        self._follower: Follower | None = None
+        self._stamp: tuple[Any, ...] = ()
+        self._due = 0.0
+        self._checked = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that its history takes."""
+        if self._follower is not None and isinstance(self._follower._rows, Table):
+            return self._follower._rows.nbytes
+        return sum(array.nbytes for array in self._arrays.values())
+
+    def forget(self) -> None:
+        """Give the memory back; the summary stays."""
+        self._follower, self._arrays = None, {}
+
+    def look(self, *, whole: bool = False) -> None:
+        """Read what is new, unless reading took long, and that was not long ago.
+
+        Parameters
+        ----------
+        whole
+            The arrays are needed, and not the summary alone.
+        """
+        start = time.monotonic()
+        missing = whole and not self._arrays and self._follower is None
+        # Asked for first: what is written while it is read differs from this then.
+        now = tuple(stamp(self._folder / name) for name in (HISTORY, LOCK, CONFIG))
+        running = self.summary["state"] == "running"
+        if not missing and (start < self._due or (now == self._stamp and not running)):
+            return
+        try:
+            changed = self._follow() if is_written(self._folder) else self._load(now)
+            if changed or missing:
+                self.version += 1
+                self.summary = self._summarised()
+        except (EverybatchError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            self.forget()
+            self.version += 1
+            self.summary = {"state": "unreadable", "message": _sentence(error)}
+        self._stamp = now
+        self._due = time.monotonic() + _PATIENCE * (time.monotonic() - start)
+
+    # ---- reading
+
+    def _follow(self) -> bool:
+        """Read on in the folder of a run; tell whether anything changed."""
+        if self._follower is None:
+            self._follower = Follower(self._folder, self._columns)
+            self._checked = False
+        follower = self._follower
+        new = follower.look()
+        if not follower.begun:
+            raise FileFormatError("its process has not written how it began")
+        if not self.narrow and self.nbytes > self._most_bytes:
+            self.narrow = True
+            self.forget()
+            return self._follow()
+        if not new and follower.state == self.summary["state"]:
+            return False
+        self._arrays = follower.arrays()
+        if new or not self._config:
+            self._config = check_config(follower.config())
+        self._config["status"] = {**self._config["status"], "state": follower.state}
+        if not self._checked and not self.narrow:  # once: that they fit together
+            check_arrays(self._arrays, self._config)
+            self._checked = True
+        return True
+
+    def _columns(self, columns: Columns) -> Table:
+        """Return what holds rows of these columns, without those that would take too much room."""
+        table = Table(columns, RECORDABLE)
+        kept, all_bytes = table.row_bytes, sum(kind.itemsize for kind in columns.types)
+        if kept * stamp(self._folder / HISTORY)[1] > self._most_bytes * all_bytes:
+            self.narrow = True
+        return Table(columns, {*RECORDABLE, *_BY_CLASS}) if self.narrow else table
+
+    def _load(self, now: tuple[Any, ...]) -> bool:
+        """Read a saved run, if it is another one than before, or not there any more."""
+        if now == self._stamp and self._arrays:
+            return False
+        run = load_run(self._folder)
+        self._config = run.config
+        self._arrays = {name: array for name, array in run._arrays.items() if name not in RECORDABLE}
+        return True
+
+    # ---- in short
+
+    def _summarised(self) -> dict[str, Any]:
+        config, status = self._config, self._config["status"]
+        training = config["training"]
+        steps, total = len(self.train_loss), training.get("total_steps")
+        best = MEASURES["test_accuracy"].best_of(self)
+        seconds = self.train_seconds
+        state = str(status["state"])
+        left = None
+        if state == "running" and isinstance(total, int) and steps:
+            recent = self._recent_seconds()
+            left = recent * max(0, total - steps)
+        return {
+            "state": state,
+            "message": _message(status),
+            "steps": steps,
+            "total": total if isinstance(total, int) else steps,
+            "epochs": steps / training["steps_per_epoch"],
+            "network": str(config["network"].get("name") or "network"),
+            "dataset": str(config["dataset"].get("name") or "data set"),
+            "started": str(config.get("started") or ""),
+            "seconds": float(seconds.sum() + self.eval_seconds.sum()),
+            "left": left,
+            "step_seconds": _number(self._recent_seconds()) if steps else None,
+            "last": {name: _last(self, name) for name in ("train_loss", "test_loss", "test_accuracy")},
+            "best": None
+            if best is None
+            else {"accuracy": float(self.test_accuracy[best]), "step": int(self.eval_step[best])},
+            "resume": f"everybatch resume {shlex.quote(self._shown)}" if state == "lost" else None,
+        }
+
+    def _recent_seconds(self) -> float:
+        """Return seconds of a step with what was measured after it, of late."""
+        steps = len(self.train_seconds)
+        first = max(0, steps - _RECENT)
+        measured = self.eval_seconds[np.searchsorted(self.eval_step, first, "right") :]
+        return float(self.train_seconds[first:].sum() + measured.sum()) / max(1, steps - first)
+
+
+def _last(run: Watched, name: str) -> float | None:
+    values = getattr(run, name)
+    return _number(float(values[-1])) if len(values) else None
+
+
+def _number(value: float) -> float | None:
+    """JSON has nothing else for what is not finite."""
+    return value if math.isfinite(value) else None
+
+
+def _message(status: dict[str, Any]) -> str:
+    if status.get("diverged_at") is not None:
+        return f"at step {status['diverged_at']:,}"
+    return str(status.get("message") or "")
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, ArgumentError | FileFormatError):
+        return " ".join(str(error).split())
+    return f"its files are not what a run writes ({type(error).__name__})"
