@@ -6,6 +6,7 @@ import base64
 import io
 import itertools
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,18 +128,19 @@ def test_a_run_that_goes_on_is_drawn_from_its_beginning(
     first, second = views
     assert first.ended[0] is not None
     assert first.ended[0].state == "stopped"
-    assert [len(drawn["train_loss"]) for drawn in second.drawn] == sorted({*range(3, 11)} | {10})[-len(second.drawn) :]
+    lengths = [len(drawn["train_loss"]) for drawn in second.drawn]
+    assert lengths == sorted(lengths)
+    assert set(lengths) == set(range(3, 11))
     for drawn in second.drawn:
         assert np.array_equal(drawn["test_loss"], run.test_loss[: len(drawn["test_loss"])])
-    assert len(second.drawn[0]["train_loss"]) == 3
     assert same(run, quick(epochs=2))
 
 
 def test_many_classes_are_not_kept_twice(views: list[Recorder]) -> None:
     labels = np.arange(2 * (MANY + 1)) % (MANY + 1)
-    images = np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 28, 28), np.uint8)
     data = eb.Dataset(images, labels, images, labels)
-    network = eb.Network([eb.Flatten(), eb.Linear(64, MANY + 1)])
+    network = eb.Network([eb.Flatten(), eb.Linear(784, MANY + 1)])
     run = eb.train(network, data, steps=2, batch_size=8, device="cpu", progress=False, live=True)
     assert run.class_accuracy.shape == (3, MANY + 1)
     assert not [name for name in views[0].drawn[-1] if name.startswith("class")]
@@ -195,7 +197,7 @@ def test_elsewhere_it_says_what_to_do(quick: Quick, tmp_path: Path) -> None:
 
 def test_it_draws_after_a_pause_and_for_no_more_than_its_share() -> None:
     now = 0.0
-    pace = Pace(1.0, share=0.01, credit=0.5, clock=lambda: now)
+    pace = Pace(1.0, share=0.01, credit=0.451, clock=lambda: now)
     drawn = []
 
     def draw() -> None:
@@ -208,8 +210,9 @@ def test_it_draws_after_a_pause_and_for_no_more_than_its_share() -> None:
         if now > 100:
             break
         pace.draw(draw)
-    # 1 s after the beginning; 1 s after the end of that; then 0.6 s are spent, which are there at 10 s; 0.9 s at 40 s.
-    assert drawn == [1.0, 2.5, 10.0, 40.0, 70.0] or drawn == [1.0, 2.5, 10.25, 40.25, 70.25]
+    # 1 s after the beginning. Then, as each takes 0.3 s: two of them are within 0.451 s and a hundredth of the time after
+    # 14.9 s, three after 44.9 s, four after 74.9 s.
+    assert drawn == [1.0, 15.0, 45.0, 75.0]
 
 
 # ---- what is drawn
@@ -273,7 +276,7 @@ def test_a_picture_can_be_made_of_any_beginning(quick: Quick, steps: int) -> Non
     data, metadata = picture(run_of(told, there, "running"), dots=75)
     size = metadata["image/png"]
     image = Image.open(io.BytesIO(data["image/png"]))
-    assert image.size == (size["width"] * 75 / 96, size["height"] * 75 / 96)
+    assert np.allclose(image.size, np.array([size["width"], size["height"]]) * 75 / 96, atol=1)
     assert plt.get_fignums() == figures
     assert data["text/plain"].startswith("loss and accuracy of ")
 
@@ -302,8 +305,8 @@ def test_the_notebook_keeps_a_picture(monkeypatch: pytest.MonkeyPatch, tmp_path:
     outputs = notebook.cells[0].outputs
     assert [output.output_type for output in outputs] == ["display_data"] * (1 + has_widgets)  # and no warnings
     shown, *rest = (output.data for output in outputs)
-    assert Image.open(io.BytesIO(base64.b64decode(shown["image/png"]))).width == 1500
-    assert shown["text/plain"] == "loss and accuracy of 10 batches"
+    assert Image.open(io.BytesIO(base64.b64decode(shown["image/png"]))).width == 1200
+    assert re.fullmatch(r"loss and accuracy of 10 mini-batches, test accuracy \d+\.\d\d %", shown["text/plain"])
     assert all(each["text/plain"] == "" for each in rest)  # the place of a widget that is closed
     html, _ = HTMLExporter().from_notebook_node(notebook)
-    assert html.count("data:image/png;base64") == 1
+    assert html.count("<img") == 1

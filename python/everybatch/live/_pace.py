@@ -19,21 +19,31 @@ class Pace:
         Of the time since the run began that drawing may take.
     credit
         Seconds that it may take beyond that: a short run shows something, too.
+    takes
+        Seconds that the first picture may take; the others are taken to take what the last one took.
     clock
         Seconds from wherever.
     """
 
     def __init__(
-        self, pause: float, *, share: float, credit: float, clock: Callable[[], float] = time.perf_counter
+        self,
+        pause: float,
+        *,
+        share: float,
+        credit: float = 0.0,
+        takes: float = 0.0,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._pause, self._share, self._credit, self._clock = pause, share, credit, clock
         self._began = self._last = clock()
-        self._spent = 0.0
+        self._spent, self._takes = 0.0, takes
 
     def draw(self, action: Callable[[], object]) -> None:
         """Do what draws, if it is time to."""
         now = self._clock()
-        if now - self._last >= self._pause and self._spent <= self._credit + self._share * (now - self._began):
+        allowed = self._credit + self._share * (now - self._began)
+        if now - self._last >= self._pause and self._spent + self._takes <= allowed:
             action()
             self._last = self._clock()
-            self._spent += self._last - now
+            self._takes = self._last - now
+            self._spent += self._takes

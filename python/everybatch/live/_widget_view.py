@@ -34,7 +34,7 @@ class WidgetView:
     def __init__(self, told: Mapping[str, Any]) -> None:
         self._told = told
         self._pace = Pace(0.2, share=0.005, credit=0.1)
-        self._picture_pace = Pace(_PICTURE_PAUSE, share=0.005, credit=0.0)
+        self._picture_pace = Pace(_PICTURE_PAUSE, share=0.005, takes=0.2)
         self._title = " on ".join(
             str(told["config"][part].get("name") or other)
             for part, other in (("network", "a network"), ("dataset", "a data set"))
