@@ -40,6 +40,22 @@ run = eb.resume("runs/a", progress=False, live=True)
 print("the run is", run.state)
 """
 STEPS = 400
+# It waits at step 120 until there is a file, so that it can be looked at for as long as that takes; and a second before,
+# so that this step is drawn.
+WAIT = """
+import pathlib, time
+import everybatch as eb
+def wait(step):
+    if step.step == 119:
+        time.sleep(1)
+    while step.step == 120 and not pathlib.Path("go").exists():
+        time.sleep(0.05)
+eb.train(
+    eb.Network([eb.Flatten(), eb.Linear(784, 10)], name="<b>linear"), eb.datasets.glyphs(train=640, test=1500),
+    steps=130, batch_size=32, validation=100, tolerance=0.02, device="cpu", live=True, callbacks=wait,
+)
+"""
+INK_ON_DARK = "rgb(232, 232, 232)"
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +130,29 @@ def test_the_curve_grows_the_kernel_is_killed_and_the_run_goes_on(browser: Any, 
     finished = eb.load_run(run)
     assert (finished.state, finished.steps) == ("finished", STEPS)
     assert [len(each) for each in pictures(notebook)] == [0, 1, 1]
+
+
+def test_the_chart_follows_the_dark_theme_and_names_are_text(browser: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    lab.write_notebook(folder / "dark.ipynb", WAIT)
+    with (
+        lab.lab(folder, tmp_path / "home", dark=True) as address,
+        lab.Page(browser, address, "dark.ipynb") as page,
+    ):
+        page.run(1)
+        chart = page.cell(1).locator(".everybatch-live")
+        chart.get_by_text("120 of 130 batches").wait_for()
+        assert chart.evaluate("element => getComputedStyle(element).color") == INK_ON_DARK
+        assert "<b>linear on glyphs" in chart.inner_text()
+        told = [each.get_attribute("aria-label") for each in chart.locator(".everybatch-chart").all()]
+        for label in told[:2]:
+            assert re.search(r"train .*; test .*; validation ", label)
+        assert "± 2 standard errors" in chart.inner_text()
+        page.screenshot("dark")
+        page.page.set_viewport_size({"width": 700, "height": 1000})
+        page.screenshot("narrow")
+        (folder / "go").touch()
+        page.cell(1).locator(".jp-OutputArea-output img").wait_for()
+        page.screenshot("dark, finished")
+        assert page.foreign == []

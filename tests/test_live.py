@@ -210,8 +210,8 @@ def test_it_draws_after_a_pause_and_for_no_more_than_its_share() -> None:
         if now > 100:
             break
         pace.draw(draw)
-    # 1 s after the beginning. Then, as each takes 0.3 s: two of them are within 0.451 s and a hundredth of the time after
-    # 14.9 s, three after 44.9 s, four after 74.9 s.
+    # 1 s after the beginning. Then, as each takes 0.3 s: two of them are within 0.451 s and a hundredth of the time
+    # after 14.9 s, three after 44.9 s, four after 74.9 s.
     assert drawn == [1.0, 15.0, 45.0, 75.0]
 
 
