@@ -90,6 +90,7 @@ class Watch:
         """Return the curves of some runs as `Packed` bytes; those that the page has already are not sent again."""
         packed = Packed()
         with self._lock:
+            self._search()
             told = [self._curves(name, known, asked, packed) for name, known in asked.runs]
             self._tidy()
         return packed.bytes({"runs": told})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shlex
 import time
@@ -20,7 +21,7 @@ from everybatch.folder._rows import Columns
 from everybatch.run import load_run
 from everybatch.runs._arrays import check_arrays, check_config
 from everybatch.runs._files import CONFIG
-from everybatch.watch._find import is_written, stamp
+from everybatch.watch._find import is_saved, is_written, stamp
 from everybatch.watch._table import Table
 
 __all__ = ["Watched"]
@@ -89,7 +90,12 @@ class Watched(Measures):
         if not missing and (start < self._due or (now == self._stamp and not running)):
             return
         try:
-            changed = self._follow() if is_written(self._folder) else self._load(now)
+            if is_written(self._folder):
+                changed = self._follow()
+            elif is_saved(self._folder):
+                changed = self._load(now)
+            else:
+                raise FileNotFoundError(errno.ENOENT, "it is not there any more")
             if changed or missing:
                 self.version += 1
                 self.summary = self._summarised()
@@ -97,8 +103,10 @@ class Watched(Measures):
             self.forget()
             self.version += 1
             self.summary = {"state": "unreadable", "message": _sentence(error)}
+        # What is read from its beginning for the first time is not read so again, unless it has to be forgotten.
+        patience = 1 if not self._stamp else _PATIENCE
         self._stamp = now
-        self._due = time.monotonic() + _PATIENCE * (time.monotonic() - start)
+        self._due = time.monotonic() + patience * (time.monotonic() - start)
 
     # ---- reading
 
