@@ -91,9 +91,14 @@ def test_what_never_began_leaves_no_run(tmp_path: Path) -> None:
 def test_a_failure_of_the_core_takes_nothing_that_was_measured(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run")
     told: dict[str, Any] = {"config": {}, "arrays": {}, "settings": {}}
-    with pytest.raises(MemoryError), journal.begin(told, eb.networks.lenet5().initialize()):
-        journal.write({"train_loss": np.zeros(1, np.float32), "eval_step": np.zeros(1, np.int64)})
-        raise MemoryError
+
+    def fail() -> None:
+        with journal.begin(told, eb.networks.lenet5().initialize()):
+            journal.write({"train_loss": np.zeros(1, np.float32), "eval_step": np.zeros(1, np.int64)})
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fail()
     journal.close()
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock", "history.records", "beginning.safetensors"}
 

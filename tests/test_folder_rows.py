@@ -198,7 +198,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
 def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(tmp_path / "run")
     begun(journal)
-    journal.keep(b"first", 1)
+    journal.keep(b"first", 1, 1)
     with (tmp_path / "run" / STATE).open("rb") as file:
         before = [(kind, payload) for kind, payload, _ in whole_records(file)]
     assert before[1] == (b"tens", b"first")
@@ -208,7 +208,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mo
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("os.fsync", fails)
-    journal.keep(b"second", 2)
+    journal.keep(b"second", 2, 2)
     with (tmp_path / "run" / STATE).open("rb") as file:
         assert [(kind, payload) for kind, payload, _ in whole_records(file)] == before
     journal.close()

@@ -21,6 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "best": {"select": "best", "patience": 50, "validation": 100, "monitor": "validation_loss"},
     "plateau": {"schedule": eb.schedules.plateau(patience=1), "validation": 100, "optimizer": "sgd", "momentum": 0.9},
     "augmented": {"augment": eb.Augment(shift=2, rotate=5), "schedule": "one_cycle", "evaluate_every": 3},
+    "bfloat16": {"precision": "bfloat16", "optimizer": "adamw", "label_smoothing": 0.1},
     "recorded": {"record": ("predictions", "grad_norm"), "kernels": "fused", "evaluate_on": 50},
 }
 
@@ -37,16 +38,8 @@ def assert_same(one: eb.Run, other: eb.Run) -> None:
 
 
 def train(folder: Path | None = None, callback: Callable[[eb.Step], object] | tuple[()] = (), **given: Any) -> eb.Run:
-    return eb.train(
-        eb.networks.lenet5(),
-        DATA,
-        steps=25,
-        deterministic=True,
-        progress=False,
-        folder=folder,
-        callbacks=callback,
-        **given,
-    )
+    always = {"steps": 25, "deterministic": True, "progress": False, "folder": folder, "callbacks": callback}
+    return eb.train(eb.networks.lenet5(dropout=0.2), DATA, **{**always, **given})
 
 
 @pytest.mark.filterwarnings("ignore::everybatch.errors.SelectionWarning")
@@ -86,9 +79,11 @@ def test_a_lost_run_goes_on_from_its_state_or_its_beginning(tmp_path: Path, monk
         folder = tmp_path / str(kept_at)
         keep = Journal.keep
 
-        def sometimes(self: Journal, state: bytes, step: int, kept_at: int | None = kept_at, keep: Any = keep) -> None:
+        def sometimes(
+            self: Journal, state: bytes, step: int, at: int, kept_at: int | None = kept_at, keep: Any = keep
+        ) -> None:
             if step == kept_at:
-                keep(self, state, step)
+                keep(self, state, step, at)
 
         with monkeypatch.context() as patch:
             patch.setattr(Journal, "keep", sometimes)
@@ -107,7 +102,7 @@ def test_a_run_that_goes_on_keeps_its_state_as_often(tmp_path: Path, monkeypatch
 
     train(tmp_path / "run", interrupt, keep_state_every=0)
     kept = []
-    monkeypatch.setattr(Journal, "keep", lambda _, __, step: kept.append(step))
+    monkeypatch.setattr(Journal, "keep", lambda _, __, step, ___: kept.append(step))
     resume(tmp_path / "run", progress=False, callbacks=lambda _: None)
     assert kept == list(range(6, 26))
 
@@ -116,5 +111,126 @@ def test_what_cannot_go_on_says_why(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no run in"):
         resume(tmp_path / "run")
     train(tmp_path / "run")
-    with pytest.raises(eb.errors.ArgumentError, match="is finished"):
+    with pytest.raises(eb.errors.ArgumentError, match="is finished, and has nothing to go on with: give epochs="):
         resume(tmp_path / "run")
+    with pytest.raises(eb.errors.ArgumentError, match="after 25 steps, and is to take 20 in all"):
+        resume(tmp_path / "run", steps=20)
+    with pytest.raises(eb.errors.ArgumentError, match="give one of them"):
+        resume(tmp_path / "run", steps=30, epochs=2)
+    with pytest.raises(eb.errors.ArgumentError, match="trained on other images"):
+        resume(tmp_path / "run", eb.datasets.glyphs(train=641, test=100), steps=30)
+
+
+def test_a_finished_run_is_made_longer(tmp_path: Path) -> None:
+    whole = train(steps=40, evaluate_every=10, schedule=eb.schedules.multistep([30], gamma=0.1))
+    given: dict[str, Any] = {"evaluate_every": 10, "schedule": eb.schedules.multistep([30], gamma=0.1)}
+    assert train(tmp_path / "run", **given).state == "finished"
+    run = resume(tmp_path / "run", epochs=4, progress=False)
+    assert run.eval_step.tolist() == [0, 10, 20, 25, 30, 40]  # what was measured at its former end stays
+    assert run.config["training"]["total_steps"] == 40
+    np.testing.assert_array_equal(run.train_loss, whole.train_loss)
+    np.testing.assert_array_equal(run.test_loss[[0, 1, 2, 4, 5]], whole.test_loss)
+    weights = whole.model.state_dict()
+    for name, value in run.model.state_dict().items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(weights[name]), err_msg=name)
+    loaded = eb.load_run(tmp_path / "run")
+    assert_same(loaded, run)
+    assert loaded.config["training"]["epochs"] == 4
+    assert resume(tmp_path / "run", steps=41, progress=False).steps == 41  # and once more
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", eb.schedules.warmup(3, then="cosine")], ids=str)
+def test_a_schedule_over_the_whole_length_is_not_made_longer(tmp_path: Path, schedule: Any) -> None:
+    train(tmp_path / "run", schedule=schedule)
+    before = eb.load_run(tmp_path / "run")
+    with pytest.raises(eb.errors.ArgumentError, match="laid out over all of its steps"):
+        resume(tmp_path / "run", steps=30, progress=False)
+    after = eb.load_run(tmp_path / "run")
+    assert_same(after, before)
+    assert after.config == before.config
+
+
+def test_the_kept_state_does_not_grow(tmp_path: Path) -> None:
+    sizes = []
+
+    def look(step: eb.Step) -> None:
+        if step.step > 1:
+            sizes.append((tmp_path / "run" / "state.records").stat().st_size)
+
+    train(tmp_path / "run", look, keep_state_every=0, record=("predictions",))
+    # The predictions of a measurement alone are 100 bytes, and there are 24 of them.
+    assert max(sizes) - min(sizes) < 100
+
+
+def test_a_run_on_its_way_has_a_model_and_a_confusion_matrix(tmp_path: Path) -> None:
+    seen = []
+
+    def look(step: eb.Step) -> None:
+        if step.step == 20:
+            run = eb.load_run(tmp_path / "run")
+            seen.append((run.model_step, run.model.evaluate(DATA), run))
+
+    train(tmp_path / "run", look, keep_state_every=0, ema=0.9)
+    ((step, evaluation, run),) = seen
+    assert (step, run.steps, run.state) == (19, 20, "running")  # the state is kept after the callbacks
+    assert np.float32(evaluation.loss) == run.test_loss[19]
+    np.testing.assert_array_equal(run.confusion, evaluation.confusion)
+    assert "running" in repr(run)
+
+
+def test_a_run_without_a_state_says_what_it_lacks(tmp_path: Path) -> None:
+    def look(step: eb.Step) -> None:
+        if step.step == 1:
+            run = eb.load_run(tmp_path / "run")
+            with pytest.raises(AttributeError, match="has no confusion yet"):
+                _ = run.confusion
+            with pytest.raises(AttributeError, match="without a model"):
+                _ = run.model
+            run.save(tmp_path / "copy")
+            copy = eb.load_run(tmp_path / "copy")
+            assert (copy.steps, copy.state) == (1, "lost")
+
+    assert train(tmp_path / "run", look).state == "finished"
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    def interrupt(_: eb.Step) -> None:
+        raise KeyboardInterrupt
+
+    run = train(tmp_path / "run", interrupt)
+    assert f"go on with everybatch.resume({str(tmp_path / 'run')!r})" in repr(run)
+    assert "go on with" not in repr(train(callback=interrupt))
+
+
+def test_weights_that_were_kept_after_the_state_are_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(checkpoints=tmp_path / "whole", checkpoint_every=5)
+    keep = Journal.keep
+
+    def early(self: Journal, state: bytes, step: int, model_step: int) -> None:
+        if step == 7:
+            keep(self, state, step, model_step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "keep", early)
+        patch.setattr(Journal, "end", lambda *_: None)
+        train(tmp_path / "run", lambda _: None, keep_state_every=0, checkpoints=tmp_path / "kept", checkpoint_every=5)
+    run = resume(tmp_path / "run", progress=False)
+    assert_same(run, whole)
+    assert list(run.checkpoints) == list(whole.checkpoints) == [5, 10, 15, 20, 25]
+    for step, path in run.checkpoints.items():
+        weights = eb.Model.load(whole.checkpoints[step]).state_dict()
+        for name, value in eb.Model.load(path).state_dict().items():
+            np.testing.assert_array_equal(np.asarray(value), np.asarray(weights[name]), err_msg=name)
+
+
+def test_callbacks_given_again_see_the_steps_that_are_left(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def look(step: eb.Step) -> None:
+        seen.append(step.step)
+        if step.step == 14 and len(seen) == 14:
+            raise KeyboardInterrupt
+
+    train(tmp_path / "run", look)
+    resume(tmp_path / "run", progress=False, callbacks=look)
+    assert seen == [*range(1, 15), *range(15, 26)]

@@ -639,6 +639,17 @@ class Outcome:
     def raised(self) -> BaseException | None:
         """The exception that ended the run."""
 
+def look_at_state(state: bytes, beginning: Model) -> tuple[Model, torch.Tensor | None]:
+    """Return of a kept state the model that the run would have given if it had ended there; it began with `beginning`.
+
+    And (classes, classes) int64 confusions at the last measurement of all images; None if there was none.
+
+    Raises
+    ------
+    ArgumentError, ShapeError
+        It is no state, or that of another run.
+    """
+
 def train(
     model: Model,
     data: Data,
@@ -649,6 +660,7 @@ def train(
     turn: Turn | None = None,
     journal: Any = None,
     state: bytes | None = None,
+    history: dict[str, torch.Tensor] | None = None,
 ) -> Outcome:
     """Train a copy of `model`, with checkpoints in `folder` if the settings want them.
 

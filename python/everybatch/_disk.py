@@ -18,6 +18,7 @@ __all__ = [
     "as_path",
     "at_home",
     "explained",
+    "names_to_disk",
     "put_in_place",
     "refuse_existing",
     "refuse_existing_folder",
@@ -89,7 +90,7 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[IO[
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(target)
-        _names_to_disk(target.parent)
+        names_to_disk(target.parent)
 
 
 @contextlib.contextmanager
@@ -209,7 +210,7 @@ def put_in_place(temporary: Path, target: Path) -> None:
             if not temporary.exists():
                 raise
             # Someone else has just moved what stood there.
-    _names_to_disk(target.parent)
+    names_to_disk(target.parent)
 
 
 def _put_aside(temporary: Path, target: Path) -> None:
@@ -229,7 +230,7 @@ def to_disk(folder: Path) -> None:
     """Flush the files of a folder, and their names."""
     for path in folder.iterdir():
         _flush(path)
-    _names_to_disk(folder)
+    names_to_disk(folder)
 
 
 def _flush(path: Path) -> None:
@@ -240,7 +241,7 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _names_to_disk(folder: Path) -> None:
+def names_to_disk(folder: Path) -> None:
     # Not every file system can flush a folder. The files are whole, so that is no reason to fail.
     with contextlib.suppress(OSError):
         _flush(folder)

@@ -24,11 +24,14 @@ class Hooks:
         Gives the one `Data` of a data set on a device, for all runs.
     callbacks
         Functions, each with a number of steps: called with a `Step` after every so many.
+    passing
+        A run's folder is for going on alone, and goes away when the run has ended.
     """
 
     turn: Turn | None = None
     data: Callable[[Dataset, str], Data] | None = None
     callbacks: Sequence[tuple[Callable[[Step], object], int]] = ()
+    passing: bool = False
 
 
 HOOKS: ContextVar[Hooks] = ContextVar("everybatch hooks", default=Hooks())  # noqa: B039 - it is frozen

@@ -185,6 +185,8 @@ class Measure(Generic[Kind]):
         """Return the sentence that says that a run has it not, and how it would."""
         if self.needs == "validation":
             return f"{run} has no validation images: {self.hint} to hold out a tenth"
+        if not self.hint:
+            return f"{run} has no {self.name} yet: its folder has it some seconds after the run has begun"
         return f"{run} did not record the {self.label}: {self.hint} to keep {self.what}"
 
 

@@ -304,6 +304,7 @@ class Measures(Recorded):
         dtype=np.int64,
         dimensions=("classes", "classes"),
         what="counts at the last evaluation of all images; rows true, columns predicted",
+        more="Of a run that is loaded from its folder before it ended, as they were when its state was kept last.",
         part="test",
     )
     test_indices = Measure(

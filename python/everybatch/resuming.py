@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from everybatch import _core, datasets
-from everybatch._arguments import functions
+from everybatch._arguments import functions, whole
 from everybatch._core import Data, Model, Step
 from everybatch._gpu import gpu_settings
+from everybatch._hooks import HOOKS
 from everybatch._log import log_step
 from everybatch._not_compiled import not_compiled
 from everybatch._progress import ProgressBar
@@ -25,7 +27,7 @@ from everybatch.folder._files import BEGINNING
 from everybatch.run import Run
 from everybatch.training import ended
 
-__all__ = ["resume"]
+__all__ = ["go_on", "resume"]
 
 
 @not_compiled
@@ -33,13 +35,16 @@ def resume(
     folder: str | os.PathLike[str],
     dataset: Dataset | None = None,
     *,
+    epochs: int | None = None,
+    steps: int | None = None,
     progress: bool = True,
     callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
 ) -> Run:
-    """Go on with a run that `train` wrote to a folder: one that was lost, interrupted or stopped.
+    """Go on with a run that `train` wrote to a folder: one that was lost, interrupted or stopped, or is to be longer.
 
     It goes on from the state that was kept last, in the middle of an epoch too, or from its beginning if there is none.
     On a CPU the result is that of a run that never ended: every array but seconds, and every weight, to the last bit.
+    What is in the folder after that state is recorded anew.
 
     Parameters
     ----------
@@ -48,42 +53,125 @@ def resume(
     dataset
         What the run is trained on. None: the built-in digits and data sets with a name of `everybatch.datasets` are
         found again.
+    epochs, steps
+        The new length of the whole run, one of the two; None: as it was. A run can be made longer if its learning rate
+        does not depend on its length: not with the schedules one_cycle, cosine and exponential. Its weights are then
+        those of a run that was as long from the beginning, if nothing is decided by measurements; what was measured
+        at its former end stays.
     progress, callbacks
         As of `train`; callbacks are not kept in the folder.
 
     Raises
     ------
     ArgumentError
-        The run has reached its end, or the data set is another one, or cannot be found again.
+        The run has reached its end, or cannot be of this length, or the data set is another one, or cannot be found.
     FileExistsError
         The run is still going.
     FileNotFoundError, FileFormatError
         There is no run in the folder, or a file is damaged.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> data = eb.datasets.glyphs(train=640, test=100)
+    >>> run = eb.train(eb.networks.lenet5(), data, steps=5, folder=folder, progress=False)
+    >>> eb.resume(folder, steps=8, progress=False).train_loss.shape
+    (8,)
     """
+    length = _length(epochs, steps)
+    return go_on(folder, dataset, length, progress=progress, callbacks=callbacks)
+
+
+def go_on(
+    folder: str | os.PathLike[str],
+    dataset: Dataset | None,
+    of_length: Mapping[str, int | None] | None = None,
+    *,
+    progress: bool = False,
+    callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
+    device: str | None = None,
+) -> Run:
+    """Do what `resume` says; with the epochs and steps of another length, if they are given, and on another device."""
+    hooks = HOOKS.get()
+    if hooks.turn is not None:
+        hooks.turn.wait()
     with contextlib.ExitStack() as stack:
-        journal = stack.enter_context(contextlib.closing(Journal(folder, again=True)))
-        begun = journal.earlier.begun
-        state = journal.earlier.state
-        if not begun or state in ("finished", "diverged"):
-            raise ArgumentError(f"the run in {journal.folder} is {state}: there is nothing to go on with")
-        config, settings = begun["config"], begun["settings"]
-        training = config["training"]
+        journal = stack.enter_context(contextlib.closing(Journal(folder, again=True, passing=hooks.passing)))
+        begun, state = journal.earlier.begun, journal.earlier.state
+        if not begun:
+            raise ArgumentError(f"the run in {journal.folder} had not begun: there is nothing to go on with")
+        if state == "diverged" or (state == "finished" and not of_length):
+            hint = ": give epochs= or steps= to make it longer" if state == "finished" else ""
+            raise ArgumentError(f"the run in {journal.folder} is {state}, and has nothing to go on with{hint}")
+        dataset = _same_data(dataset, begun["config"]["dataset"])
+        config, settings = _lengthened(begun, of_length)
+        training, status = config["training"], journal.earlier.ended.get("config", {}).get("status", {})
+        if state == "finished" and training["total_steps"] <= status.get("model_step", 0):
+            raise ArgumentError(
+                f"the run in {journal.folder} is finished after {status['model_step']} steps, and is to take "
+                f"{training['total_steps']} in all: give the length of the whole run"
+            )
         journal.keep_state_every = training["keep_state_every"]
-        dataset = _same_data(dataset, config["dataset"])
         called = [(function, 1) for function in functions(callbacks, "callbacks")]
         if training["log_every"] is not None:
             called.append((log_step, training["log_every"]))
-        device = training["device"]
+        called.extend(hooks.callbacks)
+        device = device or training["device"]
         if device.startswith("cuda"):
             stack.enter_context(gpu_settings(device, training["precision"], deterministic=training["deterministic"]))
             stack.enter_context(torch.random.fork_rng(devices=[device]))
         model = Model.load(str(journal.folder / BEGINNING))
         kept = None if training["checkpoints"] is None else Path(training["checkpoints"])
-        data = Data(dataset, device)
+        data = (hooks.data or Data)(dataset, device)
         bar = stack.enter_context(ProgressBar(model.network.name, training["total_steps"])) if progress else None
-        outcome = _core.train(model, data, settings, kept, bar, called, None, journal, journal.state)
+        history = {name: _tensor(array) for name, array in journal.history.items()}
         of_run = {name: np.array(values, np.int64) for name, values in begun["arrays"].items()}
+        told = {"config": config, "arrays": of_run, "settings": settings}
+        with journal.begin(told):
+            outcome = _core.train(model, data, settings, kept, bar, called, hooks.turn, journal, journal.state, history)
         return ended(outcome, config, of_run, config["started"], journal)
+
+
+def _length(epochs: int | None, steps: int | None) -> dict[str, int | None]:
+    """Return what `train` would be given for a length, or nothing if there is none.
+
+    Raises
+    ------
+    ArgumentError, TypeError
+        It is none.
+    """
+    if epochs is not None and steps is not None:
+        raise ArgumentError(f"epochs is {epochs} and steps is {steps}: give one of them")
+    if epochs is not None:
+        return {"epochs": whole(epochs, "epochs"), "steps": None}
+    return {} if steps is None else {"epochs": 1, "steps": whole(steps, "steps")}
+
+
+def _lengthened(
+    begun: dict[str, Any], of_length: Mapping[str, int | None] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the config and the core's settings of a run, with another length if one is given.
+
+    Raises
+    ------
+    ArgumentError
+        The run cannot have it.
+    """
+    config, settings = begun["config"], begun["settings"]
+    if not of_length:
+        return config, settings
+    training = config["training"] | of_length
+    per_epoch, steps = training["steps_per_epoch"], of_length["steps"]
+    training["total_steps"] = (of_length["epochs"] or 1) * per_epoch if steps is None else steps
+    length = {"epochs": of_length["epochs"]} if steps is None else {"steps": steps}
+    settings = settings | {"length": length}
+    _core.check_settings(settings, training["device"], per_epoch)
+    return config | {"training": training}, settings
+
+
+def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return an array as the core takes it, which knows no unsigned numbers of two bytes."""
+    return torch.from_numpy(array.view(np.int16) if array.dtype == np.uint16 else array)
 
 
 def _same_data(given: Dataset | None, described: dict[str, Any]) -> Dataset:

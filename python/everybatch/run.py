@@ -327,7 +327,10 @@ class Run(Measures):
             The folder cannot be written; nothing is left behind.
         """
         model = self.model if self._model is not None or self._load_model is not None else None
-        _write.write(folder, self._config, self._arrays, model, overwrite=overwrite)
+        config = self._config
+        if self.state == "running":  # a copy does not go on
+            config = config | {"status": config["status"] | {"state": "lost", "message": "saved while it went on"}}
+        _write.write(folder, config, self._arrays, model, overwrite=overwrite)
 
     def __repr__(self) -> str:
         return _repr.text(self)

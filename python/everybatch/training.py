@@ -30,7 +30,7 @@ from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
-from everybatch.folder import Journal
+from everybatch.folder import Journal, how_to_go_on
 from everybatch.run import Run
 from everybatch.runs._arrays import check_config
 from everybatch.schedules import Schedule
@@ -323,7 +323,9 @@ def train(
         data = (hooks.data or Data)(dataset, device)
         journal = None
         if folder is not None:
-            journal = stack.enter_context(contextlib.closing(Journal(folder, keep_state_every=keep_state_every)))
+            journal = stack.enter_context(
+                contextlib.closing(Journal(folder, keep_state_every=keep_state_every, passing=hooks.passing))
+            )
         bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
         wanted = settings.for_core(checkpoints=kept is not None)
         of_run = {"test_indices": settings.test_indices}
@@ -343,11 +345,19 @@ def ended(
     journal: Journal | None,
 ) -> Run:
     """Make the run of what the core gave."""
+    message = outcome.message
+    if journal is not None and outcome.state == "interrupted":
+        message = how_to_go_on(journal.folder)
     later = {
         "network": json.loads(outcome.model.network.to_json()),
         "evaluation": outcome.evaluation,
         "cuda": outcome.on_device,
-        "status": {name: getattr(outcome, name) for name in ("state", "message", "diverged_at", "model_step")},
+        "status": {
+            "state": outcome.state,
+            "message": message,
+            "diverged_at": outcome.diverged_at,
+            "model_step": outcome.model_step,
+        },
         "started": started,
     }
     run = Run({**outcome.arrays, **of_run}, {**config, **later}, outcome.model)

@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 use numpy::{Element, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use pyo3_tch::PyTensor;
+use tch::Tensor;
 
+use super::model::PyModel;
+use super::run::computing;
 use crate::error::Result;
 use crate::libtorch::as_called;
-use crate::train::{Adds, Column, Predictions, Step};
+use crate::train::{Adds, Column, Predictions, RunState, Step};
 
 /// How often at most rows are written, unless something may take long.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -55,10 +59,22 @@ impl Journal {
         let state = step.state()?.to_safetensors()?;
         as_called(|| {
             Python::with_gil(|py| {
-                self.writer.call_method1(py, "keep", (PyBytes::new(py, &state), step.taken)).map(drop)
+                let state = PyBytes::new(py, &state);
+                self.writer.call_method1(py, "keep", (state, step.taken, step.model_step())).map(drop)
             })
         })
     }
+}
+
+/// Of a kept state: the model that the run would have given if it had ended there, which began with `beginning`; and
+/// (classes, classes) int64 confusions at the last measurement of all images, if there was one.
+#[pyfunction]
+pub fn look_at_state(py: Python, state: &[u8], beginning: &PyModel) -> PyResult<(PyModel, Option<PyTensor>)> {
+    let (model, confusion) = computing(py, || {
+        let state = RunState::from_safetensors(state)?;
+        Ok((state.model(&beginning.copied()?)?, state.confusion().map(Tensor::shallow_clone)))
+    })?;
+    Ok((PyModel::new(model), confusion.map(PyTensor)))
 }
 
 /// By name what the lists of the history have beyond so many steps and measurements.

@@ -41,6 +41,7 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         wrap_pyfunction!(data::glyphs, module)?,
         wrap_pyfunction!(data::batch_indices, module)?,
         wrap_pyfunction!(network::build, module)?,
+        wrap_pyfunction!(journal::look_at_state, module)?,
         wrap_pyfunction!(train::train, module)?,
         wrap_pyfunction!(train::check_settings, module)?,
         wrap_pyfunction!(train::resolve_device, module)?,

@@ -1,11 +1,13 @@
 //! `train`: arguments in, the run in parts out; the Python front makes a `Run` of them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use numpy::{Element, IntoPyArray, PyArray1, PyArray4};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use pyo3_tch::PyTensor;
 use tch::Device;
 
 use super::cuda::TorchGpu;
@@ -70,9 +72,10 @@ pub struct PyOutcome {
 }
 
 /// Trains a copy of `model`, with checkpoints in `folder` if the settings want them; after each step but the last `turn` is passed on.
-/// It goes on from `state`, if one is given, which a `journal` kept.
+/// It goes on from `state` and the `history` that belongs to it, by the names of the arrays, if they are given: what a
+/// `journal` kept.
 #[pyfunction]
-#[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None, journal=None, state=None))]
+#[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None, journal=None, state=None, history=None))]
 #[allow(clippy::too_many_arguments)] // each is one thing of the run
 pub fn train(
     py: Python<'_>,
@@ -85,6 +88,7 @@ pub fn train(
     turn: Option<&PyTurn>,
     journal: Option<PyObject>,
     state: Option<&[u8]>,
+    history: Option<BTreeMap<String, PyTensor>>,
 ) -> PyResult<PyOutcome> {
     let device = data.device;
     let mut config = config(settings, device)?;
@@ -95,7 +99,10 @@ pub fn train(
     let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
     let outcome = computing(py, || {
         let model = model.copied()?;
-        let from = state.map(RunState::from_safetensors).transpose()?;
+        let mut from = state.map(RunState::from_safetensors).transpose()?;
+        if let (Some(from), Some(history)) = (&mut from, history) {
+            from.put("history", history.into_iter().map(|(name, PyTensor(list))| (name, list)))?;
+        }
         data.lend(|data| core::train_with(&model, data, &config, device, gpu, from.as_ref(), &mut observer))
     })?;
 

@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use super::predictions::Predictions;
 use super::session::RunState;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::Figures;
 
 /// A list of the history.
@@ -37,7 +37,7 @@ impl Column<'_> {
         }
     }
 
-    fn tensor(&self) -> Result<Tensor> {
+    pub fn tensor(&self) -> Result<Tensor> {
         Ok(match self {
             Column::Float(list) => Tensor::f_from_slice(list)?,
             Column::Double(list) => Tensor::f_from_slice(list)?,
@@ -215,14 +215,38 @@ impl History {
         all
     }
 
-    /// All lists as tensors, by their names.
-    pub fn tensors(&mut self) -> Result<Vec<(&'static str, Tensor)>> {
-        self.columns().into_iter().map(|(name, column, _)| Ok((name, column.tensor()?))).collect()
+    /// How many steps and measurements there are.
+    pub fn counts(&self) -> [usize; 2] {
+        [self.train_loss.len(), self.eval_step.len()]
     }
 
-    /// Puts the lists of `part` of a state in the place of those here.
-    pub fn restore(&mut self, state: &RunState, part: &str) -> Result<()> {
-        self.columns().into_iter().try_for_each(|(name, column, _)| column.read(state.get(part, name)?))
+    /// Puts the lists of `part` of a state, of so many steps and measurements, in the place of those here; predictions, if
+    /// they are kept.
+    pub fn restore(
+        &mut self,
+        state: &RunState,
+        part: &str,
+        [steps, measurements]: [usize; 2],
+        predictions: bool,
+    ) -> Result<()> {
+        let columns = self.columns().into_iter();
+        for (name, column, adds) in columns.filter(|(name, ..)| predictions || *name != "predictions") {
+            let list = state.get(part, name)?.f_flatten(0, -1)?;
+            let expected = match adds {
+                Adds::Step => steps,
+                Adds::Evaluation => measurements,
+                Adds::Row(values) => measurements * values,
+            };
+            if list.numel() != expected {
+                return Err(Error::Argument(format!(
+                    "the state was taken after {steps} steps and {measurements} measurements, to which belong \
+                     {expected} numbers of {name}: {} are given",
+                    list.numel(),
+                )));
+            }
+            column.read(&list)?;
+        }
+        Ok(())
     }
 
     /// What a step adds to, in the order of the columns that it writes.

@@ -41,6 +41,11 @@ impl<'a> Step<'a> {
         self.session.weights.measured()
     }
 
+    /// Steps that had been taken before the weights were what the run would give if it ended here.
+    pub fn model_step(&self) -> usize {
+        self.session.weights.watch.kept.as_ref().map_or(self.taken, |(step, _)| *step)
+    }
+
     /// What has been read back: on a CPU everything, on a GPU all but the last block.
     pub fn history(&self) -> &History {
         &self.session.recorder.history
@@ -57,7 +62,8 @@ impl<'a> Step<'a> {
         self.session.recorder.history.columns()
     }
 
-    /// All that the run needs to go on from here as if nothing had been between; waits for the device.
+    /// All that the run needs beside [`Step::columns`] to go on from here as if nothing had been between; waits for the
+    /// device.
     pub fn state(&mut self) -> Result<RunState> {
         self.session.state()
     }

@@ -244,20 +244,31 @@ impl Recorder {
         Ok(())
     }
 
-    /// What was recorded until now as named tensors, and where it diverged; waits for the device.
+    /// What a run that goes on needs beside the history, and the confusions of the last pass for whoever looks at it
+    /// meanwhile; waits for the device.
     pub fn state(&mut self) -> Result<Vec<(&'static str, Tensor)>> {
         self.flush()?;
-        let last = self.last_predictions.as_ref().map(|last| (LAST_PREDICTIONS, last.shallow_clone()));
-        Ok(self.history.tensors()?.into_iter().chain(last).collect())
+        let Some(last) = &self.last_predictions else { return Ok(Vec::new()) };
+        Ok(vec![(LAST_PREDICTIONS, last.shallow_clone()), ("confusion", self.confusion(last)?)])
     }
 
-    /// Takes up what another recorder's `state` gave, as `part` of a run's state.
-    pub fn restore(&mut self, state: &RunState, part: &str, diverged_at: Option<usize>) -> Result<()> {
-        self.history.restore(state, part)?;
+    fn confusion(&self, predictions: &Tensor) -> Result<Tensor> {
+        confusion(&self.labels, predictions, self.history.test.class_totals.len() as i64)
+    }
+
+    /// Takes up what another recorder's `state` gave, as part "recorder" of a run's state, and the history, as part
+    /// "history", which had so many steps and measurements.
+    pub fn restore(
+        &mut self,
+        state: &RunState,
+        recorded: [usize; 2],
+        diverged_at: Option<usize>,
+    ) -> Result<()> {
+        self.history.restore(state, "history", recorded, self.keep_predictions)?;
         self.history.diverged_at = diverged_at;
         if self.has_measured() {
             let last = self.sheet.predictions.f_get(0)?.f_empty_like()?;
-            state.copy_into(part, [(LAST_PREDICTIONS, last.shallow_clone())])?;
+            state.copy_into("recorder", [(LAST_PREDICTIONS, last.shallow_clone())])?;
             self.last_predictions = Some(last);
         }
         Ok(())
@@ -267,8 +278,7 @@ impl Recorder {
     pub fn finish(&mut self) -> Result<()> {
         self.flush()?;
         if let Some(predictions) = &self.last_predictions {
-            let classes = self.history.test.class_totals.len() as i64;
-            self.history.confusion = matrix(&confusion(&self.labels, predictions, classes)?)?;
+            self.history.confusion = matrix(&self.confusion(predictions)?)?;
         }
         Ok(())
     }

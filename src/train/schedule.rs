@@ -48,6 +48,18 @@ impl Schedule {
         }
     }
 
+    /// Whether it is laid out over the length of the run.
+    pub fn is_laid_out(&self) -> bool {
+        match self {
+            Schedule::Exponential { .. } | Schedule::Cosine { .. } | Schedule::OneCycle { .. } => true,
+            Schedule::Warmup { then, .. } => then.is_laid_out(),
+            Schedule::Constant
+            | Schedule::Step { .. }
+            | Schedule::Multistep { .. }
+            | Schedule::Plateau { .. } => false,
+        }
+    }
+
     pub fn check(&self, lr: f64, method: &Method) -> Result<()> {
         let wrong = |name: &str, value: f64, must: &str| {
             Err(Error::Argument(format!("schedule: {name} is {value}, and must {must}")))

@@ -1,4 +1,4 @@
-"""The command line: `everybatch demo`, `train`, `watch`, `evaluate`, `predict`, `plot`, `export` and more.
+"""The command line: a command for each thing that is done with runs, from `everybatch demo` on.
 
 Each command is a file here with two functions: `add` describes its arguments, `run` does the work and returns the
 exit code. Errors are raised as anywhere else in the package; only `main` turns them into a line on stderr.
@@ -16,7 +16,7 @@ from everybatch.cli._parser import Parser, add_debug
 from everybatch.cli._streams import forget, printable_streams
 from everybatch.errors import EverybatchError
 
-from . import demo, evaluate, export, plot, predict, report, sweep, sweeps, train, watch
+from . import demo, evaluate, export, plot, predict, report, resume, sweep, sweeps, train, watch
 
 __all__ = ["main"]
 
@@ -32,6 +32,10 @@ start here:
   everybatch evaluate runs/lenet --data mnist
   everybatch predict runs/lenet seven.png
   everybatch export runs/lenet --to lenet.onnx
+
+a long run that nothing may cost:
+  everybatch train --network resnet --data mnist --epochs 10 --folder runs/long
+  everybatch resume runs/long
 
 many runs:
   everybatch sweep space.toml
@@ -100,7 +104,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"everybatch {__version__}")
     add_debug(parser)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
-    for module in (demo, train, watch, evaluate, predict, plot, export, sweep, sweeps, report):
+    for module in (demo, train, resume, watch, evaluate, predict, plot, export, sweep, sweeps, report):
         module.add(commands)
     return parser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import itertools
+import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -28,7 +29,7 @@ from everybatch.errors import ArgumentError
 from everybatch.run import Run
 from everybatch.schedules import BY_NAME
 
-__all__ = ["add", "run"]
+__all__ = ["DIVERGED", "INTERRUPTED", "add", "interrupted", "run"]
 
 DIVERGED, INTERRUPTED = 1, 130
 
@@ -247,11 +248,19 @@ def run(args: Namespace) -> int:
         print(f"\n{class_table(result.classes, result.confusion)}\n\n{summary(result)}")
     saved = None if args.out is None else _save(result, args)
     if not args.quiet:
-        print(f"Saved in {saved}." if saved is not None else "Not saved: --out FOLDER was not given.")
+        places = [f"Saved in {saved}."] if saved is not None else []
+        places += [f"Written to {args.folder}."] if args.folder is not None else []
+        print(" ".join(places) or "Not saved: --out FOLDER or --folder FOLDER was not given.")
     if result.interrupted:
-        print(f"everybatch: interrupted after {result.steps:,} batches", file=sys.stderr)
+        print(interrupted(result, args.folder), file=sys.stderr)
         return INTERRUPTED
     return DIVERGED if result.diverged_at is not None else 0
+
+
+def interrupted(result: everybatch.Run, folder: Path | None) -> str:
+    """Say that a run was ended by Ctrl-C, and how it goes on."""
+    hint = "" if folder is None else f"; go on with: everybatch resume {shlex.quote(str(folder))}"
+    return f"everybatch: interrupted after {result.steps:,} batches{hint}"
 
 
 def _save(result: everybatch.Run, args: Namespace) -> Path:

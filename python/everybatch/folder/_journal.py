@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from everybatch._disk import as_path, whole_file
+from everybatch._disk import as_path, names_to_disk, whole_file
 from everybatch._log import logger
 from everybatch._measures import ARRAYS
-from everybatch.errors import FileFormatError
 from everybatch.folder._files import BEGINNING, BEGUN, COLUMNS, ENDED, HISTORY, MODEL, ROWS, STATE, TENSORS, WHERE
 from everybatch.folder._lock import LOCK, Lock
-from everybatch.folder._read import Follower
+from everybatch.folder._read import Follower, recorded
 from everybatch.folder._records import Appender, record
 from everybatch.folder._rows import Columns
 from everybatch.folder._state import read_state
@@ -32,6 +31,8 @@ __all__ = ["Journal"]
 Array = npt.NDArray[Any]
 
 _AXES = ("steps", "evaluations")
+_FIRST = 2.0
+"""Seconds after which the first state is kept: from then on there is a model to look at."""
 
 
 class Journal:
@@ -48,6 +49,9 @@ class Journal:
         Seconds from one kept state to the next.
     again
         Go on with the run that is in the folder.
+    passing
+        The folder is for going on alone, and goes away when the run has ended: nothing is kept of what is short, nor
+        how it ended.
 
     Raises
     ------
@@ -61,7 +65,14 @@ class Journal:
         The folder cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, keep_state_every: float = 60.0, again: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep_state_every: float = 60.0,
+        again: bool = False,
+        passing: bool = False,
+    ) -> None:
         self.folder = as_path(folder, "folder")
         if again and not (self.folder / HISTORY).exists():
             raise FileNotFoundError(f"there is no run in {self.folder} to go on with: give the folder= of a training")
@@ -70,6 +81,8 @@ class Journal:
         """What was in the folder before."""
         self.state: bytes | None = None
         """From which the run goes on; None: from its beginning."""
+        self.history: dict[str, Array] = {}
+        """What was recorded before it, by name."""
         self.rows = (0, 0)
         """Steps and evaluations that are in the file, those after the state aside."""
         self._lock = Lock(self.folder)
@@ -78,12 +91,8 @@ class Journal:
             if again:
                 self.earlier.look()
                 kept = read_state(self.folder)
-                if kept is not None and kept.history > self.earlier.end:
-                    raise FileFormatError(
-                        f"{self.folder / HISTORY} is damaged: its state knows more than is left of it"
-                    )
                 if kept is not None:
-                    self.state, self.rows = kept.tensors, kept.rows
+                    self.state, self.rows, self.history = kept.tensors, kept.rows, recorded(self.folder, kept)
             elif others:
                 raise FileExistsError(
                     f"{self.folder} is not empty ({others[0]!r}): choose a folder for this run alone, such as "
@@ -94,31 +103,43 @@ class Journal:
             self._lock.close()
             raise
         self._columns = self.earlier.columns
+        self._goes_on, self._passing = again, passing
+        self._beginning: Model | None = None  # not written yet
+        self._told: bytes | None = None  # what a run that goes on says first
         self.keep_state_every = keep_state_every
-        self._kept_at = time.monotonic()
+        self._kept_at = time.monotonic() - (0.0 if passing else max(0.0, keep_state_every - _FIRST))
         self._fails = False
 
     @contextlib.contextmanager
     def begin(self, told: Mapping[str, Any], model: Model | None = None) -> Iterator[None]:
         """Write what is known before the first step, and take it back if what follows fails: then no run began.
 
+        A run that goes on writes it with its first rows: until then it may be refused, and the folder is as it was.
+
         Parameters
         ----------
         told
             ``config``, the ``arrays`` of the run as a whole, and the ``settings`` that the core is given.
         model
-            With the weights that the run begins with.
+            With the weights that the run begins with; None for a run that goes on.
 
         Raises
         ------
         OSError
             It cannot be written.
         """
+        begun = _json({**told, "format": 1})
+        if self._goes_on:
+            self._told = begun
+            yield
+            return
         try:
-            if model is not None:
-                model.save(str(self.folder / BEGINNING))
-            self._file.append(BEGUN, _json({**told, "format": 1}))
-            self._file.sync()
+            self._beginning = model
+            self._file.append(BEGUN, begun)
+            if not self._passing:
+                self._write_beginning()
+                self._file.sync()
+                names_to_disk(self.folder)
             yield
         except BaseException:
             if self._columns is None:  # nothing was measured
@@ -136,12 +157,24 @@ class Journal:
         self._fails = False
         return time.monotonic() - self._kept_at >= self.keep_state_every
 
-    def keep(self, state: bytes, step: int) -> None:
-        """Keep the state after so many steps, which are all written, instead of the one before."""
+    def keep(self, state: bytes, step: int, model_step: int) -> None:
+        """Keep the state after so many steps, which are all written, instead of the one before.
+
+        Parameters
+        ----------
+        state
+            The bytes of a safetensors file.
+        step, model_step
+            Steps taken, and those before the weights that count.
+        """
+        due = time.monotonic() - self._kept_at >= self.keep_state_every
+        if self._passing and not due:
+            return  # it ends
         self._kept_at = time.monotonic()
         try:
+            self._write_beginning()
             self._file.sync()  # a state whose rows are lost is none
-            where = {"step": step, "rows": self.rows, "history": self._file.end}
+            where = {"step": step, "model_step": model_step, "rows": self.rows, "history": self._file.end}
             with whole_file(self.folder / STATE, overwrite=True) as file:
                 file.write(record(WHERE, _json(where)))
                 file.write(record(TENSORS, state))
@@ -150,6 +183,8 @@ class Journal:
 
     def end(self, run: Run, model: Model) -> None:
         """Write how the run ended: what is not written yet of its arrays, its model, and its config."""
+        if self._passing:
+            return
         try:
             self._end(run._arrays, run._config, model)
         except OSError as error:
@@ -173,12 +208,20 @@ class Journal:
         self._file.append(ENDED, _json(end))
         self._file.sync()
 
+    def _write_beginning(self) -> None:
+        if self._beginning is not None:
+            self._beginning.save(str(self.folder / BEGINNING))
+            self._beginning = None
+
     def close(self) -> None:
         """Give the folder up."""
         self._file.close()
         self._lock.close()
 
     def _write(self, first: tuple[int, int], added: Mapping[str, Array]) -> None:
+        if self._told is not None:
+            self._file.append(BEGUN, self._told)
+            self._told = None
         if self._columns is None:
             columns = Columns.of(added)
             self._file.append(COLUMNS, columns.told())

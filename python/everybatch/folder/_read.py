@@ -16,10 +16,13 @@ from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS
 from everybatch.folder._lock import holder
 from everybatch.folder._records import goes_on, whole_records
 from everybatch.folder._rows import Columns, Rows
+from everybatch.folder._state import Kept
 
-__all__ = ["Follower"]
+__all__ = ["Follower", "how_to_go_on", "recorded"]
 
 Array = npt.NDArray[Any]
+
+_AXES = ("steps", "evaluations")
 
 
 class Follower:
@@ -96,14 +99,17 @@ class Follower:
         classes = self.begun.get("config", {}).get("dataset", {}).get("classes", ())
         sizes = {"classes": len(classes), "steps": 0, "evaluations": 0}
         for name, measure in ARRAYS.items():
-            always = measure.needs is None and measure.otherwise is None and measure.dimensions[0] in sizes
+            always = measure.needs is None and measure.otherwise is None and measure.dimensions[0] in _AXES
             if always and name not in arrays:
                 arrays[name] = np.zeros([sizes[axis] for axis in measure.dimensions], measure.dtype)
         return arrays
 
     def config(self) -> dict[str, Any]:
         """Return the run's config, of one that began."""
-        return {**(self.ended or self.begun)["config"], **({} if self.ended else {"status": {"state": self.state}})}
+        if self.ended:
+            return dict(self.ended["config"])
+        status = {"state": self.state, "message": how_to_go_on(self.folder) if self.state == "lost" else ""}
+        return {**self.begun["config"], "status": status}
 
     def _take(self, kind: bytes, payload: bytes) -> None:
         if kind == COLUMNS:
@@ -119,7 +125,7 @@ class Follower:
             told = _json(payload, "config", "arrays")
             if told.get("format") != 1:
                 raise ValueError(f"its format is {told.get('format')!r}, and this version of everybatch reads 1")
-            self.begun = told
+            self.begun, self.ended = told, {}  # a run that goes on says anew what it is
         elif kind == ENDED:
             told = _json(payload, "config", "arrays")
             if not isinstance(told["config"].get("status"), dict):
@@ -127,6 +133,29 @@ class Follower:
             self.ended = told
         else:
             raise ValueError(f"its kind is {kind!r}, which this version of everybatch does not know")
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Say what brings the run in a folder to its end."""
+    return f"go on with everybatch.resume({str(folder)!r})"
+
+
+def recorded(folder: Path, kept: Kept) -> dict[str, Array]:
+    """Return what had been recorded when a state was kept, by name.
+
+    Raises
+    ------
+    FileFormatError
+        The history does not have it.
+    """
+    past = Follower(folder)
+    past.look(until=kept.history)
+    arrays = {} if past._rows is None else past._rows.arrays()
+    counts = (0, 0) if past._rows is None else past._rows.counts
+    if past.end != kept.history or any(there < then for there, then in zip(counts, kept.rows, strict=True)):
+        raise FileFormatError(f"{folder / HISTORY} is damaged: the state that was kept beside it knows more")
+    lengths = dict(zip(_AXES, kept.rows, strict=True))
+    return {name: array[: lengths[ARRAYS[name].dimensions[0]]] for name, array in arrays.items()}
 
 
 def _json(payload: bytes, *sections: str) -> dict[str, Any]:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from everybatch.errors import FileFormatError
-from everybatch.folder._files import STATE, TENSORS, WHERE
+import numpy as np
+import numpy.typing as npt
+
+from everybatch.errors import ArgumentError, FileFormatError, ShapeError
+from everybatch.folder._files import BEGINNING, STATE, TENSORS, WHERE
 from everybatch.folder._records import whole_records
+
+if TYPE_CHECKING:
+    from everybatch._core import Model
 
 __all__ = ["Kept", "read_state"]
 
@@ -22,6 +29,24 @@ class Kept:
     """Steps and evaluations."""
     history: int
     """Bytes of the history."""
+    model_step: int
+    """Steps taken before `model` had its weights."""
+
+    def look(self, folder: Path) -> tuple[Model, npt.NDArray[np.int64] | None]:
+        """Return what the run would have given if it had ended there: its model and its confusion matrix.
+
+        Raises
+        ------
+        FileFormatError
+            The state is none of the model that the run in this folder began with.
+        """
+        from everybatch._core import Model, look_at_state
+
+        try:
+            model, confusion = look_at_state(self.tensors, Model.load(str(folder / BEGINNING)))
+        except (ArgumentError, ShapeError) as error:
+            raise FileFormatError(f"{folder / STATE}: {error}") from error
+        return model, None if confusion is None else np.asarray(confusion)
 
 
 def read_state(folder: Path) -> Kept | None:
@@ -43,6 +68,7 @@ def read_state(folder: Path) -> Kept | None:
     try:
         where = json.loads(records[0][1])
         steps, evaluations = where["rows"]
-        return Kept(records[1][1], (int(steps), int(evaluations)), int(where["history"]))
+        model_step = int(where.get("model_step", steps))
+        return Kept(records[1][1], (int(steps), int(evaluations)), int(where["history"]), model_step)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} does not say what was recorded then: {error}") from error

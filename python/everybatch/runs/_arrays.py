@@ -23,7 +23,8 @@ Array = npt.NDArray[Any]
 
 OPTIONAL = frozenset(name for name, measure in ARRAYS.items() if measure.needs or measure.otherwise)
 _VALIDATION = frozenset(name for name, measure in ARRAYS.items() if measure.needs == "validation")
-STATES = (*CHOICES["state"], "running", "lost")
+_UNENDED = ("running", "lost")
+STATES = (*CHOICES["state"], *_UNENDED)
 """How a run ended; or it goes on, or its process ended before it did."""
 _TOGETHER = frozenset(name for name in _VALIDATION if not ARRAYS[name].otherwise)
 
@@ -87,6 +88,8 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
         if name not in ARRAYS:
             raise ArgumentError(f"a run has no array named {name!r}.{suggest(str(name), ARRAYS)}")
     optional = OPTIONAL - _TOGETHER if _VALIDATION & arrays.keys() else OPTIONAL  # all four, or none
+    if config["status"]["state"] in _UNENDED:
+        optional |= {"confusion"}
     missing = [name for name in ARRAYS if name not in arrays and name not in optional]
     if missing:
         raise ArgumentError(f"the array {missing[0]!r} is missing")
@@ -140,7 +143,7 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
     predicted = arrays.get("predictions", np.empty(0, np.uint8))
     if predicted.size and predicted.max() >= classes:
         raise ArgumentError(f"the array 'predictions' holds {predicted.max()}, and there are {classes} classes")
-    if arrays["confusion"].min() < 0:
+    if "confusion" in arrays and arrays["confusion"].min() < 0:
         raise ArgumentError("the array 'confusion' holds a negative count")
 
 

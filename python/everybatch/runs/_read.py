@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from everybatch.datasets._folder_read import background_of
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.folder import Follower
 from everybatch.folder import _files as folder_files
+from everybatch.folder._state import read_state
 from everybatch.runs._arrays import OPTIONAL, check_arrays, check_config
 from everybatch.runs._files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
 
@@ -65,13 +67,24 @@ def _read_folder(source: Path) -> Stored:
     follower.look()
     if not follower.begun:
         raise FileFormatError(f"{source / folder_files.HISTORY} holds no run: its process ended before it began")
+    if follower.is_damaged:
+        warnings.warn(
+            f"{source / folder_files.HISTORY} is damaged at byte {follower.end}: what comes after it is not read",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+    config, arrays, model = follower.config(), follower.arrays(), None
+    if not follower.ended and (kept := read_state(source)) is not None:
+        model, confusion = kept.look(source)
+        arrays |= {} if confusion is None else {"confusion": confusion}
+        config["status"]["model_step"] = kept.model_step
     try:
-        config = check_config(follower.config())
-        arrays = check_arrays(follower.arrays(), config)
+        config = check_config(config)
+        arrays = check_arrays(arrays, config)
     except (ArgumentError, TypeError) as error:
         raise FileFormatError(f"{source / folder_files.HISTORY}: {error}") from error
     if not follower.ended:
-        return Stored(arrays, config, None)
+        return Stored(arrays, config, None if model is None else lambda: model)
     path, entry = source / folder_files.MODEL, follower.ended.get("model")
     _check_file(path, entry, size_only=True)
     return Stored(arrays, config, lambda: _read_model(path, entry, config["dataset"]))
@@ -137,7 +150,8 @@ def _read_history(path: Path) -> dict[str, npt.NDArray[Any]]:
                 raise FileFormatError(f"{path} is not an npz archive")
             with archive:
                 unknown = sorted(set(archive.files) - set(ARRAYS))
-                missing = [name for name in ARRAYS if name not in archive.files and name not in OPTIONAL]
+                may_lack = OPTIONAL | {"confusion"}  # of a run that had not ended; else `check_arrays` says so
+                missing = [name for name in ARRAYS if name not in archive.files and name not in may_lack]
                 if unknown or missing:
                     what = f"lacks the array {missing[0]!r}" if missing else f"has an unknown array {unknown[0]!r}"
                     raise FileFormatError(f"{path} {what}")

@@ -15,12 +15,12 @@ from everybatch.errors import StopTraining
 from everybatch.run import Run
 from everybatch.runs._files import sealed
 from everybatch.runs._write import write_files
+from everybatch.sweeps._going import Going
 from everybatch.sweeps._index import Row
 from everybatch.sweeps._store import FAILED, ROW, TRIALS, Store
 from everybatch.sweeps._summary import summarise
 from everybatch.sweeps._trials import arguments_of
 from everybatch.sweeps.pruning import Pruning
-from everybatch.training import train
 
 __all__ = ["Ask", "Job", "perform", "store_failure"]
 
@@ -90,11 +90,15 @@ def perform(
             raise StopTraining(f"pruned after step {step.step}: {rule.reason}")
 
     callbacks = [(look, rule.every)] if rule is not None and ask is not None else []
-    token = HOOKS.set(Hooks(turn=turn, data=data, callbacks=callbacks))
+    going = Going(store.under_way(trial.key) if job.function is None else None)
+    token = HOOKS.set(Hooks(turn=turn, data=data, callbacks=callbacks, passing=job.function is None))
     try:
-        run = _train(job, trial, device)
+        if rule is not None and ask is not None and any(ask(number, *rung) for rung in going.rungs(rule)):
+            going.remove()  # it is to end earlier than it was cut off
+        run = _train(job, trial, device, going)
         row = {**_identity(trial), **summarise(run)}
     except Exception as error:
+        going.remove()
         return store_failure(store, trial, error, rungs=rungs)
     finally:
         HOOKS.reset(token)
@@ -109,6 +113,7 @@ def perform(
         write_files(folder, run._config, run._arrays, run.model if job.keep_models else None)
         _write_row(folder, row)
         store.put(folder, TRIALS, trial.key)
+    going.remove()
     return row
 
 
@@ -130,7 +135,7 @@ def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: di
     return row
 
 
-def _train(job: Job, trial: Trial, device: str) -> Run:
+def _train(job: Job, trial: Trial, device: str, going: Going) -> Run:
     if job.function is not None:
         made = job.function({**trial.given, "seed": trial.seed})
         if not isinstance(made, Run):
@@ -139,7 +144,7 @@ def _train(job: Job, trial: Trial, device: str) -> Run:
     assert job.dataset is not None  # `sweep` gives one of the two
     network, arguments = arguments_of(trial.given, job.dataset)
     arguments = {**job.defaults, **arguments, "seed": trial.seed, "device": device}
-    return train(network, job.dataset, **arguments, progress=False)
+    return going.train(network, job.dataset, **arguments, progress=False)
 
 
 def _identity(trial: Trial) -> Row:

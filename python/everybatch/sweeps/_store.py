@@ -5,6 +5,7 @@
       index.json            a row for each trial; made again from the folders where it is missing or behind
       trials/KEY/           a saved run (`load_run` reads it), and trial.json, the row
       failed/KEY/           trial.json alone, with the traceback
+      going/KEY/            a run on its way (`everybatch.folder`): what is cut off goes on there; on a local disk alone
       .claims               says which trials are being trained (`_claims`); always empty
 
 On a local disk a folder is written under another name, flushed and renamed. Elsewhere its files are put one by one,
@@ -33,9 +34,9 @@ from everybatch.run import Run, load_run
 from everybatch.runs._files import MODEL, opened, sealed
 from everybatch.sweeps._claims import Claims
 
-__all__ = ["FAILED", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
+__all__ = ["FAILED", "GOING", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
 
-TRIALS, FAILED = "trials", "failed"
+TRIALS, FAILED, GOING = "trials", "failed", "going"
 ROW = "trial.json"
 SWEEP, INDEX = "sweep.json", "index.json"
 _TRIES = 1000  # to give a trial its name while others do the same
@@ -121,6 +122,10 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self._files.rm_file(f"{self._root}/{kind}/{key}/{ROW}")  # first, for it is what counts
             self._files.rm(f"{self._root}/{kind}/{key}", recursive=True)
+
+    def under_way(self, key: str) -> Path | None:  # noqa: ARG002 - of another kind of store
+        """Where a trial is kept while it is trained; None where that cannot be."""
+        return None
 
     @contextlib.contextmanager
     def fetched(self, key: str) -> Iterator[Path]:
@@ -251,6 +256,9 @@ class LocalStore(Store):
                     raise
         if kind == TRIALS:
             shutil.rmtree(self.root / FAILED / key, ignore_errors=True)
+
+    def under_way(self, key: str) -> Path | None:
+        return self.root / GOING / key
 
     @contextlib.contextmanager
     def fetched(self, key: str) -> Iterator[Path]:

@@ -46,7 +46,6 @@ _NOT_SETTINGS = {
     "checkpoints": "pass a function as the first argument of sweep, and call eb.train in it",
     "checkpoint_every": "pass a function as the first argument of sweep, and call eb.train in it",
     "folder": "pass a function as the first argument of sweep, and call eb.train in it",
-    "keep_state_every": "pass a function as the first argument of sweep, and call eb.train in it",
     "log_every": "a sweep has a line of its own: sweep(progress=...)",
     "dataset": "it is the second argument of sweep",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import math
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -42,14 +41,14 @@ class Watched(Measures):
     ----------
     folder
         Where it is.
-    shown
-        How a user would name it.
+    resume
+        The command that goes on with it.
     most_bytes
         A run whose history takes more memory is followed without what it has of each class.
     """
 
-    def __init__(self, folder: Path, shown: str, most_bytes: int) -> None:
-        self._folder, self._shown, self._most_bytes = folder, shown, most_bytes
+    def __init__(self, folder: Path, resume: str, most_bytes: int) -> None:
+        self._folder, self._resume, self._most_bytes = folder, resume, most_bytes
         self._arrays: dict[str, Array] = {}
         self._config: dict[str, Any] = {}
         self.summary: dict[str, Any] = {"state": "unknown", "message": ""}
@@ -180,7 +179,7 @@ class Watched(Measures):
             "best": None
             if best is None
             else {"accuracy": float(self.test_accuracy[best]), "step": int(self.eval_step[best])},
-            "resume": f"everybatch resume {shlex.quote(self._shown)}" if state == "lost" else None,
+            "resume": self._resume if state in ("lost", "interrupted") else None,
         }
 
     def _recent_seconds(self) -> float:
@@ -204,7 +203,7 @@ def _number(value: float) -> float | None:
 def _message(status: dict[str, Any]) -> str:
     if status.get("diverged_at") is not None:
         return f"at step {status['diverged_at']:,}"
-    return str(status.get("message") or "")
+    return "" if status["state"] == "lost" else str(status.get("message") or "")
 
 
 def _sentence(error: BaseException) -> str:

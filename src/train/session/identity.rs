@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::network::Model;
-use crate::train::TrainConfig;
+use crate::train::{Schedule, TrainConfig};
 
 /// What a run is of, as JSON: its config, network, data and who computes.
 pub fn identity(
@@ -35,9 +35,29 @@ pub fn identity(
     Ok(of)
 }
 
-/// Refuses the state of another run, and says what is different.
-pub fn check_same(earlier: &Map<String, Value>, now: &Map<String, Value>) -> Result<()> {
-    let Some((name, here)) = now.iter().find(|(name, here)| earlier.get(*name) != Some(here)) else {
+/// Refuses the state of another run, and says what is different. A run may be made longer, or shorter than it was to be, if
+/// what it did until now does not depend on its length.
+pub fn check_same(
+    earlier: &Map<String, Value>,
+    now: &Map<String, Value>,
+    schedule: &Schedule,
+    taken: usize,
+    total: usize,
+) -> Result<()> {
+    let differs = |name: &str| earlier.get(name) != now.get(name);
+    if differs("length") && schedule.is_laid_out() {
+        return Err(Error::argument(
+            "the learning rate of this run is laid out over all of its steps, so that a run of another length is another \
+             one from its first step on: train it anew, or give a schedule that does not depend on the length (constant, \
+             step, multistep, plateau)",
+        ));
+    }
+    if taken > total {
+        return Err(Error::Argument(format!(
+            "the run has taken {taken} steps already, and is to take {total} in all: the number is that of the whole run"
+        )));
+    }
+    let Some((name, here)) = now.iter().find(|(name, _)| *name != "length" && differs(name)) else {
         return Ok(());
     };
     let there = earlier.get(name).map_or_else(|| "unknown".to_string(), Value::to_string);

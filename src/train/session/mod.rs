@@ -61,6 +61,8 @@ struct Plain {
     /// The step of the best weights.
     best_step: Option<usize>,
     diverged_at: Option<usize>,
+    /// Steps and measurements in the history.
+    recorded: [usize; 2],
     /// How images are measured: what was found to be fastest is not the same each time, and its last digits are not.
     evaluation: Vec<Choice>,
     on_device: Vec<DeviceChoice>,
@@ -69,9 +71,10 @@ struct Plain {
 }
 
 impl Session {
-    /// All that the run needs to go on, as it is now; waits for the device.
+    /// All that the run needs to go on but its history, as it is now; waits for the device. Whoever has it go on adds the
+    /// lists of the history ([`History::columns`]) as part "history": kept with each state, they would grow without end.
     pub fn state(&mut self) -> Result<RunState> {
-        let history = self.recorder.state()?;
+        let recorder = self.recorder.state()?;
         let Weights { model, average, watch } = &self.weights;
         let mut state = RunState::new(&Plain {
             of: self.of.clone(),
@@ -80,6 +83,7 @@ impl Session {
             watch: watch.standing.clone(),
             best_step: watch.kept.as_ref().map(|(step, _)| *step),
             diverged_at: self.recorder.history.diverged_at,
+            recorded: self.recorder.history.counts(),
             evaluation: self.evaluators.iter().map(Evaluator::choice).collect(),
             on_device: self.report().map(|report| report.evaluation.clone()).unwrap_or_default(),
             learned: self.estimators.learned(),
@@ -93,7 +97,7 @@ impl Session {
             state.put("best", best.state_dict()?)?;
         }
         state.put("optimizer", self.work.stepper.body.optimizer.state())?;
-        state.put("history", history)?;
+        state.put("recorder", recorder)?;
         Ok(state)
     }
 
@@ -114,7 +118,7 @@ impl Session {
             None => None,
         };
         state.copy_into("optimizer", self.work.stepper.body.optimizer.state())?;
-        self.recorder.restore(state, "history", plain.diverged_at)?;
+        self.recorder.restore(state, plain.recorded, plain.diverged_at)?;
         self.estimators.restore(state, plain.learned)?;
         self.rate.plateau = plain.plateau;
         self.taken = plain.taken;

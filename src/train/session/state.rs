@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use safetensors::SafeTensors;
-use serde::{de::DeserializeOwned, Serialize};
+use serde::{de::DeserializeOwned, Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::network::{packed, unpacked, Shape};
+use crate::network::{packed, unpacked, Model, Normalization, Shape};
 
 /// Where the JSON lies in the metadata of a safetensors file.
 const JSON: &str = "everybatch.state";
@@ -16,7 +16,7 @@ const JSON: &str = "everybatch.state";
 /// All that a run needs to go on as if it had not been interrupted, to the last bit: what `train_with` is given.
 #[derive(Debug)]
 pub struct RunState {
-    /// On the CPU: `weights.*`, `average.*`, `best.*`, `optimizer.*`, `history.*`.
+    /// On the CPU: `weights.*`, `average.*`, `best.*`, `optimizer.*`, `recorder.*`, what estimators know, `history.*`.
     pub tensors: BTreeMap<String, Tensor>,
     /// Everything else.
     pub json: Value,
@@ -78,6 +78,27 @@ impl RunState {
             tensor.f_copy_(value)?;
         }
         Ok(())
+    }
+
+    /// What the run would have given if it had ended here, on the CPU; it began with `beginning`.
+    pub fn model(&self, beginning: &Model) -> Result<Model> {
+        let mut model = beginning.to_device(Device::Cpu)?;
+        if model.normalization.is_none() {
+            let normalization = self.json.pointer("/of/normalization").unwrap_or(&Value::Null);
+            let read = Normalization::deserialize(normalization);
+            model.set_normalization(Some(
+                read.map_err(|e| Error::Argument(format!("the state's normalization: {e}")))?,
+            ))?;
+        }
+        let has = |part: &&str| self.tensors.keys().any(|name| name.starts_with(&format!("{part}.")));
+        let part = ["best", "average", "weights"].into_iter().find(has).unwrap_or("weights");
+        self.copy_into(part, model.state_dict()?)?;
+        Ok(model)
+    }
+
+    /// (classes, classes) counts at the last measurement of all images; none before the first.
+    pub fn confusion(&self) -> Option<&Tensor> {
+        self.tensors.get("recorder.confusion")
     }
 
     /// As the bytes of a safetensors file.

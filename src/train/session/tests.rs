@@ -25,7 +25,12 @@ struct Keeper {
 
 impl Observer for Keeper {
     fn after_step(&mut self, step: &mut Step) -> Result<Next> {
-        self.states.push(step.state()?);
+        let mut state = step.state()?;
+        assert!(!state.tensors.keys().any(|name| name.starts_with("history")), "it would grow");
+        let columns = step.columns().into_iter();
+        let lists: Result<Vec<_>> = columns.map(|(name, column, _)| Ok((name, column.tensor()?))).collect();
+        state.put("history", lists?)?;
+        self.states.push(state);
         Ok(Next::Continue)
     }
 }
@@ -304,4 +309,41 @@ fn a_run_may_be_interrupted_before_its_first_step() {
     let outcome = case.run(None, &mut Leaving).unwrap();
     assert!(matches!(outcome.end, End::Interrupted));
     assert_eq!((outcome.history.train_loss.len(), outcome.history.eval_step), (0, vec![0]));
+}
+
+#[test]
+fn a_state_without_its_whole_history_is_refused() {
+    let refused = |change: &dyn Fn(&mut RunState)| {
+        let (case, mut state) = a_state();
+        change(&mut state);
+        case.run(Some(&state), &mut Nobody).err().unwrap().to_string()
+    };
+    let message = refused(&|state| drop(state.tensors.remove("history.predictions")));
+    assert!(message.contains("lacks history.predictions"), "{message}");
+    let message = refused(&|state| {
+        let short = state.tensors["history.train_loss"].narrow(0, 0, 2);
+        state.tensors.insert("history.train_loss".to_string(), short);
+    });
+    assert!(message.contains("3 numbers of train_loss: 2 are given"), "{message}");
+}
+
+#[test]
+fn a_run_is_made_longer_where_its_rate_does_not_depend_on_that() {
+    let longer = |config: TrainConfig, steps| {
+        let (case, mut state) = a_state();
+        let schedule = serde_json::to_value(&config.schedule).unwrap();
+        state.json["of"]["schedule"] = schedule;
+        let config = TrainConfig { length: Length::Steps(steps), ..config };
+        Case { config, ..case }.run(Some(&state), &mut Nobody)
+    };
+    let outcome = longer(config(), 9).unwrap();
+    let whole = Case { config: TrainConfig { length: Length::Steps(9), ..config() }, ..a_state().0 };
+    let whole = whole.run(None, &mut Nobody).unwrap();
+    assert_eq!(outcome.model.tensors, whole.model.tensors);
+    assert_eq!(outcome.history.test.loss, whole.history.test.loss);
+    let message = longer(config(), 2).err().unwrap().to_string();
+    assert!(message.contains("taken 3 steps already, and is to take 2"), "{message}");
+    let cosine = TrainConfig { schedule: Schedule::Cosine { min_lr: 0.0 }, ..config() };
+    let message = longer(cosine, 9).err().unwrap().to_string();
+    assert!(message.contains("laid out over all of its steps"), "{message}");
 }

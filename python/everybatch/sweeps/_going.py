@@ -1,0 +1,77 @@
+"""Trials that are on their way: kept in the store, so that a sweep which is begun again goes on inside of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everybatch.dataset import Dataset
+from everybatch.errors import EverybatchError
+from everybatch.folder import Follower, holder, read_state, recorded
+from everybatch.resuming import go_on
+from everybatch.run import Run
+from everybatch.sweeps.pruning import Pruning
+from everybatch.training import train
+
+__all__ = ["Going"]
+
+
+class Going:
+    """A trial on its way, in a folder of its own that goes away when the trial is in the store.
+
+    Parameters
+    ----------
+    folder
+        Where it is kept; None where the store is on no file system of this machine.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        # Without claims, two sweeps may train the same trial. The second one then keeps nothing.
+        self._folder = None if folder is None or holder(folder) is not None else folder
+        if self._folder is not None and not self._has_state():
+            self.remove()
+
+    def train(self, network: Any, dataset: Dataset, **arguments: Any) -> Run:
+        """Train the trial, or go on with it: the result is the same."""
+        if self._folder is None:
+            return train(network, dataset, **arguments)
+        if self._folder.exists():
+            try:
+                return go_on(self._folder, dataset, device=arguments["device"])
+            except (EverybatchError, OSError):  # it is damaged, or of a device that is not here
+                self.remove()
+        return train(network, dataset, **arguments, folder=self._folder)
+
+    def rungs(self, rule: Pruning) -> Iterator[tuple[int, float]]:
+        """Give the steps at which the rule looked at the trial before it was cut off, and the values that it saw."""
+        if self._folder is None or not self._folder.exists():
+            return
+        kept, follower = read_state(self._folder), Follower(self._folder)
+        follower.look()
+        assert kept is not None  # or it would not exist any more
+        history = recorded(self._folder, kept)
+        total = follower.begun["config"]["training"]["total_steps"]
+        for step in range(1, kept.rows[0] + 1):
+            if rule.is_rung(step, total) and rule.monitor in history:
+                at = int(np.searchsorted(history["eval_step"], step, side="right")) - 1
+                yield step, float(history[rule.monitor][at])
+
+    def remove(self) -> None:
+        """Forget it."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _has_state(self) -> bool:
+        assert self._folder is not None
+        try:
+            kept = read_state(self._folder)
+            if kept is None:
+                return False
+            recorded(self._folder, kept)
+        except (EverybatchError, OSError):
+            return False
+        return True

@@ -1,0 +1,132 @@
+"""Sweeps that are cut off in the middle of a trial, and go on inside of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import everybatch as eb
+from everybatch.sweeps import _going
+from everybatch.sweeps._going import Going
+
+DATA = eb.datasets.glyphs(train=640, test=100)
+
+CODE = """
+import everybatch as eb
+data = eb.datasets.glyphs(train=640, test=100)
+space = {space}
+eb.sweep(space, data, store={store!r}, progress=False, device="cpu", **{given})
+"""
+
+
+def killed_on_its_way(store: Path, space: str, given: dict[str, Any], pruning: str = "None") -> None:
+    """Run a sweep in a process of its own, and kill it when a state was kept."""
+    text = repr(given)[:-1] + f", 'pruning': {pruning}}}"
+    code = CODE.format(store=str(store), space=space, given=text)
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
+        end = time.monotonic() + 120
+        while not list(store.glob("going/*/state.records")):
+            assert process.poll() is None, "it ended before it was killed"
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+
+
+def assert_same(one: eb.Run, other: eb.Run) -> None:
+    assert one._arrays.keys() == other._arrays.keys()
+    for name, array in one._arrays.items():
+        if not name.endswith("seconds"):
+            np.testing.assert_array_equal(array, other._arrays[name], err_msg=name)
+    weights = other.model.state_dict()
+    for name, value in one.model.state_dict().items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(weights[name]), err_msg=name)
+
+
+GIVEN: dict[str, Any] = {"network": "lenet5", "steps": 300, "evaluate_every": 10, "keep_state_every": 0.05}
+
+
+@pytest.mark.parametrize("backend", ["serial", "packed"])
+def test_a_sweep_goes_on_inside_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    given = {**GIVEN, "backend": backend}
+    killed_on_its_way(tmp_path / "cut", "{'lr': [0.001]}", given)
+    gone_on = []
+
+    def seen(*arguments: Any, **options: Any) -> eb.Run:
+        run = go_on(*arguments, **options)
+        gone_on.append(run)
+        return run
+
+    go_on = _going.go_on
+    monkeypatch.setattr(_going, "go_on", seen)
+    space = {"lr": [0.001]}
+    sweep = eb.sweep(space, DATA, store=tmp_path / "cut", progress=False, device="cpu", **given)
+    assert len(gone_on) == 1
+    assert not list((tmp_path / "cut" / "going").iterdir())
+    whole = eb.sweep(space, DATA, store=tmp_path / "whole", progress=False, device="cpu", **given)
+    assert_same(sweep.runs[0], whole.runs[0])
+    assert sweep.runs[0].state == "finished"
+    assert sweep.runs.trials == whole.runs.trials  # how often the state is kept is nothing that a trial is known by
+
+
+def test_a_sweep_that_prunes_goes_on_with_what_it_had_seen(tmp_path: Path) -> None:
+    rule = "eb.sweeps.median(every=20, min_trials=1)"
+    given = {**GIVEN, "validation": 100, "backend": "serial"}
+    space = {"lr": [0.001, 1e-7]}
+    killed_on_its_way(tmp_path / "cut", repr(space), given, rule)
+    pruning = eb.sweeps.median(every=20, min_trials=1)
+    both = [
+        eb.sweep(space, DATA, store=tmp_path / name, progress=False, device="cpu", pruning=pruning, **given)
+        for name in ("cut", "whole")
+    ]
+    cut, whole = (sweep.table() for sweep in both)
+    assert whole["status"].tolist() == ["finished", "pruned"]
+    assert cut["status"].tolist() == ["finished", "pruned"]
+    for one, other in zip(both[0].runs, both[1].runs, strict=True):
+        assert_same(one, other)
+
+
+def test_a_trial_that_goes_on_tells_what_the_rule_saw(tmp_path: Path) -> None:
+    def interrupt(step: eb.Step) -> None:
+        if step.step == 50:
+            raise KeyboardInterrupt
+
+    run = eb.train(
+        eb.networks.lenet5(),
+        DATA,
+        steps=300,
+        validation=100,
+        evaluate_every=7,
+        progress=False,
+        folder=tmp_path / "run",
+        callbacks=interrupt,
+    )
+    for rule in (
+        eb.sweeps.median(every=20),
+        eb.sweeps.successive_halving(min_steps=5, eta=2, monitor="validation_loss"),
+    ):
+        expected = [(step, rule.value_of(run, step)) for step in range(1, 51) if rule.is_rung(step, 300)]
+        assert len(expected) >= 2
+        assert list(Going(tmp_path / "run").rungs(rule)) == expected
+
+
+def test_a_short_trial_leaves_nothing_and_one_elsewhere_keeps_nothing(tmp_path: Path) -> None:
+    for store in (str(tmp_path / "here"), "memory://going"):
+        given: dict[str, Any] = {"network": "lenet5", "steps": 5, "backend": "serial", "progress": False}
+        assert len(eb.sweep({"lr": [0.001]}, DATA, store=store, **given).runs) == 1
+    assert not list((tmp_path / "here" / "going").iterdir())
+
+
+def test_a_damaged_trial_is_trained_anew(tmp_path: Path) -> None:
+    killed_on_its_way(tmp_path / "cut", "{'lr': [0.001]}", {**GIVEN, "backend": "serial"})
+    (state,) = (tmp_path / "cut").glob("going/*/state.records")
+    state.write_bytes(state.read_bytes()[:-1])
+    given = {**GIVEN, "backend": "serial"}
+    sweep = eb.sweep({"lr": [0.001]}, DATA, store=tmp_path / "cut", progress=False, device="cpu", **given)
+    assert [run.state for run in sweep.runs] == ["finished"]
