@@ -200,3 +200,37 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     run = train(tmp_path / "run", interrupt)
     assert f"go on with everybatch.resume({str(tmp_path / 'run')!r})" in repr(run)
     assert "go on with" not in repr(train(callback=interrupt))
+
+
+def test_weights_that_were_kept_after_the_state_are_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(checkpoints=tmp_path / "whole", checkpoint_every=5)
+    keep = Journal.keep
+
+    def early(self: Journal, state: bytes, step: int, model_step: int) -> None:
+        if step == 7:
+            keep(self, state, step, model_step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "keep", early)
+        patch.setattr(Journal, "end", lambda *_: None)
+        train(tmp_path / "run", lambda _: None, keep_state_every=0, checkpoints=tmp_path / "kept", checkpoint_every=5)
+    run = resume(tmp_path / "run", progress=False)
+    assert_same(run, whole)
+    assert list(run.checkpoints) == list(whole.checkpoints) == [5, 10, 15, 20, 25]
+    for step, path in run.checkpoints.items():
+        weights = eb.Model.load(whole.checkpoints[step]).state_dict()
+        for name, value in eb.Model.load(path).state_dict().items():
+            np.testing.assert_array_equal(np.asarray(value), np.asarray(weights[name]), err_msg=name)
+
+
+def test_callbacks_given_again_see_the_steps_that_are_left(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def look(step: eb.Step) -> None:
+        seen.append(step.step)
+        if step.step == 14 and len(seen) == 14:
+            raise KeyboardInterrupt
+
+    train(tmp_path / "run", look)
+    resume(tmp_path / "run", progress=False, callbacks=look)
+    assert seen == [*range(1, 15), *range(15, 26)]

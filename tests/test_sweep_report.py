@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import builtins
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import browsing
 import everybatch as eb
 from everybatch.sweeps import Sweep, load_sweep, write_report
 from sweep_stores import make_store
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 EVIL = "<script>window.broken = 1</script>"
 LRS = [1e-4, 5e-3, 2e-2, 1e-3]
 
@@ -44,15 +42,8 @@ def report(swept: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="looking at reports needs playwright: pip install it")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("looking at reports needs a browser: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=found, args=options)
+    with browsing.browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import struct
 import time
 from pathlib import Path
@@ -37,12 +36,12 @@ class WatchedSweep:
         Its store.
     name
         Its path below the folder that is watched.
-    shown
-        How a user would name it.
+    resume
+        The command that goes on with it.
     """
 
-    def __init__(self, folder: Path, name: str, shown: str) -> None:
-        self._folder, self._name, self._shown = folder, name, shown
+    def __init__(self, folder: Path, name: str, resume: str) -> None:
+        self._folder, self._name, self._resume = folder, name, resume
         self.trials: frozenset[str] = frozenset()
         """Paths of the trials that can be shown, below the folder that is watched."""
         self.summary: dict[str, Any] = {"message": "", "total": 0, "counts": {}, "best": [], "running": 0}
@@ -92,7 +91,7 @@ class WatchedSweep:
             "running": running,
             "by": by.removeprefix("final_").replace("_", " "),
             "best": best,
-            "resume": f"everybatch sweeps {shlex.quote(self._shown)} --resume" if missing and not running else None,
+            "resume": self._resume if missing and not running else None,
         }
 
     def _below(self, key: str) -> str:

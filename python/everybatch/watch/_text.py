@@ -25,7 +25,7 @@ _EVERY = 1.0
 _SELDOM = 10.0
 """Seconds from one line to the next where lines stay."""
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#"
-_BAR, _CURVE = 24, 40
+_BAR, _CURVE = 16, 32
 """Characters."""
 _GOING = ("running", "unknown")
 
@@ -54,10 +54,11 @@ def show(watch: Watch, out: TextIO | None = None, sleep: Callable[[float], objec
     """
     out = sys.stdout if out is None else out
     screen = _Screen(out)
-    said: dict[str, tuple[Any, ...]] = {}
+    said: dict[str, tuple[str, str, float]] = {}
     with screen.kept():
         while True:
-            runs = watch.overview()["runs"]
+            told = watch.overview()
+            runs = [*told["runs"], *map(_as_run, told["sweeps"])]
             if not runs:
                 raise FileNotFoundError(f"there is no run in {watch.given}: give the folder= of a training")
             going = any(run["state"] in _GOING for run in runs)
@@ -100,15 +101,34 @@ class _Screen:
                 self._out.flush()
 
 
-def _news(runs: list[dict[str, Any]], said: dict[str, tuple[Any, ...]]) -> Iterator[str]:
+def _news(runs: list[dict[str, Any]], said: dict[str, tuple[str, str, float]]) -> Iterator[str]:
     """Give a line for each run whose state is another one, or of which nothing was said for a while."""
     now = time.monotonic()
     for run in runs:
-        state, steps, at = said.get(run["name"], ("", -1, -np.inf))
-        moved = run.get("steps", 0) != steps and now - at >= _SELDOM
-        if run["state"] != "unknown" and (run["state"] != state or (run["state"] == "running" and moved)):
-            said[run["name"]] = (run["state"], run.get("steps", 0), now)
-            yield f"{run['path']}: {_sentence(run)}"
+        sentence = _sentence(run)
+        state, before, at = said.get(run["path"], ("", "", -np.inf))
+        if run["state"] != "unknown" and (run["state"] != state or (sentence != before and now - at >= _SELDOM)):
+            said[run["path"]] = (run["state"], sentence, now)
+            yield f"{run['path']}: {sentence}"
+
+
+def _as_run(sweep: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep as a run of which no more than a sentence is known."""
+    missing = sweep["counts"].get("missing", 0)
+    parts = [f"{sweep['total'] - missing:,} of {sweep['total']:,} trials done"]
+    if sweep["running"]:
+        parts.append(f"{sweep['running']:,} being trained")
+    parts += [
+        f"{number:,} {state}" for state, number in sweep["counts"].items() if state not in ("missing", "finished")
+    ]
+    if sweep["best"]:
+        parts.append(f"best {sweep['by']} {sweep['best'][0]['accuracy']:.2%}")
+    if sweep["message"]:
+        parts = [sweep["message"]]
+    if sweep.get("resume"):
+        parts.append(f"go on with: {sweep['resume']}")
+    state = "running" if sweep["running"] else "incomplete" if missing else "finished"
+    return {**sweep, "state": state, "message": ", ".join(parts)}
 
 
 def _sentence(run: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 import zlib
@@ -90,6 +91,7 @@ class Watch:
         """Return the curves of some runs as `Packed` bytes; those that the page has already are not sent again."""
         packed = Packed()
         with self._lock:
+            self._search()
             told = [self._curves(name, known, asked, packed) for name, known in asked.runs]
             self._tidy()
         return packed.bytes({"runs": told})
@@ -145,14 +147,16 @@ class Watch:
         self._found = find(self.root)
         self._runs = {name: self._runs.get(name) or self._watched(name) for name in self._found.runs}
         self._sweeps = {
-            name: self._sweeps.get(name) or WatchedSweep(self.root / name, name, str(self._shown(name)))
+            name: self._sweeps.get(name) or WatchedSweep(self.root / name, name, _resume_sweep(self._shown(name)))
             for name in self._found.sweeps
         }
         self._trials = {name: run for name, run in self._trials.items() if name in self._used}
         self._due = time.monotonic() + max(_OFTEN, _PATIENCE * (time.monotonic() - start))
 
     def _watched(self, name: str) -> Watched:
-        return Watched(self.root / name, str(self._shown(name)), self._most_bytes // 4)
+        store = next((store for store in self._found.sweeps if name.startswith(f"{store}/" if store else "")), None)
+        resume = _resume_run(self._shown(name)) if store is None else _resume_sweep(self._shown(store))
+        return Watched(self.root / name, resume, self._most_bytes // 4)
 
     def _shown(self, name: str) -> Path:
         """Return a path as the user would give it."""
@@ -169,3 +173,13 @@ class Watch:
                 total -= run.nbytes
                 run.forget()
         self._used = OrderedDict((name, run) for name, run in self._used.items() if run.nbytes)
+
+
+def _resume_run(path: Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"everybatch resume {shlex.quote(str(path))}"
+
+
+def _resume_sweep(path: Path) -> str:
+    """Return the command that goes on with a sweep."""
+    return f"everybatch sweeps {shlex.quote(str(path))} --resume"

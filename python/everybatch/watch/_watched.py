@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import math
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from everybatch.folder._rows import Columns
 from everybatch.run import load_run
 from everybatch.runs._arrays import check_arrays, check_config
 from everybatch.runs._files import CONFIG
-from everybatch.watch._find import is_written, stamp
+from everybatch.watch._find import is_saved, is_written, stamp
 from everybatch.watch._table import Table
 
 __all__ = ["Watched"]
@@ -41,14 +41,14 @@ class Watched(Measures):
     ----------
     folder
         Where it is.
-    shown
-        How a user would name it.
+    resume
+        The command that goes on with it.
     most_bytes
         A run whose history takes more memory is followed without what it has of each class.
     """
 
-    def __init__(self, folder: Path, shown: str, most_bytes: int) -> None:
-        self._folder, self._shown, self._most_bytes = folder, shown, most_bytes
+    def __init__(self, folder: Path, resume: str, most_bytes: int) -> None:
+        self._folder, self._resume, self._most_bytes = folder, resume, most_bytes
         self._arrays: dict[str, Array] = {}
         self._config: dict[str, Any] = {}
         self.summary: dict[str, Any] = {"state": "unknown", "message": ""}
@@ -89,7 +89,12 @@ class Watched(Measures):
         if not missing and (start < self._due or (now == self._stamp and not running)):
             return
         try:
-            changed = self._follow() if is_written(self._folder) else self._load(now)
+            if is_written(self._folder):
+                changed = self._follow()
+            elif is_saved(self._folder):
+                changed = self._load(now)
+            else:
+                raise FileNotFoundError(errno.ENOENT, "it is not there any more")
             if changed or missing:
                 self.version += 1
                 self.summary = self._summarised()
@@ -97,8 +102,10 @@ class Watched(Measures):
             self.forget()
             self.version += 1
             self.summary = {"state": "unreadable", "message": _sentence(error)}
+        # What is read from its beginning for the first time is not read so again, unless it has to be forgotten.
+        patience = 1 if not self._stamp else _PATIENCE
         self._stamp = now
-        self._due = time.monotonic() + _PATIENCE * (time.monotonic() - start)
+        self._due = time.monotonic() + patience * (time.monotonic() - start)
 
     # ---- reading
 
@@ -172,7 +179,7 @@ class Watched(Measures):
             "best": None
             if best is None
             else {"accuracy": float(self.test_accuracy[best]), "step": int(self.eval_step[best])},
-            "resume": f"everybatch resume {shlex.quote(self._shown)}" if state == "lost" else None,
+            "resume": self._resume if state in ("lost", "interrupted") else None,
         }
 
     def _recent_seconds(self) -> float:
@@ -196,7 +203,7 @@ def _number(value: float) -> float | None:
 def _message(status: dict[str, Any]) -> str:
     if status.get("diverged_at") is not None:
         return f"at step {status['diverged_at']:,}"
-    return str(status.get("message") or "")
+    return "" if status["state"] == "lost" else str(status.get("message") or "")
 
 
 def _sentence(error: BaseException) -> str:

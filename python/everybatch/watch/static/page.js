@@ -24,7 +24,7 @@ const chosen = new Map(); // names of runs, each with a number that decides its 
 const known = new Map(); // what the page has of a run already: by name, the server's mark and the content
 let classes = null; // places of the classes that are shown; null: the first ones
 let chooses = true; // until someone chose, the newest run is
-let views = {}, timer = 0, busy = false, again = false, told = null, settingView = false;
+let views = {}, shared = { from: null, to: null }, timer = 0, busy = false, again = false, told = null, settingView = false;
 
 // ---- what is remembered in the address
 
@@ -66,6 +66,7 @@ function seen(name, view) {
   views[name] = view;
   if (!settingView) {
     settingView = true; // all charts show the same window
+    shared = { from: view.from, to: view.to };
     for (const [other, chart] of Object.entries(charts)) {
       const its = chart.view();
       if (other !== name && (its.from !== view.from || its.to !== view.to)) chart.show(view.from, view.to);
@@ -170,7 +171,7 @@ async function askForCurves() {
     body: JSON.stringify({
       runs: [...chosen.keys()].map((name) => ({ name, known: known.get(name)?.known ?? null })),
       x: $("axis").value,
-      charts: shown.map(([chart, view]) => ({ chart, ...view })),
+      charts: shown.map(([chart, view]) => ({ chart, columns: view.columns, ...shared })),
       classes: places,
     }),
   });
