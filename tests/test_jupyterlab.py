@@ -21,12 +21,12 @@ pytestmark = [
     pytest.mark.skipif(lab.needs() is not None, reason=str(lab.needs())),
 ]
 
-# A callback that waits leaves time to look. The first picture beside the chart comes after a second, and not after 20.
+# A callback that waits leaves time to look. The first picture beside the chart comes after a second, and not after minutes.
 TRAIN = """
 import time
 import everybatch as eb
 from everybatch.live import _widget_view
-_widget_view._PICTURE_PAUSE = 1.0
+_widget_view._PICTURE_PACE = {"pause": 1.0, "share": 0.5}
 layers = [eb.Conv2d(1, 8, 5, stride=2), eb.Activation("relu"), eb.MaxPool2d(2), eb.Flatten(), eb.Linear(288, 10)]
 data = eb.datasets.glyphs(train=640, test=100)
 eb.train(

@@ -21,6 +21,7 @@ from PIL import Image
 
 import everybatch as eb
 from everybatch import live, resuming, training
+from everybatch._measures import ARRAYS
 from everybatch.live._beside import MANY, Beside, run_of
 from everybatch.live._curves import charts
 from everybatch.live._pace import Pace
@@ -64,7 +65,7 @@ def views(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
         return made[-1]
 
     def beside(journal: Any, told: Mapping[str, Any], earlier: Mapping[str, Array] | None = None) -> Beside:
-        return Beside(journal, told, view, earlier)
+        return Beside(journal, told, view, earlier, pause=0.0)
 
     for module in (training, resuming):
         monkeypatch.setattr(module, "can_show", lambda wanted: wanted)
@@ -106,6 +107,45 @@ def test_a_view_is_given_every_row_as_the_run_has_it(
     assert same(run, quick(epochs=2, record="predictions", validation=20))
     if has_folder:
         assert same(run, eb.load_run(tmp_path / "run"))
+
+
+def rows(run: eb.Run, steps: slice, evaluations: slice) -> dict[str, Array]:
+    """Rows of a run as the training loop tells them."""
+    cut = {"steps": steps, "evaluations": evaluations}
+    axes = {name: ARRAYS[name].dimensions[0] for name in run._arrays}
+    return {name: array[cut[axes[name]]] for name, array in run._arrays.items() if axes[name] in cut}
+
+
+def test_rows_are_put_aside_until_it_is_time_to_draw_and_none_is_lost(quick: Quick) -> None:
+    run = quick(epochs=1)
+    told = {"config": run._config, "arrays": {"test_indices": run.test_indices}}
+    view = Recorder(told)
+    with Beside(None, told, lambda _: view, rows(run, slice(2), slice(3)), pause=1000.0) as beside:
+        beside._rows = (2, 3)  # as after a run that goes on
+        beside.write(rows(run, slice(2, 3), slice(3, 4)))
+        beside.write(rows(run, slice(3, 4), slice(4, 5)))
+        assert beside.rows == (4, 5)
+    assert [len(drawn["train_loss"]) for drawn in view.drawn] == [2]  # what was there at the beginning
+    (ended,) = view.ended  # nobody told of a run, as when the core fails
+    assert ended is not None
+    assert (ended.state, ended.steps) == ("interrupted", 4)
+    assert np.array_equal(ended.train_loss, run.train_loss[:4])
+    assert np.array_equal(ended.class_accuracy, run.class_accuracy[:5])
+
+
+def test_rows_take_the_place_of_those_that_were_told_before(quick: Quick) -> None:
+    """As when a disk that failed makes the loop tell them once more."""
+    run = quick(epochs=1)
+    told = {"config": run._config, "arrays": {"test_indices": run.test_indices}}
+    view = Recorder(told)
+    with Beside(None, told, lambda _: view, pause=1000.0) as beside:
+        for end in (2, 4, 3):
+            beside._rows = (0, 0)
+            beside.write(rows(run, slice(end), slice(end + 1)))
+        beside.write(rows(run, slice(3, 5), slice(4, 6)))
+    assert view.ended[0] is not None
+    assert np.array_equal(view.ended[0].train_loss, run.train_loss)
+    assert np.array_equal(view.ended[0].test_accuracy, run.test_accuracy)
 
 
 def test_without_a_callback_it_comes_by_now_and_then(quick: Quick, views: list[Recorder]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,8 +39,9 @@ class View(Protocol):
 class Beside:
     """Stands where the training loop expects a run's journal, passes everything on to it, and has a view draw it.
 
-    The loop comes by at most five times a second, so that nothing happens at the steps in between. What fails in
-    drawing is logged once and ends the drawing; the run goes on.
+    The loop comes by at most five times a second, so that nothing happens at the steps in between; with callbacks it
+    comes by at every step, and what it brings is put aside until then. What fails in drawing is logged once and ends
+    the drawing; the run goes on.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ class Beside:
         Makes what draws.
     earlier
         The rows of a run that goes on, by name.
+    pause
+        Seconds from one drawing to the next, at least.
     """
 
     def __init__(
@@ -59,10 +63,13 @@ class Beside:
         told: Mapping[str, Any],
         view: Callable[[Mapping[str, Any]], View],
         earlier: Mapping[str, Array] | None = None,
+        *,
+        pause: float = 0.2,
     ) -> None:
         self._journal, self._told, self._make_view = journal, told, view
-        self._earlier = earlier or {}
+        self._pause, self._last = pause, time.monotonic()
         self._rows = (0, 0)
+        self._aside: list[tuple[tuple[int, int], Mapping[str, Array]]] = [((0, 0), earlier)] if earlier else []
         self._columns: Columns | None = None
         self._table: Table | None = None
         self._view: View | None = None
@@ -96,8 +103,10 @@ class Beside:
             self._rows = (first[0] + len(added["train_loss"]), first[1] + len(added["eval_step"]))
         else:
             is_wanted = self._journal.write(added)
-        if not self._fails:
-            self._try(lambda: self._take(first, added))
+        self._aside.append((first, added))
+        if time.monotonic() - self._last >= self._pause:
+            self._try(self._draw)
+            self._last = time.monotonic()
         return is_wanted
 
     def keep(self, state: bytes, *where: int) -> None:
@@ -109,20 +118,27 @@ class Beside:
 
     def _begin(self) -> None:
         self._view = self._make_view(self._told)
-        if self._earlier:
-            self._take((0, 0), self._earlier)
-            self._earlier = {}
+        if self._aside:
+            self._draw()
 
-    def _take(self, first: tuple[int, int], added: Mapping[str, Array]) -> None:
-        if self._columns is None or self._table is None:
-            self._columns = Columns.of(added)
-            self._table = Table(self._columns, _left_out(len(self._told["config"]["dataset"]["classes"])))
-        self._table.add(self._columns.rows(first, added))
-        if self._view is not None:
+    def _draw(self) -> None:
+        self._take()
+        if self._view is not None and self._table is not None and not self._fails:
             self._view.draw(self._table.arrays())
+
+    def _take(self) -> None:
+        """Take what was put aside into the table."""
+        aside, self._aside = self._aside, []
+        for first, added in _joined(aside):
+            if self._columns is None or self._table is None:
+                self._columns = Columns.of(added)
+                self._table = Table(self._columns, _left_out(len(self._told["config"]["dataset"]["classes"])))
+            self._table.add(self._columns.rows(first, added))
 
     def _end(self) -> None:
         run = self.run
+        if run is None:
+            self._take()
         if run is None and self._table is not None:  # an error ended it
             run = run_of(self._told, self._table.arrays(), "interrupted")
         if self._view is not None:
@@ -136,6 +152,29 @@ class Beside:
             if not self._fails:
                 logger.warning("the run goes on, but it is not drawn any more: %s: %s", type(error).__name__, error)
             self._fails = True
+
+
+def _joined(
+    aside: Sequence[tuple[tuple[int, int], Mapping[str, Array]]],
+) -> Iterator[tuple[tuple[int, int], Mapping[str, Array]]]:
+    """Give rows that came one after the other as one piece: many small ones would take long."""
+    pieces: list[Mapping[str, Array]] = []
+    first = after = (0, 0)
+    for place, added in aside:
+        if pieces and place != after:
+            yield first, _together(pieces)
+            pieces = []
+        first = first if pieces else place
+        pieces.append(added)
+        after = (place[0] + len(added["train_loss"]), place[1] + len(added["eval_step"]))
+    if pieces:
+        yield first, _together(pieces)
+
+
+def _together(pieces: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
+    if len(pieces) == 1:
+        return pieces[0]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def run_of(told: Mapping[str, Any], arrays: Mapping[str, Array], state: str) -> Run:

@@ -17,11 +17,11 @@ __all__ = ["PictureView"]
 
 
 class PictureView:
-    """Draws at most once a second, and for no more than a hundredth of the time."""
+    """Draws at most once a second, and for less than a hundredth of the time."""
 
     def __init__(self, told: Mapping[str, Any]) -> None:
         self._told = told
-        self._pace = Pace(1.0, share=0.01, credit=1.0)
+        self._pace = Pace(1.0, share=0.008, credit=1.0)
         self._output = Output({"text/plain": "A picture comes with the first batches."})
 
     def draw(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -21,27 +21,28 @@ __all__ = ["WidgetView"]
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTHING = {_WIDGET: {"version_major": 2, "version_minor": 0, "model_id": ""}, "text/plain": ""}
 """Takes no room: what a widget leaves that was closed."""
-_PICTURE_PAUSE = 20.0  # seconds
+_PACE = {"pause": 0.2, "share": 0.004, "credit": 0.1}
+_PICTURE_PACE = {"pause": 20.0, "share": 0.003, "takes": 0.2}
 
 
 class WidgetView:
     """Two outputs of the cell: the chart, and a picture, which the chart hides as long as it is alive.
 
     A chart needs its kernel. Where that is gone, killed or not, a notebook that is opened again has the picture: of the
-    last minute or so, or of the whole run when it has ended, which then takes the chart's place.
+    last minutes, or of the whole run when it has ended, which then takes the chart's place.
     """
 
     def __init__(self, told: Mapping[str, Any]) -> None:
         self._told = told
-        self._pace = Pace(0.2, share=0.005, credit=0.1)
-        self._picture_pace = Pace(_PICTURE_PAUSE, share=0.005, takes=0.2)
+        self._pace = Pace(**_PACE)
+        self._picture_pace = Pace(**_PICTURE_PACE)
         self._title = " on ".join(
             str(told["config"][part].get("name") or other)
             for part, other in (("network", "a network"), ("dataset", "a data set"))
         )
         self._widget = make_widget({"title": self._title, "status": "the first batch", "charts": []})
         self._chart = Output({**self._widget._repr_mimebundle_()[0], "text/plain": f"{self._title}, live"})
-        self._picture = Output({"text/plain": "The chart went with its kernel before there was a picture of it."})
+        self._picture = Output({"text/plain": "Here a picture of the chart is kept, from the second minute on."})
 
     def draw(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Show what there is, if it is time to."""
