@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ class Page:
     """
 
     def __init__(self, browser: Any, address: str, name: str) -> None:
+        self._address = address
         self.page = browser.new_page(viewport={"width": 1400, "height": 1000})
         self.page.set_default_timeout(1000 * PATIENCE)
         self.foreign: list[str] = []
@@ -136,14 +138,30 @@ class Page:
 
     def _wait_for_kernel(self) -> None:
         """Run the first cell until its answer comes: JupyterLab forgets what it is asked for before it is connected."""
+        self._poll(self._is_connected, "the page is not connected to a kernel")
         answer = self.cell(0).locator(".jp-OutputArea-output")
         before = answer.all_inner_texts()
-        deadline = time.monotonic() + PATIENCE
-        while answer.all_inner_texts() in ([], before):
-            if time.monotonic() > deadline:
-                pytest.fail("the notebook has no kernel")
+
+        def is_answered() -> bool:
             self.run(0)
             self.page.wait_for_timeout(1000)
+            return answer.all_inner_texts() not in ([], before)
+
+        self._poll(is_answered, "the kernel does not answer")
+
+    def _is_connected(self) -> bool:
+        request = urllib.request.Request(f"{self._address}api/sessions", headers={"Authorization": f"token {TOKEN}"})
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            kernels = [session["kernel"] for session in json.load(answer)]
+        return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
+
+    def _poll(self, is_so: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not is_so():
+            if time.monotonic() > deadline:
+                self.screenshot("failed")
+                pytest.fail(otherwise)
+            self.page.wait_for_timeout(100)
 
     def __enter__(self) -> Page:
         return self
