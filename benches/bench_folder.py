@@ -82,7 +82,8 @@ def main() -> int:
     report = Report(__file__)
     report.head(data, f"LeNet-5, float32, batches of 64, a callback or none; medians of {options.rounds} runs")
     report.add(
-        "| run | step with measurement, ms | a write, µs | writes | keeping the state, ms | share of the run (target 1 %) |",
+        "| run | step with measurement, ms | a write, µs | writes | keeping the state, ms "
+        "| share of the run (target 1 %) |",
         "|---|---:|---:|---:|---:|---:|",
     )
     for line in rows(data, options.rounds):
