@@ -147,8 +147,8 @@ def main() -> None:
         first, each, size = polls(runs)
         report.add(
             "",
-            f"The page then said: {told.partition(' ')[2].partition(' in ')[0]!r}. Reading {options.steps:,} steps from "
-            f"their beginning takes {first:.0f} ms, once; an answer with all charts, ten classes among them, "
+            f"The page then said: {told.partition(' ')[2].partition(' in ')[0]!r}. Reading {options.steps:,} steps "
+            f"from their beginning takes {first:.0f} ms, once; an answer with all charts, ten classes among them, "
             f"{each:.1f} ms and {size / 1000:,.0f} kB.",
         )
     if options.write:
