@@ -111,6 +111,10 @@ bench: build $(VENV)/.dev-tools  ## Run the benchmarks in benches/
 	cargo bench $(CORE)
 	@for script in benches/bench_*.py; do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
 
+.PHONY: soak
+soak: build $(VENV)/.dev-tools  ## Kill runs again and again for MINUTES=10, and see that nothing is lost
+	$(BIN)/python benches/soak.py --minutes $(or $(MINUTES),10)
+
 .PHONY: clean
 clean:  ## Delete what was built, and .venv
 	rm -rf target dist demo cuda-kit $(VENV) .venv-wheel-* .mypy_cache .pytest_cache .ruff_cache

@@ -135,3 +135,19 @@ eb.train(eb.networks.lenet5(), data, steps=10**6, progress=False, folder={str(tm
     assert run.steps >= len(told)
     expected = np.array([float(line.split()[1]) for line in told], np.float32)
     np.testing.assert_array_equal(run.test_loss[1 : len(told) + 1], expected)
+
+
+def test_a_run_that_was_lost_before_it_measured_is_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "write", lambda *_: False)
+        patch.setattr(Journal, "keep", lambda *_: None)
+        patch.setattr(Journal, "end", lambda *_: None)
+        whole = quick(folder=tmp_path / "run", validation=100)
+    run = eb.load_run(tmp_path / "run")
+    assert (run.state, run.steps, len(run.validation_loss)) == ("lost", 0, 0)
+    assert run.test_accuracy.shape == (0,)
+    assert "lost" in repr(run)
+    again = eb.resume(tmp_path / "run", progress=False)
+    np.testing.assert_array_equal(again.validation_loss, whole.validation_loss)

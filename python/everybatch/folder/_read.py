@@ -98,8 +98,9 @@ class Follower:
         arrays |= {name: np.array(values, np.int64) for name, values in of_run.items()}
         classes = self.begun.get("config", {}).get("dataset", {}).get("classes", ())
         sizes = {"classes": len(classes), "steps": 0, "evaluations": 0}
+        needed = (None, "validation") if "validation_indices" in arrays else (None,)
         for name, measure in ARRAYS.items():
-            always = measure.needs is None and measure.otherwise is None and measure.dimensions[0] in _AXES
+            always = measure.needs in needed and measure.otherwise is None and measure.dimensions[0] in _AXES
             if always and name not in arrays:
                 arrays[name] = np.zeros([sizes[axis] for axis in measure.dimensions], measure.dtype)
         return arrays

@@ -1,0 +1,169 @@
+"""A disk that fails: every write, flush and rename of a run's folder in turn, and what a loss of power leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import everybatch as eb
+from everybatch.folder import _records
+
+DATA = eb.datasets.glyphs(train=640, test=100)
+GIVEN: dict[str, Any] = {"steps": 6, "validation": 50, "progress": False, "device": "cpu"}
+
+
+class Disk:
+    """Counts what is written, flushed and renamed, and fails once, at a number that is given.
+
+    It fails by turns for lack of room (ENOSPC) and of the device (EIO); of a write that is "torn" a part is done.
+    """
+
+    def __init__(self, fails_at: int | None = None, how: str = "whole") -> None:
+        self.fails_at, self.how, self.count = fails_at, how, 0
+
+    def _due(self) -> bool:
+        self.count += 1
+        return self.count - 1 == self.fails_at
+
+    def _fail(self) -> None:
+        number = errno.EIO if self.count % 2 else errno.ENOSPC
+        raise OSError(number, os.strerror(number))
+
+    @contextlib.contextmanager
+    def failing(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        fsync, replace, fdopen = os.fsync, os.replace, os.fdopen
+        disk = self
+
+        class Torn:
+            """The file of the history, whose writes may be torn."""
+
+            def __init__(self, file: Any) -> None:
+                self._file = file
+
+            def write(self, data: Any) -> int:
+                if disk._due():
+                    if disk.how == "torn":
+                        self._file.write(bytes(data)[: len(data) // 2])
+                    disk._fail()
+                return int(self._file.write(data))
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._file, name)
+
+        def flushed(handle: int) -> None:
+            if self._due():
+                self._fail()
+            fsync(handle)
+
+        def renamed(source: Any, target: Any, **options: Any) -> None:
+            if self._due():
+                self._fail()
+            replace(source, target, **options)
+
+        def opened(*arguments: Any) -> Any:
+            return Torn(fdopen(*arguments))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", flushed)
+            patch.setattr(os, "replace", renamed)
+            patch.setattr(Path, "replace", lambda path, target: renamed(path, target))
+            patch.setattr(_records.os, "fdopen", opened)
+            yield
+
+
+def train(folder: Path, **given: Any) -> eb.Run:
+    return eb.train(eb.networks.lenet5(), DATA, folder=folder, keep_state_every=0, **{**GIVEN, **given})
+
+
+def assert_same(one: eb.Run, other: eb.Run) -> None:
+    for name, array in one._arrays.items():
+        if not name.endswith("seconds"):
+            np.testing.assert_array_equal(array, other._arrays[name], err_msg=name)
+    weights = other.model.state_dict()
+    for name, value in one.model.state_dict().items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(weights[name]), err_msg=name)
+
+
+@pytest.mark.parametrize("how", ["whole", "torn"])
+def test_a_disk_that_fails_once_takes_nothing_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    whole = eb.train(eb.networks.lenet5(), DATA, **GIVEN)
+    disk = Disk()
+    with disk.failing(monkeypatch):
+        train(tmp_path / "counted", callbacks=lambda _: None)
+    assert disk.count > 30
+    refused = 0
+    for number in range(disk.count):
+        folder = tmp_path / f"{how} {number}"
+        with Disk(number, how).failing(monkeypatch):
+            try:
+                run = train(folder, callbacks=lambda _: None)
+            except OSError:  # before the first step, where nothing is lost
+                refused += 1
+                assert train(folder).state == "finished"  # the folder is free again
+                continue
+        assert_same(run, whole)
+        loaded = eb.load_run(folder)
+        assert loaded.state in ("finished", "lost"), number
+        for name in ("train_loss", "test_loss", "validation_loss"):
+            expected = getattr(whole, name)[: len(getattr(loaded, name))]
+            np.testing.assert_array_equal(getattr(loaded, name), expected, err_msg=f"{name}, {number}")
+        if loaded.state == "lost":
+            assert_same(eb.resume(folder, DATA, progress=False), whole)
+    assert 0 < refused < 12
+
+
+def test_after_a_loss_of_power_the_state_that_was_kept_last_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What was flushed is on the disk, and of everything else nothing is: no more of the history than was flushed, and
+    # no name that was given since its folder was flushed.
+    whole = eb.train(eb.networks.lenet5(), DATA, **GIVEN)
+    folder, disk = tmp_path / "run", tmp_path / "disk"
+    disk.mkdir()
+    contents: dict[int, bytes] = {}  # by inode: what was flushed of a file
+    seen = 0
+    fsync = os.fsync
+
+    def flush(handle: int) -> None:
+        fsync(handle)
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        if path.is_dir():
+            for old in disk.iterdir():
+                old.unlink()
+            for name in path.iterdir() if path == folder else ():
+                core = name.suffix == ".safetensors"  # the core flushes what it writes itself
+                flushed = name.read_bytes() if core else contents.get(name.stat().st_ino, b"")
+                (disk / name.name).write_bytes(flushed)
+        else:
+            contents[path.stat().st_ino] = path.read_bytes()
+            for name in disk.iterdir():  # a name that is on the disk already has the new contents
+                there = folder / name.name
+                if there.exists() and there.stat().st_ino == path.stat().st_ino:
+                    name.write_bytes(contents[path.stat().st_ino])
+
+    def look(step: eb.Step) -> None:
+        nonlocal seen
+        if step.step < 3:
+            return
+        copy = tmp_path / f"after {step.step}"
+        shutil.copytree(disk, copy)
+        seen += 1
+
+    monkeypatch.setattr(os, "fsync", flush)
+    train(folder, callbacks=look)
+    monkeypatch.undo()
+    assert seen == 4
+    for step in range(3, 7):
+        lost = eb.load_run(tmp_path / f"after {step}")
+        assert (lost.state, lost.model_step) == ("lost", step - 1)
+        assert_same(eb.resume(tmp_path / f"after {step}", DATA, progress=False), whole)
