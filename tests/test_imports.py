@@ -89,7 +89,9 @@ def test_nothing_of_the_package_is_ignored_by_git() -> None:
     if shutil.which("git") is None or not (root / ".git").exists():
         pytest.skip("not a checkout")
     files = "\n".join(
-        str(path.relative_to(root)) for path in PACKAGE.rglob("*") if path.suffix in {".py", ".css", ".js"}
+        str(path.relative_to(root))
+        for path in PACKAGE.rglob("*")
+        if path.suffix in {".py", ".css", ".html", ".js", ".svg"}
     )
     asked = ["git", "-C", str(root), "check-ignore", "--no-index", "--stdin"]
     answer = subprocess.run(asked, input=files, capture_output=True, text=True, check=False)

@@ -220,6 +220,9 @@ def test_other_machines_need_the_token(serve: Callable[..., Server], runs: Path)
     assert "SameSite=Strict" in cookie
     assert ask(server, Cookie=cookie.partition(";")[0])[0] == 200
     assert ask(server, f"/api/runs?token={token}", Host="rebound.example")[0] == 403
+    for host in ("10.1.2.3:6464", "[fe80::1]", f"{socket.gethostname()}:80"):
+        assert ask(server, f"/api/runs?token={token}", Host=host)[0] == 200
+        assert ask(server, Host=host)[0] == 403
     assert ask(server, f"/api/runs?token={token}", Origin="http://evil.example")[0] == 403
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import secrets
+import socket
 from email.message import Message
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
@@ -69,8 +70,9 @@ class Guard:
             return False
         if is_loopback(name):
             return True
-        # With a token, an address in numbers, or the name that was asked for: a rebound name is neither.
-        return self.token is not None and (name == self._host or _is_address(name))
+        # With a token, an address in numbers, or a name of this machine: a rebound name is neither.
+        names = (self._host, socket.gethostname().lower())
+        return self.token is not None and (name in names or _is_address(name))
 
 
 def is_loopback(host: str) -> bool:

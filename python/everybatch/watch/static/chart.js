@@ -70,7 +70,7 @@ export function createChart(element, options = {}) {
   // ---- elements
 
   const root = make("div", { position: "relative", fontFamily: FONT, fontSize: "13px", lineHeight: "1.4", minWidth: "0" });
-  const head = make("div", { display: "flex", flexWrap: "wrap", gap: "2px 14px", alignItems: "baseline", margin: "0 0 4px", maxHeight: "96px", overflow: "auto" });
+  const head = make("div", { display: "flex", flexWrap: "wrap", gap: "2px 14px", alignItems: "baseline", margin: "0 0 4px", maxHeight: "150px", overflow: "auto" });
   const title = make("div", { fontWeight: "600", fontSize: "15px", marginRight: "6px" });
   const legend = make("div", { display: "contents" });
   const frameBox = make("div", { position: "relative", touchAction: "pan-y", borderRadius: "4px", outline: "none" });
@@ -422,7 +422,7 @@ export function createChart(element, options = {}) {
     return rows;
   }
 
-  const place = (x) => `${settings.xLabel}: ${plain(Number(x.toPrecision(8)))}`;
+  const place = (x) => `${settings.xLabel}: ${plain(x >= 100 ? Math.round(x) : Number(x.toPrecision(4)))}`;
 
   function speak() {
     const rows = cursor === null ? [] : readings(shown());
@@ -699,7 +699,8 @@ function nearest(x, value) {
   return value - x[i - 1] <= x[i] - value ? i - 1 : i;
 }
 
-// The mean of all values no further away than half the width, or than the end that is nearer: as many on either side.
+// The mean of all values no further away than half the width, or than the end that is nearer: as many on either side,
+// but for the very ends, where a few on one side are better than the last value alone.
 function smooth(one, size) {
   const { x, y } = one, count = x.length, sums = new Float64Array(count + 1), counts = new Uint32Array(count + 1);
   for (let i = 0; i < count; i++) {
@@ -708,7 +709,7 @@ function smooth(one, size) {
   }
   return Array.from(x, (at, i) => {
     if (!known(y[i])) return NaN;
-    const half = Math.min(size / 2, at - x[0], x[count - 1] - at);
+    const half = Math.max(size / 8, Math.min(size / 2, at - x[0], x[count - 1] - at));
     const [first, last] = within(x, at - half, at + half);
     return (sums[last] - sums[first]) / (counts[last] - counts[first]);
   });

@@ -91,6 +91,12 @@ function shownWidth(name) {
 
 const farthest = () => Math.max(0, ...[...chosen.keys()].map((name) => known.get(name)?.end || 0));
 
+// A trial is known by its settings.
+function labelOf(name) {
+  for (const sweep of told.sweeps) for (const trial of sweep.best) if (trial.name === name && trial.settings) return trial.settings;
+  return name || told.folder;
+}
+
 function drawCharts() {
   const single = chosen.size === 1;
   for (const [name, chart] of Object.entries(charts)) {
@@ -101,7 +107,7 @@ function drawCharts() {
         const [color, dash] = byClass
           ? [place, single ? Math.floor(place / 7) : number]
           : single ? PARTS[curve.name] || [place, 0] : [number, DASH_OF_PART[curve.name] || 0];
-        series.push({ ...curve, run: single ? "" : run || told.folder, color, dash, smooth: true });
+        series.push({ ...curve, run: single ? "" : labelOf(run), color, dash, smooth: true });
       });
     }
     const section = document.querySelector(`[data-chart="${name}"]`);
