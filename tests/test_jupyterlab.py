@@ -147,6 +147,14 @@ def test_the_chart_follows_the_dark_theme_and_names_are_text(browser: Any, tmp_p
             assert re.search(r"train .*; test .*; validation ", label)
         assert "± 2 standard errors" in chart.inner_text()
         page.screenshot("dark")
+
+        # Keys are the chart's: in a notebook, 0 0 asks whether to restart the kernel.
+        first = chart.locator(".everybatch-chart").first
+        first.focus()
+        for key in ("0", "0", "Shift+End"):
+            page.page.keyboard.press(key)
+        first.locator(".everybatch-tip").wait_for()
+        assert page.page.locator(".jp-Dialog").count() == 0
         page.page.set_viewport_size({"width": 700, "height": 1000})
         page.screenshot("narrow")
         (folder / "go").touch()
