@@ -333,14 +333,12 @@ def test_the_command_refuses_what_does_not_go_together(tmp_path: Path, call: Cal
 def test_ctrl_c_ends_it(tmp_path: Path, text: bool) -> None:
     GrowingRun(tmp_path / "a", 10).grow(3)
     command = [sys.executable, "-m", "everybatch", "watch", str(tmp_path), *(["--text"] if text else ["--port", "0"])]
-    # A shell's background jobs ignore the signal, and so would what they start.
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     first = process.stdout.readline()

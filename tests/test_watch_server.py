@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import socket
 import struct
@@ -325,15 +326,17 @@ def test_questions_of_other_kinds_are_refused(serve: Callable[..., Server], runs
         assert b"<" not in content
 
 
-def test_an_answer_that_fails_tells_no_traceback(
-    serve: Callable[..., Server], runs: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_that_fails_tells_the_log_alone(
+    serve: Callable[..., Server], runs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(_: Watch) -> None:
         raise RuntimeError("secret")
 
     monkeypatch.setattr(Watch, "overview", fails)
+    caplog.set_level(logging.DEBUG, "everybatch.watch")
     status, _, content = ask(serve(runs))
     assert status == 500
+    assert "RuntimeError: secret" in caplog.text
     assert b"secret" not in content
     assert b"Traceback" not in content
 

@@ -53,13 +53,17 @@ def add(commands: Commands) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until Ctrl-C, or show until nothing is running."""
+    if args.text and (args.port is not None or args.open or args.host != "127.0.0.1"):
+        raise UsageError("--port, --host and --open are for the page, and --text shows none")
     watch = Watch(args.folder)
-    if args.text:
-        if args.port is not None or args.open or args.host != "127.0.0.1":
-            raise UsageError("--port, --host and --open are for the page, and --text shows none")
-        with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt):  # which is how it is meant to end
+        if args.text:
             return 1 if any(state in _BAD for state in show(watch)) else 0
-        return 0
+        _serve(watch, args)
+    return 0
+
+
+def _serve(watch: Watch, args: Namespace) -> None:
     if getattr(args, "debug", False):
         logging.getLogger("everybatch.watch").setLevel(logging.DEBUG)
     with Server(watch, args.host, args.port) as server:
@@ -67,9 +71,7 @@ def run(args: Namespace) -> int:
         print("Ctrl-C ends it; the runs do not notice.", flush=True)
         if args.open and not webbrowser.open(server.url):
             print("everybatch: note: there is no browser to open it with", file=sys.stderr)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
-    return 0
+        server.serve_forever()
 
 
 def _port(text: str) -> int:

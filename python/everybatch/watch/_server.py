@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 import threading
+import traceback
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -159,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError as error:  # a path, or a question, that is none
             self._say(HTTPStatus.BAD_REQUEST, str(error))
         except Exception:
-            _logger.debug("an answer failed", exc_info=True)
+            _logger.debug("an answer failed: %s", traceback.format_exc())
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, "the answer failed; everybatch watch --debug tells why")
 
     def _file(self, path: str) -> None:
