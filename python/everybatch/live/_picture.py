@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 
+# Before the run begins, which would wait for it later. No pyplot, whose list of figures belongs to the notebook.
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image  # as matplotlib does
+
 from everybatch import plots
 from everybatch._words import count
 from everybatch.live._beside import MANY
@@ -29,11 +34,6 @@ def picture(run: Run, *, dots: int = 120) -> tuple[dict[str, Any], dict[str, Any
     dots
         Of the picture, for each inch.
     """
-    # No pyplot, whose backend and list of figures belong to the notebook.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from PIL import Image  # as matplotlib does
-
     has_classes = len(run.classes) <= MANY and len(run.eval_step) > 1
     size = _WITH_CLASSES if has_classes else _SIZE
     figure = Figure(figsize=size, dpi=dots, layout="constrained", facecolor="white")

@@ -22,7 +22,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTHING = {_WIDGET: {"version_major": 2, "version_minor": 0, "model_id": ""}, "text/plain": ""}
 """Takes no room: what a widget leaves that was closed."""
 _PACE: dict[str, Any] = {"pause": 0.2, "share": 0.004, "credit": 0.1}
-_PICTURE_PACE: dict[str, Any] = {"pause": 20.0, "share": 0.003, "takes": 0.2}
+_PICTURE_PACE: dict[str, Any] = {"pause": 20.0, "share": 0.003, "takes": 0.3}
 
 
 class WidgetView:
