@@ -45,6 +45,7 @@ __all__ = [
     "check_settings",
     "glyphs",
     "learning_rates",
+    "look_at_state",
     "read_idx",
     "resolve_device",
     "train",
