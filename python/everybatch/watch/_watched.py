@@ -29,6 +29,8 @@ Array = npt.NDArray[Any]
 
 _PATIENCE = 30
 """Reading takes no more than one part in so many of the time."""
+_LONGEST = 2.0
+"""Seconds without reading what is new, on a machine that is busy too."""
 _RECENT = 200
 """Steps of which the time tells how long the rest will take."""
 _BY_CLASS = tuple(name for name, one in ARRAYS.items() if len(one.dimensions) == 2)
@@ -86,6 +88,7 @@ class Watched(Measures):
         # Asked for first: what is written while it is read differs from this then.
         now = tuple(stamp(self._folder / name) for name in (HISTORY, LOCK, CONFIG))
         running = self.summary["state"] == "running"
+        anew = self._follower is None and bool(self._stamp)
         if not missing and (start < self._due or (now == self._stamp and not running)):
             return
         try:
@@ -102,10 +105,10 @@ class Watched(Measures):
             self.forget()
             self.version += 1
             self.summary = {"state": "unreadable", "message": _sentence(error)}
-        # What is read from its beginning for the first time is not read so again, unless it has to be forgotten.
-        patience = 1 if not self._stamp else _PATIENCE
         self._stamp = now
-        self._due = time.monotonic() + patience * (time.monotonic() - start)
+        rest = _PATIENCE * (time.monotonic() - start)
+        # What was read from its beginning again, because it had been forgotten, may have to be so once more.
+        self._due = time.monotonic() + (rest if anew else min(rest, _LONGEST))
 
     # ---- reading
 
