@@ -64,6 +64,10 @@ def test_a_run_with_a_tolerance_that_was_stopped_goes_on(tmp_path: Path) -> None
         if now.step == 12:
             raise eb.StopTraining
 
+    def stop_again(now: eb.Step) -> None:
+        if now.step == 15:
+            raise eb.StopTraining
+
     given: dict[str, Any] = {"steps": 20, "tolerance": 0.02, "deterministic": True, "progress": False}
     whole = eb.train(eb.networks.lenet5(), data, **given)
     assert whole.images_measured[12] < 1500
@@ -71,6 +75,10 @@ def test_a_run_with_a_tolerance_that_was_stopped_goes_on(tmp_path: Path) -> None
     assert stopped.images_measured[12] == 1500
     assert_same(eb.load_run(tmp_path / "run"), stopped)
     assert_same(resume(tmp_path / "run", data, progress=False), whole)
+    assert_same(eb.load_run(tmp_path / "run"), whole)
+    eb.train(eb.networks.lenet5(), data, folder=tmp_path / "twice", callbacks=stop, **given)
+    assert resume(tmp_path / "twice", data, progress=False, callbacks=stop_again).images_measured[12] < 1500
+    assert_same(resume(tmp_path / "twice", data, progress=False), whole)
 
 
 def test_a_lost_run_goes_on_from_its_state_or_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
