@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import everybatch as eb
 from everybatch.folder import Journal
@@ -64,6 +66,10 @@ def test_a_run_with_a_tolerance_that_was_stopped_goes_on(tmp_path: Path) -> None
         if now.step == 12:
             raise eb.StopTraining
 
+    def stop_again(now: eb.Step) -> None:
+        if now.step == 15:
+            raise eb.StopTraining
+
     given: dict[str, Any] = {"steps": 20, "tolerance": 0.02, "deterministic": True, "progress": False}
     whole = eb.train(eb.networks.lenet5(), data, **given)
     assert whole.images_measured[12] < 1500
@@ -71,6 +77,10 @@ def test_a_run_with_a_tolerance_that_was_stopped_goes_on(tmp_path: Path) -> None
     assert stopped.images_measured[12] == 1500
     assert_same(eb.load_run(tmp_path / "run"), stopped)
     assert_same(resume(tmp_path / "run", data, progress=False), whole)
+    assert_same(eb.load_run(tmp_path / "run"), whole)
+    eb.train(eb.networks.lenet5(), data, folder=tmp_path / "twice", callbacks=stop, **given)
+    assert resume(tmp_path / "twice", data, progress=False, callbacks=stop_again).images_measured[12] < 1500
+    assert_same(resume(tmp_path / "twice", data, progress=False), whole)
 
 
 def test_a_lost_run_goes_on_from_its_state_or_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +127,7 @@ def test_what_cannot_go_on_says_why(tmp_path: Path) -> None:
         resume(tmp_path / "run", steps=20)
     with pytest.raises(eb.errors.ArgumentError, match="give one of them"):
         resume(tmp_path / "run", steps=30, epochs=2)
-    with pytest.raises(eb.errors.ArgumentError, match="trained on other images"):
+    with pytest.raises(eb.errors.ArgumentError, match="trained on other images than those of 'glyphs' here"):
         resume(tmp_path / "run", eb.datasets.glyphs(train=641, test=100), steps=30)
 
 
@@ -234,3 +244,65 @@ def test_callbacks_given_again_see_the_steps_that_are_left(tmp_path: Path) -> No
     train(tmp_path / "run", look)
     resume(tmp_path / "run", progress=False, callbacks=look)
     assert seen == [*range(1, 15), *range(15, 26)]
+
+
+def test_a_run_goes_on_with_the_threads_that_it_began_with(tmp_path: Path) -> None:
+    # On images as many as these, sums of two threads have other last digits than those of one.
+    data = eb.datasets.glyphs(train=640, test=1500)
+    seen = []
+
+    def interrupt(now: eb.Step) -> None:
+        if now.step == 5:
+            raise KeyboardInterrupt
+
+    given: dict[str, Any] = {"steps": 10, "deterministic": True, "progress": False}
+    had = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        whole = eb.train(eb.networks.lenet5(), data, **given)
+        eb.train(eb.networks.lenet5(), data, folder=tmp_path / "run", callbacks=interrupt, **given)
+        torch.set_num_threads(1)
+        run = resume(tmp_path / "run", data, progress=False, callbacks=lambda _: seen.append(torch.get_num_threads()))
+        assert_same(run, whole)
+        assert seen == [2] * 5
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(had)
+
+
+@pytest.mark.parametrize("state", ["kept", "gone"])
+def test_data_that_are_others_are_refused(tmp_path: Path, state: str) -> None:
+    def arrays(data: eb.Dataset, **given: Any) -> eb.Dataset:
+        return eb.Dataset(data.train_images, data.train_labels, data.test_images, data.test_labels, **given)
+
+    def interrupt(_: eb.Step) -> None:
+        raise KeyboardInterrupt
+
+    # Other digits by the name of those that are found.
+    data = arrays(eb.datasets.glyphs(train=640, test=100, seed=1), mean=0.5, std=0.5, name="glyphs")
+    network = eb.networks.lenet5()
+    eb.train(network, data, steps=4, folder=tmp_path / "run", progress=False, callbacks=interrupt)
+    if state == "gone":
+        (tmp_path / "run" / "state.records").unlink()
+    with pytest.raises(TypeError, match="must be an everybatch Dataset, not str"):
+        resume(tmp_path / "run", "glyphs")  # type: ignore[arg-type]
+    with pytest.raises(eb.errors.ArgumentError, match="other images than what is found as 'glyphs': give dataset="):
+        resume(tmp_path / "run")
+    with pytest.raises(eb.errors.ArgumentError, match=r"a mean of \[0.5\], and it is \[0.25\]"):
+        resume(tmp_path / "run", arrays(data, mean=0.25, std=0.5))
+    assert resume(tmp_path / "run", arrays(data, mean=0.5, std=0.5), progress=False).steps == 4
+
+
+def test_what_was_taken_away(tmp_path: Path) -> None:
+    def interrupt(now: eb.Step) -> None:
+        if now.step == 7:
+            raise KeyboardInterrupt
+
+    train(tmp_path / "run", interrupt, checkpoints=tmp_path / "kept", checkpoint_every=5)
+    shutil.rmtree(tmp_path / "kept")
+    beginning = tmp_path / "run" / "beginning.safetensors"
+    beginning.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"beginning\.safetensors is missing: the run cannot go on without"):
+        resume(tmp_path / "run")
+    (tmp_path / "elsewhere").rename(beginning)
+    assert list(resume(tmp_path / "run", progress=False).checkpoints) == [10, 15, 20, 25]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +121,15 @@ def go_on(
             called.append((log_step, training["log_every"]))
         called.extend(hooks.callbacks)
         device = device or training["device"]
+        if device == "cpu":
+            stack.enter_context(_threads(config["hardware"]["threads"]))
         if device.startswith("cuda"):
             stack.enter_context(gpu_settings(device, training["precision"], deterministic=training["deterministic"]))
             stack.enter_context(torch.random.fork_rng(devices=[device]))
-        model = Model.load(str(journal.folder / BEGINNING))
+        model = _beginning(journal.folder)
         kept = None if training["checkpoints"] is None else Path(training["checkpoints"])
+        if kept is not None:
+            kept.mkdir(parents=True, exist_ok=True)  # it may have been taken away
         data = (hooks.data or Data)(dataset, device)
         bar = stack.enter_context(ProgressBar(model.network.name, training["total_steps"])) if progress else None
         history = {name: _tensor(array) for name, array in journal.history.items()}
@@ -180,20 +184,52 @@ def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(array.view(np.int16) if array.dtype == np.uint16 else array)
 
 
+def _beginning(folder: Path) -> Model:
+    """Return the model that the run in a folder began with.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError
+        It is not there, or damaged.
+    """
+    path = folder / BEGINNING
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: the run cannot go on without the model that it began with")
+    return Model.load(str(path))
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Give torch so many threads, and afterwards those it had: other sums have other last digits."""
+    had = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(had)
+
+
 def _same_data(given: Dataset | None, described: dict[str, Any]) -> Dataset:
     """Return the data set that a run was trained on.
 
     Raises
     ------
-    ArgumentError
-        It is another one, or cannot be found again.
+    ArgumentError, TypeError
+        It is another one, or none, or cannot be found again.
     """
+    if given is not None and not isinstance(given, Dataset):
+        raise TypeError(f"dataset must be an everybatch Dataset, not {type(given).__name__}: see eb.Dataset")
     name = described["name"]
     found = _found_again(name, described) if given is None else given
     if found is None:
         raise ArgumentError(f"the run was trained on {name!r}, which cannot be found by its name: give dataset=...")
     if found.fingerprint != described["fingerprint"]:
-        raise ArgumentError(f"the run was trained on other images: the fingerprint of {found.name!r} differs")
+        of = f"those of {found.name!r} here" if given is not None else f"what is found as {name!r}: give dataset=..."
+        raise ArgumentError(f"the run was trained on other images than {of} (their fingerprints differ)")
+    for scale in ("mean", "std"):  # the images are the same before they are normalised
+        here = list(getattr(found, scale))
+        if here != described[scale]:
+            raise ArgumentError(f"the run was trained on images with a {scale} of {described[scale]}, and it is {here}")
     return found
 
 

@@ -221,6 +221,7 @@ class Journal:
     def _write(self, first: tuple[int, int], added: Mapping[str, Array]) -> None:
         if self._told is not None:
             self._file.append(BEGUN, self._told)
+            self._write_last_again()
             self._told = None
         if self._columns is None:
             columns = Columns.of(added)
@@ -230,6 +231,15 @@ class Journal:
         if any(counts) or first != self.rows:
             self._file.append(ROWS, self._columns.rows(first, added))
             self.rows = (first[0] + counts[0], first[1] + counts[1])
+
+    def _write_last_again(self) -> None:
+        """Write the last measurement as the state knows it: a run that was stopped has completed it after that."""
+        if self._columns is not None and self.rows[1]:
+            last = (self.rows[0], self.rows[1] - 1)
+            arrays = {
+                name: array[last[_AXES.index(ARRAYS[name].dimensions[0])] :] for name, array in self.history.items()
+            }
+            self._file.append(ROWS, self._columns.rows(last, arrays))
 
     def _failed(self, error: OSError) -> None:
         if not self._fails:  # once, and not five times a second
