@@ -74,10 +74,12 @@ def resume(
 
     Examples
     --------
+    >>> import tempfile
     >>> import everybatch as eb
     >>> data = eb.datasets.glyphs(train=640, test=100)
-    >>> run = eb.train(eb.networks.lenet5(), data, steps=5, folder=folder, progress=False)
-    >>> eb.resume(folder, steps=8, progress=False).train_loss.shape
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = eb.train(eb.networks.lenet5(), data, steps=5, folder=f"{folder}/a", progress=False)
+    ...     eb.resume(f"{folder}/a", steps=8, progress=False).train_loss.shape
     (8,)
     """
     length = _length(epochs, steps)

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 pub struct Journal {
     /// Has `rows`, the steps and measurements that it holds; `write`, which takes those that it lacks and tells whether it
-    /// wants the state; and `keep`, which takes that.
+    /// wants the state; `keep`, which takes that; and `keeps_at_end`, which tells whether it wants it at the end of the run.
     writer: PyObject,
     last: Instant,
     wants_state: bool,
@@ -54,6 +54,16 @@ impl Journal {
         }
         if let Err(error) = self.write(step, true)? {
             return Ok(Err(error));
+        }
+        let at_end = || -> PyResult<bool> {
+            Python::with_gil(|py| self.writer.getattr(py, "keeps_at_end")?.extract(py))
+        };
+        if !self.wants_state {
+            match at_end() {
+                Ok(true) => {}
+                Ok(false) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+            }
         }
         self.wants_state = false;
         let state = step.state()?.to_safetensors()?;

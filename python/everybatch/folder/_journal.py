@@ -110,6 +110,11 @@ class Journal:
         self._kept_at = time.monotonic() - (0.0 if passing else max(0.0, keep_state_every - _FIRST))
         self._fails = False
 
+    @property
+    def keeps_at_end(self) -> bool:
+        """Whether the state is to be kept when the run ends."""
+        return not self._passing
+
     @contextlib.contextmanager
     def begin(self, told: Mapping[str, Any], model: Model | None = None) -> Iterator[None]:
         """Write what is known before the first step, and take it back if what follows fails: then no run began.
@@ -167,9 +172,6 @@ class Journal:
         step, model_step
             Steps taken, and those before the weights that count.
         """
-        due = time.monotonic() - self._kept_at >= self.keep_state_every
-        if self._passing and not due:
-            return  # it ends
         self._kept_at = time.monotonic()
         try:
             self._write_beginning()

@@ -96,6 +96,11 @@ class Beside:
         """Steps and evaluations that need not be told again."""
         return self._rows if self._journal is None else self._journal.rows
 
+    @property
+    def keeps_at_end(self) -> bool:
+        """Whether the state is to be kept when the run ends."""
+        return self._journal is not None and self._journal.keeps_at_end
+
     def write(self, added: Mapping[str, Array]) -> bool:
         """Take the rows that come after `rows`, and tell whether the state is to be kept."""
         first, is_wanted = self.rows, False
