@@ -73,8 +73,11 @@ def _read_folder(source: Path) -> Stored:
             RuntimeWarning,
             stacklevel=5,
         )
+    kept = None if follower.ended else read_state(source)
+    if kept is not None:
+        follower.look()  # it may have been kept after what was read
     config, arrays, model = follower.config(), follower.arrays(), None
-    if not follower.ended and (kept := read_state(source)) is not None:
+    if kept is not None and not follower.ended:
         model, confusion = kept.look(source)
         arrays |= {} if confusion is None else {"confusion": confusion}
         config["status"]["model_step"] = kept.model_step
