@@ -115,6 +115,10 @@ bench: build $(VENV)/.dev-tools  ## Run the benchmarks in benches/
 soak: build $(VENV)/.dev-tools  ## Kill runs again and again for MINUTES=10, and see that nothing is lost
 	$(BIN)/python benches/soak.py --minutes $(or $(MINUTES),10)
 
+.PHONY: fuzz
+fuzz: build $(VENV)/.dev-tools  ## Feed every reader of files with damaged ones, for MINUTES=10
+	$(BIN)/python benches/fuzz.py --minutes $(or $(MINUTES),10)
+
 .PHONY: clean
 clean:  ## Delete what was built, and .venv
 	rm -rf target dist demo cuda-kit $(VENV) .venv-wheel-* .mypy_cache .pytest_cache .ruff_cache
