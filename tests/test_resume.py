@@ -195,7 +195,7 @@ def test_a_run_without_a_state_says_what_it_lacks(tmp_path: Path) -> None:
             run = eb.load_run(tmp_path / "run")
             with pytest.raises(AttributeError, match="has no confusion yet"):
                 _ = run.confusion
-            with pytest.raises(AttributeError, match="without a model"):
+            with pytest.raises(AttributeError, match="has no model yet"):
                 _ = run.model
             run.save(tmp_path / "copy")
             copy = eb.load_run(tmp_path / "copy")
@@ -337,3 +337,16 @@ def test_weights_are_not_kept_in_the_folder_of_the_run(tmp_path: Path) -> None:
     with pytest.raises(eb.errors.ArgumentError, match="which holds a run and nothing else: choose another folder"):
         train(tmp_path / "run", checkpoints=tmp_path / "run" / "weights")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_the_state_is_kept_after_a_number_of_seconds(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(eb.errors.ArgumentError, match="it must be a finite number of seconds, 0 or above"):
+        train(tmp_path / "run", keep_state_every=seconds)
+
+
+def test_a_folder_whose_run_has_not_begun_says_so(tmp_path: Path) -> None:
+    Journal(tmp_path / "run").close()
+    (tmp_path / "run" / "history.records").unlink()
+    with pytest.raises(FileNotFoundError, match="holds no run yet"):
+        eb.load_run(tmp_path / "run")
