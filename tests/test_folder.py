@@ -48,7 +48,7 @@ def test_a_run_can_be_loaded_while_it_goes_on(tmp_path: Path) -> None:
     def look(step: eb.Step) -> None:
         run = eb.load_run(tmp_path / "run")
         seen.append((run.state, run.steps, len(run.eval_step), "running" in repr(run)))
-        with pytest.raises(AttributeError, match="without a model"):
+        with pytest.raises(AttributeError, match="has no model yet"):
             _ = run.model
 
     quick(folder=tmp_path / "run", callbacks=look)

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import everybatch as eb
-from everybatch.folder import Journal
+from everybatch.folder import Follower, Journal
 from everybatch.resuming import resume
+from everybatch.runs import _read as reading
 
 DATA = eb.datasets.glyphs(train=640, test=100)
 
@@ -194,7 +195,7 @@ def test_a_run_without_a_state_says_what_it_lacks(tmp_path: Path) -> None:
             run = eb.load_run(tmp_path / "run")
             with pytest.raises(AttributeError, match="has no confusion yet"):
                 _ = run.confusion
-            with pytest.raises(AttributeError, match="without a model"):
+            with pytest.raises(AttributeError, match="has no model yet"):
                 _ = run.model
             run.save(tmp_path / "copy")
             copy = eb.load_run(tmp_path / "copy")
@@ -306,3 +307,46 @@ def test_what_was_taken_away(tmp_path: Path) -> None:
         resume(tmp_path / "run")
     (tmp_path / "elsewhere").rename(beginning)
     assert list(resume(tmp_path / "run", progress=False).checkpoints) == [10, 15, 20, 25]
+
+
+def test_a_run_that_is_read_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copy(step: eb.Step) -> None:
+        if step.step in {5, 15}:
+            shutil.copytree(tmp_path / "run", tmp_path / str(step.step))
+
+    train(tmp_path / "run", copy, keep_state_every=0)
+    follower = Follower(tmp_path / "5")
+    follower.look()
+    early = follower.end
+    read = reading.read_state
+
+    def later(folder: Path) -> Any:
+        for name in ("history.records", "state.records"):
+            shutil.copy(tmp_path / "15" / name, folder / name)
+        return read(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "read_state", later)
+        run = eb.load_run(tmp_path / "5")  # its state is kept between the two looks
+    assert (run.steps, run.model_step) == (15, 14)
+    assert not follower.is_damaged  # what came since is whole
+    assert follower.end > early
+
+
+def test_weights_are_not_kept_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    with pytest.raises(eb.errors.ArgumentError, match="which holds a run and nothing else: choose another folder"):
+        train(tmp_path / "run", checkpoints=tmp_path / "run" / "weights")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_the_state_is_kept_after_a_number_of_seconds(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(eb.errors.ArgumentError, match="it must be a finite number of seconds, 0 or above"):
+        train(tmp_path / "run", keep_state_every=seconds)
+
+
+def test_a_folder_whose_run_has_not_begun_says_so(tmp_path: Path) -> None:
+    Journal(tmp_path / "run").close()
+    (tmp_path / "run" / "history.records").unlink()
+    with pytest.raises(FileNotFoundError, match="holds no run yet"):
+        eb.load_run(tmp_path / "run")

@@ -37,6 +37,13 @@ def _one_of(option: str) -> Callable[[object, str], str]:
     return partial(choice, known=CHOICES[option])
 
 
+def _seconds(given: object, name: str) -> float:
+    seconds = real(given, name)
+    if not 0 <= seconds < math.inf:
+        raise ArgumentError(f"{name} is {seconds}: it must be a finite number of seconds, 0 or above")
+    return seconds
+
+
 def _augment(given: object, name: str) -> Augment | None:
     if given is None or isinstance(given, Augment):
         return given
@@ -70,7 +77,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "patience": optional(whole),
     "min_delta": real,
     "checkpoint_every": steps_or_epoch,
-    "keep_state_every": real,
+    "keep_state_every": _seconds,
     "log_every": optional(whole),
     "seed": partial(whole, least=0),
     "shuffle": flag,

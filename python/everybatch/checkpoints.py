@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from everybatch._classes import Part, checked, matched
 from everybatch._core import Evaluation, Model
-from everybatch._disk import at_home
+from everybatch._disk import as_path, at_home
 from everybatch._not_compiled import not_compiled
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 
-__all__ = ["evaluate_checkpoints", "list_checkpoints", "prepare_folder"]
+__all__ = ["evaluate_checkpoints", "list_checkpoints", "prepare_folder", "refuse_inside"]
 
 _NAME = re.compile(r"step_(\d{6,})\.safetensors")
 
@@ -123,3 +123,19 @@ def prepare_folder(given: str | os.PathLike[str]) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"checkpoints: {folder} may not be written to")
     return folder
+
+
+def refuse_inside(checkpoints: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
+    """Refuse to keep weights within the folder of a run, which is for the run alone.
+
+    Raises
+    ------
+    ArgumentError
+        They would be.
+    """
+    inner, outer = as_path(checkpoints, "checkpoints").resolve(), as_path(folder, "folder").resolve()
+    if inner.is_relative_to(outer):
+        raise ArgumentError(
+            f"checkpoints: {inner} lies in folder={str(folder)!r}, which holds a run and nothing else: "
+            f"choose another folder, such as {outer.with_name(outer.name + '_weights')}"
+        )

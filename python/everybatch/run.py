@@ -216,6 +216,8 @@ class Run(Measures):
         """
         if self._model is None:
             if self._load_model is None:
+                if self.state == "running":
+                    raise AttributeError("this run has no model yet: its folder has it some seconds after it has begun")
                 raise AttributeError("this run was made, or saved, without a model")
             self._model = self._load_model()
         return self._model

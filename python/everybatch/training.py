@@ -27,7 +27,7 @@ from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
 from everybatch._settings import Settings
 from everybatch.augment import Augment
-from everybatch.checkpoints import prepare_folder
+from everybatch.checkpoints import prepare_folder, refuse_inside
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
 from everybatch.folder import Journal, how_to_go_on
@@ -311,6 +311,8 @@ def train(
     if hooks.turn is not None:
         hooks.turn.wait()
     model = beginning(network, dataset, settings.values["seed"])
+    if checkpoints is not None and folder is not None:
+        refuse_inside(checkpoints, folder)
     kept = None if checkpoints is None else prepare_folder(checkpoints)
     live = can_show(flag(live, "live"))
     started = datetime.now(UTC).isoformat(timespec="seconds")

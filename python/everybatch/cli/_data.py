@@ -15,7 +15,7 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-__all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data", "refuse_without_data"]
+__all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data", "options_again", "refuse_without_data"]
 
 
 def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
@@ -122,6 +122,22 @@ def open_data(
         with options_named():
             data = open_path(at_home(name), name, args, input_shape, test_only=test_only, run=run, model=model)
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
+
+
+def options_again(args: Namespace) -> list[str]:
+    """Return the options that name a training's data again; none where `everybatch resume` finds them by itself."""
+    limits = [args.train_images, args.test_images]
+    if args.data is None or (args.data in NAMES and (args.data == "glyphs" or limits == [None, None])):
+        return []
+    said = {
+        "--data": args.data,
+        "--keys": None if args.keys is None else ",".join(args.keys),
+        "--test-fraction": args.test_fraction,
+        "--image-size": None if args.image_size is None else "x".join(map(str, args.image_size)),
+        "--train-images": args.train_images,
+        "--test-images": args.test_images,
+    }
+    return [word for option, value in said.items() if value is not None for word in (option, str(value))]
 
 
 def refuse_without_data(args: Namespace, *others: str) -> None:

@@ -16,7 +16,7 @@ from everybatch import networks
 from everybatch._core import CHOICES, Model, Network
 from everybatch._measures import MEASURES, MONITORS, RECORDABLE
 from everybatch.cli._augment import BOUNDS, parse_augment
-from everybatch.cli._data import add_data, add_limits, describe, open_data
+from everybatch.cli._data import add_data, add_limits, describe, open_data, options_again
 from everybatch.cli._folders import check_out, check_writable, refuse_inside
 from everybatch.cli._log_lines import log_lines
 from everybatch.cli._models import MODEL_HELP, load_model, matching
@@ -252,14 +252,18 @@ def run(args: Namespace) -> int:
         places += [f"Written to {args.folder}."] if args.folder is not None else []
         print(" ".join(places) or "Not saved: --out FOLDER or --folder FOLDER was not given.")
     if result.interrupted:
-        print(interrupted(result, args.folder), file=sys.stderr)
+        print(interrupted(result, args), file=sys.stderr)
         return INTERRUPTED
     return DIVERGED if result.diverged_at is not None else 0
 
 
-def interrupted(result: everybatch.Run, folder: Path | None) -> str:
+def interrupted(result: everybatch.Run, args: Namespace) -> str:
     """Say that a run was ended by Ctrl-C, and how it goes on."""
-    hint = "" if folder is None else f"; go on with: everybatch resume {shlex.quote(str(folder))}"
+    hint = ""
+    if args.folder is not None:
+        folder = str(args.folder)
+        folder = f"./{folder}" if folder.startswith("-") else folder  # or it would be an option
+        hint = f"; go on with: {shlex.join(['everybatch', 'resume', folder, *options_again(args)])}"
     return f"everybatch: interrupted after {result.steps:,} batches{hint}"
 
 

@@ -80,9 +80,13 @@ class Follower:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether records follow after one that is not whole, which is more than a torn end."""
-        with (self.folder / HISTORY).open("rb") as file:
-            return goes_on(file, self.end)
+        """Whether records follow after one that is not whole, which is more than a torn end. Reads what is new."""
+        while True:
+            with (self.folder / HISTORY).open("rb") as file:
+                if not goes_on(file, self.end):
+                    return False
+            if not self.look():  # or it was just being written
+                return True
 
     @property
     def state(self) -> str:

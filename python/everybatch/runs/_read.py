@@ -22,6 +22,7 @@ from everybatch.datasets._folder_read import background_of
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.folder import Follower
 from everybatch.folder import _files as folder_files
+from everybatch.folder._lock import LOCK
 from everybatch.folder._state import read_state
 from everybatch.runs._arrays import OPTIONAL, check_arrays, check_config
 from everybatch.runs._files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
@@ -51,6 +52,8 @@ def read(folder: str | os.PathLike[str]) -> Stored:
         raise NotADirectoryError(f"{source} is not a folder: give the folder that Run.save wrote")
     if (source / folder_files.HISTORY).exists():
         return _read_folder(source)
+    if (source / LOCK).exists() and not (source / CONFIG).exists():
+        raise FileNotFoundError(f"{source} holds no run yet: its training has not begun, or was ended before it did")
     while True:
         before = source.stat().st_ino
         try:
@@ -73,8 +76,11 @@ def _read_folder(source: Path) -> Stored:
             RuntimeWarning,
             stacklevel=5,
         )
+    kept = None if follower.ended else read_state(source)
+    if kept is not None:
+        follower.look()  # it may have been kept after what was read
     config, arrays, model = follower.config(), follower.arrays(), None
-    if not follower.ended and (kept := read_state(source)) is not None:
+    if kept is not None and not follower.ended:
         model, confusion = kept.look(source)
         arrays |= {} if confusion is None else {"confusion": confusion}
         config["status"]["model_step"] = kept.model_step
