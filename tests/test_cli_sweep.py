@@ -16,7 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import everybatch as eb
 from everybatch.cli import main
-from everybatch.sweeps import _perform
+from everybatch.sweeps import _going
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -88,7 +88,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
         done.append((settings["lr"], settings["seed"]))
         return eb.train(*args, **settings)
 
-    monkeypatch.setattr(_perform, "train", train)
+    monkeypatch.setattr(_going, "train", train)
     return done
 
 
@@ -262,7 +262,7 @@ def test_failing_and_diverging_trials_give_1(call: Call, here: Path, monkeypatch
             raise RuntimeError("no luck today")
         return eb.train(*args, **settings)
 
-    monkeypatch.setattr(_perform, "train", train)
+    monkeypatch.setattr(_going, "train", train)
     code, out, err = call("sweep", write(SMALL))
     assert code == 1
     assert err == "everybatch: warning: of 4 trials, 2 failed: everybatch sweeps space --failed shows them\n"
@@ -294,7 +294,7 @@ def test_ctrl_c_keeps_what_there_is(call: Call, here: Path, monkeypatch: pytest.
             raise KeyboardInterrupt
         return eb.train(*args, **settings)
 
-    monkeypatch.setattr(_perform, "train", train)
+    monkeypatch.setattr(_going, "train", train)
     code, out, err = call("sweep", write(SMALL))
     assert code == 130
     assert "2 finished, 2 missing" in out

@@ -289,7 +289,7 @@ def repeat(run: eb.Run, dataset: eb.Dataset) -> eb.Run:
     config = run.config
     assert config["dataset"]["fingerprint"] == dataset.fingerprint
     training = config["training"]
-    taken = set(eb.train.__kwdefaults__) - {"progress", "callbacks", "checkpoints"}
+    taken = set(eb.train.__kwdefaults__) - {"progress", "callbacks", "checkpoints", "folder", "live"}
     return eb.train(
         eb.Network.from_json(json.dumps(config["network"])),
         dataset,
