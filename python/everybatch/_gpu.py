@@ -22,6 +22,8 @@ _REPEATABLE = (":4096:8", ":16:8")
 def gpu_settings(device: str, precision: str, *, deterministic: bool) -> Iterator[None]:
     """Compute on `device` in a stream of the run's own, in `precision`, with repeatable kernels if asked.
 
+    Torch's random numbers are given back as they were.
+
     Enter this before anything else that uses the GPU: with `deterministic` it may have to set an environment variable
     that is read only once.
 
@@ -34,7 +36,8 @@ def gpu_settings(device: str, precision: str, *, deterministic: bool) -> Iterato
     with _NUMERICS.held(tf32=tf32, repeatable=deterministic), _STREAMS.pair(device) as (train, _):
         # Graphs are recorded in side streams only.
         cuda: Any = torch.cuda  # partly without types
-        with cuda.stream(train):
+        # Dropout draws from torch's generators there: give them back to the caller as they were.
+        with cuda.stream(train), torch.random.fork_rng(devices=[device]):
             yield
 
 

@@ -125,8 +125,15 @@ def prepare_folder(given: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def refuse_inside(checkpoints: str | os.PathLike[str], folder: str | os.PathLike[str]) -> None:
+def refuse_inside(checkpoints: str | os.PathLike[str], folder: str | os.PathLike[str], message: str) -> None:
     """Refuse to keep weights within the folder of a run, which is for the run alone.
+
+    Parameters
+    ----------
+    checkpoints, folder
+        Where to.
+    message
+        Says so, with ``{checkpoints}`` and ``{folder}`` as they were given, or ``{resolved}``.
 
     Raises
     ------
@@ -136,6 +143,6 @@ def refuse_inside(checkpoints: str | os.PathLike[str], folder: str | os.PathLike
     inner, outer = as_path(checkpoints, "checkpoints").resolve(), as_path(folder, "folder").resolve()
     if inner.is_relative_to(outer):
         raise ArgumentError(
-            f"checkpoints: {inner} lies in folder={str(folder)!r}, which holds a run and nothing else: "
-            f"choose another folder, such as {outer.with_name(outer.name + '_weights')}"
+            message.format(checkpoints=checkpoints, folder=str(folder), resolved=inner)
+            + f": choose another folder, such as {outer.with_name(outer.name + '_weights')}"
         )

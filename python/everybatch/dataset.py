@@ -26,7 +26,7 @@ from everybatch._draw import draw
 from everybatch._names import as_utf8, check_names, check_unnamed, plain_text
 from everybatch.errors import ArgumentError, DataError, ShapeError
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "check_dataset"]
 
 # Pixels become at most 1 / std, and squares of that, added up over 2**40 pixels, must be finite in float32. The
 # deviation of so many pixels of 8 bits, unless it is 0, is at least 3e-9.
@@ -413,3 +413,16 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _size(shape: tuple[int, ...]) -> str:
     channels = f" with {shape[2]} channels" if len(shape) == 3 else " grey"
     return f"{shape[0]}x{shape[1]}{channels}"
+
+
+def check_dataset(given: object) -> Dataset:
+    """Return what was given, if it is a data set.
+
+    Raises
+    ------
+    TypeError
+        It is none.
+    """
+    if not isinstance(given, Dataset):
+        raise TypeError(f"dataset must be an everybatch Dataset, not {type(given).__name__}: see eb.Dataset")
+    return given

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from everybatch import _core, datasets
 from everybatch._arguments import flag, functions, whole
 from everybatch._core import Data, Model, Step
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
-from everybatch._log import log_step
 from everybatch._not_compiled import not_compiled
-from everybatch._progress import ProgressBar
-from everybatch.dataset import Dataset
+from everybatch._threads import torch_threads
+from everybatch.dataset import Dataset, check_dataset
 from everybatch.errors import ArgumentError
 from everybatch.folder import Journal
 from everybatch.folder._files import BEGINNING
-from everybatch.live import beside, can_show
+from everybatch.live import can_show
 from everybatch.run import Run
-from everybatch.training import ended
+from everybatch.training import carried_out
 
 __all__ = ["go_on", "resume"]
 
@@ -96,7 +93,7 @@ def go_on(
     device: str | None = None,
 ) -> Run:
     """Do what `resume` says; with the epochs and steps of another length, if they are given, and on another device."""
-    hooks = HOOKS.get()
+    called, hooks = functions(callbacks, "callbacks"), HOOKS.get()
     if hooks.turn is not None:
         hooks.turn.wait()
     with contextlib.ExitStack() as stack:
@@ -116,30 +113,19 @@ def go_on(
                 f"{training['total_steps']} in all: give the length of the whole run"
             )
         journal.keep_state_every = training["keep_state_every"]
-        called = [(function, 1) for function in functions(callbacks, "callbacks")]
-        if training["log_every"] is not None:
-            called.append((log_step, training["log_every"]))
-        called.extend(hooks.callbacks)
         device = device or training["device"]
-        if device == "cpu":
-            stack.enter_context(_threads(config["hardware"]["threads"]))
+        if device == "cpu":  # other sums have other last digits
+            stack.enter_context(torch_threads(config["hardware"]["threads"]))
         if device.startswith("cuda"):
             stack.enter_context(gpu_settings(device, training["precision"], deterministic=training["deterministic"]))
-            stack.enter_context(torch.random.fork_rng(devices=[device]))
         model = _beginning(journal.folder)
         kept = None if training["checkpoints"] is None else Path(training["checkpoints"])
         if kept is not None:
             kept.mkdir(parents=True, exist_ok=True)  # it may have been taken away
         data = (hooks.data or Data)(dataset, device)
-        bar = stack.enter_context(ProgressBar(model.network.name, training["total_steps"])) if progress else None
-        history = {name: _tensor(array) for name, array in journal.history.items()}
         of_run = {name: np.array(values, np.int64) for name, values in begun["arrays"].items()}
         told = {"config": config, "arrays": of_run, "settings": settings}
-        with journal.begin(told):
-            shown = stack.enter_context(beside(journal, told, journal.history)) if live else None
-            writer = shown or journal
-            outcome = _core.train(model, data, settings, kept, bar, called, hooks.turn, writer, journal.state, history)
-        return ended(outcome, config, of_run, config["started"], journal, shown)
+        return carried_out(model, data, told, kept, journal, callbacks=called, progress=progress, live=live)
 
 
 def _length(epochs: int | None, steps: int | None) -> dict[str, int | None]:
@@ -179,11 +165,6 @@ def _lengthened(
     return config | {"training": training}, settings
 
 
-def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
-    """Return an array as the core takes it, which knows no unsigned numbers of two bytes."""
-    return torch.from_numpy(array.view(np.int16) if array.dtype == np.uint16 else array)
-
-
 def _beginning(folder: Path) -> Model:
     """Return the model that the run in a folder began with.
 
@@ -198,17 +179,6 @@ def _beginning(folder: Path) -> Model:
     return Model.load(str(path))
 
 
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Give torch so many threads, and afterwards those it had: other sums have other last digits."""
-    had = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(had)
-
-
 def _same_data(given: Dataset | None, described: dict[str, Any]) -> Dataset:
     """Return the data set that a run was trained on.
 
@@ -217,8 +187,8 @@ def _same_data(given: Dataset | None, described: dict[str, Any]) -> Dataset:
     ArgumentError, TypeError
         It is another one, or none, or cannot be found again.
     """
-    if given is not None and not isinstance(given, Dataset):
-        raise TypeError(f"dataset must be an everybatch Dataset, not {type(given).__name__}: see eb.Dataset")
+    if given is not None:
+        check_dataset(given)
     name = described["name"]
     found = _found_again(name, described) if given is None else given
     if found is None:

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from everybatch._provenance import describe_dataset, hardware, versions
 from everybatch._settings import Settings
 from everybatch.augment import Augment
 from everybatch.checkpoints import prepare_folder, refuse_inside
-from everybatch.dataset import Dataset
+from everybatch.dataset import Dataset, check_dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
 from everybatch.folder import Journal, how_to_go_on
 from everybatch.live import beside, can_show
@@ -39,7 +40,7 @@ from everybatch.schedules import Schedule
 if TYPE_CHECKING:
     from everybatch.live._beside import Beside
 
-__all__ = ["ended", "selection", "train"]
+__all__ = ["carried_out", "selection", "train"]
 
 Part = int | float | slice | Sequence[int] | Sequence[bool] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]
 
@@ -293,16 +294,12 @@ def train(
     if not isinstance(network, (Network, Model)):
         hint = ": wrap the layers in eb.Network([...])" if isinstance(network, (list, tuple)) else ""
         raise TypeError(f"network must be a Network or a Model, not {type(network).__name__}{hint}")
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"dataset must be an everybatch Dataset, not {type(dataset).__name__}: see eb.Dataset")
+    check_dataset(dataset)
     settings = Settings.check(dataset, **locals())  # each argument by its name
     if checkpoints is None and checkpoint_every != "epoch":
         raise ArgumentError(f"checkpoint_every is {checkpoint_every!r}, and there is no folder: give checkpoints=...")
-    called = [(function, 1) for function in functions(callbacks, "callbacks")]
-    if log_every is not None:
-        called.append((log_step, settings.values["log_every"]))
+    called = functions(callbacks, "callbacks")
     hooks = HOOKS.get()
-    called.extend(hooks.callbacks)
     if settings.selects_on_test:
         warnings.warn(selection(settings.monitor), SelectionWarning, stacklevel=2)
     bounded = bounded_logits(network if isinstance(network, Network) else network.network)
@@ -312,7 +309,9 @@ def train(
         hooks.turn.wait()
     model = beginning(network, dataset, settings.values["seed"])
     if checkpoints is not None and folder is not None:
-        refuse_inside(checkpoints, folder)
+        refuse_inside(
+            checkpoints, folder, "checkpoints: {resolved} lies in folder={folder!r}, which holds a run and nothing else"
+        )
     kept = None if checkpoints is None else prepare_folder(checkpoints)
     live = can_show(flag(live, "live"))
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -321,8 +320,6 @@ def train(
         device = settings.values["device"]
         if device.startswith("cuda"):  # first of all, see there
             stack.enter_context(gpu_settings(device, precision, deterministic=deterministic))
-            # Dropout draws from torch's generators there: give them back to the caller as they were.
-            stack.enter_context(torch.random.fork_rng(devices=[device]))
         config = {
             "network": json.loads(model.network.to_json()),
             "dataset": describe_dataset(dataset),
@@ -333,6 +330,7 @@ def train(
             },
             "versions": versions(),
             "hardware": hardware(device),
+            "started": started,
         }
         check_config(config | {"status": {"state": "finished"}})  # now, not when there is something to lose
         data = (hooks.data or Data)(dataset, device)
@@ -341,23 +339,69 @@ def train(
             journal = stack.enter_context(
                 contextlib.closing(Journal(folder, keep_state_every=keep_state_every, passing=hooks.passing))
             )
-        bar = stack.enter_context(ProgressBar(model.network.name, settings.total_steps)) if progress else None
-        wanted = settings.for_core(checkpoints=kept is not None)
         of_run = {"test_indices": settings.test_indices}
         if settings.validation_indices is not None:
             of_run["validation_indices"] = settings.validation_indices
-        begun = {"config": config | {"started": started}, "arrays": of_run, "settings": wanted}
-        with contextlib.nullcontext() if journal is None else journal.begin(begun, model):
-            shown = stack.enter_context(beside(journal, begun)) if live else None
-            outcome = _core.train(model, data, wanted, kept, bar, called, hooks.turn, shown or journal)
-        return ended(outcome, config, of_run, started, journal, shown)
+        wanted = settings.for_core(checkpoints=kept is not None)
+        told = {"config": config, "arrays": of_run, "settings": wanted}
+        return carried_out(model, data, told, kept, journal, callbacks=called, progress=progress, live=live)
 
 
-def ended(
+def carried_out(
+    model: Model,
+    data: Data,
+    told: Mapping[str, Any],
+    kept: Path | None,
+    journal: Journal | None,
+    *,
+    callbacks: Sequence[Callable[[Step], object]],
+    progress: bool,
+    live: bool,
+) -> Run:
+    """Have the core train, from the state that a journal has or from the beginning, and make the run of what it gives.
+
+    Parameters
+    ----------
+    model
+        With the weights that the run begins, or began, with.
+    data
+        The data set on the run's device.
+    told
+        What is known before the first step: ``config`` and ``arrays`` of the run, and ``settings`` of the core.
+    kept
+        The folder for checkpoints.
+    journal
+        The run's folder.
+    callbacks, progress, live
+        As of `train`.
+    """
+    hooks, config = HOOKS.get(), told["config"]
+    training = config["training"]
+    called: list[tuple[Callable[[Step], object], int]] = [(function, 1) for function in callbacks]
+    if training["log_every"] is not None:
+        called.append((log_step, training["log_every"]))
+    called.extend(hooks.callbacks)
+    state, history = (None, {}) if journal is None else (journal.state, journal.history)
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(ProgressBar(model.network.name, training["total_steps"])) if progress else None
+        with contextlib.nullcontext() if journal is None else journal.begin(told, model):
+            shown = stack.enter_context(beside(journal, told, history)) if live else None
+            lists = {name: _tensor(array) for name, array in history.items()}
+            outcome = _core.train(
+                model, data, told["settings"], kept, bar, called, hooks.turn, shown or journal, state, lists
+            )
+        return _ended(outcome, config, told["arrays"], journal, shown)
+
+
+def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return an array as the core takes it, which knows no unsigned numbers of two bytes."""
+    return torch.from_numpy(array.view(np.int16) if array.dtype == np.uint16 else array)
+
+
+def _ended(
     outcome: Outcome,
-    config: dict[str, Any],
-    of_run: dict[str, npt.NDArray[Any]],
-    started: str,
+    config: Mapping[str, Any],
+    of_run: Mapping[str, npt.NDArray[Any]],
     journal: Journal | None,
     shown: Beside | None,
 ) -> Run:
@@ -375,7 +419,6 @@ def ended(
             "diverged_at": outcome.diverged_at,
             "model_step": outcome.model_step,
         },
-        "started": started,
     }
     run = Run({**outcome.arrays, **of_run}, {**config, **later}, outcome.model)
     if journal is not None:
@@ -386,7 +429,7 @@ def ended(
         outcome.raised.run = run  # type: ignore[attr-defined]
         raise outcome.raised
     if outcome.diverged_at is not None:
-        warnings.warn(_divergence(run, outcome.diverged_at), RuntimeWarning, stacklevel=3)
+        warnings.warn(_divergence(run, outcome.diverged_at), RuntimeWarning, stacklevel=4)
     return run
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from everybatch._disk import at_home
 from everybatch._leftovers import sibling
-from everybatch.errors import ArgumentError
 from everybatch.runs._write import refuse_run
 
-__all__ = ["check_out", "check_writable", "refuse_inside"]
+__all__ = ["check_out", "check_writable"]
 
 _LONGEST_NAME = 255  # bytes, on every usual file system
 
@@ -32,22 +31,6 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     if longest > _LONGEST_NAME:
         raise OSError(errno.ENAMETOOLONG, "the name is too long to be written under", str(folder))
     refuse_run(folder, overwrite=overwrite, option="--overwrite")
-
-
-def refuse_inside(checkpoints: Path, out: Path) -> None:
-    """Refuse to keep weights within the folder of the run, which is made whole at the end, and must not exist before.
-
-    Raises
-    ------
-    ArgumentError
-        They would be.
-    """
-    inner, outer = at_home(checkpoints).resolve(), at_home(out).resolve()
-    if inner.is_relative_to(outer):
-        raise ArgumentError(
-            f"--checkpoints {checkpoints} lies in --out {out}, which holds a saved run and nothing else: "
-            f"choose another folder, such as {outer.with_name(outer.name + '_weights')}"
-        )
 
 
 def check_writable(folder: Path) -> None:

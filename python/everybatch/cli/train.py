@@ -15,9 +15,10 @@ import everybatch
 from everybatch import networks
 from everybatch._core import CHOICES, Model, Network
 from everybatch._measures import MEASURES, MONITORS, RECORDABLE
+from everybatch.checkpoints import refuse_inside
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data, options_again
-from everybatch.cli._folders import check_out, check_writable, refuse_inside
+from everybatch.cli._folders import check_out, check_writable
 from everybatch.cli._log_lines import log_lines
 from everybatch.cli._models import MODEL_HELP, load_model, matching
 from everybatch.cli._networks import build, is_builder, read_network
@@ -224,7 +225,8 @@ def run(args: Namespace) -> int:
     elif args.overwrite:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")
     if args.checkpoints is not None and args.out is not None:
-        refuse_inside(args.checkpoints, args.out)
+        message = "--checkpoints {checkpoints} lies in --out {folder}, which holds a saved run and nothing else"
+        refuse_inside(args.checkpoints, args.out, message)
     given, before = _given(args)
     shape = None if given is None else _network(given).input_shape
     model = given if isinstance(given, Model) else None

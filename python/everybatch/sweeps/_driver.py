@@ -11,7 +11,7 @@ from typing import Any
 from everybatch._arguments import flag, whole
 from everybatch._not_compiled import not_compiled
 from everybatch._trial import Trial
-from everybatch.dataset import Dataset
+from everybatch.dataset import Dataset, check_dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 from everybatch.sweeps._claims import Claims
@@ -203,9 +203,7 @@ def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] 
                 "function brings its own data set"
             )
         return first, second, None
-    if not isinstance(second, Dataset):
-        raise TypeError(f"dataset must be an everybatch Dataset, not {type(second).__name__}: see eb.Dataset")
-    return None, first, second
+    return None, first, check_dataset(second)
 
 
 def _warn_of_change(function: Callable[[Config], Run], before: str) -> None:

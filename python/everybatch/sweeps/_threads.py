@@ -6,8 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 
-import torch
-
+from everybatch._threads import torch_threads
 from everybatch.errors import SelectionWarning
 
 __all__ = ["threads"]
@@ -16,12 +15,7 @@ __all__ = ["threads"]
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Give torch so many threads, and afterwards those it had; meanwhile trials do not warn, for their rows tell."""
-    had = torch.get_num_threads()
-    with warnings.catch_warnings():
+    with torch_threads(count), warnings.catch_warnings():
         warnings.simplefilter("ignore", SelectionWarning)  # the sweep has said it once
         warnings.filterwarnings("ignore", "the loss became NaN", RuntimeWarning)
-        torch.set_num_threads(count)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(had)
+        yield
