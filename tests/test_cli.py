@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch
 
 import everybatch as eb
 from everybatch.cli import main
+from same_runs import interrupt
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FEW = ["--data", "glyphs", "--train-images", "300", "--test-images", "200", "--no-download"]
@@ -188,16 +188,7 @@ def test_train_refuses_to_overwrite(call: Call, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_saves_the_partial_run(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = eb.train
-
-    def interrupted(*args: Any, **kwargs: Any) -> eb.Run:
-        def third(step: eb.Step) -> None:
-            if step.step == 3:
-                signal.raise_signal(signal.SIGINT)
-
-        return train(*args, **kwargs, callbacks=third)
-
-    monkeypatch.setattr(eb, "train", interrupted)
+    interrupt(monkeypatch)
     code, _, err = call(*QUICK, "--out", tmp_path / "run")
     assert code == 130
     assert "interrupted after" in err

@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import everybatch as eb
+from same_runs import assert_same, interrupt
 from test_cli import Call, one_error
-from test_resume import assert_same
 
 TRAIN = ["train", "--network", "lenet5", "--no-download", "--batch-size", "50", "--steps", "6", "--deterministic"]
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ctrl-C come at the third step of each training."""
-    train = eb.train
-
-    def interrupted(*args: Any, **kwargs: Any) -> eb.Run:
-        def third(step: eb.Step) -> None:
-            if step.step == 3:
-                signal.raise_signal(signal.SIGINT)
-
-        return train(*args, **kwargs, callbacks=third)
-
-    monkeypatch.setattr(eb, "train", interrupted)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 
 import everybatch as eb
 from everybatch.folder import _records
+from same_runs import assert_same
 
 DATA = eb.datasets.glyphs(train=640, test=100)
 GIVEN: dict[str, Any] = {"steps": 6, "validation": 50, "progress": False, "device": "cpu"}
@@ -81,15 +82,6 @@ class Disk:
 
 def train(folder: Path, **given: Any) -> eb.Run:
     return eb.train(eb.networks.lenet5(), DATA, folder=folder, keep_state_every=0, **{**GIVEN, **given})
-
-
-def assert_same(one: eb.Run, other: eb.Run) -> None:
-    for name, array in one._arrays.items():
-        if not name.endswith("seconds"):
-            np.testing.assert_array_equal(array, other._arrays[name], err_msg=name)
-    weights = other.model.state_dict()
-    for name, value in one.model.state_dict().items():
-        np.testing.assert_array_equal(np.asarray(value), np.asarray(weights[name]), err_msg=name)
 
 
 @pytest.mark.parametrize("how", ["whole", "torn"])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from everybatch import _byte_locks
 from everybatch.folder import _lock
 from everybatch.folder._lock import LOCK, Lock, holder
 
@@ -83,7 +84,7 @@ def test_a_forked_child_does_not_hold_it_for_its_parent(tmp_path: Path) -> None:
 
 
 def test_without_locks_the_process_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lock, "fcntl", None)
+    monkeypatch.setattr(_byte_locks, "fcntl", None)
     process = process_with(tmp_path)
     try:
         assert holder(tmp_path) is not None
@@ -97,7 +98,7 @@ def test_without_locks_the_process_tells(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_another_process_with_the_same_number_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lock, "fcntl", None)
+    monkeypatch.setattr(_byte_locks, "fcntl", None)
     told = _lock._self()
     (tmp_path / LOCK).write_text(json.dumps(told))
     assert holder(tmp_path) == told

@@ -214,6 +214,23 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mo
     journal.close()
 
 
+def test_the_state_at_the_end_is_wanted_only_with_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Beside a history that lacks its last rows it could not be gone on from.
+    arrays = example(10, 11)
+    journal = Journal(tmp_path / "run")
+    begun(journal)
+    assert not journal.write(part(arrays, slice(4), slice(5)))
+
+    def full(self: Appender, kind: bytes, payload: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Appender, "append", full)
+        assert not journal.write(part(arrays, slice(4, 10), slice(5, 11)), True)
+    assert journal.write(part(arrays, slice(4, 10), slice(5, 11)), True)
+    journal.close()
+
+
 def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run")
     with pytest.raises(FileExistsError, match="in use"):

@@ -69,7 +69,7 @@ def views(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
 
     for module in (training, resuming):
         monkeypatch.setattr(module, "can_show", lambda wanted: wanted)
-        monkeypatch.setattr(module, "beside", beside)
+    monkeypatch.setattr(training, "beside", beside)
     return made
 
 

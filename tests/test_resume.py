@@ -15,6 +15,7 @@ import everybatch as eb
 from everybatch.folder import Follower, Journal
 from everybatch.resuming import resume
 from everybatch.runs import _read as reading
+from same_runs import assert_same
 
 DATA = eb.datasets.glyphs(train=640, test=100)
 
@@ -27,17 +28,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bfloat16": {"precision": "bfloat16", "optimizer": "adamw", "label_smoothing": 0.1},
     "recorded": {"record": ("predictions", "grad_norm"), "kernels": "fused", "evaluate_on": 50},
 }
-
-
-def assert_same(one: eb.Run, other: eb.Run) -> None:
-    assert one._arrays.keys() == other._arrays.keys()
-    for name, array in one._arrays.items():
-        if not name.endswith("seconds"):
-            np.testing.assert_array_equal(array, other._arrays[name], err_msg=name)
-    assert (one.state, one.model_step) == (other.state, other.model_step)
-    weights = other.model.state_dict()
-    for name, value in one.model.state_dict().items():
-        np.testing.assert_array_equal(np.asarray(value), np.asarray(weights[name]), err_msg=name)
 
 
 def train(folder: Path | None = None, callback: Callable[[eb.Step], object] | tuple[()] = (), **given: Any) -> eb.Run:

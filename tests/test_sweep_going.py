@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import everybatch as eb
 from everybatch.sweeps import _going
 from everybatch.sweeps._going import Going
+from same_runs import assert_same
 
 DATA = eb.datasets.glyphs(train=640, test=100)
 
@@ -37,16 +37,6 @@ def killed_on_its_way(store: Path, space: str, given: dict[str, Any], pruning: s
             assert time.monotonic() < end
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-
-
-def assert_same(one: eb.Run, other: eb.Run) -> None:
-    assert one._arrays.keys() == other._arrays.keys()
-    for name, array in one._arrays.items():
-        if not name.endswith("seconds"):
-            np.testing.assert_array_equal(array, other._arrays[name], err_msg=name)
-    weights = other.model.state_dict()
-    for name, value in one.model.state_dict().items():
-        np.testing.assert_array_equal(np.asarray(value), np.asarray(weights[name]), err_msg=name)
 
 
 GIVEN: dict[str, Any] = {"network": "lenet5", "steps": 300, "evaluate_every": 10, "keep_state_every": 0.05}

@@ -18,8 +18,8 @@ use crate::train::{Adds, Column, Predictions, RunState, Step};
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub struct Journal {
-    /// Has `rows`, the steps and measurements that it holds; `write`, which takes those that it lacks and tells whether it
-    /// wants the state; `keep`, which takes that; and `keeps_at_end`, which tells whether it wants it at the end of the run.
+    /// Has `rows`, the steps and measurements that it holds; `write`, which takes those that it lacks and whether the run ends
+    /// with them, and tells whether it wants the state; and `keep`, which takes that.
     writer: PyObject,
     last: Instant,
     wants_state: bool,
@@ -35,35 +35,32 @@ impl Journal {
         if !now && self.last.elapsed() < PAUSE {
             return Ok(Ok(()));
         }
+        self.write_now(step, false)
+    }
+
+    fn write_now(&mut self, step: &mut Step, ends: bool) -> Result<PyResult<()>> {
         step.complete_history()?;
         let written = as_called(|| {
             Python::with_gil(|py| -> PyResult<bool> {
                 let writer = self.writer.bind(py);
                 let (steps, evaluations) = writer.getattr("rows")?.extract()?;
-                writer.call_method1("write", (added(py, step, steps, evaluations)?,))?.extract()
+                writer.call_method1("write", (added(py, step, steps, evaluations)?, ends))?.extract()
             })
         })?;
         self.last = Instant::now();
         Ok(written.map(|wants_state| self.wants_state = wants_state))
     }
 
-    /// Keeps the state of the run, if it is time to or `now`; waits for the device.
-    pub fn keep(&mut self, step: &mut Step, now: bool) -> Result<PyResult<()>> {
-        if !now && !self.wants_state {
+    /// Keeps the state of the run, if the writer wants it: now and then, or because the run `ends`; waits for the device.
+    pub fn keep(&mut self, step: &mut Step, ends: bool) -> Result<PyResult<()>> {
+        if !ends && !self.wants_state {
             return Ok(Ok(()));
         }
-        if let Err(error) = self.write(step, true)? {
+        if let Err(error) = self.write_now(step, ends)? {
             return Ok(Err(error));
         }
-        let at_end = || -> PyResult<bool> {
-            Python::with_gil(|py| self.writer.getattr(py, "keeps_at_end")?.extract(py))
-        };
         if !self.wants_state {
-            match at_end() {
-                Ok(true) => {}
-                Ok(false) => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error)),
-            }
+            return Ok(Ok(())); // the rows that belong to it could not be written, for example
         }
         self.wants_state = false;
         let state = step.state()?.to_safetensors()?;

@@ -6,7 +6,7 @@ it ended. ``state.records`` is what it needs to go on, replaced as a whole now a
 
 from everybatch.folder._journal import Journal
 from everybatch.folder._lock import holder
-from everybatch.folder._read import Follower, how_to_go_on, recorded
+from everybatch.folder._read import Follower, how_to_go_on, nothing_yet, recorded
 from everybatch.folder._state import read_state
 
-__all__ = ["Follower", "Journal", "holder", "how_to_go_on", "read_state", "recorded"]
+__all__ = ["Follower", "Journal", "holder", "how_to_go_on", "nothing_yet", "read_state", "recorded"]

@@ -18,7 +18,7 @@ from everybatch.folder._files import BEGINNING, BEGUN, COLUMNS, ENDED, HISTORY, 
 from everybatch.folder._lock import LOCK, Lock
 from everybatch.folder._read import Follower, recorded
 from everybatch.folder._records import Appender, record
-from everybatch.folder._rows import Columns
+from everybatch.folder._rows import AXES, Columns, cut
 from everybatch.folder._state import read_state
 from everybatch.runs._files import fingerprint
 
@@ -30,7 +30,6 @@ __all__ = ["Journal"]
 
 Array = npt.NDArray[Any]
 
-_AXES = ("steps", "evaluations")
 _FIRST = 2.0
 """Seconds after which the first state is kept: from then on there is a model to look at."""
 
@@ -110,11 +109,6 @@ class Journal:
         self._kept_at = time.monotonic() - (0.0 if passing else max(0.0, keep_state_every - _FIRST))
         self._fails = False
 
-    @property
-    def keeps_at_end(self) -> bool:
-        """Whether the state is to be kept when the run ends."""
-        return not self._passing
-
     @contextlib.contextmanager
     def begin(self, told: Mapping[str, Any], model: Model | None = None) -> Iterator[None]:
         """Write what is known before the first step, and take it back if what follows fails: then no run began.
@@ -152,15 +146,16 @@ class Journal:
                     (self.folder / name).unlink(missing_ok=True)
             raise
 
-    def write(self, added: Mapping[str, Array]) -> bool:
-        """Write the rows that come after `rows`, and tell whether the state is to be kept."""
+    def write(self, added: Mapping[str, Array], ends: bool = False) -> bool:
+        """Write the rows that come after `rows`, with which the run `ends` perhaps; tell whether to keep the state."""
         try:
             self._write(self.rows, added)
         except OSError as error:
             self._failed(error)
             return False
         self._fails = False
-        return time.monotonic() - self._kept_at >= self.keep_state_every
+        is_due = time.monotonic() - self._kept_at >= self.keep_state_every
+        return is_due or (ends and not self._passing)
 
     def keep(self, state: bytes, step: int, model_step: int) -> None:
         """Keep the state after so many steps, which are all written, instead of the one before.
@@ -193,14 +188,13 @@ class Journal:
             self._failed(error)
 
     def _end(self, arrays: Mapping[str, Array], config: Mapping[str, Any], model: Model) -> None:
-        of_run = {name: array for name, array in arrays.items() if ARRAYS[name].dimensions[0] not in _AXES}
+        of_run = {name: array for name, array in arrays.items() if ARRAYS[name].dimensions[0] not in AXES}
         arrays = {name: array for name, array in arrays.items() if name not in of_run}
         # The last measurement may be another one: what was an estimate is complete now. And a run that diverged on a
         # GPU has taken back what its device ran ahead.
         there = (len(arrays["train_loss"]), max(0, len(arrays["eval_step"]) - 1))
         first = (min(self.rows[0], there[0]), min(self.rows[1], there[1]))
-        rest = {name: array[first[_AXES.index(ARRAYS[name].dimensions[0])] :] for name, array in arrays.items()}
-        self._write(first, rest)
+        self._write(first, cut(arrays, first))
         model.save(str(self.folder / MODEL))
         end = {
             "config": config,
@@ -238,10 +232,7 @@ class Journal:
         """Write the last measurement as the state knows it: a run that was stopped has completed it after that."""
         if self._columns is not None and self.rows[1]:
             last = (self.rows[0], self.rows[1] - 1)
-            arrays = {
-                name: array[last[_AXES.index(ARRAYS[name].dimensions[0])] :] for name, array in self.history.items()
-            }
-            self._file.append(ROWS, self._columns.rows(last, arrays))
+            self._file.append(ROWS, self._columns.rows(last, cut(self.history, last)))
 
     def _failed(self, error: OSError) -> None:
         if not self._fails:  # once, and not five times a second

@@ -12,17 +12,13 @@ import errno
 import json
 import os
 import platform
-import struct
 import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # not on Windows, where there is just the file
-    fcntl = None  # type: ignore[assignment]
+from everybatch._byte_locks import is_taken, take
 
 __all__ = ["LOCK", "Lock", "holder"]
 
@@ -31,8 +27,6 @@ _HEARTBEAT = 5.0
 """Seconds from one touch of the file to the next."""
 _SILENCE = 60.0
 """Seconds without one after which a process elsewhere is thought to be dead."""
-_REQUEST = "hhqqi0q"
-"""struct flock: kind, whence, start, length, process"""
 
 
 class Lock:
@@ -50,7 +44,7 @@ class Lock:
         path = folder / LOCK
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
-            kernel = _taken(self._file)
+            kernel = take(self._file)
             if kernel is False or (kernel is None and holder(folder) is not None):
                 raise FileExistsError(errno.EEXIST, f"{folder} is in use{_by(_read(path))}: its run is still going")
             told = json.dumps(_self()).encode()
@@ -152,30 +146,13 @@ def _born(pid: object) -> str | None:
         return None
 
 
-def _taken(file: int) -> bool | None:
-    """Take the lock. False: another one has it; None: there are no locks here."""
-    if fcntl is None or not hasattr(fcntl, "F_OFD_SETLK"):
-        return None
-    try:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack(_REQUEST, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
-    except OSError as error:
-        return False if error.errno in (errno.EAGAIN, errno.EACCES) else None
-    return True
-
-
 def _is_locked(path: Path) -> bool | None:
     """Whether someone has the lock; None: there are no locks here."""
-    if fcntl is None or not hasattr(fcntl, "F_OFD_GETLK"):
-        return None
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:
-        request = struct.pack(_REQUEST, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-        kind: int = struct.unpack(_REQUEST, fcntl.fcntl(file, fcntl.F_OFD_GETLK, request))[0]
-        return kind != fcntl.F_UNLCK
-    except OSError:
-        return None
+        return is_taken(file)
     finally:
         os.close(file)

@@ -15,14 +15,12 @@ from everybatch.errors import FileFormatError
 from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS
 from everybatch.folder._lock import holder
 from everybatch.folder._records import goes_on, whole_records
-from everybatch.folder._rows import Columns, Rows
+from everybatch.folder._rows import AXES, Columns, Rows, cut
 from everybatch.folder._state import Kept
 
-__all__ = ["Follower", "how_to_go_on", "recorded"]
+__all__ = ["Follower", "how_to_go_on", "nothing_yet", "recorded"]
 
 Array = npt.NDArray[Any]
-
-_AXES = ("steps", "evaluations")
 
 
 class Follower:
@@ -101,13 +99,8 @@ class Follower:
         of_run = {**self.begun.get("arrays", {}), **self.ended.get("arrays", {})}
         arrays |= {name: np.array(values, np.int64) for name, values in of_run.items()}
         classes = self.begun.get("config", {}).get("dataset", {}).get("classes", ())
-        sizes = {"classes": len(classes), "steps": 0, "evaluations": 0}
-        needed = (None, "validation") if "validation_indices" in arrays else (None,)
-        for name, measure in ARRAYS.items():
-            always = measure.needs in needed and measure.otherwise is None and measure.dimensions[0] in _AXES
-            if always and name not in arrays:
-                arrays[name] = np.zeros([sizes[axis] for axis in measure.dimensions], measure.dtype)
-        return arrays
+        # Of no length: where there are rows, a column that they lack is an error.
+        return arrays | nothing_yet(arrays, {"steps": 0, "evaluations": 0, "classes": len(classes)})
 
     def config(self) -> dict[str, Any]:
         """Return the run's config, of one that began."""
@@ -140,6 +133,27 @@ class Follower:
             raise ValueError(f"its kind is {kind!r}, which this version of everybatch does not know")
 
 
+def nothing_yet(arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
+    """Return what every run has for each step or evaluation, and these arrays lack: zeros.
+
+    Parameters
+    ----------
+    arrays
+        Those that there are.
+    sizes
+        Numbers of steps, evaluations and classes that the zeros are to have.
+    """
+    needed = (None, "validation") if "validation_indices" in arrays else (None,)
+    return {
+        name: np.broadcast_to(np.zeros((), measure.dtype), [sizes[axis] for axis in measure.dimensions])
+        for name, measure in ARRAYS.items()
+        if name not in arrays
+        and measure.needs in needed
+        and measure.otherwise is None
+        and measure.dimensions[0] in AXES
+    }
+
+
 def how_to_go_on(folder: Path) -> str:
     """Say what brings the run in a folder to its end."""
     return f"go on with everybatch.resume({str(folder)!r})"
@@ -159,8 +173,7 @@ def recorded(folder: Path, kept: Kept) -> dict[str, Array]:
     counts = (0, 0) if past._rows is None else past._rows.counts
     if past.end != kept.history or any(there < then for there, then in zip(counts, kept.rows, strict=True)):
         raise FileFormatError(f"{folder / HISTORY} is damaged: the state that was kept beside it knows more")
-    lengths = dict(zip(_AXES, kept.rows, strict=True))
-    return {name: array[: lengths[ARRAYS[name].dimensions[0]]] for name, array in arrays.items()}
+    return cut(arrays, last=kept.rows)
 
 
 def _json(payload: bytes, *sections: str) -> dict[str, Any]:

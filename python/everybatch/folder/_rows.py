@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from everybatch._measures import ARRAYS
 
-__all__ = ["Columns", "Rows"]
+__all__ = ["AXES", "Columns", "Rows", "cut"]
 
 Array = npt.NDArray[Any]
 
 _COUNTS = struct.Struct("<4Q")
 """Rows of steps and of evaluations before these, and how many these are."""
-_AXES = ("steps", "evaluations")
+AXES = ("steps", "evaluations")
 
 
 class Columns:
@@ -31,7 +31,7 @@ class Columns:
     def of(cls, arrays: Mapping[str, Array]) -> Columns:
         """Return those of arrays by name, whose first axis is steps or evaluations."""
         told = {name: (array.dtype.newbyteorder("<").str, array.shape[1:]) for name, array in arrays.items()}
-        return cls(*(_type(told, axis) for axis in _AXES))
+        return cls(*(_type(told, axis) for axis in AXES))
 
     def told(self) -> bytes:
         """Return them as a payload."""
@@ -49,7 +49,7 @@ class Columns:
         """
         try:
             told = {str(name): (str(kind), tuple(shape)) for name, (kind, shape) in json.loads(payload).items()}
-            return cls(*(_type(told, axis) for axis in _AXES))
+            return cls(*(_type(told, axis) for axis in AXES))
         except (AttributeError, KeyError, MemoryError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"it tells of no columns: {error}") from error
 
@@ -116,6 +116,14 @@ class Rows:
             # In the order of this machine, and no view: that would hold the buffer, which is to grow.
             arrays |= {name: np.array(rows[name], rows[name].dtype.newbyteorder("=")) for name in kind.names or ()}
         return arrays
+
+
+def cut(
+    arrays: Mapping[str, Array], first: tuple[int, int] = (0, 0), last: tuple[int | None, int | None] = (None, None)
+) -> dict[str, Array]:
+    """Return the rows from `first` to `last`, which are numbers of steps and of evaluations, of each array."""
+    ends = dict(zip(AXES, zip(first, last, strict=True), strict=True))
+    return {name: array[slice(*ends[ARRAYS[name].dimensions[0]])] for name, array in arrays.items()}
 
 
 def _type(told: Mapping[str, tuple[str, tuple[int, ...]]], axis: str) -> np.dtype[Any]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from everybatch._log import logger
 from everybatch._measures import ARRAYS
+from everybatch.folder import nothing_yet
 from everybatch.folder._rows import Columns
 from everybatch.run import Run
 from everybatch.watch._table import Table
@@ -96,18 +97,13 @@ class Beside:
         """Steps and evaluations that need not be told again."""
         return self._rows if self._journal is None else self._journal.rows
 
-    @property
-    def keeps_at_end(self) -> bool:
-        """Whether the state is to be kept when the run ends."""
-        return self._journal is not None and self._journal.keeps_at_end
-
-    def write(self, added: Mapping[str, Array]) -> bool:
+    def write(self, added: Mapping[str, Array], ends: bool = False) -> bool:
         """Take the rows that come after `rows`, and tell whether the state is to be kept."""
         first, is_wanted = self.rows, False
         if self._journal is None:
             self._rows = (first[0] + len(added["train_loss"]), first[1] + len(added["eval_step"]))
         else:
-            is_wanted = self._journal.write(added)
+            is_wanted = self._journal.write(added, ends)
         self._aside.append((first, added))
         if time.monotonic() - self._last >= self._pause:
             self._try(self._draw)
@@ -186,16 +182,10 @@ def run_of(told: Mapping[str, Any], arrays: Mapping[str, Array], state: str) -> 
     """Return a run with what was recorded so far, and nothing yet of what every run has."""
     config = {**told["config"], "status": {"state": state}}
     there = {name: np.asarray(values) for name, values in told["arrays"].items()} | dict(arrays)
-    sizes = {
-        "steps": len(there["train_loss"]),
-        "evaluations": len(there["eval_step"]),
-        "classes": len(config["dataset"]["classes"]),
-    }
-    for name, measure in ARRAYS.items():
-        always = measure.needs is None and measure.otherwise is None and measure.dimensions[0] in sizes
-        if always and name not in there:
-            nothing = np.zeros((), measure.dtype)
-            there[name] = np.broadcast_to(nothing, [sizes[axis] for axis in measure.dimensions])
+    classes = len(config["dataset"]["classes"])
+    sizes = {"steps": len(there["train_loss"]), "evaluations": len(there["eval_step"]), "classes": classes}
+    there |= nothing_yet(there, sizes)
+    there.setdefault("confusion", np.zeros((classes, classes), np.int64))  # it is made at the end
     return Run(there, config)
 
 

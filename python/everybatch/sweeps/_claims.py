@@ -7,14 +7,15 @@ process that holds it, however that ends.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
-import struct
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["Claims"]
+from everybatch._byte_locks import is_taken, let_go, take
 
+__all__ = ["Claims", "count_claimed"]
+
+_NAME = ".claims"
 _DIGITS = 15  # of the key, in base 16: the largest place in a file has 63 bits
 
 
@@ -26,7 +27,7 @@ class Claims:
         self._held: set[str] = set()
         if folder is not None:
             with contextlib.suppress(OSError):
-                self._file = os.open(folder / ".claims", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._file = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     @property
     def shared(self) -> bool:
@@ -37,11 +38,8 @@ class Claims:
         """Whether the trial is ours, or could be claimed."""
         if self._file is None or key in self._held:
             return True
-        try:
-            self._lock(fcntl.F_WRLCK, key)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return False
+        if take(self._file, _place(key)) is False:
+            return False
         self._held.add(key)
         return True
 
@@ -50,7 +48,7 @@ class Claims:
         if self._file is not None and key in self._held:
             self._held.discard(key)
             with contextlib.suppress(OSError):
-                self._lock(fcntl.F_UNLCK, key)
+                let_go(self._file, _place(key))
 
     def close(self) -> None:
         """Give all trials up."""
@@ -58,8 +56,20 @@ class Claims:
             os.close(self._file)
             self._file = None
 
-    def _lock(self, kind: int, key: str) -> None:
-        assert self._file is not None
-        # struct flock: kind, whence, start, length, process
-        request = struct.pack("hhqqi0q", kind, os.SEEK_SET, int(key[:_DIGITS], 16), 1, 0)
-        fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, request)
+
+def count_claimed(folder: Path, keys: Iterable[str]) -> int:
+    """Return how many of these trials someone on this machine has claimed."""
+    try:
+        file = os.open(folder / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        return sum(is_taken(file, _place(key)) is True for key in keys)
+    except ValueError:  # a key that is none
+        return 0
+    finally:
+        os.close(file)
+
+
+def _place(key: str) -> int:
+    return int(key[:_DIGITS], 16)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from everybatch.dataset import Dataset
 from everybatch.errors import EverybatchError
@@ -32,7 +33,8 @@ class Going:
     def __init__(self, folder: Path | None) -> None:
         # Without claims, two sweeps may train the same trial. The second one then keeps nothing.
         self._folder = None if folder is None or holder(folder) is not None else folder
-        if self._folder is not None and not self._has_state():
+        self._history = self._recorded()
+        if not self._history:
             self.remove()
 
     def train(self, network: Any, dataset: Dataset, **arguments: Any) -> Run:
@@ -48,15 +50,14 @@ class Going:
 
     def rungs(self, rule: Pruning) -> Iterator[tuple[int, float]]:
         """Give the steps at which the rule looked at the trial before it was cut off, and the values that it saw."""
-        if self._folder is None or not self._folder.exists():
+        history = self._history
+        if self._folder is None or rule.monitor not in history:
             return
-        kept, follower = read_state(self._folder), Follower(self._folder)
+        follower = Follower(self._folder)
         follower.look()
-        assert kept is not None  # or it would not exist any more
-        history = recorded(self._folder, kept)
         total = follower.begun["config"]["training"]["total_steps"]
-        for step in range(1, kept.rows[0] + 1):
-            if rule.is_rung(step, total) and rule.monitor in history:
+        for step in range(1, len(history["train_loss"]) + 1):
+            if rule.is_rung(step, total):
                 at = int(np.searchsorted(history["eval_step"], step, side="right")) - 1
                 yield step, float(history[rule.monitor][at])
 
@@ -65,13 +66,12 @@ class Going:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _has_state(self) -> bool:
-        assert self._folder is not None
+    def _recorded(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what had been recorded when its state was kept last; nothing if it cannot go on."""
+        if self._folder is None:
+            return {}
         try:
             kept = read_state(self._folder)
-            if kept is None:
-                return False
-            recorded(self._folder, kept)
+            return {} if kept is None else recorded(self._folder, kept)
         except (EverybatchError, OSError):
-            return False
-        return True
+            return {}

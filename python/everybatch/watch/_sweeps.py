@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import struct
 import time
 from pathlib import Path
 from typing import Any
 
 from everybatch.errors import EverybatchError
 from everybatch.sweeps import load_sweep
+from everybatch.sweeps._claims import count_claimed
 from everybatch.sweeps._store import TRIALS
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["WatchedSweep"]
 
@@ -73,7 +67,7 @@ class WatchedSweep:
         ranked.sort(key=lambda trial: -trial.value(by))
         counts = dict(sweep._counted())
         missing = [trial.key for trial in sweep.trials if trial.state == "missing"]
-        running = _claimed(self._folder / ".claims", missing)
+        running = count_claimed(self._folder, missing)
         best: list[dict[str, Any]] = [
             {
                 "name": self._below(trial.key),
@@ -96,26 +90,3 @@ class WatchedSweep:
 
     def _below(self, key: str) -> str:
         return "/".join(filter(None, (self._name, TRIALS, key)))
-
-
-def _claimed(path: Path, keys: list[str]) -> int:
-    """Return how many of these trials are being trained on this machine, by the locks that a sweep holds on them."""
-    if fcntl is None or not hasattr(fcntl, "F_OFD_GETLK") or path.is_symlink():
-        return 0
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        return sum(_is_locked(file, key) for key in keys)
-    except (OSError, ValueError):
-        return 0
-    finally:
-        os.close(file)
-
-
-def _is_locked(file: int, key: str) -> bool:
-    # As `sweeps._claims` takes it: one byte, whose place is the key.
-    request = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, int(key[:15], 16), 1, 0)
-    kind: int = struct.unpack("hhqqi0q", fcntl.fcntl(file, fcntl.F_OFD_GETLK, request))[0]
-    return kind != fcntl.F_UNLCK
