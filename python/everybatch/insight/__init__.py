@@ -8,7 +8,9 @@ matplotlib and pandas are imported when they are used.
 """
 
 from everybatch.insight._bands import bands
+from everybatch.insight._learning import learning
 
 __all__ = [
     "bands",
+    "learning",
 ]
