@@ -8,9 +8,17 @@ matplotlib and pandas are imported when they are used.
 """
 
 from everybatch.insight._bands import bands
+from everybatch.insight._data_map import data_map
+from everybatch.insight._label_errors import label_errors
 from everybatch.insight._learning import learning
+from everybatch.insight._memorisation import memorisation
+from everybatch.insight._planting import plant_label_errors
 
 __all__ = [
     "bands",
+    "data_map",
+    "label_errors",
     "learning",
+    "memorisation",
+    "plant_label_errors",
 ]
