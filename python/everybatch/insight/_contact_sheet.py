@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from everybatch._arguments import whole
 from everybatch.errors import ArgumentError
-from everybatch.plots._style import BLUE, COLOURS, GREY, INK, VERMILLION, new_axes, short, small
+from everybatch.plots._style import BLUE, COLOURS, GREY, INK, VERMILLION, new_axes, plain, short, small
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["draw", "strip_colours"]
 
 _STRIP, _GAP = 0.16, 0.05  # of an image's height: the strip, and what is free above it
-_TITLE = 0.46  # and what two lines of text take
+_TITLE, _LINE = 0.46, 0.12  # and what two lines of text take, or another one
 _BETWEEN = 0.14  # of an image's width
 _MOST = 60
 """Ticks of a strip: more are merged to the commonest class of each part."""
 _ALL = (*COLOURS, "#8B5E3C", "#882255", "#999933")
 """Colours of up to ten classes."""
+_LONG, _ROOM = 8, 18
+"""Characters of a class's name: with more it gets a line of its own, and so many are written."""
 
 
 def draw(found: LabelErrors, count: int, columns: int, ax: Axes | None) -> Axes:
@@ -36,14 +38,17 @@ def draw(found: LabelErrors, count: int, columns: int, ax: Axes | None) -> Axes:
     rows = -(-count // columns)
     shape = found._pixels.shape
     width = shape[2] / shape[1]
-    across, down = width + _BETWEEN * width, 1 + _TITLE + _STRIP + _GAP + 0.16
+    shown = np.concatenate([found.given[:count], found.suggested[:count]])
+    long = max(len(found.classes[each]) for each in shown) > _LONG
+    title = _TITLE + (_LINE if long else 0)
+    across, down = width + _BETWEEN * width, 1 + title + _STRIP + _GAP + 0.16
     inches = 1.15
-    ax = new_axes(ax, (max(columns * across * inches, 4.5), rows * down * inches + 0.75))
+    ax = new_axes(ax, (max(columns * across * inches, 4.5), rows * down * inches + 0.6))
     for place in range(count):
         left, top = (place % columns) * across, -(place // columns) * down
-        _cell(ax, found, place, left, top, width)
+        _cell(ax, found, place, left, top, width, long=long)
     ax.set_xlim(-_BETWEEN * width, columns * across)
-    ax.set_ylim(-rows * down, _TITLE + 0.04)
+    ax.set_ylim(-rows * down + title - 0.04, title + 0.04)
     ax.set_aspect("equal")
     ax.axis("off")
     part = "training" if found.part == "train" else "test"
@@ -58,16 +63,18 @@ def draw(found: LabelErrors, count: int, columns: int, ax: Axes | None) -> Axes:
     return ax
 
 
-def _cell(ax: Axes, found: LabelErrors, place: int, left: float, top: float, width: float) -> None:
+def _cell(ax: Axes, found: LabelErrors, place: int, left: float, top: float, width: float, *, long: bool) -> None:
     """Draw one image with what belongs to it; its upper left corner is given."""
     pixels = found._pixels[found.indices[place]]
     how = {"cmap": "gray", "vmin": 0, "vmax": 255} if pixels.ndim == 2 else {}
     ax.imshow(pixels, extent=(left, left + width, top - 1, top), interpolation="nearest", **how)
-    given, suggested = (short(found.classes[each[place]]) for each in (found.given, found.suggested))
-    longest = max(len(given), len(suggested))
-    size = small() * (1.15 if longest < 4 else 0.9 if longest < 9 else 0.62)
+    names = [found.classes[each[place]] for each in (found.given, found.suggested)]
+    if long:
+        names = [name if len(name) <= _ROOM else name[: _ROOM - 1] + "…" for name in names]
+    text = plain(f"{names[0]}\n→ {names[1]}" if long else f"{names[0]} → {names[1]}")
+    size = small() * (0.82 if long else 1.15 if max(map(len, names)) < 4 else 0.95)
     middle = left + width / 2
-    ax.text(middle, top + 0.22, f"{given} → {suggested}", ha="center", va="bottom", fontsize=size, color=INK)
+    ax.text(middle, top + 0.2, text, ha="center", va="bottom", fontsize=size, color=INK, linespacing=1.05)
     told = f"#{found.indices[place]:,}   {_percent(found.probability[place])}"
     ax.text(middle, top + 0.05, told, ha="center", va="bottom", fontsize=0.78 * small(), color="#666666")
     if len(found.votes):

@@ -39,8 +39,8 @@ class LabelErrors:
     score_name, interval : str
         What the order is by, and which measurements it was computed from.
     onset_step : int or None
-        Optimizer steps taken before the network began to memorise labels that it had voted against; only what was
-        before that counts. None if it did not, and for test images, which are not trained on.
+        Optimizer steps taken before the network began to memorise labels that it had voted against; only the passes
+        before that count, but five at least. None if it did not, and for test images, which are not trained on.
     indices : (images,) int64
         Into the training or test images of the data set.
     given, suggested : (images,) int64
@@ -123,7 +123,7 @@ class LabelErrors:
 
     def __repr__(self) -> str:
         above = int((self.probability > 0.5).sum())
-        onset = "" if self.onset_step is None else ", where memorisation begins"
+        onset = "" if self.onset_step is None else f"; memorisation begins at step {self.onset_step:,}"
         return (
             f"<LabelErrors of {len(self.indices):,} {'training' if self.part == 'train' else 'test'} labels: "
             f"{self.expected:,.0f} expected wrong, {above:,} with more than 50%; by {self.score_name}, "

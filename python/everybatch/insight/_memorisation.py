@@ -115,8 +115,8 @@ def memorisation(run: Run | str | os.PathLike[str], *, dataset: Dataset | None =
     Parameters
     ----------
     run
-        One that was trained with ``record=("examples",)``, or its folder; it may still be going. ``measure_training=``
-        says how many passes there are, and so how sharp the answer is.
+        One that was trained with ``record=("examples",)``, or its folder; it may still be going. With more passes
+        (``measure_training=``) the answer is sharper.
     dataset
         What it was trained on. None: found again, as by `everybatch.resume`.
 

@@ -39,19 +39,14 @@ def draw(found: Memorisation) -> list[Axes]:
             ax.axvline(found.onset_step, color=GREEN, linewidth=1.4, linestyle=(0, (4, 1.5)), zorder=1.5)
     said = "no memorisation" if found.onset_step is None else f"memorisation from step {found.onset_step:,} on"
     if found.onset_step is not None:
-        above.annotate(
-            f"{found.accuracy_at_onset:.2%}",
-            (found.onset_step, found.accuracy_at_onset),
-            (5, -4),
-            textcoords="offset points",
-            va="top",
-            fontsize=small(),
-            color=GREEN,
-        )
+        text = f" {found.accuracy_at_onset:.2%}"
+        place = above.get_xaxis_transform()
+        above.text(found.onset_step, 0.04, text, transform=place, fontsize=small(), color=GREEN)
     title(above, [run])
     above.set_title(said, loc="right", fontsize="medium", color=INK if found.onset_step is None else GREEN)
     below.set_xlim(0, 1.01 * max(run.steps, 1))
     count = f"{int(found.suspects[-1]):,} of {len(run.trained_indices):,} images at the end"
-    legend = below.legend(frameon=False, fontsize="small", labelcolor=INK, loc="center right", title=None)
-    legend.get_texts()[1].set_text(f"suspects, voted against before: {count}")
+    how: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "ncols": 2, "borderaxespad": 0.2}
+    legend = below.legend(frameon=False, fontsize="small", labelcolor=INK, **how)
+    legend.get_texts()[1].set_text(f"suspects, voted against before ({count})")
     return [above, below]

@@ -21,6 +21,9 @@ __all__ = ["Suspects", "found", "suspicion"]
 Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
+FEWEST = 5
+"""Passes that count even if memorisation begins earlier: fewer votes err more than some that are memorised."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Suspects:
@@ -109,9 +112,9 @@ def found(runs: Sequence[Passes], planted: npt.NDArray[Any] | None) -> Suspects:
 
 
 def _before_onset(one: Passes) -> tuple[int, int | None]:
-    """Return how many passes come before the onset of memorisation, and the number of the pass that it is."""
+    """Return how many passes count, those before the onset of memorisation, and the number of the pass that it is."""
     onset = fitted_suspects(one.predictions, one.labels, len(one.classes)).onset
-    return (len(one.step) if onset is None else onset), onset
+    return (len(one.step) if onset is None else min(max(onset, FEWEST), len(one.step))), onset
 
 
 def _among(planted: npt.NDArray[Any], indices: Integers) -> npt.NDArray[np.bool_]:
