@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
+use super::axes::Counts;
 use super::cursor::Cursor;
 use super::history::{Curves, History};
 use super::predictions::Predictions;
@@ -257,13 +258,8 @@ impl Recorder {
     }
 
     /// Takes up what another recorder's `state` gave, as part "recorder" of a run's state, and the history, as part
-    /// "history", which had so many steps and measurements.
-    pub fn restore(
-        &mut self,
-        state: &RunState,
-        recorded: [usize; 2],
-        diverged_at: Option<usize>,
-    ) -> Result<()> {
+    /// "history", which had so many rows.
+    pub fn restore(&mut self, state: &RunState, recorded: &Counts, diverged_at: Option<usize>) -> Result<()> {
         self.history.restore(state, "history", recorded, self.keep_predictions)?;
         self.history.diverged_at = diverged_at;
         if self.has_measured() {

@@ -22,7 +22,7 @@ use super::schedule::{LearningRate, Plateau};
 use super::watch::Standing;
 use super::weights::{measured, Weights};
 use super::work::Work;
-use super::{DeviceReport, History, Recorder, TrainConfig};
+use super::{Counts, DeviceReport, History, Recorder, TrainConfig};
 use crate::data::BatchOrder;
 use crate::error::Result;
 use crate::evaluate::{Choice, DeviceChoice, Evaluator, Learned};
@@ -61,8 +61,8 @@ struct Plain {
     /// The step of the best weights.
     best_step: Option<usize>,
     diverged_at: Option<usize>,
-    /// Steps and measurements in the history.
-    recorded: [usize; 2],
+    /// Rows of the history.
+    recorded: Counts,
     /// How images are measured: what was found to be fastest is not the same each time, and its last digits are not.
     evaluation: Vec<Choice>,
     on_device: Vec<DeviceChoice>,
@@ -118,7 +118,7 @@ impl Session {
             None => None,
         };
         state.copy_into("optimizer", self.work.stepper.body.optimizer.state())?;
-        self.recorder.restore(state, plain.recorded, plain.diverged_at)?;
+        self.recorder.restore(state, &plain.recorded, plain.diverged_at)?;
         self.estimators.restore(state, plain.learned)?;
         self.rate.plateau = plain.plateau;
         self.taken = plain.taken;
