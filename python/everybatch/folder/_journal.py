@@ -13,13 +13,26 @@ import numpy.typing as npt
 
 from everybatch._disk import as_path, names_to_disk, whole_file
 from everybatch._log import logger
-from everybatch._measures import ARRAYS
-from everybatch.folder._files import BEGINNING, BEGUN, COLUMNS, ENDED, HISTORY, MODEL, ROWS, STATE, TENSORS, WHERE
+from everybatch._measures import ARRAYS, REQUESTED
+from everybatch.folder._files import (
+    BEGINNING,
+    BEGUN,
+    COLUMNS,
+    ENDED,
+    HISTORY,
+    MODEL,
+    ROWS,
+    STATE,
+    TENSORS,
+    WHERE,
+    WHOLE,
+)
 from everybatch.folder._lock import LOCK, Lock
 from everybatch.folder._read import Follower, recorded
 from everybatch.folder._records import Appender, record
 from everybatch.folder._rows import AXES, Columns, Counts, counts_of, cut
 from everybatch.folder._state import read_state
+from everybatch.folder._whole import packed
 from everybatch.runs._files import fingerprint
 
 if TYPE_CHECKING:
@@ -190,11 +203,14 @@ class Journal:
     def _end(self, arrays: Mapping[str, Array], config: Mapping[str, Any], model: Model) -> None:
         of_run = {name: array for name, array in arrays.items() if ARRAYS[name].dimensions[0] not in AXES}
         arrays = {name: array for name, array in arrays.items() if name not in of_run}
+        whole = {name: of_run.pop(name) for name in REQUESTED if name in of_run}
         # The last measurement may be another one: what was an estimate is complete now. And a run that diverged on a
         # GPU has taken back what its device ran ahead.
         first = self.rows & _but_the_last_evaluation(counts_of(arrays))
         self._write(first, cut(arrays, first))
         model.save(str(self.folder / MODEL))
+        if whole:
+            self._file.append(WHOLE, packed(whole))
         end = {
             "config": config,
             "arrays": of_run,
