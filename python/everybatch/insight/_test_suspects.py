@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measures import SUMS
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
-from everybatch.insight._columns import SUMS
 from everybatch.insight._dataset import dataset_of
 from everybatch.insight._interval import interval_of
 from everybatch.insight._label_noise import label_noise
