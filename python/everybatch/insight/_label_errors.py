@@ -145,9 +145,10 @@ def label_errors(
     an image whose label is wrong is voted for as what it shows. The passes over the training images up to the onset of
     memorisation (see `memorisation`) are counted as votes, and a model of how labels and votes come about gives the
     probability that each label is wrong. It assumes that errors depend on the true class, not on the single image:
-    where people mislabel the very images that the network, too, finds hard, probabilities come out too low. Below 10 and
-    above 90 % they are to be relied on, between that they are rough, and with two fifths of a class gone over to
-    another one and memorised they are only a ranking. Planted errors that are like the real ones make them better.
+    where people mislabel the very images that the network, too, finds hard, probabilities come out too low. Below
+    10 % and above 90 % they are to be relied on, between that they are rough; and where two fifths of a class have the
+    label of another one and are being memorised, only their order is. Planted errors that are like the real ones make
+    them better.
 
     *Test labels.* They are never trained on, so that nothing is memorised. The order is by the mean loss over the last
     two thirds of the measurements (``record=("losses",)``), or over all of them, or by votes; whatever was recorded.
