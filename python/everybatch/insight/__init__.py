@@ -8,9 +8,11 @@ matplotlib and pandas are imported when they are used.
 """
 
 from everybatch.insight._bands import bands
+from everybatch.insight._confusion_film import confusion_film
 from everybatch.insight._learning import learning
 
 __all__ = [
     "bands",
+    "confusion_film",
     "learning",
 ]
