@@ -75,9 +75,9 @@ def _draw_raster(ax: Axes, found: Learning, everything: bool) -> None:
         norm=PowerNorm(0.5, 0, 1),  # a single image that lapses among thirty is to be seen
         extent=(first, last, count, 0),
     )
+    wrong = int((found.learned_for_good < 0).sum())
     good = np.sort(np.where(found.learned_for_good < 0, last, found.learned_for_good)[order])
     ax.plot(good, np.arange(count), color=VERMILLION, linewidth=1.1, label=f"learned for good, {wrong:,} not")
-    wrong = int((found.learned_for_good < 0).sum())
     which = "test images" if everything else "images that were forgotten, or are wrong at the end"
     ax.set_ylabel(f"{count:,} {which}")
     rest = len(found.labels) - count
