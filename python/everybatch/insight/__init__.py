@@ -8,11 +8,13 @@ matplotlib and pandas are imported when they are used.
 """
 
 from everybatch.insight._bands import bands
+from everybatch.insight._comparison import compare
 from everybatch.insight._confusion_film import confusion_film
 from everybatch.insight._learning import learning
 
 __all__ = [
     "bands",
+    "compare",
     "confusion_film",
     "learning",
 ]

@@ -130,6 +130,8 @@ def _draw_missed(ax: Axes, found: Learning) -> None:
         ax.plot(found.intervals, 100 * values, color=colour, marker=marker, markersize=4, linewidth=1.3, label=name)
     low, high = (100 * (found.regret + sign * found.regret_spread) for sign in (-1, 1))
     ax.fill_between(found.intervals, low, high, color=GREEN, alpha=0.18, linewidth=0)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom, top + 0.4 * (top - bottom))  # for the legend
     ax.set_title("missed, in points of accuracy", loc="left", fontsize="small", color=INK)
     ax.set_xlabel("mini-batches between two measurements")
     last = found.intervals[-1]
