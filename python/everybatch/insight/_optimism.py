@@ -23,9 +23,9 @@ def optimism(one: Seen, places: npt.NDArray[np.int64], splits: int, seed: int) -
     its accuracy there less that on the other half. The standard error of an accuracy of all images is that of half of
     them over √2, and so is the optimism.
 
-    Efron's bootstrap was tried and is not used: of 100 measurements of 500 images that were drawn with known
-    probabilities it gave 0.6 to 0.7 of the optimism if the measurement was held against all images, and 1.3 to 1.5 of
-    it if against those that were not drawn; halves gave 0.96 to 1.02 of it (`benches/bench_insight_views.py`).
+    Efron's bootstrap was tried and is not used. Where the optimism is known, of 100 drawn measurements of 500 images
+    (`benches/bench_insight_views.py`), it gave 0.6 to 0.7 of it if the chosen measurement was held against all images,
+    and 1.2 to 1.5 of it if against those that were not drawn; halves gave 0.9 to 1.1 of it.
     """
     n = len(one.labels)
     if n < 2:
