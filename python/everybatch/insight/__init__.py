@@ -7,4 +7,8 @@ whether it is the right one. Counts of events depend on how often is measured, s
 matplotlib and pandas are imported when they are used.
 """
 
-__all__: list[str] = []
+from everybatch.insight._report import report
+
+__all__ = [
+    "report",
+]

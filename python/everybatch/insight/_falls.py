@@ -42,8 +42,8 @@ def falls(predictions: npt.NDArray[np.unsignedinteger[Any]], labels: npt.NDArray
 
     Notes
     -----
-    The same images are measured twice, so that the standard error of the change (gained - lost) / n is that of a mean of
-    n differences of -1, 0 and 1: sqrt(gained + lost - (gained - lost)**2 / n) / n (McNemar).
+    The same images are measured twice, so that the standard error of the change (gained - lost) / n is that of a mean
+    of n differences of -1, 0 and 1: sqrt(gained + lost - (gained - lost)**2 / n) / n (McNemar).
     """
     images = len(labels)
     first = max(1, round(_EARLY * len(predictions)))

@@ -35,7 +35,9 @@ def loss_codes(losses: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
 
 
 def sprites(images: npt.NDArray[np.uint8]) -> dict[str, Any]:
-    """Return uint8 images (N, H, W) or (N, H, W, C) as PNG pictures of 100 rows with 100 images each, small ones as they are.
+    """Return uint8 images (N, H, W) or (N, H, W, C) as PNG pictures with 100 rows of 100 images.
+
+    Large ones are made smaller.
 
     Returns
     -------

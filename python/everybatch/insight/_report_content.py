@@ -70,25 +70,25 @@ def _spread(there: int, most: int) -> Integers:
 
 
 def _batches(run: Run, found: list[Fall]) -> tuple[list[dict[str, Any]], Integers]:
-    """Return what is told of falls, and the training images of the batches that are: these are named by place in it."""
-    told, seen = [], []
-    for fall in found:
-        first, last = (int(run.eval_step[number]) for number in (fall.measurement - 1, fall.measurement))
-        batches = [(step, run.batch_indices(step)) for step in range(max(first, last - _BATCHES), last)]
-        seen.extend(indices for _, indices in batches)
-        told.append({
+    """Return what is told of falls, and the training images of their batches: these are named by their place in it."""
+    spans = [(int(run.eval_step[fall.measurement - 1]), int(run.eval_step[fall.measurement])) for fall in found]
+    steps = {step for first, last in spans for step in range(max(first, last - _BATCHES), last)}
+    batches = {step: run.batch_indices(step) for step in sorted(steps)}
+    trained: Integers = np.unique(np.concatenate([np.empty(0, np.int64), *batches.values()]))
+    told = [
+        {
             "before": first,
             "step": last,
             "lost": fall.lost,
             "gained": fall.gained,
             "z": _number(fall.z),
-            "of": last - first,
-            "batches": [{"step": step + 1, "images": indices} for step, indices in batches],
-        })
-    trained: Integers = np.unique(np.concatenate(seen)) if seen else np.empty(0, np.int64)
-    for one in told:
-        for batch in one["batches"]:
-            batch["images"] = np.searchsorted(trained, batch["images"]).tolist()
+            "batches": [
+                {"step": step + 1, "images": np.searchsorted(trained, batches[step]).tolist()}
+                for step in range(max(first, last - _BATCHES), last)
+            ],
+        }
+        for fall, (first, last) in zip(found, spans, strict=True)
+    ]
     return told, trained
 
 

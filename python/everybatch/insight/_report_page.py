@@ -52,9 +52,11 @@ def page(content: dict[str, Any]) -> str:
 <section class="wide">
 <h2>All images, all measurements</h2>
 <p class="note"><span class="key" style="background: var(--wrong)"></span>wrong
-<span class="key" style="background: var(--right); margin-left: 0.8em"></span>right. Rows are the test images: above those
-that were right for good first, below those that are wrong at the end. Where several share a pixel, it is the redder the
-more of them are wrong. A click chooses an image and a measurement.</p>
+<span class="key" style="background: var(--right); margin-left: 0.8em"></span>right. Rows are the test images: above
+those that were right for good first, below those that are wrong at the end. Where several share a pixel, the colour is
+the stronger the more of them are wrong. A click chooses an image and a measurement.</p>
+<p><label>Rows <select id="rows"><option value="all">all images</option>
+<option value="late">the tenth that was learned last, or not at all</option></select></label></p>
 <div id="raster"><canvas id="cells"></canvas><canvas id="marks"></canvas></div>
 <div class="axis"><span id="first-step"></span><span id="last-step"></span></div>
 </section>
@@ -80,7 +82,8 @@ more of them are wrong. A click chooses an image and a measurement.</p>
 <section>
 <h2>One image</h2>
 <form id="search"><p><label>Number <input id="number" type="number" min="0" step="1"></label>
-<button type="submit">look</button> <span id="no-such" hidden>There is no test image of this number here.</span></p></form>
+<button type="submit">look</button>
+<span id="no-such" hidden>There is no test image of this number here.</span></p></form>
 <p id="no-image" class="note">Choose an image above, or by its number.</p>
 <div id="one" hidden>
 <div id="large"></div>
@@ -94,8 +97,8 @@ more of them are wrong. A click chooses an image and a measurement.</p>
 </section>
 <section>
 <h2>The largest falls</h2>
-<p class="note">From one measurement to the next, after the first tenth of the run; the falls that stand out the most from
-what chance would do to the same images come first.</p>
+<p class="note">From one measurement to the next, after the first tenth of the run; the falls that stand out the most
+from what chance would do to the same images come first.</p>
 <ul id="falls"></ul>
 <div id="batches"></div>
 </section>

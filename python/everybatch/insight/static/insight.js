@@ -15,7 +15,7 @@ const now = { moment: MOMENTS - 1, image: null, tab: "lost", cell: null, tiles: 
 
 let byImage, byMoment, lossCodes = null; // classes (images × moments), (moments × images); losses (images × moments)
 let facts; // of images: see `account`
-let order; // images from the top of the raster downwards
+let order, rows; // images as they were learned for good; those of them that the raster shows, from above
 let curve, lossCurve;
 
 // ---- what there is
@@ -98,18 +98,24 @@ function make(kind, text, about) {
 }
 
 function picture(sprites, place, scale) {
-  const { width, height, columns, rows, pictures } = sprites, each = columns * rows;
-  const made = make("span", undefined, "picture"), within = place % each;
-  const high = Math.ceil(Math.min(each, countOf(sprites) - Math.floor(place / each) * each) / columns);
-  Object.assign(made.style, {
-    width: `${width * scale}px`, height: `${height * scale}px`, backgroundImage: `url(${pictures[Math.floor(place / each)]})`,
-    backgroundSize: `${columns * width * scale}px ${high * height * scale}px`,
-    backgroundPosition: `${-(within % columns) * width * scale}px ${-Math.floor(within / columns) * height * scale}px`,
-  });
+  const { width, height, columns, rows, sheets } = sprites, within = place % (columns * rows);
+  const made = make("canvas", undefined, "picture"), context = made.getContext("2d");
+  [made.width, made.height] = [width * scale, height * scale];
+  context.imageSmoothingEnabled = false;
+  const [left, top] = [(within % columns) * width, Math.floor(within / columns) * height];
+  context.drawImage(sheets[Math.floor(place / (columns * rows))], left, top, width, height, 0, 0, made.width, made.height);
   return made;
 }
 
-const countOf = (sprites) => (sprites === told.images ? COUNT : told.trained.numbers.length);
+async function opened(sprites) {
+  sprites.sheets = await Promise.all(sprites.pictures.map(async (source) => {
+    const sheet = new Image();
+    sheet.src = source;
+    await sheet.decode();
+    return createImageBitmap(sheet);
+  }));
+  sprites.pictures = null;
+}
 
 // ---- drawing
 
@@ -271,12 +277,12 @@ function drawStrip() {
 
 // Every pixel is the share of right ones among the images and measurements that fall on it.
 function drawRaster() {
-  const canvas = $("cells"), context = sized(canvas), wide = Math.min(canvas.width, MOMENTS), high = Math.min(canvas.height, COUNT);
+  const canvas = $("cells"), context = sized(canvas), wide = Math.min(canvas.width, MOMENTS), high = Math.min(canvas.height, rows.length);
   if (!canvas.clientWidth) return;
   const wrong = new Float32Array(wide * high), all = new Float32Array(wide * high);
   const columns = Int32Array.from({ length: MOMENTS }, (_, t) => Math.floor((t * wide) / MOMENTS));
-  for (let place = 0; place < COUNT; place++) {
-    const i = order[place], label = told.labels[i], row = Math.floor((place * high) / COUNT) * wide;
+  for (let place = 0; place < rows.length; place++) {
+    const i = rows[place], label = told.labels[i], row = Math.floor((place * high) / rows.length) * wide;
     for (let t = 0; t < MOMENTS; t++) {
       const at = row + columns[t];
       all[at]++;
@@ -295,12 +301,17 @@ function drawRaster() {
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
 }
 
+function chooseRows() {
+  rows = order.slice($("rows").value === "all" ? 0 : COUNT - Math.max(1, Math.round(COUNT / 10)));
+}
+
 function markRaster() {
   const canvas = $("marks"), context = sized(canvas), { width, height } = canvas;
   context.clearRect(0, 0, width, height);
   context.fillStyle = colour("--ink");
   context.fillRect(((now.moment + 0.5) * width) / MOMENTS - 1, 0, 2, height);
-  if (now.image !== null) context.fillRect(0, ((order.indexOf(now.image) + 0.5) * height) / COUNT - 1, width, 2);
+  const row = rows.indexOf(now.image);
+  if (row >= 0) context.fillRect(0, ((row + 0.5) * height) / rows.length - 1, width, 2);
 }
 
 function showFalls() {
@@ -322,7 +333,7 @@ function showBatches() {
   for (const [number, item] of [...$("falls").children].entries()) item.firstChild.setAttribute?.("aria-pressed", String(number === now.fall));
   const fall = told.falls[now.fall], box = $("batches");
   if (!fall) return;
-  const left = fall.of - fall.batches.length;
+  const left = fall.step - fall.before - fall.batches.length;
   box.replaceChildren(make("p", `Between the measurements lie the steps ${whole(fall.before + 1)} to ${whole(fall.step)}${left ? `; the last ${fall.batches.length} of them` : ""}. That a batch came before a fall does not show that it caused it.`, "note"));
   for (const batch of [...fall.batches].reverse()) {
     box.append(make("h3", `The batch of step ${whole(batch.step)}: ${plural(batch.images.length, "image")}`));
@@ -375,11 +386,11 @@ function listen() {
     if (image !== undefined) show({ image });
   });
   $("raster").addEventListener("click", (event) => {
-    const [moment, place] = within($("raster"), event, COUNT);
-    show({ moment, image: order[place] });
+    const [moment, place] = within($("raster"), event, rows.length);
+    show({ moment, image: rows[place] });
   });
   $("raster").addEventListener("pointermove", (event) => {
-    const [moment, place] = within($("raster"), event, COUNT), i = order[place];
+    const [moment, place] = within($("raster"), event, rows.length), i = rows[place];
     $("raster").title = `test image ${told.numbers[i]}, ${step(moment)}: ${told.classes[told.labels[i]]} taken for ${told.classes[byMoment[moment * COUNT + i]]}`;
   });
   $("strip").addEventListener("click", (event) => show({ moment: within($("strip"), event, 1)[0] }));
@@ -387,21 +398,28 @@ function listen() {
     const [moment] = within($("strip"), event, 1);
     $("strip").title = `${step(moment)}: taken for ${told.classes[byMoment[moment * COUNT + now.image]]}`;
   });
+  $("rows").addEventListener("change", () => {
+    chooseRows();
+    drawRaster();
+    markRaster();
+  });
   const again = () => { drawRaster(); markRaster(); drawStrip(); };
   new ResizeObserver(again).observe($("raster"));
   dark.addEventListener("change", again);
 }
 
 async function begin() {
+  await Promise.all([told.images, told.trained.images].map(opened));
   byImage = await unpack(told.predictions, told.wide);
   if (told.losses) lossCodes = await unpack(told.losses, false);
   byMoment = turned(byImage, COUNT, MOMENTS);
   facts = account();
   order = Array.from({ length: COUNT }, (_, i) => i).sort((a, b) => facts.good[a] - facts.good[b] || facts.right[b] - facts.right[a] || a - b);
+  chooseRows();
   $("slider").max = MOMENTS - 1;
-  curve = createChart($("curve"), { title: "Test accuracy", unit: "fraction", height: 240, mark: told.steps[now.moment], onPick: (x) => show({ moment: momentOf(x) }) });
+  curve = createChart($("curve"), { title: "Test error", unit: "fraction", log: true, height: 240, mark: told.steps[now.moment], onPick: (x) => show({ moment: momentOf(x) }) });
   const line = (name, y, color) => ({ name, run: "", color, dash: color, x: told.steps, y: y.map((value) => (value === null ? NaN : value)), low: null, high: null, error: null, smooth: false });
-  curve.update([line("accuracy", told.accuracy, 0)]);
+  curve.update([line("wrong", told.accuracy.map((value) => (value === null ? null : 1 - value)), 0)]);
   lossCurve = createChart($("losses"), { title: "", log: true, height: 150, mark: told.steps[now.moment], onPick: (x) => show({ moment: momentOf(x) }) });
   $("first-step").textContent = step(0);
   $("last-step").textContent = step(MOMENTS - 1);
