@@ -594,8 +594,8 @@ class Estimator:
         None if a complete pass is due, or if estimates would have to look at most of the images.
         """
 
-    def saw_all(self, step: int, given: npt.NDArray[np.float32], accuracy: float) -> None:
-        """Takes up the logits (images, classes) of all images after `step` steps, and the accuracy that they have."""
+    def saw_all(self, step: int, given: npt.NDArray[np.float32]) -> dict[str, Any]:
+        """Takes up the logits (images, classes) of all images after `step` steps, and gives their figures by name."""
 
     def target(self) -> float | None:
         """The standard error that the next estimate aims at; None where every measurement is complete."""
