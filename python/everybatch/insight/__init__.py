@@ -7,8 +7,14 @@ whether it is the right one. Counts of events depend on how often is measured, s
 matplotlib and pandas are imported when they are used.
 """
 
+from everybatch.insight._bands import bands
+from everybatch.insight._confusion_film import confusion_film
+from everybatch.insight._learning import learning
 from everybatch.insight._report import report
 
 __all__ = [
+    "bands",
+    "confusion_film",
+    "learning",
     "report",
 ]
