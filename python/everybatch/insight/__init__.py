@@ -11,10 +11,12 @@ from everybatch.insight._bands import bands
 from everybatch.insight._comparison import compare
 from everybatch.insight._confusion_film import confusion_film
 from everybatch.insight._learning import learning
+from everybatch.insight._report import report
 
 __all__ = [
     "bands",
     "compare",
     "confusion_film",
     "learning",
+    "report",
 ]
