@@ -28,7 +28,7 @@ _CURVE = 1200  # points of the accuracy
 def page(film: ConfusionFilm, frames: int) -> str:
     """Return the whole page, with at most so many frames."""
     files = resources.files(__package__)
-    style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("film.css", "film.js"))
+    style, script = (files.joinpath("static", name).read_text(encoding="utf-8") for name in ("film.css", "film.js"))
     # Nothing may be fetched, and no script may run but the page's own.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
