@@ -14,7 +14,7 @@ from PIL import Image
 import everybatch as eb
 from browsing import browser
 from everybatch.errors import ArgumentError
-from everybatch.insight._film_picture import frames_of
+from everybatch.insight._film_picture import cut, frames_of
 from flickering import flickering_data, flickering_run, recorded_run
 
 
@@ -152,6 +152,20 @@ def test_the_moving_picture(tmp_path: Path, classes: int) -> None:
         assert durations == [250, 250, 250, 1250]
     with pytest.raises(FileExistsError):
         film.to_gif(tmp_path / "film.gif")
+
+
+def test_of_many_classes_those_with_the_most_errors_are_shown() -> None:
+    data = flickering_data(images=2000, classes=300)
+    run = flickering_run(data, 10)
+    film = eb.insight.confusion_film(run, dataset=data)
+    assert run.predictions.dtype == np.uint16
+    kept, matrices = cut(film._seen, np.array([2, 9]))
+    errors = [film.matrix(step) * ~np.eye(300, dtype=bool) for step in (2, 9)]
+    of_class = sum(each.sum(axis=0) + each.sum(axis=1) for each in errors)
+    assert len(kept) == 40
+    assert of_class[kept].min() >= np.delete(of_class, kept).max()
+    np.testing.assert_array_equal(matrices[1], film.matrix(9)[kept][:, kept])
+    assert "The 40 of 300 classes with the most errors." in film._repr_html_()
 
 
 def test_the_page_shows_every_frame_in_a_browser(tmp_path: Path) -> None:
