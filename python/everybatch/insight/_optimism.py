@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from everybatch._plain_torch import plain_torch
 from everybatch.insight._seen import Seen
 
 __all__ = ["halves", "optimism", "right_within"]
@@ -39,10 +41,10 @@ def optimism(one: Seen, places: npt.NDArray[np.int64], splits: int, seed: int) -
 def halves(n: int, splits: int, seed: int) -> npt.NDArray[np.float32]:
     """Return random halves of n images: (n, splits) float32, 1 for those of the first half."""
     draw = np.random.default_rng(seed)
-    within = np.zeros((n, splits), np.float32)
-    for number in range(splits):
-        within[draw.permutation(n)[: n // 2], number] = 1
-    return within
+    within = np.zeros((splits, n), np.float32)
+    for row in within:
+        row[draw.permutation(n)[: n // 2]] = 1
+    return within.T
 
 
 def right_within(one: Seen, places: npt.NDArray[np.int64], within: npt.NDArray[np.float32]) -> tuple[Doubles, Doubles]:
@@ -52,10 +54,13 @@ def right_within(one: Seen, places: npt.NDArray[np.int64], within: npt.NDArray[n
     accuracies = np.empty((2, len(places), splits))
     rows = max(_BLOCK // n, 1)
     wanted = one.labels.astype(one.predictions.dtype)
-    for start in range(0, len(places), rows):
-        right = one.predictions[places[start : start + rows]] == wanted
-        inner = (right.astype(np.float32) @ within).astype(np.float64)  # whole numbers below 2**24: exact
-        outer = right.sum(axis=1)[:, None] - inner
-        accuracies[0, start : start + rows] = inner / size
-        accuracies[1, start : start + rows] = outer / (n - size)
+    with plain_torch():  # its product shares the machine with others better than NumPy's, by a factor of 30
+        halved = torch.from_numpy(within)
+        for start in range(0, len(places), rows):
+            right = one.predictions[places[start : start + rows]] == wanted
+            product = torch.from_numpy(right.astype(np.float32)) @ halved
+            inner = product.numpy().astype(np.float64)  # whole numbers below 2**24: exact
+            outer = right.sum(axis=1)[:, None] - inner
+            accuracies[0, start : start + rows] = inner / size
+            accuracies[1, start : start + rows] = outer / (n - size)
     return accuracies[0], accuracies[1]
