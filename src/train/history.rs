@@ -221,7 +221,7 @@ impl History {
     }
 
     /// Puts the lists of `part` of a state, of so many steps and measurements, in the place of those here; predictions, if
-    /// they are kept.
+    /// they are kept. Lists of nothing need not be there.
     pub fn restore(
         &mut self,
         state: &RunState,
@@ -231,12 +231,16 @@ impl History {
     ) -> Result<()> {
         let columns = self.columns().into_iter();
         for (name, column, adds) in columns.filter(|(name, ..)| predictions || *name != "predictions") {
-            let list = state.get(part, name)?.f_flatten(0, -1)?;
             let expected = match adds {
                 Adds::Step => steps,
                 Adds::Evaluation => measurements,
                 Adds::Row(values) => measurements * values,
             };
+            if expected == 0 && !state.has(part, name) {
+                column.truncate(0);
+                continue;
+            }
+            let list = state.get(part, name)?.f_flatten(0, -1)?;
             if list.numel() != expected {
                 return Err(Error::Argument(format!(
                     "the state was taken after {steps} steps and {measurements} measurements, to which belong \

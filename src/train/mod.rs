@@ -1,6 +1,7 @@
 //! Training: one loop (`training_loop`), and the things that it uses.
 
 mod average;
+mod change;
 mod config;
 mod cursor;
 mod device;
@@ -15,6 +16,7 @@ mod predictions;
 mod prepare;
 mod record;
 mod recorder;
+mod replay;
 mod schedule;
 mod session;
 mod step;
@@ -24,6 +26,7 @@ mod watch;
 mod weights;
 mod work;
 
+pub use change::Change;
 pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use device::DeviceReport;
 pub use history::{Adds, Column, Curves, History};
@@ -33,6 +36,7 @@ pub use optimizer::Optimizer;
 pub use predictions::Predictions;
 pub use record::Record;
 pub use recorder::Recorder;
+pub use replay::{Effect, Effects, Replay};
 pub use schedule::{LearningRate, Schedule};
 pub use session::RunState;
 pub use step::Taken;

@@ -4,6 +4,7 @@
 mod begin;
 mod estimates;
 mod identity;
+mod replayed;
 mod state;
 
 use std::time::Instant;
@@ -128,6 +129,11 @@ impl Session {
     /// The batches of the epoch that were not trained on yet: the places (N,) of their examples, on the device.
     pub fn batches(&self) -> Result<Vec<Tensor>> {
         let (epoch, before) = (self.taken / self.steps_per_epoch, self.taken % self.steps_per_epoch);
+        self.batches_of(epoch, before)
+    }
+
+    /// Those of any epoch, but the ones `before`.
+    fn batches_of(&self, epoch: usize, before: usize) -> Result<Vec<Tensor>> {
         let places = self.order.epoch(epoch).into_iter().skip(before * self.config.batch_size);
         let indices: Vec<i64> = places.map(|place| self.kept[place as usize]).collect();
         let indices = upload(&Tensor::f_from_slice(&indices)?, self.weights.model.device())?;
