@@ -70,9 +70,10 @@ fn replaying<T: Send>(
     }
 }
 
-/// (ways, 2, images) float32 losses, and as many predicted classes int64, of the test images right after step number `step`
-/// (from 0) and `later` steps after that, for each of the ways (dicts of the core's `Change`) in which it is taken; and
-/// (ways, 2) float64 mean losses. The run that `state` was kept by had these training losses.
+/// Step number `step` (from 0) of a run taken in several ways (dicts of the core's `Change`), and then `later` steps as the run
+/// took them: `losses` (rows, images) float32, `predictions` (rows, images) int64 and the mean `loss` (rows,) float64 of the
+/// test images. The first row is before the step; then follow for each way one right after it, and one after the later steps if
+/// there are any. The run that kept `state` `recorded` these training losses.
 #[pyfunction]
 pub fn replay<'py>(
     py: Python<'py>,
@@ -87,7 +88,8 @@ pub fn replay<'py>(
     let changes = changes.collect::<PyResult<Vec<_>>>()?;
     let found = replaying(py, state, data, recorded, |mut replay| {
         let found = replay.otherwise(step, &changes, later)?;
-        found.iter().flatten().map(numbers).collect::<Result<Vec<_>>>()
+        let all = std::iter::once(&found.before).chain(found.ways.iter().flatten());
+        all.map(numbers).collect::<Result<Vec<_>>>()
     })?;
     let images = found.first().map_or(0, |(losses, ..)| losses.len());
     let (mut losses, mut predictions, mut means) = (Vec::new(), Vec::new(), Vec::new());

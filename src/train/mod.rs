@@ -1,7 +1,6 @@
 //! Training: one loop (`training_loop`), and the things that it uses.
 
 mod average;
-mod change;
 mod config;
 mod cursor;
 mod device;
@@ -26,7 +25,6 @@ mod watch;
 mod weights;
 mod work;
 
-pub use change::Change;
 pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use device::DeviceReport;
 pub use history::{Adds, Column, Curves, History};
@@ -36,7 +34,7 @@ pub use optimizer::Optimizer;
 pub use predictions::Predictions;
 pub use record::Record;
 pub use recorder::Recorder;
-pub use replay::{Effect, Effects, Replay};
+pub use replay::{Change, Effect, Effects, Replay};
 pub use schedule::{LearningRate, Schedule};
 pub use session::RunState;
 pub use step::Taken;

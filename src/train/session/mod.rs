@@ -248,4 +248,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use tch::Tensor;
 
-use super::step::Stepper;
 use crate::error::{Error, Result};
 use crate::libtorch::upload;
 use crate::network::{with_masks_of, Rows};
+use crate::train::step::Stepper;
 
 /// What is different; by default nothing.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
