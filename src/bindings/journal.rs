@@ -1,5 +1,6 @@
 //! The journal of a run, which Python writes as the run goes on: all rows of its history, and now and then its state.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use numpy::{Element, PyArray1, PyArrayMethods};
@@ -18,7 +19,7 @@ use crate::train::{Adds, Column, Predictions, RunState, Step};
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub struct Journal {
-    /// Has `rows`, the steps and measurements that it holds; `write`, which takes those that it lacks and whether the run ends
+    /// Has `rows`, the numbers of rows that it holds by their axis; `write`, which takes those that it lacks and whether the run ends
     /// with them, and tells whether it wants the state; and `keep`, which takes that.
     writer: PyObject,
     last: Instant,
@@ -43,8 +44,8 @@ impl Journal {
         let written = as_called(|| {
             Python::with_gil(|py| -> PyResult<bool> {
                 let writer = self.writer.bind(py);
-                let (steps, evaluations) = writer.getattr("rows")?.extract()?;
-                writer.call_method1("write", (added(py, step, steps, evaluations)?, ends))?.extract()
+                let held: BTreeMap<String, usize> = writer.getattr("rows")?.extract()?;
+                writer.call_method1("write", (added(py, step, &held)?, ends))?.extract()
             })
         })?;
         self.last = Instant::now();
@@ -84,42 +85,39 @@ pub fn look_at_state(py: Python, state: &[u8], beginning: &PyModel) -> PyResult<
     Ok((PyModel::new(model), confusion.map(PyTensor)))
 }
 
-/// By name what the lists of the history have beyond so many steps and measurements.
+/// By name what the lists of the history have beyond the rows that are held.
 fn added<'py>(
     py: Python<'py>,
     step: &mut Step,
-    steps: usize,
-    evaluations: usize,
+    held: &BTreeMap<String, usize>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (name, column, adds) in step.columns() {
+        let held = held.get(adds.axis.name()).copied().unwrap_or_default();
         let array = match column {
-            Column::Float(list) => rows(py, list, adds, steps, evaluations)?,
-            Column::Double(list) => rows(py, list, adds, steps, evaluations)?,
-            Column::Int(list) => rows(py, list, adds, steps, evaluations)?,
+            Column::Float(list) => rows(py, list, adds, held)?,
+            Column::Double(list) => rows(py, list, adds, held)?,
+            Column::Int(list) => rows(py, list, adds, held)?,
+            Column::Bytes(list) => rows(py, list, adds, held)?,
             Column::Classes(predictions) if predictions.is_empty() => continue,
-            Column::Classes(Predictions::Bytes(list)) => rows(py, list, adds, steps, evaluations)?,
-            Column::Classes(Predictions::Words(list)) => rows(py, list, adds, steps, evaluations)?,
+            Column::Classes(Predictions::Bytes(list)) => rows(py, list, adds, held)?,
+            Column::Classes(Predictions::Words(list)) => rows(py, list, adds, held)?,
         };
         dict.set_item(name, array)?;
     }
     Ok(dict)
 }
 
+/// The rows of a list after those that are held.
 fn rows<'py, T: Element>(
     py: Python<'py>,
     list: &[T],
     adds: Adds,
-    steps: usize,
-    evaluations: usize,
+    held: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (from, width) = match adds {
-        Adds::Step => (steps, None),
-        Adds::Evaluation => (evaluations, None),
-        Adds::Row(values) => (evaluations * values, Some(values)),
-    };
+    let from = held * adds.row.unwrap_or(1);
     let list = PyArray1::from_slice(py, &list[from.min(list.len())..]);
-    match width {
+    match adds.row {
         Some(values) => Ok(list.reshape([list.len()? / values.max(1), values])?.into_any()),
         None => Ok(list.into_any()),
     }

@@ -211,6 +211,7 @@ fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
             Column::Float(list) => shaped(py, list, adds)?,
             Column::Double(list) => shaped(py, list, adds)?,
             Column::Int(list) => shaped(py, list, adds)?,
+            Column::Bytes(list) => shaped(py, list, adds)?,
             Column::Classes(predictions) if predictions.is_empty() => continue,
             Column::Classes(Predictions::Bytes(list)) => shaped(py, list, adds)?,
             Column::Classes(Predictions::Words(list)) => shaped(py, list, adds)?,
@@ -220,10 +221,10 @@ fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-/// A list as an array: (steps,), (evaluations,) or (evaluations, values of a row).
+/// A list as an array, whose first axis is that of the list's rows.
 fn shaped<'py, T: Element>(py: Python<'py>, list: &mut Vec<T>, adds: Adds) -> PyResult<Bound<'py, PyAny>> {
-    Ok(match adds {
-        Adds::Step | Adds::Evaluation => std::mem::take(list).into_pyarray(py).into_any(),
-        Adds::Row(values) => rows(std::mem::take(list), values)?.into_pyarray(py).into_any(),
+    Ok(match adds.row {
+        None => std::mem::take(list).into_pyarray(py).into_any(),
+        Some(values) => rows(std::mem::take(list), values)?.into_pyarray(py).into_any(),
     })
 }

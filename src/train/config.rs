@@ -114,6 +114,9 @@ pub enum Kernels {
     Fused,
 }
 
+/// States that a run keeps for replays, the one before its first step aside, unless it is told how many.
+const STATES: usize = 20;
+
 /// Every option of a run, by the names that Python hands over. The defaults are those of `everybatch.train`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -144,6 +147,8 @@ pub struct TrainConfig {
     pub complete_every: Option<Every>,
     /// What is recorded beside what every run records.
     pub record: Vec<Record>,
+    /// How far the states lie apart that are kept for replays. None keeps about [`STATES`] in a run.
+    pub weights_every: Option<Every>,
     /// What the measurements decide.
     pub watch: WatchConfig,
     pub checkpoints: Option<Checkpoints>,
@@ -173,6 +178,7 @@ impl Default for TrainConfig {
             tolerance: None,
             complete_every: None,
             record: vec![],
+            weights_every: None,
             watch: WatchConfig::NONE,
             checkpoints: None,
             seed: 0,
@@ -193,6 +199,14 @@ impl TrainConfig {
         }
         self.evaluate_every.check("evaluate_every")?;
         self.check_tolerance()?;
+        if let Some(every) = self.weights_every {
+            every.check("weights_every")?;
+            if !self.record.contains(&Record::Weights) {
+                return Err(Error::argument(
+                    "weights_every is given, and no weights are recorded: give record=(\"weights\",), or leave it out",
+                ));
+            }
+        }
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.every.check("checkpoint_every")?;
         }
@@ -254,6 +268,12 @@ impl TrainConfig {
     /// Whether the test set is due once `taken` steps out of `total` have been taken.
     pub fn evaluation_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
         taken == 0 || taken == total || self.evaluate_every.is_due(taken, steps_per_epoch)
+    }
+
+    /// Whether a state is to be kept once `taken` steps out of `total` have been taken.
+    pub fn state_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
+        let every = self.weights_every.unwrap_or(Every::Steps(total.div_ceil(STATES).max(1)));
+        self.record.contains(&Record::Weights) && every.is_due(taken, steps_per_epoch)
     }
 
     /// Measurements of a whole run.

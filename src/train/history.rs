@@ -3,8 +3,10 @@
 use ndarray::{Array1, Array2};
 use tch::Tensor;
 
+use super::axes::{Adds, Axis, Counts};
 use super::predictions::Predictions;
 use super::session::RunState;
+use super::states::States;
 use crate::error::{Error, Result};
 use crate::evaluate::Figures;
 
@@ -14,17 +16,7 @@ pub enum Column<'a> {
     Double(&'a mut Vec<f64>),
     Int(&'a mut Vec<i64>),
     Classes(&'a mut Predictions),
-}
-
-/// How a list grows.
-#[derive(Clone, Copy)]
-pub enum Adds {
-    /// By one value a step.
-    Step,
-    /// By one value a measurement.
-    Evaluation,
-    /// By a row of so many values a measurement.
-    Row(usize),
+    Bytes(&'a mut Vec<u8>),
 }
 
 impl Column<'_> {
@@ -34,6 +26,7 @@ impl Column<'_> {
             Column::Double(list) => list.truncate(length),
             Column::Int(list) => list.truncate(length),
             Column::Classes(list) => list.truncate(length),
+            Column::Bytes(list) => list.truncate(length),
         }
     }
 
@@ -43,6 +36,7 @@ impl Column<'_> {
             Column::Double(list) => Tensor::f_from_slice(list)?,
             Column::Int(list) => Tensor::f_from_slice(list)?,
             Column::Classes(list) => list.tensor()?,
+            Column::Bytes(list) => Tensor::f_from_slice(list)?,
         })
     }
 
@@ -52,6 +46,7 @@ impl Column<'_> {
             Column::Double(here) => *here = Vec::try_from(tensor)?,
             Column::Int(here) => *here = Vec::try_from(tensor)?,
             Column::Classes(here) => *here = Predictions::read(tensor)?,
+            Column::Bytes(here) => *here = Vec::try_from(tensor)?,
         }
         Ok(())
     }
@@ -116,17 +111,18 @@ impl Curves {
     }
 
     fn columns(&mut self, names: &[&'static str; 7]) -> [(&'static str, Column<'_>, Adds); 7] {
-        let classes = self.class_totals.len();
+        let one = Adds::one(Axis::Evaluations);
+        let of_classes = Adds::many(Axis::Evaluations, self.class_totals.len());
         let [loss, accuracy, class_accuracy, loss_error, accuracy_error, class_accuracy_error, images] =
             *names;
         [
-            (loss, Column::Float(&mut self.loss), Adds::Evaluation),
-            (accuracy, Column::Float(&mut self.accuracy), Adds::Evaluation),
-            (class_accuracy, Column::Float(&mut self.class_accuracy), Adds::Row(classes)),
-            (loss_error, Column::Float(&mut self.loss_error), Adds::Evaluation),
-            (accuracy_error, Column::Float(&mut self.accuracy_error), Adds::Evaluation),
-            (class_accuracy_error, Column::Float(&mut self.class_accuracy_error), Adds::Row(classes)),
-            (images, Column::Int(&mut self.images_measured), Adds::Evaluation),
+            (loss, Column::Float(&mut self.loss), one),
+            (accuracy, Column::Float(&mut self.accuracy), one),
+            (class_accuracy, Column::Float(&mut self.class_accuracy), of_classes),
+            (loss_error, Column::Float(&mut self.loss_error), one),
+            (accuracy_error, Column::Float(&mut self.accuracy_error), one),
+            (class_accuracy_error, Column::Float(&mut self.class_accuracy_error), of_classes),
+            (images, Column::Int(&mut self.images_measured), one),
         ]
     }
 }
@@ -172,6 +168,8 @@ pub struct History {
     pub validation: Option<Curves>,
     /// (evaluations · images,) predicted classes of the test images; empty unless asked for.
     pub predictions: Predictions,
+    /// States to replay steps from, if they are asked for.
+    pub states: Option<States>,
     /// (classes, classes) of the test images at the last pass; rows are true classes.
     pub confusion: Array2<i64>,
     /// Steps taken before the first loss that is not finite was computed. A test loss counts at its own step.
@@ -192,6 +190,7 @@ impl History {
             test,
             validation,
             predictions: Predictions::of(classes),
+            states: None,
             confusion: Array2::zeros((classes, classes)),
             diverged_at: None,
         }
@@ -200,42 +199,47 @@ impl History {
     /// Every list by its name, that of its array, and how it grows.
     pub fn columns(&mut self) -> Vec<(&'static str, Column<'_>, Adds)> {
         let images = self.test.images();
+        let [step, evaluation] = [Axis::Steps, Axis::Evaluations].map(Adds::one);
         let mut all = vec![
-            ("train_loss", Column::Float(&mut self.train_loss), Adds::Step),
-            ("train_accuracy", Column::Float(&mut self.train_accuracy), Adds::Step),
-            ("train_seconds", Column::Double(&mut self.train_seconds), Adds::Step),
-            ("lr", Column::Double(&mut self.lr), Adds::Step),
-            ("eval_step", Column::Int(&mut self.eval_step), Adds::Evaluation),
-            ("eval_seconds", Column::Double(&mut self.eval_seconds), Adds::Evaluation),
-            ("predictions", Column::Classes(&mut self.predictions), Adds::Row(images)),
+            ("train_loss", Column::Float(&mut self.train_loss), step),
+            ("train_accuracy", Column::Float(&mut self.train_accuracy), step),
+            ("train_seconds", Column::Double(&mut self.train_seconds), step),
+            ("lr", Column::Double(&mut self.lr), step),
+            ("eval_step", Column::Int(&mut self.eval_step), evaluation),
+            ("eval_seconds", Column::Double(&mut self.eval_seconds), evaluation),
+            ("predictions", Column::Classes(&mut self.predictions), Adds::many(Axis::Evaluations, images)),
         ];
-        all.extend(self.requested.iter_mut().map(|(name, list)| (*name, Column::Float(list), Adds::Step)));
+        all.extend(self.requested.iter_mut().map(|(name, list)| (*name, Column::Float(list), step)));
         all.extend(self.test.columns(&TEST));
         all.extend(self.validation.iter_mut().flat_map(|part| part.columns(&VALIDATION)));
+        all.extend(self.states.iter_mut().flat_map(States::columns));
         all
     }
 
-    /// How many steps and measurements there are.
-    pub fn counts(&self) -> [usize; 2] {
-        [self.train_loss.len(), self.eval_step.len()]
+    /// How many rows there are.
+    pub fn counts(&self) -> Counts {
+        Counts::from([
+            (Axis::Steps, self.train_loss.len()),
+            (Axis::Evaluations, self.eval_step.len()),
+            (Axis::States, self.states.as_ref().map_or(0, |states| states.steps.len())),
+        ])
     }
 
-    /// Puts the lists of `part` of a state, of so many steps and measurements, in the place of those here; predictions, if
-    /// they are kept. Lists of nothing need not be there.
+    /// Puts the lists of `part` of a state, of so many rows, in the place of those here; predictions, if they are kept.
+    /// Lists of nothing need not be there.
     pub fn restore(
         &mut self,
         state: &RunState,
         part: &str,
-        [steps, measurements]: [usize; 2],
+        recorded: &Counts,
         predictions: bool,
     ) -> Result<()> {
+        if let Some(states) = self.states.as_mut().filter(|_| state.has(part, "states")) {
+            states.expect(recorded.of(Axis::States), state.get(part, "states")?.numel())?;
+        }
         let columns = self.columns().into_iter();
         for (name, column, adds) in columns.filter(|(name, ..)| predictions || *name != "predictions") {
-            let expected = match adds {
-                Adds::Step => steps,
-                Adds::Evaluation => measurements,
-                Adds::Row(values) => measurements * values,
-            };
+            let (rows, expected) = (recorded.of(adds.axis), adds.numbers(recorded));
             if expected == 0 && !state.has(part, name) {
                 column.truncate(0);
                 continue;
@@ -243,8 +247,8 @@ impl History {
             let list = state.get(part, name)?.f_flatten(0, -1)?;
             if list.numel() != expected {
                 return Err(Error::Argument(format!(
-                    "the state was taken after {steps} steps and {measurements} measurements, to which belong \
-                     {expected} numbers of {name}: {} are given",
+                    "the state was taken with {rows} {}, to which belong {expected} numbers of {name}: {} are given",
+                    adds.axis.name(),
                     list.numel(),
                 )));
             }
@@ -290,26 +294,26 @@ impl History {
 
     /// Forgets the newest measurement.
     pub fn forget_evaluation(&mut self) {
-        self.keep(self.train_loss.len(), self.eval_step.len().saturating_sub(1));
+        let evaluations = self.eval_step.len().saturating_sub(1);
+        self.keep(&self.counts().with(Axis::Evaluations, evaluations));
     }
 
     /// Forgets what was recorded after the loss stopped being finite at `step`: a device runs ahead of the host.
     pub fn truncate(&mut self, step: usize) {
         // A step whose own batch diverged stays in sight, with its NaN or infinity.
         let seen = self.train_loss.get(step).is_some_and(|loss| !loss.is_finite());
-        let steps = step + usize::from(seen);
-        let evaluations = self.eval_step.iter().filter(|taken| **taken as usize <= step).count();
-        self.keep(steps, evaluations);
+        let until = |steps: &[i64]| steps.iter().filter(|taken| **taken as usize <= step).count();
+        self.keep(&Counts::from([
+            (Axis::Steps, step + usize::from(seen)),
+            (Axis::Evaluations, until(&self.eval_step)),
+            (Axis::States, self.states.as_ref().map_or(0, |states| until(&states.steps))),
+        ]));
     }
 
-    /// Forgets all but the first ones.
-    fn keep(&mut self, steps: usize, evaluations: usize) {
+    /// Forgets all but the first rows.
+    fn keep(&mut self, counts: &Counts) {
         for (_, column, adds) in self.columns() {
-            column.truncate(match adds {
-                Adds::Step => steps,
-                Adds::Evaluation => evaluations,
-                Adds::Row(values) => evaluations * values,
-            });
+            column.truncate(adds.numbers(counts));
         }
     }
 }

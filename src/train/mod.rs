@@ -1,6 +1,7 @@
 //! Training: one loop (`training_loop`), and the things that it uses.
 
 mod average;
+mod axes;
 mod config;
 mod cursor;
 mod device;
@@ -18,6 +19,7 @@ mod recorder;
 mod replay;
 mod schedule;
 mod session;
+mod states;
 mod step;
 mod training_loop;
 mod turns;
@@ -25,9 +27,10 @@ mod watch;
 mod weights;
 mod work;
 
+pub use axes::{Adds, Axis, Counts};
 pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use device::DeviceReport;
-pub use history::{Adds, Column, Curves, History};
+pub use history::{Column, Curves, History};
 pub use method::Method;
 pub use observer::{End, Next, Observer, State, Step};
 pub use optimizer::Optimizer;

@@ -19,6 +19,8 @@ pub enum Record {
     Predictions,
     /// The Euclidean norm of the gradient of all parameters together, at every step.
     GradNorm,
+    /// States to replay steps from.
+    Weights,
 }
 
 impl Record {
@@ -29,7 +31,7 @@ impl Record {
     /// How a number of every step follows from the step; None for what is recorded of measurements.
     pub fn of_step(self) -> Option<OfStep> {
         match self {
-            Record::Predictions => None,
+            Record::Predictions | Record::Weights => None,
             Record::GradNorm => Some(|step| norm(&step.gradients)),
         }
     }
@@ -47,7 +49,8 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_arrays() {
-        assert_eq!([Record::Predictions, Record::GradNorm].map(Record::name), ["predictions", "grad_norm"]);
+        let all = [Record::Predictions, Record::GradNorm, Record::Weights];
+        assert_eq!(all.map(Record::name), ["predictions", "grad_norm", "weights"]);
     }
 
     // 3² + 4² + 12² = 13²

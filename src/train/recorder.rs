@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
+use super::axes::Counts;
 use super::cursor::Cursor;
 use super::history::{Curves, History};
 use super::predictions::Predictions;
 use super::record::{OfStep, Record};
 use super::session::RunState;
+use super::states::States;
 use super::step::Taken;
 use crate::error::{Error, Result};
 use crate::evaluate::{class_kind, class_totals, confusion, Evaluator, Figures, Metrics};
@@ -125,6 +127,7 @@ impl Recorder {
             History::new(curves(&labels)?, validation.map(|part| curves(&part.labels)).transpose()?);
         let of_steps = record.iter().filter_map(|one| Some((one.name(), one.of_step()?)));
         let (names, requested): (Vec<_>, _) = of_steps.unzip();
+        history.states = record.contains(&Record::Weights).then(States::default);
         history.requested = names.into_iter().map(|name| (name, Vec::new())).collect();
         let block = |columns: i64, kind| Tensor::f_zeros([rows, columns], (kind, device));
         let parts = (0..1 + validation.iter().len()).map(|_| block(1 + classes, Kind::Double));
@@ -257,13 +260,8 @@ impl Recorder {
     }
 
     /// Takes up what another recorder's `state` gave, as part "recorder" of a run's state, and the history, as part
-    /// "history", which had so many steps and measurements.
-    pub fn restore(
-        &mut self,
-        state: &RunState,
-        recorded: [usize; 2],
-        diverged_at: Option<usize>,
-    ) -> Result<()> {
+    /// "history", which had so many rows.
+    pub fn restore(&mut self, state: &RunState, recorded: &Counts, diverged_at: Option<usize>) -> Result<()> {
         self.history.restore(state, "history", recorded, self.keep_predictions)?;
         self.history.diverged_at = diverged_at;
         if self.has_measured() {

@@ -15,7 +15,7 @@ from everybatch.errors import FileFormatError
 from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS
 from everybatch.folder._lock import holder
 from everybatch.folder._records import goes_on, whole_records
-from everybatch.folder._rows import AXES, Columns, Rows, cut
+from everybatch.folder._rows import AXES, Columns, Counts, Rows, cut
 from everybatch.folder._state import Kept
 
 __all__ = ["Follower", "how_to_go_on", "nothing_yet", "recorded"]
@@ -100,7 +100,7 @@ class Follower:
         arrays |= {name: np.array(values, np.int64) for name, values in of_run.items()}
         classes = self.begun.get("config", {}).get("dataset", {}).get("classes", ())
         # Of no length: where there are rows, a column that they lack is an error.
-        return arrays | nothing_yet(arrays, {"steps": 0, "evaluations": 0, "classes": len(classes)})
+        return arrays | nothing_yet(arrays, Counts(classes=len(classes)))
 
     def config(self) -> dict[str, Any]:
         """Return the run's config, of one that began."""
@@ -133,7 +133,7 @@ class Follower:
             raise ValueError(f"its kind is {kind!r}, which this version of everybatch does not know")
 
 
-def nothing_yet(arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
+def nothing_yet(arrays: Mapping[str, Array], sizes: Counts) -> dict[str, Array]:
     """Return what every run has for each step or evaluation, and these arrays lack: zeros.
 
     Parameters
@@ -141,7 +141,7 @@ def nothing_yet(arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[s
     arrays
         Those that there are.
     sizes
-        Numbers of steps, evaluations and classes that the zeros are to have.
+        Numbers of rows and of classes that the zeros are to have.
     """
     needed = (None, "validation") if "validation_indices" in arrays else (None,)
     return {
@@ -170,8 +170,8 @@ def recorded(folder: Path, kept: Kept) -> dict[str, Array]:
     past = Follower(folder)
     past.look(until=kept.history)
     arrays = {} if past._rows is None else past._rows.arrays()
-    counts = (0, 0) if past._rows is None else past._rows.counts
-    if past.end != kept.history or any(there < then for there, then in zip(counts, kept.rows, strict=True)):
+    counts = Counts() if past._rows is None else past._rows.counts
+    if past.end != kept.history or not kept.rows <= counts:
         raise FileFormatError(f"{folder / HISTORY} is damaged: the state that was kept beside it knows more")
     return cut(arrays, last=kept.rows)
 

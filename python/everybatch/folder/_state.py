@@ -13,6 +13,7 @@ import numpy.typing as npt
 from everybatch.errors import ArgumentError, FileFormatError, ShapeError
 from everybatch.folder._files import BEGINNING, STATE, TENSORS, WHERE
 from everybatch.folder._records import whole_records
+from everybatch.folder._rows import AXES, Counts
 
 if TYPE_CHECKING:
     from everybatch._core import Model
@@ -25,8 +26,7 @@ class Kept:
     """A state: the bytes of a safetensors file, and what was recorded when it was kept."""
 
     tensors: bytes
-    rows: tuple[int, int]
-    """Steps and evaluations."""
+    rows: Counts
     history: int
     """Bytes of the history."""
     model_step: int
@@ -67,8 +67,11 @@ def read_state(folder: Path) -> Kept | None:
         raise FileFormatError(f"{path} is damaged: it does not hold one state")
     try:
         where = json.loads(records[0][1])
-        steps, evaluations = where["rows"]
-        model_step = int(where.get("model_step", steps))
-        return Kept(records[1][1], (int(steps), int(evaluations)), int(where["history"]), model_step)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        rows = where["rows"]
+        if isinstance(rows, list):  # as earlier versions told them
+            rows = dict(zip(AXES, rows, strict=False))
+        rows = Counts({axis: int(rows.get(axis, 0)) for axis in AXES})
+        model_step = int(where.get("model_step", rows["steps"]))
+        return Kept(records[1][1], rows, int(where["history"]), model_step)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} does not say what was recorded then: {error}") from error

@@ -139,7 +139,7 @@ class Watched(Measures):
     def _columns(self, columns: Columns) -> Table:
         """Return what holds rows of these columns, without those that would take too much room."""
         table = Table(columns, RECORDABLE)
-        kept, all_bytes = table.row_bytes, sum(kind.itemsize for kind in columns.types)
+        kept, all_bytes = table.row_bytes, sum(kind.itemsize for kind in columns.types.values())
         if kept * stamp(self._folder / HISTORY)[1] > self._most_bytes * all_bytes:
             self.narrow = True
         return Table(columns, {*RECORDABLE, *_BY_CLASS}) if self.narrow else table

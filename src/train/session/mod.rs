@@ -23,7 +23,7 @@ use super::schedule::{LearningRate, Plateau};
 use super::watch::Standing;
 use super::weights::{measured, Weights};
 use super::work::Work;
-use super::{DeviceReport, History, Recorder, TrainConfig};
+use super::{Counts, DeviceReport, History, Recorder, TrainConfig};
 use crate::data::BatchOrder;
 use crate::error::Result;
 use crate::evaluate::{Choice, DeviceChoice, Evaluator, Learned};
@@ -62,8 +62,8 @@ struct Plain {
     /// The step of the best weights.
     best_step: Option<usize>,
     diverged_at: Option<usize>,
-    /// Steps and measurements in the history.
-    recorded: [usize; 2],
+    /// Rows of the history.
+    recorded: Counts,
     /// How images are measured: what was found to be fastest is not the same each time, and its last digits are not.
     evaluation: Vec<Choice>,
     on_device: Vec<DeviceChoice>,
@@ -119,7 +119,7 @@ impl Session {
             None => None,
         };
         state.copy_into("optimizer", self.work.stepper.body.optimizer.state())?;
-        self.recorder.restore(state, plain.recorded, plain.diverged_at)?;
+        self.recorder.restore(state, &plain.recorded, plain.diverged_at)?;
         self.estimators.restore(state, plain.learned)?;
         self.rate.plateau = plain.plateau;
         self.taken = plain.taken;
@@ -209,13 +209,26 @@ impl Session {
         self.recorder.estimated(self.taken, &figures, predictions)
     }
 
-    /// Keeps the weights in a file, if it is time to.
-    pub fn keep(&self) -> Result<()> {
+    /// Keeps a state to replay steps from, and the weights in a file, if it is time to.
+    pub fn keep(&mut self) -> Result<()> {
+        self.keep_state()?;
         match &self.config.checkpoints {
             Some(to) if to.every.is_due(self.taken, self.steps_per_epoch) => {
                 self.weights.measured().save(&to.folder.join(checkpoint_name(self.taken)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Keeps a state to replay steps from, if it is time to.
+    pub fn keep_state(&mut self) -> Result<()> {
+        if !self.config.state_is_due(self.taken, self.total, self.steps_per_epoch) {
+            return Ok(());
+        }
+        let (state, estimators) = (self.waypoint()?, self.listens() && self.estimators.are_needed());
+        match &mut self.recorder.history.states {
+            Some(states) => states.push(self.taken, &state, estimators),
+            None => Ok(()),
         }
     }
 

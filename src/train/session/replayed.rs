@@ -12,14 +12,14 @@ use crate::evaluate::{Evaluator, Seen};
 use crate::libtorch::Gpu;
 use crate::network::Model;
 use crate::train::watch::{Standing, WatchConfig};
-use crate::train::{Change, Observer, TrainConfig};
+use crate::train::{Change, Counts, Observer, TrainConfig};
 
 impl Session {
     /// What the steps from here on follow from, for [`Session::again`]: weights, their average, the optimizer's means, and what
     /// measurements know where they decide about the learning rate. Nothing that was recorded. Waits for the device.
     pub fn waypoint(&self) -> Result<RunState> {
         let watch = WatchConfig { keep_best: false, patience: None, ..self.config.watch.clone() };
-        let config = TrainConfig { record: vec![], watch, ..self.config.clone() };
+        let config = TrainConfig { record: vec![], weights_every: None, watch, ..self.config.clone() };
         let listens = self.listens();
         let mut state = RunState::new(&Plain {
             of: with_config(&self.of, &config)?,
@@ -28,7 +28,7 @@ impl Session {
             watch: Standing::default(),
             best_step: None,
             diverged_at: None,
-            recorded: [0, 0],
+            recorded: Counts::default(),
             evaluation: self.evaluators.iter().map(Evaluator::choice).collect(),
             on_device: self.report().map(|report| report.evaluation.clone()).unwrap_or_default(),
             learned: if listens { self.estimators.learned() } else { vec![] },
