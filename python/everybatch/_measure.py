@@ -55,6 +55,8 @@ class Measure(Generic[Kind]):
     """The loss that was measured beside it."""
     needs: Literal["validation", "record"] | None = None
     """What a run must be trained with to have it."""
+    record: str = ""
+    """What ``record=`` calls it: by its own name if by no other."""
     monitor: bool = False
     """Whether it can end a run, choose its weights, or lower its learning rate; under this name in Rust too."""
     tag: str | None = None
@@ -76,13 +78,14 @@ class Measure(Generic[Kind]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "record", self.record or name)
         shape = f"({', '.join(self.dimensions)}{',' if len(self.dimensions) == 1 else ''})"
         kind = "uint8" if self.dtype is np.unsignedinteger else np.dtype(self.dtype).name
         fraction = " in [0, 1]" if self.unit == "fraction" else ""
         needs = {
             None: "",
             "validation": "\n\nOnly in runs that were trained with ``validation=``; an AttributeError in others.",
-            "record": f'\n\nOnly in runs that were trained with ``record=("{name}",)``; an AttributeError in others.',
+            "record": f'\n\nOnly in runs that were trained with ``record=("{self.record}",)``; an AttributeError in others.',
         }[self.needs]
         more = f"\n\n{self.more}" if self.more else ""
         object.__setattr__(self, "__doc__", f"{shape} {kind}{fraction}: {self.what}.{more}{needs}")
@@ -177,7 +180,7 @@ class Measure(Generic[Kind]):
     @property
     def hint(self) -> str:
         """How to train so that a run has it; nothing if every run has."""
-        return {None: "", "validation": "train with validation=0.1", "record": f"train with record=({self.name!r},)"}[
+        return {None: "", "validation": "train with validation=0.1", "record": f"train with record=({self.record!r},)"}[
             self.needs
         ]
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from everybatch._measure import Measure, Part, Recorded
 
-__all__ = ["ARRAYS", "COLUMNS", "CURVES", "MEASURES", "MONITORS", "QUANTITIES", "RECORDABLE", "RESULTS"]
-__all__ += ["Measures", "parts_of"]
+__all__ = ["ARRAYS", "COLUMNS", "CURVES", "MEASURES", "MONITORS", "QUANTITIES", "RECORDABLE", "REQUESTED"]
+__all__ += ["RESULTS", "Measures", "parts_of"]
 
 
 def _error(accuracy: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -332,6 +332,23 @@ class Measures(Recorded):
         part="test",
         needs="record",
     )
+    state_step = Measure(
+        dtype=np.int64,
+        dimensions=("states",),
+        what="optimizer steps taken before each state that was kept; the first is 0",
+        label="states to replay steps from",
+        needs="record",
+        record="weights",
+    )
+    states = Measure(
+        dtype=np.uint8,
+        dimensions=("states", "bytes of a state"),
+        what="states that `everybatch.insight.replay` goes on from: the bytes of a safetensors file each",
+        more="With all that the later steps follow from: weights, averaged weights, the optimizer's means.",
+        label="states to replay steps from",
+        needs="record",
+        record="weights",
+    )
 
 
 MEASURES: dict[str, Measure[Any]] = {name: one for name, one in vars(Measures).items() if isinstance(one, Measure)}
@@ -345,8 +362,10 @@ CURVES = {
     if one.label and one.dimensions in (("steps",), ("evaluations",))
 }
 """One number after another: what can be drawn as a curve."""
-RECORDABLE = tuple(name for name, one in ARRAYS.items() if one.needs == "record")
-"""What ``record=`` takes."""
+REQUESTED = {name: one for name, one in ARRAYS.items() if one.needs == "record"}
+"""What is recorded on request."""
+RECORDABLE = {one.record: one for one in REQUESTED.values()}
+"""What ``record=`` takes, each with the last of the arrays that come of it."""
 MONITORS = tuple(name for name, one in MEASURES.items() if one.monitor)
 RESULTS = tuple(
     name

@@ -14,7 +14,7 @@ from typing import Any
 import everybatch
 from everybatch import networks
 from everybatch._core import CHOICES, Model, Network
-from everybatch._measures import MEASURES, MONITORS, RECORDABLE
+from everybatch._measures import MONITORS, RECORDABLE
 from everybatch.checkpoints import refuse_inside
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data, options_again
@@ -169,10 +169,17 @@ def add(commands: Commands) -> None:
     _option(
         measure,
         "record",
-        choices=RECORDABLE,
+        choices=tuple(RECORDABLE),
         action="append",
         default=[],
-        help=f"also keep {'; '.join(f'{name}: {MEASURES[name].what}' for name in RECORDABLE)}",
+        help=f"also keep {'; '.join(f'{name}: {one.what}' for name, one in RECORDABLE.items())}",
+    )
+    _option(
+        measure,
+        "weights_every",
+        metavar="N|epoch",
+        type=_every,
+        help="with --record weights, keep a state after every N-th batch, or epoch; about 20 in a run unless given",
     )
     _option(
         measure,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch._measures import ARRAYS, MEASURES, RECORDABLE, Measures
+from everybatch._measures import ARRAYS, MEASURES, REQUESTED, Measures
 from everybatch.errors import ArgumentError, EverybatchError, FileFormatError
 from everybatch.folder import Follower
 from everybatch.folder._files import HISTORY
@@ -138,11 +138,11 @@ class Watched(Measures):
 
     def _columns(self, columns: Columns) -> Table:
         """Return what holds rows of these columns, without those that would take too much room."""
-        table = Table(columns, RECORDABLE)
+        table = Table(columns, REQUESTED)
         kept, all_bytes = table.row_bytes, sum(kind.itemsize for kind in columns.types.values())
         if kept * stamp(self._folder / HISTORY)[1] > self._most_bytes * all_bytes:
             self.narrow = True
-        return Table(columns, {*RECORDABLE, *_BY_CLASS}) if self.narrow else table
+        return Table(columns, {*REQUESTED, *_BY_CLASS}) if self.narrow else table
 
     def _load(self, now: tuple[Any, ...]) -> bool:
         """Read a saved run, if it is another one than before, or not there any more."""
@@ -150,7 +150,7 @@ class Watched(Measures):
             return False
         run = load_run(self._folder)
         self._config = run.config
-        self._arrays = {name: array for name, array in run._arrays.items() if name not in RECORDABLE}
+        self._arrays = {name: array for name, array in run._arrays.items() if name not in REQUESTED}
         return True
 
     # ---- in short
