@@ -7,4 +7,8 @@ whether it is the right one. Counts of events depend on how often is measured, s
 matplotlib and pandas are imported when they are used.
 """
 
-__all__: list[str] = []
+from everybatch.insight._batches import Batches, Effects, batches
+from everybatch.insight._difference import Difference
+from everybatch.insight._replay import EachImage, Replay, replay
+
+__all__ = ["Batches", "Difference", "EachImage", "Effects", "Replay", "batches", "replay"]
