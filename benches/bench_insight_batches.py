@@ -7,8 +7,8 @@ batches are poisoned in one of three ways:
 * one class: all images are of one class, with the right label; its own loss is that of any batch,
 * turned: the images stand on their heads, with the right label.
 
-The table says how many of the twenty are among the twenty worst steps from 200 on: by the measured effect against a null
-step (`eb.insight.batches`), by the plain change of the test loss, and by the batch's own training loss before the step.
+The table says how many of the twenty are among the twenty worst steps from 200 on: by the measured effect against a
+null step (`eb.insight.batches`), by the plain change of the test loss, and by the batch's own training loss before it.
 
     EVERYBATCH_DATA=folder/of/mnist python benches/bench_insight_batches.py [--seeds 1 2] [--optimizers adam sgd]
 """

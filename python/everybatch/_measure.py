@@ -85,7 +85,8 @@ class Measure(Generic[Kind]):
         needs = {
             None: "",
             "validation": "\n\nOnly in runs that were trained with ``validation=``; an AttributeError in others.",
-            "record": f'\n\nOnly in runs that were trained with ``record=("{self.record}",)``; an AttributeError in others.',
+            "record": "\n\nOnly in runs that were trained with "
+            f'``record=("{self.record}",)``; an AttributeError in others.',
         }[self.needs]
         more = f"\n\n{self.more}" if self.more else ""
         object.__setattr__(self, "__doc__", f"{shape} {kind}{fraction}: {self.what}.{more}{needs}")

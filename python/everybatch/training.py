@@ -152,8 +152,8 @@ def train(
     record
         What to keep beside what every run has: the names of attributes of `Run` that say so, such as "predictions", the
         predicted class of every measured test image at every evaluation (not with a tolerance, which leaves most of
-        them unknown), and "grad_norm". "weights" keeps states that `everybatch.insight` replays steps from: the weights,
-        their average and the optimizer's means, for Adam three times the size of the weights each.
+        them unknown), and "grad_norm". "weights" keeps states that `everybatch.insight` replays steps from: weights,
+        averaged weights and the optimizer's means, with Adam three times the size of the weights each.
     weights_every
         Keep these after every n-th step, or "epoch"; None: about 20 in a run. The one before the first step is always
         kept. The closer they lie, the sooner is a replay at the step that it is to repeat.

@@ -7,8 +7,14 @@ whether it is the right one. Counts of events depend on how often is measured, s
 matplotlib and pandas are imported when they are used.
 """
 
-from everybatch.insight._batches import Batches, Effects, batches
-from everybatch.insight._difference import Difference
-from everybatch.insight._replay import EachImage, Replay, replay
+from everybatch.insight._bands import bands
+from everybatch.insight._batches import batches
+from everybatch.insight._learning import learning
+from everybatch.insight._replay import replay
 
-__all__ = ["Batches", "Difference", "EachImage", "Effects", "Replay", "batches", "replay"]
+__all__ = [
+    "bands",
+    "batches",
+    "learning",
+    "replay",
+]

@@ -14,7 +14,7 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-__all__ = ["at_work", "kept_before", "keeps_states"]
+__all__ = ["at_work", "keeps_states", "kept_before"]
 
 
 def keeps_states(run: Run) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from everybatch.errors import ArgumentError
 from everybatch.insight._again import at_work, keeps_states, kept_before
 from everybatch.insight._dataset import dataset_of
 from everybatch.insight._ledger import Changes, changes, falls, unusual
+from everybatch.insight._seen import Seen, seen
 from everybatch.run import Run
 from everybatch.runs._tables import import_pandas
 
@@ -35,9 +37,9 @@ BEFORE_A_FALL = 10
 """Batches up to a fall whose effects are measured."""
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Effects:
-    """What the gradients of steps did, measured: each step minus a null step, whose gradient is zero, from the same state.
+    """What the gradients of steps did: each step minus a null step, whose gradient is zero, from the same state.
 
     The plain change of a step says when something happened, and with momentum or Adam it is mostly what earlier batches
     set going; the effect says what this batch did.
@@ -69,7 +71,7 @@ class Effects:
         return f"<Effects of {count(len(self.step), 'step')} against null steps>"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Batches:
     """The ledger of a run: what each interval between two measurements gained and lost. Made by `batches`.
 
@@ -93,8 +95,8 @@ class Batches:
     loss_change: Doubles
     """(intervals,) of the mean cross-entropy of the test images."""
     z_net: Doubles
-    """(intervals,) by how many standard deviations `net` lies off the mean of the 200 intervals before it; NaN for the
-    first 20."""
+    """(intervals,) by how many standard deviations `net` lies off the mean of the 200 before it; NaN for the first
+    20."""
     z_loss: Doubles
     """(intervals,) the same of `loss_change`."""
     lr: Doubles
@@ -108,18 +110,16 @@ class Batches:
     """(intervals + 1,) test accuracy before the first interval and after each."""
     images: int
     """Test images that were measured."""
-    _run: Run = field(compare=False)
-    _data: Dataset = field(compare=False)
-
-    @property
-    def interval(self) -> int:
-        """Steps of a usual interval: counts depend on it."""
-        return int(np.median(self.steps)) if len(self.steps) else 0
+    interval: str
+    """How often was measured, in words: counts depend on it."""
+    _seen: Seen
+    _data: Dataset
 
     def members(self, row: int) -> Integers:
         """Return the training images of an interval's batches, in their order."""
         last = int(self.step[row])
-        return np.concatenate([self._run.batch_indices(step) for step in range(last + 1 - int(self.steps[row]), last + 1)])
+        steps = range(last + 1 - int(self.steps[row]), last + 1)
+        return np.concatenate([self._seen.run.batch_indices(step) for step in steps])
 
     def before(self, row: int) -> Integers:
         """Return the numbers of the last ten steps up to the end of an interval, the most harmful first.
@@ -135,9 +135,9 @@ class Batches:
 
     def lost_images(self, row: int) -> Integers:
         """Return the test images that an interval lost, as indices into the test set."""
-        before, after = self._run.predictions[row], self._run.predictions[row + 1]
-        labels = self._data.test_labels[self._run.test_indices]
-        indices: Integers = self._run.test_indices[(before == labels) & (after != labels)]
+        before, after = self._seen.predictions[row], self._seen.predictions[row + 1]
+        labels = self._seen.labels
+        indices: Integers = self._seen.run.test_indices[(before == labels) & (after != labels)]
         return indices
 
     @property
@@ -145,8 +145,8 @@ class Batches:
         """A pandas DataFrame with one row per interval.
 
         Columns: ``step``, ``steps``, ``net``, ``gained``, ``lost``, ``loss_change``, ``z_net``, ``z_loss``, ``lr``,
-        ``fall`` (whether it is one), ``effect`` (of the last step, NaN where it was not measured) and one per class (its
-        net, under its name).
+        ``fall`` (whether it is one), ``effect`` (of the last step, NaN where it was not measured) and one per class
+        (its net, under its name).
         """
         pandas = import_pandas("frame")
         by_class = self.class_gained - self.class_lost
@@ -165,7 +165,7 @@ class Batches:
                 "effect": np.full(len(self.step), np.nan) if self.effects is None else self.effects.of(self.step),
             }
         )
-        for number, name in enumerate(self._run.classes):
+        for number, name in enumerate(self._seen.classes):
             table[name if name not in table else f"{name} (class {number})"] = by_class[:, number]
         return table
 
@@ -207,17 +207,21 @@ class Batches:
     def __repr__(self) -> str:
         measured = "no effects measured" if self.effects is None else f"{len(self.effects.step)} effects measured"
         last = np.flatnonzero(self.z_net == np.nanmin(self.z_net))[0] if np.isfinite(self.z_net).any() else None
-        lowest = "" if last is None else f", the steepest after step {self.step[last]} ({self.net[last]:+d} images)"
+        lowest = "" if last is None else f", the steepest at step {self.step[last]} ({self.net[last]:+d} images)"
         return (
-            f"<Batches: {count(len(self.step), 'interval')} of {count(self.interval, 'step')} on {self.images:,} test "
-            f"images, {count(len(self.falls), 'fall')}{lowest}, {measured}>"
+            f"<Batches: {count(len(self.step), 'change')} of {self.images:,} test images, measured {self.interval}; "
+            f"{count(len(self.falls), 'fall')}{lowest}; {measured}>"
         )
 
 
 def batches(
-    run: Run, *, effects: str | None = "auto", dataset: Dataset | None = None, progress: bool = False
+    run: Run | str | os.PathLike[str],
+    *,
+    effects: str | None = "auto",
+    dataset: Dataset | None = None,
+    progress: bool = False,
 ) -> Batches:
-    """Tell what each batch gained and lost: test images, by class, against the run's recent course; and what it did itself.
+    """Tell what each batch gained and lost of the test images, against the recent course, and what it did itself.
 
     From one measurement to the next a run gains some images and loses others. A fall is flagged where the net loss is
     both off the recent course (3 standard deviations of the 200 changes before it) and beyond chance among the test
@@ -229,11 +233,11 @@ def batches(
     Parameters
     ----------
     run
-        Trained with ``record=("predictions",)``; for effects with ``record=("predictions", "weights")``. It is sharpest
-        when measured after every step; with ``evaluate_every`` above 1, rows are intervals of so many steps.
+        Trained with ``record=("predictions",)``; for effects with ``record=("predictions", "weights")``; or its folder.
+        It is sharpest when measured after every step; with ``evaluate_every`` above 1, rows are intervals of so many
+        steps.
     effects
-        ``"falls"`` measures the effects of the last ten batches up to every fall, ``"every"`` those of all steps of the
-        run, which takes about as long as the training did with three measurements a step. None measures none; ``"auto"``
+        ``"falls"`` measures the effects of the last ten batches up to every fall, ``"every"`` those of all steps, which takes about as long as the training did with three measurements a step. None measures none; ``"auto"``
         is ``"falls"`` for a run that kept weights, and None for others.
     dataset
         What the run was trained on. None: data sets with a name are found again.
@@ -245,7 +249,7 @@ def batches(
     AttributeError
         The run did not record predictions, or no weights where effects are asked for.
     ArgumentError
-        It measured less than twice; or it is not the same when its steps are replayed here.
+        It was measured less than twice; or it is not the same when its steps are replayed here.
 
     Examples
     --------
@@ -258,25 +262,23 @@ def batches(
     >>> int(found.net.sum()) == round((run.test_accuracy[-1] - run.test_accuracy[0]) * 100)
     True
     """
-    data = dataset_of(run, dataset)
     flag(progress, "progress")
     if effects is not None:
         choice(effects, "effects", ("auto", "falls", "every"))
+    one = seen(run, dataset, least=2, what="batches")
+    run, data = one.run, dataset_of(one.run, dataset)
     if effects == "auto":
         effects = "falls" if keeps_states(run) else None
-    predictions, at = run.predictions, run.eval_step
-    if len(at) < 2:
-        raise ArgumentError(f"this run was measured {count(len(at), 'time')}: a change needs two measurements")
     if effects is not None and not keeps_states(run):
         raise AttributeError(f"{MEASURES['states'].missing()}; or give effects=None")
-    counted = changes(predictions, data.test_labels[run.test_indices], len(run.classes))
+    counted = changes(one.predictions, one.labels, len(one.classes))
     net = counted.gained - counted.lost
     scores = unusual(net.astype(np.float64))
-    step = at[1:] - 1
-    found = falls(net, counted.gained, counted.lost, scores, predictions.shape[1])
+    step = one.step[1:] - 1
+    found = falls(counted.gained, counted.lost, scores, len(one.labels))
     return Batches(
         step=step,
-        steps=np.diff(at),
+        steps=np.diff(one.step),
         net=net,
         **_by_name(counted),
         loss_change=(change := np.diff(run.test_loss.astype(np.float64))),
@@ -286,8 +288,9 @@ def batches(
         falls=found,
         effects=None if effects is None else _effects(run, data, _wanted(run, effects, step[found]), progress=progress),
         accuracy=run.test_accuracy.astype(np.float64),
-        images=predictions.shape[1],
-        _run=run,
+        images=len(one.labels),
+        interval=one.interval,
+        _seen=one,
         _data=data,
     )
 
@@ -312,14 +315,14 @@ def _effects(run: Run, data: Dataset, steps: Integers, *, progress: bool) -> Eff
         done = 0
         bar = stack.enter_context(ProgressBar("effects", len(steps))) if progress else None
 
-        def seen(_: int) -> None:
+        def done_with(_: int) -> None:
             nonlocal done
             done += 1
             if bar is not None:
                 bar(done, None, None, None)
 
         for state, part in _parts(run, steps):
-            found.append(_core.effects(state, there, run.train_loss, part.tolist(), len(run.classes), seen))
+            found.append(_core.effects(state, there, run.train_loss, part.tolist(), len(run.classes), done_with))
     every = {name: np.concatenate([part[name] for part in found]) for name in found[0]} if found else {}
     none = np.empty(0)
     return Effects(

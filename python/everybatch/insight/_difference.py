@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch.insight._paired import paired_error
+
 __all__ = ["Difference", "difference"]
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Difference:
     """A measurement minus another one of the same images, with paired standard errors.
 
@@ -81,12 +83,12 @@ def difference(
         class_accuracy = np.bincount(labels, right, classes) / by_class
         squares = np.bincount(labels, (images - class_loss[labels]) ** 2, classes)
         class_loss_error = np.where(by_class > 1, np.sqrt(squares / (by_class - 1.0) / by_class), np.nan)
-    changed, net = int(np.abs(right).sum()), int(right.sum())
+    gained, lost = np.count_nonzero(right > 0), np.count_nonzero(right < 0)
     return Difference(
         loss=float(images.mean()),
         loss_error=float(images.std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan"),
-        accuracy=net / count,
-        accuracy_error=float(np.sqrt(max(0.0, changed - net**2 / count)) / count),
+        accuracy=(gained - lost) / count,
+        accuracy_error=float(paired_error(gained, lost, count)),
         images=images,
         right=right,
         class_loss=class_loss,

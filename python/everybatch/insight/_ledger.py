@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch.insight._paired import softened
+
 __all__ = ["COURSE", "LEAST", "Changes", "changes", "falls", "unusual"]
 
 Doubles = npt.NDArray[np.float64]
@@ -21,7 +23,7 @@ _BLOCK = 1 << 22
 """Predictions that are compared at once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Changes:
     """Images by what an interval did to them; rows are intervals."""
 
@@ -73,13 +75,13 @@ def unusual(values: Doubles, course: int = COURSE) -> Doubles:
     return scores
 
 
-def falls(net: Integers, gained: Integers, lost: Integers, scores: Doubles, images: int) -> Integers:
+def falls(gained: Integers, lost: Integers, scores: Doubles, images: int) -> Integers:
     """Return the numbers of the intervals that are falls: off their recent course, and more than chance among images.
 
     That is a net loss of at least 3 standard deviations of the changes before it, and of at least 3 of its own paired
-    standard errors, √(gained + lost - net² / images).
+    standard errors (of McNemar's table, with half an image more in each cell).
     """
-    error = np.sqrt(np.maximum(gained + lost - net.astype(np.float64) ** 2 / max(1, images), 1.0))
+    change, error = softened(gained, lost, images)
     with np.errstate(invalid="ignore"):
-        found: Integers = np.flatnonzero((scores <= -3) & (net <= -3 * error))
+        found: Integers = np.flatnonzero((scores <= -3) & (change <= -3 * error))
     return found

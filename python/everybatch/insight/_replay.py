@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -18,7 +19,7 @@ from everybatch.errors import ArgumentError
 from everybatch.insight._again import at_work, kept_before
 from everybatch.insight._dataset import dataset_of
 from everybatch.insight._difference import Difference, difference
-from everybatch.run import Run
+from everybatch.run import Run, load_run
 from everybatch.runs._tables import import_pandas
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Integers = npt.NDArray[np.int64]
 Without = int | Sequence[int] | npt.NDArray[np.integer[Any]] | str
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Replay:
     """One step, taken in another way, against the step as the run took it. Made by `replay`."""
 
@@ -55,14 +56,14 @@ class Replay:
     """Steps that followed, on the batches that the run had."""
     difference_later: Difference | None
     """The same after these; None without any."""
-    class_names: tuple[str, ...] = field(default=())
+    class_names: tuple[str, ...]
 
     @property
     def frame(self) -> pd.DataFrame:
         """A pandas DataFrame with one row per class: its difference, after the step and after the later ones.
 
-        Columns: ``name``, ``test_images``, ``loss``, ``loss_error`` (a standard error), ``accuracy``; and the three with
-        ``_later`` where there are later steps.
+        Columns: ``name``, ``test_images``, ``loss``, ``loss_error`` (a standard error), ``accuracy``; and the three
+        with ``_later`` where there are later steps.
         """
         pandas = import_pandas("frame")
         columns: dict[str, Any] = {"name": list(self.class_names), "test_images": self.difference.class_images}
@@ -87,7 +88,7 @@ class Replay:
         return f"<Replay of step {self.step} {self.change}, minus as it was: {self.difference.text}{later}>"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class EachImage:
     """What each image of a batch did: the step as it was minus the step without the image. Made by `replay`."""
 
@@ -113,7 +114,7 @@ class EachImage:
     """Steps that followed before it was measured, on the batches that the run had; `loss_null` and `loss` too."""
     thumbnails: npt.NDArray[np.uint8]
     """(batch size, height, width, channels) the images, as the data set has them."""
-    class_names: tuple[str, ...] = field(default=())
+    class_names: tuple[str, ...]
 
     @property
     def carried(self) -> float:
@@ -157,14 +158,14 @@ class EachImage:
         after = f" and {count(self.later, 'step')} after it" if self.later else ""
         return (
             f"<EachImage of step {self.step}{after}: mean test loss {self.loss - self.loss_before:+.2g}, of which "
-            f"{self.carried:+.2g} carried along and {self.loss - self.loss_null:+.2g} by {len(self.batch)} images; most "
-            f"harm by image {self.batch[worst]} ({self.effect[worst]:+.2g} ± {2 * self.effect_error[worst]:.1g}), most "
-            f"good by image {self.batch[best]} ({self.effect[best]:+.2g} ± {2 * self.effect_error[best]:.1g})>"
+            f"{self.carried:+.2g} carried along and {self.loss - self.loss_null:+.2g} by {len(self.batch)} images; "
+            f"most harm by image {self.batch[worst]} ({self.effect[worst]:+.2g} ± {2 * self.effect_error[worst]:.1g}), "
+            f"most good by image {self.batch[best]} ({self.effect[best]:+.2g} ± {2 * self.effect_error[best]:.1g})>"
         )
 
 
 def replay(
-    run: Run,
+    run: Run | str | os.PathLike[str],
     step: SupportsIndex,
     *,
     without: Without | None = None,
@@ -185,25 +186,25 @@ def replay(
     Parameters
     ----------
     run
-        Trained with ``record=("weights",)``; how far back the last state before the step lies
+        Trained with ``record=("weights",)``, or its folder; how far back the last state before the step lies
         (``train(weights_every=...)``) decides how long it takes.
     step
         0-based, as for `Run.batch_indices`.
     without
         Training images of the batch to leave out: an index of one or several, as `Run.batch_indices` names them. The
-        step is then what it would have been had they not been in the batch: batch norm does not see them, and the others
-        count as much as before, 1/N each with N of the whole batch, are augmented as before and keep their dropout
-        masks. The parts of the images hence add up to the step's gradient. Or ``"each"``: each image of the batch in turn, for
-        what each of them did.
+        step is then what it would have been had they not been in the batch: batch norm does not see them, and the
+        others count as much as before, 1/N each with N of the whole batch, are augmented as before and keep their
+        dropout masks. The parts of the images hence add up to the step's gradient. Or ``"each"``: each image of the
+        batch in turn, for what each of them did.
     without_class
         A class, by number or name, whose images are left out.
     lr, lr_factor
         Another learning rate for this step, or a factor on its own.
     null
-        A null step: from the same weights and the same state of the optimizer, with a gradient of zero. The optimizer takes
-        its step, so that momentum (or Adam's mean) and weight decay still move the weights, and averaged weights follow.
-        The batch goes forward as in the real step, so that batch norm's running statistics take it up in both: the
-        difference between the two is the gradient's alone.
+        A null step: from the same weights and the same state of the optimizer, with a gradient of zero. The optimizer
+        takes its step, so that momentum (or Adam's mean) and weight decay still move the weights, and averaged weights
+        follow. The batch goes forward as in the real step, so that batch norm's running statistics take it up in both:
+        the difference between the two is the gradient's alone.
     later
         Measure once more after so many further steps, on the batches that the run had. With ``without="each"`` it is
         measured only then.
@@ -240,6 +241,7 @@ def replay(
     >>> len(eb.insight.replay(run, 5, without="each").effect)
     64
     """
+    run = load_run(run) if isinstance(run, str | os.PathLike) else run
     data = dataset_of(run, dataset)
     batch = run.batch_indices(step)
     number = int(step.__index__())
@@ -253,7 +255,9 @@ def replay(
         if without != "each":
             raise ArgumentError(f'without is {without!r}: give indices of training images, or "each"')
         if without_class is not None or lr is not None or lr_factor is not None or null:
-            raise ArgumentError('without="each" leaves out one image at a time, and nothing else can be changed beside it')
+            raise ArgumentError(
+                'without="each" leaves out one image at a time, and nothing else can be changed beside it'
+            )
         return _each(run, data, number, batch, later)
     places = _places(batch, without, number) | _of_class(batch, without_class, data, number)
     change: dict[str, Any] = {"without": np.flatnonzero(places), "null": bool(null)}
@@ -329,8 +333,8 @@ def _taken(run: Run, data: Dataset, step: int, ways: list[dict[str, Any]], later
         then, now = run.test_loss[measured[0]], np.float32(found["loss"][1])
         if then != now and not (np.isnan(then) and np.isnan(now)):
             raise ArgumentError(
-                f"the run is not the same here: after step {step} it measured a test loss of {then!r}, and it is {now!r} "
-                "now. Replay it with the version of everybatch and torch, and on the machine, that it was trained with"
+                f"the run is not the same here: after step {step} it measured a test loss of {then!r}, and it is {now!r}"
+                " now. Replay it with the version of everybatch and torch, and on the machine, that it was trained with"
             )
     return found
 
@@ -383,7 +387,13 @@ def _rate(run: Run, step: int, lr: float | None, factor: float | None) -> float 
 
 
 def _in_words(
-    batch: Integers, places: npt.NDArray[np.bool_], of_class: int | str | None, run: Run, rate: float | None, *, null: bool
+    batch: Integers,
+    places: npt.NDArray[np.bool_],
+    of_class: int | str | None,
+    run: Run,
+    rate: float | None,
+    *,
+    null: bool,
 ) -> str:
     parts = []
     out = batch[places]
