@@ -54,7 +54,7 @@ def right_within(one: Seen, places: npt.NDArray[np.int64], within: npt.NDArray[n
     accuracies = np.empty((2, len(places), splits))
     rows = max(_BLOCK // n, 1)
     wanted = one.labels.astype(one.predictions.dtype)
-    with plain_torch():  # its product shares the machine with others better than NumPy's, by a factor of 30
+    with plain_torch():  # on a busy machine NumPy's product took 30 times as long
         halved = torch.from_numpy(within)
         for start in range(0, len(places), rows):
             right = one.predictions[places[start : start + rows]] == wanted
