@@ -1,6 +1,6 @@
 //! Measures a fixed set of images again and again, with whatever weights there are.
 
-use tch::{Kind, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use super::inference::Inference;
 use super::{Choice, Estimator, Figures, Metrics};
@@ -44,6 +44,28 @@ impl Evaluator {
     /// Compiles today's weights and measures every image with them.
     pub fn measure(&self, model: &Model) -> Result<Metrics> {
         Metrics::new(&self.inference.logits(model)?, &self.labels, self.classes)
+    }
+}
+
+/// What a measurement finds of each image.
+pub struct Seen {
+    /// (N,) float32 cross-entropies.
+    pub losses: Tensor,
+    /// (N,) predicted classes, of `class_kind`.
+    pub predictions: Tensor,
+    /// The mean of the cross-entropies, as a measurement of a run has it.
+    pub loss: f64,
+}
+
+impl Evaluator {
+    /// Compiles today's weights and looks at every image with them.
+    pub fn see(&self, model: &Model) -> Result<Seen> {
+        let logits = self.inference.logits(model)?;
+        let Metrics { loss, predictions, .. } = Metrics::new(&logits, &self.labels, self.classes)?;
+        let losses =
+            logits.f_cross_entropy_loss(&self.labels, None::<&Tensor>, Reduction::None, -100, 0.0)?;
+        let loss = loss.f_double_value(&[])? / self.labels.size()[0] as f64;
+        Ok(Seen { losses, predictions, loss })
     }
 }
 

@@ -44,24 +44,24 @@ impl Observer for Nobody {
     }
 }
 
-struct Case {
-    name: &'static str,
-    config: TrainConfig,
-    dropout: f64,
+pub struct Case {
+    pub name: &'static str,
+    pub config: TrainConfig,
+    pub dropout: f64,
     /// On the device, recorded.
-    recorded: bool,
+    pub recorded: bool,
     /// Test images.
-    images: usize,
+    pub images: usize,
 }
 
 /// 3 batches of 8 and one of 4 in each epoch.
-fn dataset(images: usize) -> Dataset {
+pub fn dataset(images: usize) -> Dataset {
     let normalization = Normalization::new(vec![0.5], vec![0.3]).unwrap();
     Dataset { train: host::split(28, 0), test: host::split(images, 90), classes: 10, normalization }
 }
 
 /// So small that all runs of these tests together take seconds.
-fn model(dropout: f64) -> Model {
+pub fn model(dropout: f64) -> Model {
     let layers = vec![
         Layer::Conv2d(Conv2d::new(1, 4, 5).stride(4)),
         Layer::BatchNorm2d(BatchNorm::new(4)),
@@ -76,7 +76,7 @@ fn model(dropout: f64) -> Model {
 }
 
 impl Case {
-    fn run(&self, from: Option<&RunState>, observer: &mut dyn Observer) -> Result<Outcome> {
+    pub fn run(&self, from: Option<&RunState>, observer: &mut dyn Observer) -> Result<Outcome> {
         let gpu = self.recorded.then(|| Arc::new(Rehearsal::default()) as Arc<dyn Gpu>);
         train_with(
             &model(self.dropout),
@@ -91,7 +91,7 @@ impl Case {
 }
 
 /// Six steps.
-fn config() -> TrainConfig {
+pub fn config() -> TrainConfig {
     TrainConfig {
         batch_size: 8,
         length: Length::Steps(6),
@@ -101,7 +101,7 @@ fn config() -> TrainConfig {
     }
 }
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let betas = (0.9, 0.999);
     let sgd = |momentum, nesterov| Method::Sgd { momentum, nesterov, weight_decay: 0.01 };
     let adam = Method::Adam { betas, eps: 1e-8, weight_decay: 0.01 };
@@ -182,7 +182,7 @@ fn bytes(tensor: &Tensor) -> Vec<u8> {
 }
 
 /// All but the seconds is the same, to the last bit.
-fn assert_same(a: &RunState, b: &RunState, what: &str) {
+pub fn assert_same(a: &RunState, b: &RunState, what: &str) {
     assert_eq!(a.json, b.json, "{what}");
     assert!(a.tensors.keys().eq(b.tensors.keys()), "{what}");
     for (name, tensor) in &a.tensors {
