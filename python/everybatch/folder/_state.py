@@ -70,5 +70,5 @@ def read_state(folder: Path) -> Kept | None:
         steps, evaluations = where["rows"]
         model_step = int(where.get("model_step", steps))
         return Kept(records[1][1], (int(steps), int(evaluations)), int(where["history"]), model_step)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} does not say what was recorded then: {error}") from error
