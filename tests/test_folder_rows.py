@@ -15,7 +15,7 @@ from everybatch.errors import FileFormatError
 from everybatch.folder import Follower, Journal
 from everybatch.folder._files import HISTORY, STATE
 from everybatch.folder._records import Appender, whole_records
-from everybatch.folder._rows import Columns, Rows
+from everybatch.folder._rows import Columns, Counts, Rows
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -63,10 +63,11 @@ def test_rows_come_back_in_parts_of_any_size() -> None:
     draw = np.random.default_rng(1)
     steps = evaluations = 0
     while (steps, evaluations) != (50, 51):
+        first = Counts(steps=steps, evaluations=evaluations)
         to = min(50, steps + int(draw.integers(0, 9))), min(51, evaluations + int(draw.integers(0, 9)))
-        rows.add(columns.rows((steps, evaluations), part(arrays, slice(steps, to[0]), slice(evaluations, to[1]))))
+        rows.add(columns.rows(first, part(arrays, slice(steps, to[0]), slice(evaluations, to[1]))))
         steps, evaluations = to
-        assert rows.counts == to
+        assert rows.counts == Counts(steps=steps, evaluations=evaluations)
         assert same(rows.arrays(), part(arrays, slice(steps), slice(evaluations)))
 
 
@@ -74,8 +75,8 @@ def test_rows_take_the_place_of_later_ones() -> None:
     one, other = example(10, 11), example(6, 7, seed=1)
     columns = Columns.of(one)
     rows = Rows(columns)
-    rows.add(columns.rows((0, 0), one))
-    rows.add(columns.rows((4, 5), other))
+    rows.add(columns.rows(Counts(), one))
+    rows.add(columns.rows(Counts(steps=4, evaluations=5), other))
     expected = {
         name: np.concatenate([one[name][: 4 if name in ("train_loss", "lr") else 5], other[name]]) for name in one
     }
@@ -97,8 +98,8 @@ def test_what_are_no_rows_is_refused(change: Any, message: str) -> None:
     columns = Columns.of(arrays)
     rows = Rows(columns)
     with pytest.raises(ValueError, match=message):
-        rows.add(change(columns.rows((0, 0), arrays)))
-    assert rows.counts == (0, 0)
+        rows.add(change(columns.rows(Counts(), arrays)))
+    assert rows.counts == Counts()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
         patch.setattr(Appender, "append", full)
         for to in (5, 6):
             assert not journal.write(part(arrays, slice(4, to), slice(5, to + 1)))
-        assert journal.rows == (4, 5)
+        assert journal.rows == Counts(steps=4, evaluations=5)
     assert len(caplog.records) == 1
     assert "the run goes on" in caplog.text
     assert journal.write(part(arrays, slice(4, 10), slice(5, 11)))

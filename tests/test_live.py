@@ -22,6 +22,7 @@ from PIL import Image
 import everybatch as eb
 from everybatch import live, resuming, training
 from everybatch._measures import ARRAYS
+from everybatch.folder._rows import Counts
 from everybatch.live._beside import MANY, Beside, run_of
 from everybatch.live._curves import charts
 from everybatch.live._pace import Pace
@@ -121,10 +122,10 @@ def test_rows_are_put_aside_until_it_is_time_to_draw_and_none_is_lost(quick: Qui
     told = {"config": run._config, "arrays": {"test_indices": run.test_indices}}
     view = Recorder(told)
     with Beside(None, told, lambda _: view, rows(run, slice(2), slice(3)), pause=1000.0) as beside:
-        beside._rows = (2, 3)  # as after a run that goes on
+        beside._rows = Counts(steps=2, evaluations=3)  # as after a run that goes on
         beside.write(rows(run, slice(2, 3), slice(3, 4)))
         beside.write(rows(run, slice(3, 4), slice(4, 5)))
-        assert beside.rows == (4, 5)
+        assert beside.rows == Counts(steps=4, evaluations=5)
     assert [len(drawn["train_loss"]) for drawn in view.drawn] == [2]  # what was there at the beginning
     (ended,) = view.ended  # nobody told of a run, as when the core fails
     assert ended is not None
@@ -140,7 +141,7 @@ def test_rows_take_the_place_of_those_that_were_told_before(quick: Quick) -> Non
     view = Recorder(told)
     with Beside(None, told, lambda _: view, pause=1000.0) as beside:
         for end in (2, 4, 3):
-            beside._rows = (0, 0)
+            beside._rows = Counts()
             beside.write(rows(run, slice(end), slice(end + 1)))
         beside.write(rows(run, slice(3, 5), slice(4, 6)))
     assert view.ended[0] is not None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from everybatch.folder import Follower
-from everybatch.folder._rows import Columns, Rows
+from everybatch.folder._rows import Columns, Counts, Rows
 from everybatch.watch._table import Table
 from everybatch.watch._thin import thin
 from growing_runs import OF_RUN, GrowingRun
@@ -108,14 +108,14 @@ def test_a_table_holds_what_rows_hold(seed: int) -> None:
     columns = Columns.read(Columns.of(arrays).told())
     rows, table = Rows(columns), Table(columns, ("test_loss",))
     for _ in range(20):
-        first = tuple(int(draw.integers(max(0, count - 50), count + 1)) for count in rows.counts)
-        counts = draw.integers(0, 400, 2)
+        first = Counts({axis: int(draw.integers(max(0, count - 50), count + 1)) for axis, count in rows.counts.items()})
+        counts = dict(zip(("steps", "evaluations"), draw.integers(0, 400, 2), strict=True))
         payload = columns.rows(
-            (first[0], first[1]),
+            first,
             {
                 name: array[first[axis] : first[axis] + counts[axis]]
                 for name, array in arrays.items()
-                for axis in [int(name != "train_loss")]
+                for axis in ["steps" if name == "train_loss" else "evaluations"]
             },
         )
         rows.add(payload)

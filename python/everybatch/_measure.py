@@ -55,6 +55,8 @@ class Measure(Generic[Kind]):
     """The loss that was measured beside it."""
     needs: Literal["validation", "record"] | None = None
     """What a run must be trained with to have it."""
+    record: str = ""
+    """The word of ``record=`` that it comes with, if it is not its own name."""
     monitor: bool = False
     """Whether it can end a run, choose its weights, or lower its learning rate; under this name in Rust too."""
     tag: str | None = None
@@ -76,13 +78,15 @@ class Measure(Generic[Kind]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         object.__setattr__(self, "name", name)
+        if self.needs == "record" and not self.record:
+            object.__setattr__(self, "record", name)
         shape = f"({', '.join(self.dimensions)}{',' if len(self.dimensions) == 1 else ''})"
         kind = "uint8" if self.dtype is np.unsignedinteger else np.dtype(self.dtype).name
         fraction = " in [0, 1]" if self.unit == "fraction" else ""
         needs = {
             None: "",
             "validation": "\n\nOnly in runs that were trained with ``validation=``; an AttributeError in others.",
-            "record": f'\n\nOnly in runs that were trained with ``record=("{name}",)``; an AttributeError in others.',
+            "record": f'\n\nOnly in runs trained with ``record=("{self.record}",)``; an AttributeError in others.',
         }[self.needs]
         more = f"\n\n{self.more}" if self.more else ""
         object.__setattr__(self, "__doc__", f"{shape} {kind}{fraction}: {self.what}.{more}{needs}")
@@ -97,7 +101,8 @@ class Measure(Generic[Kind]):
         recorded = run._arrays.get(self.of or self.name)
         if recorded is None:
             if self.otherwise is None or not self.is_in(run):
-                raise AttributeError(self.missing())
+                is_recorded = self.record in (run._config["training"].get("record") or ())
+                raise AttributeError(self.not_yet() if is_recorded else self.missing())
             return _read_only(self.otherwise(run))
         return recorded if self.by is None else _read_only(self.by(recorded))
 
@@ -177,7 +182,7 @@ class Measure(Generic[Kind]):
     @property
     def hint(self) -> str:
         """How to train so that a run has it; nothing if every run has."""
-        return {None: "", "validation": "train with validation=0.1", "record": f"train with record=({self.name!r},)"}[
+        return {None: "", "validation": "train with validation=0.1", "record": f"train with record=({self.record!r},)"}[
             self.needs
         ]
 
@@ -186,8 +191,12 @@ class Measure(Generic[Kind]):
         if self.needs == "validation":
             return f"{run} has no validation images: {self.hint} to hold out a tenth"
         if not self.hint:
-            return f"{run} has no {self.name} yet: its folder has it some seconds after the run has begun"
+            return self.not_yet(run)
         return f"{run} did not record the {self.label}: {self.hint} to keep {self.what}"
+
+    def not_yet(self, run: str = "this run") -> str:
+        """Return the sentence that says that a run will have it."""
+        return f"{run} has no {self.name} yet: its folder has it some seconds after the run has begun"
 
 
 def _read_only(made: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from everybatch import _core, datasets
+from everybatch import _core
 from everybatch._arguments import flag, functions, whole
 from everybatch._core import Data, Model, Step
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
 from everybatch._not_compiled import not_compiled
 from everybatch._threads import torch_threads
-from everybatch.dataset import Dataset, check_dataset
+from everybatch._trained_on import trained_on
+from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.folder import Journal
 from everybatch.folder._files import BEGINNING
@@ -51,7 +52,7 @@ def resume(
         The folder given to `train`.
     dataset
         What the run is trained on. None: the built-in digits and data sets with a name of `everybatch.datasets` are
-        found again.
+        found again, and subsets of them.
     epochs, steps
         The new length of the whole run, one of the two; None: as it was. A run can be made longer if its learning rate
         does not depend on its length: not with the schedules one_cycle, cosine and exponential. Its weights are then
@@ -104,7 +105,7 @@ def go_on(
         if state == "diverged" or (state == "finished" and not of_length):
             hint = ": give epochs= or steps= to make it longer" if state == "finished" else ""
             raise ArgumentError(f"the run in {journal.folder} is {state}, and has nothing to go on with{hint}")
-        dataset = _same_data(dataset, begun["config"]["dataset"])
+        dataset = trained_on(dataset, begun["config"]["dataset"])
         config, settings = _lengthened(begun, of_length)
         training, status = config["training"], journal.earlier.ended.get("config", {}).get("status", {})
         if state == "finished" and training["total_steps"] <= status.get("model_step", 0):
@@ -177,38 +178,3 @@ def _beginning(folder: Path) -> Model:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: the run cannot go on without the model that it began with")
     return Model.load(str(path))
-
-
-def _same_data(given: Dataset | None, described: dict[str, Any]) -> Dataset:
-    """Return the data set that a run was trained on.
-
-    Raises
-    ------
-    ArgumentError, TypeError
-        It is another one, or none, or cannot be found again.
-    """
-    if given is not None:
-        check_dataset(given)
-    name = described["name"]
-    found = _found_again(name, described) if given is None else given
-    if found is None:
-        raise ArgumentError(f"the run was trained on {name!r}, which cannot be found by its name: give dataset=...")
-    if found.fingerprint != described["fingerprint"]:
-        of = f"those of {found.name!r} here" if given is not None else f"what is found as {name!r}: give dataset=..."
-        raise ArgumentError(f"the run was trained on other images than {of} (their fingerprints differ)")
-    for scale in ("mean", "std"):  # the images are the same before they are normalised
-        here = list(getattr(found, scale))
-        if here != described[scale]:
-            raise ArgumentError(f"the run was trained on images with a {scale} of {described[scale]}, and it is {here}")
-    return found
-
-
-def _found_again(name: str, described: dict[str, Any]) -> Dataset | None:
-    if name == "glyphs":
-        return datasets.glyphs(described["train"], described["test"])
-    make = getattr(datasets, name, None) if name in datasets.__all__ else None
-    try:
-        found = make() if callable(make) else None
-    except TypeError:  # it takes more than a name
-        return None
-    return found if isinstance(found, Dataset) else None

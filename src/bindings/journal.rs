@@ -1,12 +1,12 @@
 //! The journal of a run, which Python writes as the run goes on: all rows of its history, and now and then its state.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use numpy::{Element, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3_tch::PyTensor;
-use tch::Tensor;
 
 use super::model::PyModel;
 use super::run::computing;
@@ -18,7 +18,7 @@ use crate::train::{Adds, Column, Predictions, RunState, Step};
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub struct Journal {
-    /// Has `rows`, the steps and measurements that it holds; `write`, which takes those that it lacks and whether the run ends
+    /// Has `rows`, the numbers of rows that it holds by their axis; `write`, which takes those that it lacks and whether the run ends
     /// with them, and tells whether it wants the state; and `keep`, which takes that.
     writer: PyObject,
     last: Instant,
@@ -43,8 +43,8 @@ impl Journal {
         let written = as_called(|| {
             Python::with_gil(|py| -> PyResult<bool> {
                 let writer = self.writer.bind(py);
-                let (steps, evaluations) = writer.getattr("rows")?.extract()?;
-                writer.call_method1("write", (added(py, step, steps, evaluations)?, ends))?.extract()
+                let held: BTreeMap<String, usize> = writer.getattr("rows")?.extract()?;
+                writer.call_method1("write", (added(py, step, &held)?, ends))?.extract()
             })
         })?;
         self.last = Instant::now();
@@ -73,53 +73,54 @@ impl Journal {
     }
 }
 
-/// Of a kept state: the model that the run would have given if it had ended there, which began with `beginning`; and
-/// (classes, classes) int64 confusions at the last measurement of all images, if there was one.
+/// Of a kept state: the model that the run would have given if it had ended there, which began with `beginning`; and by
+/// their names the arrays that it would have given of the run as a whole, such as the confusions at the last measurement of
+/// all images, if there was one.
 #[pyfunction]
-pub fn look_at_state(py: Python, state: &[u8], beginning: &PyModel) -> PyResult<(PyModel, Option<PyTensor>)> {
-    let (model, confusion) = computing(py, || {
+pub fn look_at_state(
+    py: Python,
+    state: &[u8],
+    beginning: &PyModel,
+) -> PyResult<(PyModel, BTreeMap<String, PyTensor>)> {
+    let (model, arrays) = computing(py, || {
         let state = RunState::from_safetensors(state)?;
-        Ok((state.model(&beginning.copied()?)?, state.confusion().map(Tensor::shallow_clone)))
+        Ok((state.model(&beginning.copied()?)?, state.arrays()))
     })?;
-    Ok((PyModel::new(model), confusion.map(PyTensor)))
+    Ok((PyModel::new(model), arrays.into_iter().map(|(name, array)| (name, PyTensor(array))).collect()))
 }
 
-/// By name what the lists of the history have beyond so many steps and measurements.
+/// By name what the lists of the history have beyond the rows that are held.
 fn added<'py>(
     py: Python<'py>,
     step: &mut Step,
-    steps: usize,
-    evaluations: usize,
+    held: &BTreeMap<String, usize>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     for (name, column, adds) in step.columns() {
+        let held = held.get(adds.axis.name()).copied().unwrap_or_default();
         let array = match column {
-            Column::Float(list) => rows(py, list, adds, steps, evaluations)?,
-            Column::Double(list) => rows(py, list, adds, steps, evaluations)?,
-            Column::Int(list) => rows(py, list, adds, steps, evaluations)?,
-            Column::Classes(predictions) if predictions.is_empty() => continue,
-            Column::Classes(Predictions::Bytes(list)) => rows(py, list, adds, steps, evaluations)?,
-            Column::Classes(Predictions::Words(list)) => rows(py, list, adds, steps, evaluations)?,
+            Column::Float(list) => rows(py, list, adds, held)?,
+            Column::Double(list) => rows(py, list, adds, held)?,
+            Column::Int(list) => rows(py, list, adds, held)?,
+            Column::Half(list) => rows(py, list, adds, held)?,
+            Column::Classes(Predictions::Bytes(list)) => rows(py, list, adds, held)?,
+            Column::Classes(Predictions::Words(list)) => rows(py, list, adds, held)?,
         };
         dict.set_item(name, array)?;
     }
     Ok(dict)
 }
 
+/// The rows of a list after those that are held.
 fn rows<'py, T: Element>(
     py: Python<'py>,
     list: &[T],
     adds: Adds,
-    steps: usize,
-    evaluations: usize,
+    held: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (from, width) = match adds {
-        Adds::Step => (steps, None),
-        Adds::Evaluation => (evaluations, None),
-        Adds::Row(values) => (evaluations * values, Some(values)),
-    };
+    let from = held * adds.row.unwrap_or(1);
     let list = PyArray1::from_slice(py, &list[from.min(list.len())..]);
-    match width {
+    match adds.row {
         Some(values) => Ok(list.reshape([list.len()? / values.max(1), values])?.into_any()),
         None => Ok(list.into_any()),
     }

@@ -202,16 +202,19 @@ pub fn augment<'py>(
     Ok(changed.into_pyarray(py))
 }
 
-/// Every list of the history by its name; those that nobody asked for are empty, and no array.
+/// Every list of the history by its name, and what it has of the run as a whole.
 fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("confusion", std::mem::take(&mut history.confusion).into_pyarray(py))?;
+    for (name, tensor) in std::mem::take(&mut history.examples) {
+        dict.set_item(name, PyTensor(tensor).into_pyobject(py)?.call_method0("numpy")?)?;
+    }
     for (name, column, adds) in history.columns() {
         let array = match column {
             Column::Float(list) => shaped(py, list, adds)?,
             Column::Double(list) => shaped(py, list, adds)?,
             Column::Int(list) => shaped(py, list, adds)?,
-            Column::Classes(predictions) if predictions.is_empty() => continue,
+            Column::Half(list) => shaped(py, list, adds)?,
             Column::Classes(Predictions::Bytes(list)) => shaped(py, list, adds)?,
             Column::Classes(Predictions::Words(list)) => shaped(py, list, adds)?,
         };
@@ -220,10 +223,10 @@ fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-/// A list as an array: (steps,), (evaluations,) or (evaluations, values of a row).
+/// A list as an array, whose first axis is that of the list's rows.
 fn shaped<'py, T: Element>(py: Python<'py>, list: &mut Vec<T>, adds: Adds) -> PyResult<Bound<'py, PyAny>> {
-    Ok(match adds {
-        Adds::Step | Adds::Evaluation => std::mem::take(list).into_pyarray(py).into_any(),
-        Adds::Row(values) => rows(std::mem::take(list), values)?.into_pyarray(py).into_any(),
+    Ok(match adds.row {
+        None => std::mem::take(list).into_pyarray(py).into_any(),
+        Some(values) => rows(std::mem::take(list), values)?.into_pyarray(py).into_any(),
     })
 }

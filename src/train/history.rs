@@ -1,30 +1,22 @@
 //! Everything that a run measured, on the host.
 
+use half::f16;
 use ndarray::{Array1, Array2};
 use tch::Tensor;
 
+use super::axes::{Adds, Axis, Counts};
 use super::predictions::Predictions;
 use super::session::RunState;
 use crate::error::{Error, Result};
-use crate::evaluate::Figures;
+use crate::evaluate::{Figures, Pass};
 
 /// A list of the history.
 pub enum Column<'a> {
     Float(&'a mut Vec<f32>),
     Double(&'a mut Vec<f64>),
     Int(&'a mut Vec<i64>),
+    Half(&'a mut Vec<f16>),
     Classes(&'a mut Predictions),
-}
-
-/// How a list grows.
-#[derive(Clone, Copy)]
-pub enum Adds {
-    /// By one value a step.
-    Step,
-    /// By one value a measurement.
-    Evaluation,
-    /// By a row of so many values a measurement.
-    Row(usize),
 }
 
 impl Column<'_> {
@@ -33,6 +25,7 @@ impl Column<'_> {
             Column::Float(list) => list.truncate(length),
             Column::Double(list) => list.truncate(length),
             Column::Int(list) => list.truncate(length),
+            Column::Half(list) => list.truncate(length),
             Column::Classes(list) => list.truncate(length),
         }
     }
@@ -42,6 +35,7 @@ impl Column<'_> {
             Column::Float(list) => Tensor::f_from_slice(list)?,
             Column::Double(list) => Tensor::f_from_slice(list)?,
             Column::Int(list) => Tensor::f_from_slice(list)?,
+            Column::Half(list) => Tensor::f_from_slice(list)?,
             Column::Classes(list) => list.tensor()?,
         })
     }
@@ -51,6 +45,7 @@ impl Column<'_> {
             Column::Float(here) => *here = Vec::try_from(tensor)?,
             Column::Double(here) => *here = Vec::try_from(tensor)?,
             Column::Int(here) => *here = Vec::try_from(tensor)?,
+            Column::Half(here) => *here = Vec::try_from(tensor)?,
             Column::Classes(here) => *here = Predictions::read(tensor)?,
         }
         Ok(())
@@ -116,17 +111,18 @@ impl Curves {
     }
 
     fn columns(&mut self, names: &[&'static str; 7]) -> [(&'static str, Column<'_>, Adds); 7] {
-        let classes = self.class_totals.len();
+        let one = Adds::one(Axis::Evaluations);
+        let of_classes = Adds::many(Axis::Evaluations, self.class_totals.len());
         let [loss, accuracy, class_accuracy, loss_error, accuracy_error, class_accuracy_error, images] =
             *names;
         [
-            (loss, Column::Float(&mut self.loss), Adds::Evaluation),
-            (accuracy, Column::Float(&mut self.accuracy), Adds::Evaluation),
-            (class_accuracy, Column::Float(&mut self.class_accuracy), Adds::Row(classes)),
-            (loss_error, Column::Float(&mut self.loss_error), Adds::Evaluation),
-            (accuracy_error, Column::Float(&mut self.accuracy_error), Adds::Evaluation),
-            (class_accuracy_error, Column::Float(&mut self.class_accuracy_error), Adds::Row(classes)),
-            (images, Column::Int(&mut self.images_measured), Adds::Evaluation),
+            (loss, Column::Float(&mut self.loss), one),
+            (accuracy, Column::Float(&mut self.accuracy), one),
+            (class_accuracy, Column::Float(&mut self.class_accuracy), of_classes),
+            (loss_error, Column::Float(&mut self.loss_error), one),
+            (accuracy_error, Column::Float(&mut self.accuracy_error), one),
+            (class_accuracy_error, Column::Float(&mut self.class_accuracy_error), of_classes),
+            (images, Column::Int(&mut self.images_measured), one),
         ]
     }
 }
@@ -151,8 +147,68 @@ const VALIDATION: [&str; 7] = [
     "validation_images_measured",
 ];
 
-/// Rows of `steps` are optimizer steps, rows of `evaluations` passes over the measured images.
+/// The training images, measured now and then as the test images are. Rows are passes over those that are trained on.
 #[derive(Clone, Debug)]
+pub struct Passes {
+    /// (passes,) optimizer steps taken before the pass.
+    pub step: Vec<i64>,
+    /// (passes,)
+    seconds: Vec<f64>,
+    /// (passes · images,) each: predicted classes; the logit of the label minus the largest of the others; cross-entropies.
+    predictions: Predictions,
+    margins: Vec<f16>,
+    losses: Vec<f16>,
+    images: usize,
+}
+
+impl Passes {
+    /// None yet, over so many images.
+    pub fn new(images: usize, classes: usize) -> Self {
+        Passes {
+            step: Vec::new(),
+            seconds: Vec::new(),
+            predictions: Predictions::of(classes),
+            margins: Vec::new(),
+            losses: Vec::new(),
+            images,
+        }
+    }
+
+    /// Adds what a pass found; waits for the device.
+    pub fn push(&mut self, step: usize, found: &Pass) -> Result<()> {
+        self.predictions.extend(Predictions::read(&found.predictions)?);
+        self.margins.extend(Vec::<f16>::try_from(&found.margins)?);
+        self.losses.extend(Vec::<f16>::try_from(&found.losses)?);
+        self.step.push(step as i64);
+        Ok(())
+    }
+
+    pub fn push_seconds(&mut self, seconds: f64) {
+        self.seconds.push(seconds);
+    }
+
+    /// All but the seconds, bit by bit.
+    #[cfg(test)]
+    pub fn bits(&self) -> (&[i64], &Predictions, [Vec<u16>; 2]) {
+        let bits = |list: &[f16]| list.iter().map(|value| value.to_bits()).collect();
+        (&self.step, &self.predictions, [bits(&self.margins), bits(&self.losses)])
+    }
+
+    fn columns(&mut self) -> [(&'static str, Column<'_>, Adds); 5] {
+        let one = Adds::one(Axis::Passes);
+        let of_images = Adds::many(Axis::Passes, self.images);
+        [
+            ("training_eval_step", Column::Int(&mut self.step), one),
+            ("training_eval_seconds", Column::Double(&mut self.seconds), one),
+            ("training_predictions", Column::Classes(&mut self.predictions), of_images),
+            ("training_margins", Column::Half(&mut self.margins), of_images),
+            ("training_losses", Column::Half(&mut self.losses), of_images),
+        ]
+    }
+}
+
+/// Rows of `steps` are optimizer steps, rows of `evaluations` passes over the measured images.
+#[derive(Debug)]
 pub struct History {
     /// (steps,) loss of the batch that the step was taken on, before the step.
     pub train_loss: Vec<f32>,
@@ -170,10 +226,15 @@ pub struct History {
     pub eval_seconds: Vec<f64>,
     pub test: Curves,
     pub validation: Option<Curves>,
-    /// (evaluations · images,) predicted classes of the test images; empty unless asked for.
-    pub predictions: Predictions,
+    /// (evaluations · images,) each, of the test images, if asked for: predicted classes, and cross-entropies.
+    pub predictions: Option<Predictions>,
+    pub losses: Option<Vec<f16>>,
+    /// If asked for.
+    pub passes: Option<Passes>,
     /// (classes, classes) of the test images at the last pass; rows are true classes.
     pub confusion: Array2<i64>,
+    /// If asked for, by the names of the arrays, what became of each image: see [`super::Examples::tensors`]. At the end.
+    pub examples: Vec<(&'static str, Tensor)>,
     /// Steps taken before the first loss that is not finite was computed. A test loss counts at its own step.
     pub diverged_at: Option<usize>,
 }
@@ -191,8 +252,11 @@ impl History {
             eval_seconds: Vec::new(),
             test,
             validation,
-            predictions: Predictions::of(classes),
+            predictions: None,
+            losses: None,
+            passes: None,
             confusion: Array2::zeros((classes, classes)),
+            examples: Vec::new(),
             diverged_at: None,
         }
     }
@@ -200,47 +264,44 @@ impl History {
     /// Every list by its name, that of its array, and how it grows.
     pub fn columns(&mut self) -> Vec<(&'static str, Column<'_>, Adds)> {
         let images = self.test.images();
+        let [step, evaluation] = [Axis::Steps, Axis::Evaluations].map(Adds::one);
         let mut all = vec![
-            ("train_loss", Column::Float(&mut self.train_loss), Adds::Step),
-            ("train_accuracy", Column::Float(&mut self.train_accuracy), Adds::Step),
-            ("train_seconds", Column::Double(&mut self.train_seconds), Adds::Step),
-            ("lr", Column::Double(&mut self.lr), Adds::Step),
-            ("eval_step", Column::Int(&mut self.eval_step), Adds::Evaluation),
-            ("eval_seconds", Column::Double(&mut self.eval_seconds), Adds::Evaluation),
-            ("predictions", Column::Classes(&mut self.predictions), Adds::Row(images)),
+            ("train_loss", Column::Float(&mut self.train_loss), step),
+            ("train_accuracy", Column::Float(&mut self.train_accuracy), step),
+            ("train_seconds", Column::Double(&mut self.train_seconds), step),
+            ("lr", Column::Double(&mut self.lr), step),
+            ("eval_step", Column::Int(&mut self.eval_step), evaluation),
+            ("eval_seconds", Column::Double(&mut self.eval_seconds), evaluation),
         ];
-        all.extend(self.requested.iter_mut().map(|(name, list)| (*name, Column::Float(list), Adds::Step)));
+        let of_images = Adds::many(Axis::Evaluations, images);
+        let predictions = self.predictions.iter_mut();
+        all.extend(predictions.map(|list| ("predictions", Column::Classes(list), of_images)));
+        all.extend(self.losses.iter_mut().map(|list| ("losses", Column::Half(list), of_images)));
+        all.extend(self.requested.iter_mut().map(|(name, list)| (*name, Column::Float(list), step)));
         all.extend(self.test.columns(&TEST));
         all.extend(self.validation.iter_mut().flat_map(|part| part.columns(&VALIDATION)));
+        all.extend(self.passes.iter_mut().flat_map(Passes::columns));
         all
     }
 
-    /// How many steps and measurements there are.
-    pub fn counts(&self) -> [usize; 2] {
-        [self.train_loss.len(), self.eval_step.len()]
+    /// How many rows there are.
+    pub fn counts(&self) -> Counts {
+        Counts::from([
+            (Axis::Steps, self.train_loss.len()),
+            (Axis::Evaluations, self.eval_step.len()),
+            (Axis::Passes, self.passes.as_ref().map_or(0, |passes| passes.step.len())),
+        ])
     }
 
-    /// Puts the lists of `part` of a state, of so many steps and measurements, in the place of those here; predictions, if
-    /// they are kept.
-    pub fn restore(
-        &mut self,
-        state: &RunState,
-        part: &str,
-        [steps, measurements]: [usize; 2],
-        predictions: bool,
-    ) -> Result<()> {
-        let columns = self.columns().into_iter();
-        for (name, column, adds) in columns.filter(|(name, ..)| predictions || *name != "predictions") {
+    /// Puts the lists of `part` of a state, of so many rows, in the place of those here.
+    pub fn restore(&mut self, state: &RunState, part: &str, recorded: &Counts) -> Result<()> {
+        for (name, column, adds) in self.columns() {
             let list = state.get(part, name)?.f_flatten(0, -1)?;
-            let expected = match adds {
-                Adds::Step => steps,
-                Adds::Evaluation => measurements,
-                Adds::Row(values) => measurements * values,
-            };
+            let (rows, expected) = (recorded.of(adds.axis), adds.numbers(recorded));
             if list.numel() != expected {
                 return Err(Error::Argument(format!(
-                    "the state was taken after {steps} steps and {measurements} measurements, to which belong \
-                     {expected} numbers of {name}: {} are given",
+                    "the state was taken with {rows} {}, to which belong {expected} numbers of {name}: {} are given",
+                    adds.axis.name(),
                     list.numel(),
                 )));
             }
@@ -280,32 +341,28 @@ impl History {
         }
     }
 
-    pub fn push_predictions(&mut self, predictions: Predictions) {
-        self.predictions.extend(predictions);
-    }
-
     /// Forgets the newest measurement.
     pub fn forget_evaluation(&mut self) {
-        self.keep(self.train_loss.len(), self.eval_step.len().saturating_sub(1));
+        let evaluations = self.eval_step.len().saturating_sub(1);
+        self.keep(&self.counts().with(Axis::Evaluations, evaluations));
     }
 
     /// Forgets what was recorded after the loss stopped being finite at `step`: a device runs ahead of the host.
     pub fn truncate(&mut self, step: usize) {
         // A step whose own batch diverged stays in sight, with its NaN or infinity.
         let seen = self.train_loss.get(step).is_some_and(|loss| !loss.is_finite());
-        let steps = step + usize::from(seen);
-        let evaluations = self.eval_step.iter().filter(|taken| **taken as usize <= step).count();
-        self.keep(steps, evaluations);
+        let until = |steps: &[i64]| steps.iter().filter(|taken| **taken as usize <= step).count();
+        self.keep(&Counts::from([
+            (Axis::Steps, step + usize::from(seen)),
+            (Axis::Evaluations, until(&self.eval_step)),
+            (Axis::Passes, self.passes.as_ref().map_or(0, |passes| until(&passes.step))),
+        ]));
     }
 
-    /// Forgets all but the first ones.
-    fn keep(&mut self, steps: usize, evaluations: usize) {
+    /// Forgets all but the first rows.
+    fn keep(&mut self, counts: &Counts) {
         for (_, column, adds) in self.columns() {
-            column.truncate(match adds {
-                Adds::Step => steps,
-                Adds::Evaluation => evaluations,
-                Adds::Row(values) => evaluations * values,
-            });
+            column.truncate(adds.numbers(counts));
         }
     }
 }
@@ -316,6 +373,8 @@ mod tests {
 
     fn history(train: &[f32], test: &[(i64, f64)]) -> History {
         let mut history = History::new(Curves::new(Array1::from(vec![3, 1])), None);
+        history.predictions = Some(Predictions::of(2));
+        history.passes = Some(Passes::new(0, 2));
         for loss in train {
             history.push_step([*loss, 0.5]);
             history.train_seconds.push(0.1);
@@ -324,7 +383,8 @@ mod tests {
         for (step, loss) in test {
             history.push_evaluation(*step, &[Figures::complete(*loss, &[2, 1], &[3, 1])]);
             history.eval_seconds.push(0.1);
-            history.push_predictions(Predictions::Bytes(vec![0, 0, 1, 1]));
+            history.predictions.as_mut().unwrap().extend(Predictions::Bytes(vec![0, 0, 1, 1]));
+            history.passes.as_mut().unwrap().step.push(*step);
         }
         history
     }
@@ -334,7 +394,7 @@ mod tests {
         let history = history(&[], &[(0, 6.0)]);
         assert_eq!((history.test.loss[0], history.test.accuracy[0]), (1.5, 0.75));
         assert_eq!(history.test.class_accuracy(), ndarray::array![[2.0 / 3.0, 1.0]]);
-        assert_eq!(history.predictions, Predictions::Bytes(vec![0, 0, 1, 1]));
+        assert_eq!(history.predictions, Some(Predictions::Bytes(vec![0, 0, 1, 1])));
     }
 
     #[test]
@@ -353,7 +413,8 @@ mod tests {
         assert_eq!(history.diverged_at, Some(1));
         history.truncate(1);
         assert_eq!((history.train_loss.len(), history.eval_step.as_slice()), (2, [0, 1].as_slice()));
-        assert_eq!(history.predictions, Predictions::Bytes([0, 0, 1, 1].repeat(2)));
+        assert_eq!(history.predictions, Some(Predictions::Bytes([0, 0, 1, 1].repeat(2))));
+        assert_eq!(history.passes.unwrap().step, [0, 1]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Training: one loop (`training_loop`), and the things that it uses.
 
 mod average;
+mod axes;
 mod config;
 mod cursor;
 mod device;
 mod dial;
 mod dropout;
+mod examples;
 mod fused;
 mod history;
 mod method;
@@ -24,15 +26,17 @@ mod watch;
 mod weights;
 mod work;
 
+pub use axes::{Adds, Axis, Counts};
 pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use device::DeviceReport;
-pub use history::{Adds, Column, Curves, History};
+pub use examples::Examples;
+pub use history::{Column, Curves, History, Passes};
 pub use method::Method;
 pub use observer::{End, Next, Observer, State, Step};
 pub use optimizer::Optimizer;
 pub use predictions::Predictions;
 pub use record::Record;
-pub use recorder::Recorder;
+pub use recorder::{Recorder, Sets};
 pub use schedule::{LearningRate, Schedule};
 pub use session::RunState;
 pub use step::Taken;

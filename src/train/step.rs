@@ -27,6 +27,8 @@ pub struct Taken {
     pub logits: Tensor,
     /// (N,) int64
     pub labels: Tensor,
+    /// (N,) int64: which training images these are.
+    pub batch: Tensor,
     /// Of the parameters, in their order.
     pub gradients: Vec<Tensor>,
 }
@@ -58,13 +60,14 @@ impl Body {
             Some(fused) => self.without_autograd(fused, &pixels, &labels)?,
             None => self.by_autograd(&pixels, &labels)?,
         };
-        let taken = Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels, gradients };
+        let batch = batch.shallow_clone();
+        let taken = Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels, batch, gradients };
         let row = self.sheet.step_row(&taken)?;
         self.optimizer.step(&self.model.parameters(), &taken.gradients)?;
         if let Some(average) = &self.average {
             average.update(&self.model)?;
         }
-        self.sheet.write_step(&row)
+        self.sheet.write_step(&row, &taken)
     }
 
     fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from everybatch import datasets
 from everybatch._provenance import describe_dataset
+from everybatch._trained_on import found_again
 from everybatch.cli._data import NAMES
 from everybatch.cli._parser import UsageError
 from everybatch.dataset import Dataset
 from everybatch.run import Run
 
 __all__ = ["own_data"]
-
-_CUT = re.compile(r"; subset\(train=(\d+|None), test=(\d+|None), seed=(\d+)\)")
-_SEED = re.compile(r"drawn with seed (\d+)")
 
 
 def own_data(args: Namespace, run: Run) -> Dataset:
@@ -34,19 +30,8 @@ def own_data(args: Namespace, run: Run) -> Dataset:
     name = known["name"]
     if name not in NAMES:
         raise UsageError("say with --data what to measure on: the run was trained on data that have no known place")
-    source = str(known.get("source", ""))
-    cuts = _CUT.findall(source)
-    if name == "glyphs":  # drawn to measure
-        seed = _SEED.search(source)
-        train, test = (60_000, 10_000) if cuts else (known["train"], known["test"])
-        data = datasets.glyphs(train, test, seed=int(seed[1]) if seed else 0)
-    else:
-        data = getattr(datasets, name)(download=not args.no_download)
-    try:
-        for train, test, seed in cuts:
-            data = data.subset(train=_number(train), test=_number(test), seed=int(seed))
-    except ValueError:  # not as many images: it is another data set, which is said below
-        pass
+    data = found_again(known, download=not args.no_download)
+    assert data is not None  # `NAMES` are all of such functions
     if data.fingerprint != known.get("fingerprint"):
         raise UsageError(
             f"what the run was trained on cannot be found again: it is called {name}, and had "
@@ -90,7 +75,3 @@ def _times(shape: Any) -> str:
 def _first(described: Mapping[str, Any]) -> str:
     names = [repr(name) for name in described["classes"]]
     return ", ".join(names[:4]) + (", ..." if names[4:] else "")
-
-
-def _number(text: str) -> int | None:
-    return None if text == "None" else int(text)

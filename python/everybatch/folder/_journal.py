@@ -13,13 +13,26 @@ import numpy.typing as npt
 
 from everybatch._disk import as_path, explained, make_folders, names_to_disk, whole_file
 from everybatch._log import logger
-from everybatch._measures import ARRAYS
-from everybatch.folder._files import BEGINNING, BEGUN, COLUMNS, ENDED, HISTORY, MODEL, ROWS, STATE, TENSORS, WHERE
+from everybatch._measures import ARRAYS, REQUESTED
+from everybatch.folder._files import (
+    BEGINNING,
+    BEGUN,
+    COLUMNS,
+    ENDED,
+    HISTORY,
+    MODEL,
+    ROWS,
+    STATE,
+    TENSORS,
+    WHERE,
+    WHOLE,
+)
 from everybatch.folder._lock import LOCK, Lock
 from everybatch.folder._read import Follower, recorded
 from everybatch.folder._records import Appender, record
-from everybatch.folder._rows import AXES, Columns, cut
+from everybatch.folder._rows import AXES, Columns, Counts, counts_of, cut
 from everybatch.folder._state import read_state
+from everybatch.folder._whole import packed
 from everybatch.runs._files import fingerprint
 
 if TYPE_CHECKING:
@@ -82,8 +95,8 @@ class Journal:
         """From which the run goes on; None: from its beginning."""
         self.history: dict[str, Array] = {}
         """What was recorded before it, by name."""
-        self.rows = (0, 0)
-        """Steps and evaluations that are in the file, those after the state aside."""
+        self.rows = Counts()
+        """How many are in the file, those after the state aside."""
         self._lock = Lock(self.folder)
         try:
             others = sorted(path.name for path in self.folder.iterdir() if path.name != LOCK)
@@ -203,12 +216,14 @@ class Journal:
     def _end(self, arrays: Mapping[str, Array], config: Mapping[str, Any], model: Model) -> None:
         of_run = {name: array for name, array in arrays.items() if ARRAYS[name].dimensions[0] not in AXES}
         arrays = {name: array for name, array in arrays.items() if name not in of_run}
+        whole = {name: of_run.pop(name) for name in REQUESTED if name in of_run}
         # The last measurement may be another one: what was an estimate is complete now. And a run that diverged on a
         # GPU has taken back what its device ran ahead.
-        there = (len(arrays["train_loss"]), max(0, len(arrays["eval_step"]) - 1))
-        first = (min(self.rows[0], there[0]), min(self.rows[1], there[1]))
+        first = self.rows & _but_the_last_evaluation(counts_of(arrays))
         self._write(first, cut(arrays, first))
         model.save(str(self.folder / MODEL))
+        if whole:
+            self._file.append(WHOLE, packed(whole))
         end = {
             "config": config,
             "arrays": of_run,
@@ -230,7 +245,7 @@ class Journal:
             self._failed(error)
         self._lock.close()
 
-    def _write(self, first: tuple[int, int], added: Mapping[str, Array]) -> None:
+    def _write(self, first: Counts, added: Mapping[str, Array]) -> None:
         if self._told is not None:
             self._file.append(BEGUN, self._told)
             self._write_last_again()
@@ -239,21 +254,25 @@ class Journal:
             columns = Columns.of(added)
             self._file.append(COLUMNS, columns.told())
             self._columns = columns
-        counts = (len(added["train_loss"]), len(added["eval_step"]))
-        if any(counts) or first != self.rows:
+        counts = counts_of(added)
+        if counts.total() or first != self.rows:
             self._file.append(ROWS, self._columns.rows(first, added))
-            self.rows = (first[0] + counts[0], first[1] + counts[1])
+            self.rows = first + counts
 
     def _write_last_again(self) -> None:
         """Write the last measurement as the state knows it: a run that was stopped has completed it after that."""
-        if self._columns is not None and self.rows[1]:
-            last = (self.rows[0], self.rows[1] - 1)
+        if self._columns is not None and self.rows["evaluations"]:
+            last = _but_the_last_evaluation(self.rows)
             self._file.append(ROWS, self._columns.rows(last, cut(self.history, last)))
 
     def _failed(self, error: OSError) -> None:
         if not self._fails:  # once, and not five times a second
             logger.warning("the run goes on, but its folder %s cannot be written: %s", self.folder, error)
         self._fails = True
+
+
+def _but_the_last_evaluation(counts: Counts) -> Counts:
+    return counts - Counts(evaluations=1)
 
 
 def _json(told: Mapping[str, Any]) -> bytes:

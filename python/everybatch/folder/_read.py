@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from everybatch._measures import ARRAYS
 from everybatch.errors import FileFormatError
-from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS
+from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS, WHOLE
 from everybatch.folder._lock import holder
 from everybatch.folder._records import goes_on, whole_records
-from everybatch.folder._rows import AXES, Columns, Rows, cut
+from everybatch.folder._rows import AXES, Columns, Counts, Rows, cut
 from everybatch.folder._state import Kept
+from everybatch.folder._whole import unpacked
 
 __all__ = ["Follower", "how_to_go_on", "nothing_yet", "recorded"]
 
@@ -43,6 +44,7 @@ class Follower:
         """How the run ended; nothing while it goes on."""
         self.end = 0
         """The end of what was read."""
+        self._whole: dict[str, Array] = {}
         self._rows: Rows | None = None
         self._is_held = False
 
@@ -96,11 +98,10 @@ class Follower:
     def arrays(self) -> dict[str, Array]:
         """Return what is recorded, by name, and nothing yet of what every run has."""
         arrays = {} if self._rows is None else self._rows.arrays()
-        of_run = {**self.begun.get("arrays", {}), **self.ended.get("arrays", {})}
-        arrays |= {name: np.array(values, np.int64) for name, values in of_run.items()}
+        arrays |= {**self.begun.get("arrays", {}), **self._whole, **self.ended.get("arrays", {})}
         classes = self.begun.get("config", {}).get("dataset", {}).get("classes", ())
         # Of no length: where there are rows, a column that they lack is an error.
-        return arrays | nothing_yet(arrays, {"steps": 0, "evaluations": 0, "classes": len(classes)})
+        return arrays | nothing_yet(arrays, Counts(classes=len(classes)))
 
     def config(self) -> dict[str, Any]:
         """Return the run's config, of one that began."""
@@ -118,12 +119,14 @@ class Follower:
             if self._rows is None:
                 raise ValueError("no columns were told before it")
             self._rows.add(payload)
-            self.ended = {}  # the run goes on
+            self._whole, self.ended = {}, {}  # the run goes on
         elif kind == BEGUN:
             told = _json(payload, "config", "arrays")
             if told.get("format") != 1:
                 raise ValueError(f"its format is {told.get('format')!r}, and this version of everybatch reads 1")
-            self.begun, self.ended = told, {}  # a run that goes on says anew what it is
+            self.begun, self._whole, self.ended = told, {}, {}  # a run that goes on says anew what it is
+        elif kind == WHOLE:
+            self._whole = unpacked(payload)
         elif kind == ENDED:
             told = _json(payload, "config", "arrays")
             if not isinstance(told["config"].get("status"), dict):
@@ -133,7 +136,7 @@ class Follower:
             raise ValueError(f"its kind is {kind!r}, which this version of everybatch does not know")
 
 
-def nothing_yet(arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
+def nothing_yet(arrays: Mapping[str, Array], sizes: Counts) -> dict[str, Array]:
     """Return what every run has for each step or evaluation, and these arrays lack: zeros.
 
     Parameters
@@ -141,7 +144,7 @@ def nothing_yet(arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[s
     arrays
         Those that there are.
     sizes
-        Numbers of steps, evaluations and classes that the zeros are to have.
+        Numbers of rows and of classes that the zeros are to have.
     """
     needed = (None, "validation") if "validation_indices" in arrays else (None,)
     return {
@@ -170,14 +173,14 @@ def recorded(folder: Path, kept: Kept) -> dict[str, Array]:
     past = Follower(folder)
     past.look(until=kept.history)
     arrays = {} if past._rows is None else past._rows.arrays()
-    counts = (0, 0) if past._rows is None else past._rows.counts
-    if past.end != kept.history or any(there < then for there, then in zip(counts, kept.rows, strict=True)):
+    counts = Counts() if past._rows is None else past._rows.counts
+    if past.end != kept.history or not kept.rows <= counts:
         raise FileFormatError(f"{folder / HISTORY} is damaged: the state that was kept beside it knows more")
     return cut(arrays, last=kept.rows)
 
 
 def _json(payload: bytes, *sections: str) -> dict[str, Any]:
-    """Return an object of JSON that has these sections, and arrays of numbers that are known.
+    """Return an object of JSON that has these sections, and in ``arrays`` arrays of numbers that are known.
 
     Raises
     ------
@@ -194,7 +197,7 @@ def _json(payload: bytes, *sections: str) -> dict[str, Any]:
         if name not in ARRAYS:
             raise ValueError(f"a run has no array named {name!r}")
         try:
-            np.array(values, np.int64)
+            told["arrays"][name] = np.array(values, np.int64)
         except (OverflowError, TypeError) as error:
             raise ValueError(f"{name} is no array of whole numbers: {error}") from error
     return told

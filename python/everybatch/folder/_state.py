@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from everybatch.errors import ArgumentError, FileFormatError, ShapeError
 from everybatch.folder._files import BEGINNING, STATE, TENSORS, WHERE
 from everybatch.folder._records import whole_records
+from everybatch.folder._rows import AXES, Counts
 
 if TYPE_CHECKING:
     from everybatch._core import Model
@@ -25,15 +26,14 @@ class Kept:
     """A state: the bytes of a safetensors file, and what was recorded when it was kept."""
 
     tensors: bytes
-    rows: tuple[int, int]
-    """Steps and evaluations."""
+    rows: Counts
     history: int
     """Bytes of the history."""
     model_step: int
     """Steps taken before `model` had its weights."""
 
-    def look(self, folder: Path) -> tuple[Model, npt.NDArray[np.int64] | None]:
-        """Return what the run would have given if it had ended there: its model and its confusion matrix.
+    def look(self, folder: Path) -> tuple[Model, dict[str, npt.NDArray[Any]]]:
+        """Return what the run would have given if it had ended there: its model, and by name what is of it as a whole.
 
         Raises
         ------
@@ -43,10 +43,10 @@ class Kept:
         from everybatch._core import Model, look_at_state
 
         try:
-            model, confusion = look_at_state(self.tensors, Model.load(str(folder / BEGINNING)))
+            model, arrays = look_at_state(self.tensors, Model.load(str(folder / BEGINNING)))
         except (ArgumentError, ShapeError) as error:
             raise FileFormatError(f"{folder / STATE}: {error}") from error
-        return model, None if confusion is None else np.asarray(confusion)
+        return model, {name: np.asarray(array) for name, array in arrays.items()}
 
 
 def read_state(folder: Path) -> Kept | None:
@@ -67,8 +67,11 @@ def read_state(folder: Path) -> Kept | None:
         raise FileFormatError(f"{path} is damaged: it does not hold one state")
     try:
         where = json.loads(records[0][1])
-        steps, evaluations = where["rows"]
-        model_step = int(where.get("model_step", steps))
-        return Kept(records[1][1], (int(steps), int(evaluations)), int(where["history"]), model_step)
-    except (KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
+        rows = where["rows"]
+        if isinstance(rows, list):  # as earlier versions told them
+            rows = dict(zip(AXES, rows, strict=False))
+        rows = Counts({axis: int(rows.get(axis, 0)) for axis in AXES})
+        model_step = int(where.get("model_step", rows["steps"]))
+        return Kept(records[1][1], rows, int(where["history"]), model_step)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} does not say what was recorded then: {error}") from error

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from everybatch._log import logger
 from everybatch._measures import ARRAYS
 from everybatch.folder import nothing_yet
-from everybatch.folder._rows import Columns
+from everybatch.folder._rows import Columns, Counts, counts_of
 from everybatch.run import Run
 from everybatch.watch._table import Table
 
@@ -69,8 +69,8 @@ class Beside:
     ) -> None:
         self._journal, self._told, self._make_view = journal, told, view
         self._pause, self._last = pause, time.monotonic()
-        self._rows = (0, 0)
-        self._aside: list[tuple[tuple[int, int], Mapping[str, Array]]] = [((0, 0), earlier)] if earlier else []
+        self._rows = Counts()
+        self._aside: list[tuple[Counts, Mapping[str, Array]]] = [(Counts(), earlier)] if earlier else []
         self._columns: Columns | None = None
         self._table: Table | None = None
         self._view: View | None = None
@@ -93,15 +93,15 @@ class Beside:
     # ---- as the training loop calls a journal
 
     @property
-    def rows(self) -> tuple[int, int]:
-        """Steps and evaluations that need not be told again."""
+    def rows(self) -> Counts:
+        """How many need not be told again."""
         return self._rows if self._journal is None else self._journal.rows
 
     def write(self, added: Mapping[str, Array], ends: bool = False) -> bool:
         """Take the rows that come after `rows`, and tell whether the state is to be kept."""
         first, is_wanted = self.rows, False
         if self._journal is None:
-            self._rows = (first[0] + len(added["train_loss"]), first[1] + len(added["eval_step"]))
+            self._rows = first + counts_of(added)
         else:
             is_wanted = self._journal.write(added, ends)
         self._aside.append((first, added))
@@ -156,18 +156,18 @@ class Beside:
 
 
 def _joined(
-    aside: Sequence[tuple[tuple[int, int], Mapping[str, Array]]],
-) -> Iterator[tuple[tuple[int, int], Mapping[str, Array]]]:
+    aside: Sequence[tuple[Counts, Mapping[str, Array]]],
+) -> Iterator[tuple[Counts, Mapping[str, Array]]]:
     """Give rows that came one after the other as one piece: many small ones would take long."""
     pieces: list[Mapping[str, Array]] = []
-    first = after = (0, 0)
+    first = after = Counts()
     for place, added in aside:
         if pieces and place != after:
             yield first, _together(pieces)
             pieces = []
         first = first if pieces else place
         pieces.append(added)
-        after = (place[0] + len(added["train_loss"]), place[1] + len(added["eval_step"]))
+        after = place + counts_of(added)
     if pieces:
         yield first, _together(pieces)
 
@@ -183,8 +183,7 @@ def run_of(told: Mapping[str, Any], arrays: Mapping[str, Array], state: str) -> 
     config = {**told["config"], "status": {"state": state}}
     there = {name: np.asarray(values) for name, values in told["arrays"].items()} | dict(arrays)
     classes = len(config["dataset"]["classes"])
-    sizes = {"steps": len(there["train_loss"]), "evaluations": len(there["eval_step"]), "classes": classes}
-    there |= nothing_yet(there, sizes)
+    there |= nothing_yet(there, counts_of(there) + Counts(classes=classes))
     there.setdefault("confusion", np.zeros((classes, classes), np.int64))  # it is made at the end
     return Run(there, config)
 

@@ -28,6 +28,7 @@ __all__ = [
     "TEST",
     "TRAIN",
     "VALIDATION",
+    "VERMILLION",
     "Dashes",
     "line_style",
     "log_axis",

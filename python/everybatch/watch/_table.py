@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._measures import ARRAYS
-from everybatch.folder._rows import Columns, Rows
+from everybatch.folder._rows import AXES, Columns, Counts, Rows
 
 __all__ = ["Table"]
 
@@ -38,9 +38,10 @@ class Table(Rows):
 
     def __init__(self, columns: Columns, leave_out: Container[str] = ()) -> None:
         super().__init__(columns)
-        self._counts = [0, 0]
-        self._columns: tuple[dict[str, Array], ...] = ({}, {})
-        for kind, kept in zip(columns.types, self._columns, strict=True):
+        self._counts = Counts()
+        self._columns: dict[str, dict[str, Array]] = {axis: {} for axis in AXES}
+        for axis, kept in self._columns.items():
+            kind = columns.types[axis]
             for name in kind.names or ():
                 one = kind[name]
                 if len(one.shape) != len(ARRAYS[name].dimensions) - 1:
@@ -49,30 +50,27 @@ class Table(Rows):
                     kept[name] = np.empty((0, *one.shape), one.base.newbyteorder("="))
 
     @property
-    def counts(self) -> tuple[int, int]:
-        steps, evaluations = self._counts
-        return steps, evaluations
+    def counts(self) -> Counts:
+        return self._counts.copy()
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        return sum(column.nbytes for kept in self._columns for column in kept.values())
+        return sum(column.nbytes for kept in self._columns.values() for column in kept.values())
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that a row of steps and one of evaluations take together."""
-        columns = (column for kept in self._columns for column in kept.values())
+        """Bytes that one row of each axis take together."""
+        columns = (column for kept in self._columns.values() for column in kept.values())
         return sum(column.dtype.itemsize * math.prod(column.shape[1:]) for column in columns)
 
     def arrays(self) -> dict[str, Array]:
         """Return what is there by now, without a copy; rows that take the place of others do so in these arrays too."""
         return {
-            name: column[:count]
-            for kept, count in zip(self._columns, self._counts, strict=True)
-            for name, column in kept.items()
+            name: column[: self._counts[axis]] for axis, kept in self._columns.items() for name, column in kept.items()
         }
 
-    def _put(self, axis: int, before: int, rows: memoryview) -> None:
+    def _put(self, axis: str, before: int, rows: memoryview) -> None:
         kind = self.columns.types[axis]
         new = np.frombuffer(rows, kind) if len(rows) else np.empty(0, kind)
         count = before + len(new)

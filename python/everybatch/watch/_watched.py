@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from everybatch._measures import ARRAYS, MEASURES, RECORDABLE, Measures
+from everybatch._measures import ARRAYS, MEASURES, REQUESTED, Measures
 from everybatch.errors import ArgumentError, EverybatchError, FileFormatError
 from everybatch.folder import Follower
 from everybatch.folder._files import HISTORY
@@ -127,7 +128,7 @@ class Watched(Measures):
             return self._follow()
         if not new and follower.state == self.summary["state"]:
             return False
-        self._arrays = follower.arrays()
+        self._arrays = _without_requested(follower.arrays())
         if new or not self._config:
             self._config = check_config(follower.config())
         self._config["status"] = {**self._config["status"], "state": follower.state}
@@ -138,11 +139,11 @@ class Watched(Measures):
 
     def _columns(self, columns: Columns) -> Table:
         """Return what holds rows of these columns, without those that would take too much room."""
-        table = Table(columns, RECORDABLE)
-        kept, all_bytes = table.row_bytes, sum(kind.itemsize for kind in columns.types)
+        table = Table(columns, REQUESTED)
+        kept, all_bytes = table.row_bytes, sum(kind.itemsize for kind in columns.types.values())
         if kept * stamp(self._folder / HISTORY)[1] > self._most_bytes * all_bytes:
             self.narrow = True
-        return Table(columns, {*RECORDABLE, *_BY_CLASS}) if self.narrow else table
+        return Table(columns, {*REQUESTED, *_BY_CLASS}) if self.narrow else table
 
     def _load(self, now: tuple[Any, ...]) -> bool:
         """Read a saved run, if it is another one than before, or not there any more."""
@@ -150,7 +151,7 @@ class Watched(Measures):
             return False
         run = load_run(self._folder)
         self._config = run.config
-        self._arrays = {name: array for name, array in run._arrays.items() if name not in RECORDABLE}
+        self._arrays = _without_requested(run._arrays)
         return True
 
     # ---- in short
@@ -191,6 +192,10 @@ class Watched(Measures):
         first = max(0, steps - _RECENT)
         measured = self.eval_seconds[np.searchsorted(self.eval_step, first, "right") :]
         return float(self.train_seconds[first:].sum() + measured.sum()) / max(1, steps - first)
+
+
+def _without_requested(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: array for name, array in arrays.items() if name not in REQUESTED}
 
 
 def _last(run: Watched, name: str) -> float | None:

@@ -44,7 +44,9 @@ pub fn check_same(
     taken: usize,
     total: usize,
 ) -> Result<()> {
-    let differs = |name: &str| earlier.get(name) != now.get(name);
+    // An earlier version lacks what it did not know, and did as the default says.
+    let known = serde_json::to_value(TrainConfig::default()).unwrap_or_default();
+    let differs = |name: &str| earlier.get(name).or_else(|| known.get(name)) != now.get(name);
     if differs("length") && schedule.is_laid_out() {
         return Err(Error::argument(
             "the learning rate of this run is laid out over all of its steps, so that a run of another length is another \

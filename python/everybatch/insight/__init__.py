@@ -1,0 +1,20 @@
+"""What the recording of a run tells that no single measurement does: one analysis a function.
+
+Each takes a `Run` that was trained with what it needs (``record=``), one that is still going too, and returns a small
+object: NumPy arrays as attributes, a pandas table as ``frame``, a picture by ``plot()``. Where images or labels are
+needed, the run's data set is found again as by `everybatch.resume`, or given as ``dataset=``; its fingerprint tells
+whether it is the right one. Counts of events depend on how often is measured, so that all of them name their interval.
+matplotlib and pandas are imported when they are used.
+"""
+
+from everybatch.insight._bands import bands
+from everybatch.insight._confusion_film import confusion_film
+from everybatch.insight._learning import learning
+from everybatch.insight._report import report
+
+__all__ = [
+    "bands",
+    "confusion_film",
+    "learning",
+    "report",
+]

@@ -1,0 +1,52 @@
+"""How often was measured: in words, and as it would have been with fewer measurements."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["interval_of", "sparser"]
+
+Integers = npt.NDArray[np.int64]
+
+
+def interval_of(step: Integers, per_epoch: int) -> str:
+    """Return in words how often was measured; `step` (measurements,) has the steps taken before each, rising.
+
+    The last measurement, which comes at the end of a run, may follow earlier than the others.
+    """
+    gaps = np.diff(step)
+    if not len(gaps):
+        return "once"
+    regular = gaps[:-1] if len(gaps) > 1 and gaps[-1] <= gaps[0] else gaps
+    low, high = int(regular.min()), int(regular.max())
+    if low == high == 1:
+        return "every step"
+    if low == high == per_epoch:
+        return "once an epoch"
+    return f"every {low:,} steps" if low == high else f"every {low:,} to {high:,} steps"
+
+
+def sparser(step: Integers, per_epoch: int) -> dict[int, Integers]:
+    """Return by interval, in steps, which measurements there would be if fewer had been made.
+
+    Intervals are the run's own one (the commonest), that times 2, 5, 10, 20, 50 and so on below an epoch, and an epoch.
+    Of each multiple of the interval it is the last measurement not after it, besides the first and the last of all, as
+    `train` makes them. The first entry has all measurements.
+    """
+    gaps = np.diff(step)
+    if not len(gaps):
+        return {}
+    values, counts = np.unique(gaps, return_counts=True)
+    own = int(values[np.argmax(counts)])
+    factors = [factor * 10**power for power in range(10) for factor in (1, 2, 5)]
+    intervals = [own * factor for factor in factors if own * factor < min(per_epoch, int(step[-1] - step[0]))]
+    if own <= per_epoch <= step[-1] - step[0]:
+        intervals.append(per_epoch)
+    found = {own: np.arange(len(step))}
+    for interval in intervals:
+        if interval > own:
+            multiples = np.arange(0, int(step[-1]) + 1, interval)
+            places = np.searchsorted(step, multiples[multiples >= step[0]], side="right") - 1
+            found[interval] = np.unique(np.concatenate([[0], places, [len(step) - 1]]))
+    return found

@@ -1,0 +1,142 @@
+"""What analyses of measured test images take of a run: which class was predicted, which is right, and when."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._arguments import whole
+from everybatch.dataset import Dataset
+from everybatch.errors import ArgumentError
+from everybatch.insight._dataset import labels_measured
+from everybatch.insight._interval import interval_of
+from everybatch.run import Run, load_run
+
+__all__ = ["Seen", "need", "predictions_of", "seen"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Seen:
+    """The predictions of a run and what they are to be held against.
+
+    Attributes
+    ----------
+    run : Run
+    predictions : (measurements, images) uint8 or uint16
+        The predicted class of each measured test image.
+    labels : (images,) int64
+        The right one.
+    step : (measurements,) int64
+        Optimizer steps taken before each measurement.
+    """
+
+    run: Run
+    predictions: npt.NDArray[np.unsignedinteger[Any]]
+    labels: npt.NDArray[np.int64]
+    step: npt.NDArray[np.int64]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.run.classes
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return int(self.run._config["training"]["steps_per_epoch"])
+
+    @property
+    def interval(self) -> str:
+        """How often was measured, in words."""
+        return interval_of(self.step, self.per_epoch)
+
+    @property
+    def class_images(self) -> npt.NDArray[np.int64]:
+        """(classes,) int64: how many images each class has."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    def right(self) -> Iterator[npt.NDArray[np.bool_]]:
+        """Give for one measurement after the other which images were classified rightly, (images,)."""
+        wanted = self.labels.astype(self.predictions.dtype)
+        for row in self.predictions:
+            yield row == wanted
+
+    def matrix(self, place: int) -> npt.NDArray[np.int64]:
+        """Return the confusion matrix of a measurement, by its number: rows true, columns predicted."""
+        classes = len(self.classes)
+        counts = np.bincount(self.labels * classes + self.predictions[place], minlength=classes**2)
+        return counts.reshape(classes, classes).astype(np.int64, copy=False)
+
+    def at(self, step: int) -> int:
+        """Return the number of the measurement after so many steps; -1 is the last.
+
+        Raises
+        ------
+        ArgumentError
+            There was none.
+        """
+        if step == -1:
+            return len(self.step) - 1
+        place = int(np.searchsorted(self.step, step))
+        if place == len(self.step) or self.step[place] != step:
+            near = self.step[max(place - 1, 0) : place + 1]
+            raise ArgumentError(
+                f"nothing was measured after step {step}: the measurements next to it are after "
+                f"{' and '.join(f'{int(each):,}' for each in near)} (this run measured {self.interval})"
+            )
+        return place
+
+
+def seen(run: Run | str | os.PathLike[str], dataset: Dataset | None = None, *, least: int = 1, what: str) -> Seen:
+    """Return predictions and labels of a run, or of the one in a folder; `what` is named if it has too few.
+
+    Raises
+    ------
+    AttributeError
+        The run did not record predictions.
+    ArgumentError, TypeError
+        It has fewer than `least` measurements; or its data set is another one, or cannot be found.
+    """
+    if isinstance(run, str | os.PathLike):
+        run = load_run(run)
+    if not isinstance(run, Run):
+        raise TypeError(f"{what} takes a Run or the folder of one, not {type(run).__name__}")
+    predictions = predictions_of(run)
+    if len(predictions) < least:
+        have = {0: "none", 1: "one"}.get(len(predictions), str(len(predictions)))
+        raise ArgumentError(
+            f"{what} needs {'a measurement' if least == 1 else f'{least} measurements'}, and this run has {have}"
+        )
+    return Seen(run, predictions, labels_measured(run, dataset), run.eval_step)
+
+
+def predictions_of(run: Run) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return the predictions of a run.
+
+    Raises
+    ------
+    AttributeError
+        It did not record them.
+    """
+    if "predictions" not in run._arrays and run._config["training"].get("tolerance") is not None:
+        raise AttributeError(
+            "this run was trained with a tolerance, which looks at few images at a time: "
+            "for predictions of all, train without tolerance= and with record=('predictions',)"
+        )
+    return run.predictions
+
+
+def need(step: object, name: str = "step") -> int:
+    """Check a number of steps: -1 for the last measurement, or at least 0.
+
+    Raises
+    ------
+    ArgumentError, TypeError
+        It is none.
+    """
+    return whole(step, name, least=-1)
