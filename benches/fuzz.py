@@ -215,7 +215,7 @@ def fuzz(number: int, options: argparse.Namespace) -> dict[str, Counter[str]]:
         feeders = {
             kind: Feeder(reader, Path(place) / kind)
             for kind, reader in readers(Path(place) / "sound").items()
-            if options.only in ("", kind)
+            if not options.only or kind in options.only.split(";")
         }
         lines = Lines()
         end = time.monotonic() + 60 * options.minutes
@@ -274,7 +274,7 @@ def with_allocations(folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--only", default="", help="the reader of this name")
+    parser.add_argument("--only", default="", help="the readers of these names, with ; between them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("findings"))

@@ -220,7 +220,7 @@ def _lost_run(folder: Path) -> dict[str, bytes]:
         folder=folder,
         keep_state_every=0,
         validation=2,
-        record=("grad_norm",),
+        record=("grad_norm", "predictions", "losses", "examples"),
         callbacks=stop,
     )
     (folder / "model.safetensors").unlink()
