@@ -11,7 +11,9 @@ use everybatch::data::{Dataset, Split};
 use everybatch::error::Result;
 use everybatch::evaluate::Evaluator;
 use everybatch::network::{builders, Model, Normalization, Precision};
-use everybatch::train::{train, Kernels, Length, Next, Observer, Record, Recorder, Step, Taken, TrainConfig};
+use everybatch::train::{
+    train, Kernels, Length, Next, Observer, Record, Recorder, Sets, Step, Taken, TrainConfig,
+};
 use tch::{Device, Kind, Tensor};
 
 const CLASSES: i64 = 10;
@@ -65,15 +67,17 @@ fn main() -> Result<()> {
 
     let test = Evaluator::new(&data.test, &data.normalization, CLASSES, Precision::Float32)?;
     let metrics = test.measure(&model)?;
-    let mut recorder = Recorder::new(&test, None, CLASSES, &[Record::Predictions], None)?;
+    let sets = Sets { test: &test, validation: None, train: BATCH, trained: &[], classes: CLASSES };
+    let mut recorder = Recorder::new(&sets, &[Record::Predictions], None)?;
     let taken = Taken {
         loss: Tensor::from(2.3f32),
         logits: Tensor::f_randn([BATCH, CLASSES], (Kind::Float, Device::Cpu))?,
         labels: data.train.labels.f_narrow(0, 0, BATCH)?,
+        batch: Tensor::f_arange(BATCH, (Kind::Int64, Device::Cpu))?,
         gradients: vec![],
     };
     let row = timed(|| {
-        recorder.sheet.write_step(&recorder.sheet.step_row(&taken)?)?;
+        recorder.sheet.write_step(&recorder.sheet.step_row(&taken)?, &taken)?;
         recorder.step_was_written()
     })?;
     let mut number = 0;

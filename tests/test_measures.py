@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import everybatch as eb
 from everybatch import plots
 from everybatch._core import CHOICES
-from everybatch._measures import ARRAYS, COLUMNS, CURVES, MEASURES, MONITORS, RECORDABLE
+from everybatch._measures import ARRAYS, COLUMNS, CURVES, EVENTS, MEASURES, MONITORS, RECORDABLE, SUMS
 from everybatch.errors import ArgumentError
 
 
@@ -51,7 +51,8 @@ def test_rust_knows_the_monitors_and_the_recordable_measures_of_the_table() -> N
 def test_a_run_has_what_the_table_says(full: eb.Run, name: str) -> None:
     measure, values = MEASURES[name], getattr(full, name)
     lengths = {"steps": full.steps, "evaluations": len(full.eval_step), "classes": 10}
-    lengths |= {"measured test images": 60, "validation images": 26}
+    lengths |= {"measured test images": 60, "validation images": 26, "trained images": 104}
+    lengths |= {"passes": len(full.training_eval_step), "sums": len(SUMS), "events": len(EVENTS)}
     assert values.shape == tuple(lengths[dimension] for dimension in measure.dimensions)
     assert values.dtype == measure.type_for(10)
     assert str(values.dtype) in str(measure.__doc__)
@@ -60,7 +61,9 @@ def test_a_run_has_what_the_table_says(full: eb.Run, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, measure in MEASURES.items() if measure.needs])
 def test_what_was_not_recorded_is_an_attribute_error_that_says_how_to_get_it(bare: eb.Run, name: str) -> None:
     assert not hasattr(bare, name)
-    with pytest.raises(AttributeError, match=r"train with (validation=0\.1|record=\('" + name + r"',\))"):
+    with pytest.raises(
+        AttributeError, match=r"train with (validation=0\.1|record=\('" + MEASURES[name].record + r"',\))"
+    ):
         getattr(bare, name)
 
 

@@ -596,8 +596,8 @@ class Estimator:
         None if a complete pass is due, or if estimates would have to look at most of the images.
         """
 
-    def saw_all(self, step: int, given: npt.NDArray[np.float32], accuracy: float) -> None:
-        """Takes up the logits (images, classes) of all images after `step` steps, and the accuracy that they have."""
+    def saw_all(self, step: int, given: npt.NDArray[np.float32]) -> dict[str, Any]:
+        """Takes up the logits (images, classes) of all images after `step` steps, and gives their figures by name."""
 
     def target(self) -> float | None:
         """The standard error that the next estimate aims at; None where every measurement is complete."""
@@ -642,10 +642,11 @@ class Outcome:
     def raised(self) -> BaseException | None:
         """The exception that ended the run."""
 
-def look_at_state(state: bytes, beginning: Model) -> tuple[Model, torch.Tensor | None]:
+def look_at_state(state: bytes, beginning: Model) -> tuple[Model, dict[str, torch.Tensor]]:
     """Return of a kept state the model that the run would have given if it had ended there; it began with `beginning`.
 
-    And (classes, classes) int64 confusions at the last measurement of all images; None if there was none.
+    And by name the arrays that it would have given of the run as a whole: the confusions at the last measurement of all
+    images, if there was one, and what became of each image, if that was recorded.
 
     Raises
     ------

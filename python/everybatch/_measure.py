@@ -56,7 +56,7 @@ class Measure(Generic[Kind]):
     needs: Literal["validation", "record"] | None = None
     """What a run must be trained with to have it."""
     record: str = ""
-    """What ``record=`` calls it: by its own name if by no other."""
+    """The word of ``record=`` that it comes with, if it is not its own name."""
     monitor: bool = False
     """Whether it can end a run, choose its weights, or lower its learning rate; under this name in Rust too."""
     tag: str | None = None
@@ -78,15 +78,15 @@ class Measure(Generic[Kind]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "record", self.record or name)
+        if self.needs == "record" and not self.record:
+            object.__setattr__(self, "record", name)
         shape = f"({', '.join(self.dimensions)}{',' if len(self.dimensions) == 1 else ''})"
         kind = "uint8" if self.dtype is np.unsignedinteger else np.dtype(self.dtype).name
         fraction = " in [0, 1]" if self.unit == "fraction" else ""
         needs = {
             None: "",
             "validation": "\n\nOnly in runs that were trained with ``validation=``; an AttributeError in others.",
-            "record": "\n\nOnly in runs that were trained with "
-            f'``record=("{self.record}",)``; an AttributeError in others.',
+            "record": f'\n\nOnly in runs trained with ``record=("{self.record}",)``; an AttributeError in others.',
         }[self.needs]
         more = f"\n\n{self.more}" if self.more else ""
         object.__setattr__(self, "__doc__", f"{shape} {kind}{fraction}: {self.what}.{more}{needs}")
@@ -101,7 +101,8 @@ class Measure(Generic[Kind]):
         recorded = run._arrays.get(self.of or self.name)
         if recorded is None:
             if self.otherwise is None or not self.is_in(run):
-                raise AttributeError(self.missing())
+                is_recorded = self.record in (run._config["training"].get("record") or ())
+                raise AttributeError(self.not_yet() if is_recorded else self.missing())
             return _read_only(self.otherwise(run))
         return recorded if self.by is None else _read_only(self.by(recorded))
 
@@ -190,8 +191,12 @@ class Measure(Generic[Kind]):
         if self.needs == "validation":
             return f"{run} has no validation images: {self.hint} to hold out a tenth"
         if not self.hint:
-            return f"{run} has no {self.name} yet: its folder has it some seconds after the run has begun"
+            return self.not_yet(run)
         return f"{run} did not record the {self.label}: {self.hint} to keep {self.what}"
+
+    def not_yet(self, run: str = "this run") -> str:
+        """Return the sentence that says that a run will have it."""
+        return f"{run} has no {self.name} yet: its folder has it some seconds after the run has begun"
 
 
 def _read_only(made: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -18,8 +18,24 @@ import numpy.typing as npt
 
 from everybatch._measure import Measure, Part, Recorded
 
-__all__ = ["ARRAYS", "COLUMNS", "CURVES", "MEASURES", "MONITORS", "QUANTITIES", "RECORDABLE", "REQUESTED"]
-__all__ += ["RESULTS", "Measures", "parts_of"]
+__all__ = [
+    "ARRAYS",
+    "COLUMNS",
+    "CURVES",
+    "EVENTS",
+    "KEEPS",
+    "MEASURES",
+    "MONITORS",
+    "QUANTITIES",
+    "RECORDABLE",
+    "REQUESTED",
+]
+__all__ += ["RESULTS", "SUMS", "Measures", "parts_of"]
+
+SUMS = ("margin", "tanh_margin", "probability", "probability_squared", "loss")
+"""The columns of `Measures.step_sums` and `Measures.test_sums`."""
+EVENTS = ("wrong", "forgotten", "first_learned", "learned_for_good", "last")
+"""The columns of `Measures.step_events` and `Measures.test_events`."""
 
 
 def _error(accuracy: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -45,6 +61,28 @@ _ESTIMATED = (
     "In its own unit, and 0 where all images were looked at: everywhere in runs without ``tolerance=``, those of "
     "earlier versions among them."
 )
+
+
+_OF_STEPS = (
+    "By the logits that a step computes anyway: of the image as it was augmented, in training mode, with the weights "
+    "before the step. A step whose loss is NaN or infinite does not count, nor do those after it. (On a GPU steps run "
+    "ahead: after a test loss that is NaN or infinite, some with finite losses of their own may still count.)"
+)
+_OF_TEST = (
+    "Of all evaluations that looked at every test image, that before the first step among them: with a tolerance the "
+    "complete ones. One whose loss is NaN or infinite does not count, nor do those after it."
+)
+_SUMMED = (
+    "The five columns: of the margin (the logit of the label minus the largest of the others), of its tanh, of the "
+    "label's probability, of the square of that, and of the cross-entropy without label smoothing."
+)
+_HAPPENED = (
+    "The five columns: how often it was predicted wrong; how often it was forgotten, which is right and the next time "
+    "wrong; the steps taken before it was first right, -1 if it never was; the steps taken before it was right for "
+    "good, the first of the right predictions that lasted to the end, -1 if the last was wrong; and whether the last "
+    "was right (1) or wrong (0), -1 if there was none."
+)
+_STATE = "Of a run that is loaded from its folder before it ended, as they were when its state was kept last."
 
 
 class Measures(Recorded):
@@ -348,6 +386,141 @@ class Measures(Recorded):
         label="states to replay steps from",
         needs="record",
         record="weights",
+    losses = Measure(
+        dtype=np.float16,
+        dimensions=("evaluations", "measured test images"),
+        what="the cross-entropy of every test image at every evaluation",
+        more="A finite loss beyond 65504, the largest number of float16, is kept as 65504. `test_indices` says which "
+        "images are measured.",
+        label="losses of the test images",
+        part="test",
+        needs="record",
+    )
+
+    # ---- on request, of passes over the training images ------------------------------------------------
+
+    training_eval_step = Measure(
+        dtype=np.int64,
+        dimensions=("passes",),
+        what="optimizer steps taken before each pass over the training images",
+        more="They are measured in evaluation mode and without augmentation, with the weights that the test images are "
+        "measured with, so often in the whole run as ``measure_training=`` says, and at last after the last step.",
+        label="passes over the training images",
+        part="train",
+        needs="record",
+        record="examples",
+    )
+    training_eval_seconds = Measure(
+        dtype=np.float64,
+        dimensions=("passes",),
+        what="seconds that each pass over the training images took",
+        more="They are in no other seconds of a run.",
+        label="passes over the training images",
+        unit="seconds",
+        needs="record",
+        record="examples",
+    )
+    training_predictions = Measure(
+        dtype=np.unsignedinteger,
+        dimensions=("passes", "trained images"),
+        what="the predicted class of every training image at each pass",
+        more="With more than 256 classes uint16. `trained_indices` says which images these are.",
+        label="passes over the training images",
+        part="train",
+        needs="record",
+        record="examples",
+    )
+    training_margins = Measure(
+        dtype=np.float16,
+        dimensions=("passes", "trained images"),
+        what="the logit of the label minus the largest of the other logits, of every training image at each pass",
+        more="Finite ones beyond 65504 are kept as that.",
+        label="passes over the training images",
+        part="train",
+        needs="record",
+        record="examples",
+    )
+    training_losses = Measure(
+        dtype=np.float16,
+        dimensions=("passes", "trained images"),
+        what="the cross-entropy of every training image at each pass, without label smoothing",
+        more="Finite ones beyond 65504 are kept as that.",
+        label="passes over the training images",
+        part="train",
+        needs="record",
+        record="examples",
+    )
+
+    # ---- on request, of each image over the run --------------------------------------------------------
+
+    trained_indices = Measure(
+        dtype=np.int64,
+        dimensions=("trained images",),
+        what="which training images are trained on, ascending: those that are not held out for validation",
+        label="training images",
+        part="train",
+        needs="record",
+        record="examples",
+    )
+    step_sums = Measure(
+        dtype=np.float64,
+        dimensions=("trained images", "sums"),
+        what="sums over the steps that each training image was in",
+        more=f"{_OF_STEPS} {_SUMMED} {_STATE}",
+        label="sums of each training image",
+        part="train",
+        needs="record",
+        record="examples",
+    )
+    step_votes = Measure(
+        dtype=np.int32,
+        dimensions=("trained images", "classes"),
+        what="how often each class was predicted for each training image, in the steps that it was in",
+        more=f"{_OF_STEPS} A row adds up to the number of these steps. {_STATE}",
+        label="votes of each training image",
+        part="train",
+        needs="record",
+        record="examples",
+    )
+    step_events = Measure(
+        dtype=np.int32,
+        dimensions=("trained images", "events"),
+        what="what happened to each training image in the steps that it was in",
+        more=f"{_OF_STEPS} {_HAPPENED} {_STATE}",
+        label="events of each training image",
+        part="train",
+        needs="record",
+        record="examples",
+    )
+    test_sums = Measure(
+        dtype=np.float64,
+        dimensions=("measured test images", "sums"),
+        what="sums over the evaluations of each test image",
+        more=f"{_OF_TEST} {_SUMMED} {_STATE}",
+        label="sums of each test image",
+        part="test",
+        needs="record",
+        record="examples",
+    )
+    test_votes = Measure(
+        dtype=np.int32,
+        dimensions=("measured test images", "classes"),
+        what="how often each class was predicted for each test image",
+        more=f"{_OF_TEST} {_STATE}",
+        label="votes of each test image",
+        part="test",
+        needs="record",
+        record="examples",
+    )
+    test_events = Measure(
+        dtype=np.int32,
+        dimensions=("measured test images", "events"),
+        what="what happened to each test image from evaluation to evaluation",
+        more=f"{_OF_TEST} {_HAPPENED} {_STATE}",
+        label="events of each test image",
+        part="test",
+        needs="record",
+        record="examples",
     )
 
 
@@ -362,10 +535,18 @@ CURVES = {
     if one.label and one.dimensions in (("steps",), ("evaluations",))
 }
 """One number after another: what can be drawn as a curve."""
-REQUESTED = {name: one for name, one in ARRAYS.items() if one.needs == "record"}
+REQUESTED = tuple(name for name, one in ARRAYS.items() if one.needs == "record")
 """What is recorded on request."""
-RECORDABLE = {one.record: one for one in REQUESTED.values()}
-"""What ``record=`` takes, each with the last of the arrays that come of it."""
+_TOGETHER = {
+    "examples": "what became of each image over the run: sums of margins, probabilities and losses, votes for classes, "
+    "when it was learned and forgotten; and passes over the training images",
+    "weights": "states that steps are replayed from: weights and what the optimizer keeps",
+}
+"""By the words of ``record=`` that several arrays come with, what these are."""
+KEEPS = {word: _TOGETHER.get(word) or ARRAYS[word].what for word in (ARRAYS[name].record for name in REQUESTED)}
+"""By the words of ``record=``, what it keeps."""
+RECORDABLE = tuple(KEEPS)
+"""What ``record=`` takes."""
 MONITORS = tuple(name for name, one in MEASURES.items() if one.monitor)
 RESULTS = tuple(
     name

@@ -71,7 +71,8 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "evaluate_every": steps_or_epoch,
     "tolerance": optional(real),
     "complete_every": optional(steps_or_epoch),
-    "record": partial(choices, known=tuple(RECORDABLE)),
+    "record": partial(choices, known=RECORDABLE),
+    "measure_training": partial(whole, least=0),
     "weights_every": optional(steps_or_epoch),
     "monitor": optional(partial(choice, known=MONITORS)),
     "select": partial(choice, known=("last", "best")),
@@ -98,6 +99,7 @@ class Settings:
     steps_per_epoch: int
     test_indices: npt.NDArray[np.int64]
     validation_indices: npt.NDArray[np.int64] | None
+    trained_indices: npt.NDArray[np.int64]
 
     @classmethod
     def check(cls, dataset: Dataset, /, **given: Any) -> Settings:
@@ -140,6 +142,7 @@ class Settings:
             steps_per_epoch=math.ceil(left / batch_size),
             test_indices=np.arange(len(dataset.test_labels)) if test is None else test,
             validation_indices=held_out,
+            trained_indices=np.setdiff1d(np.arange(len(dataset.train_labels)), [] if held_out is None else held_out),
         )
         # What only the core knows. Which images are held out does not matter to it, only whether there are any.
         checked = settings.for_core() | {"validation": [] if held_out is None else [0], "evaluate_on": None}
@@ -180,6 +183,16 @@ class Settings:
         """Whether the test images have a say in what becomes of the run."""
         return self._follows and MEASURES[self.monitor].part == "test"
 
+    @property
+    def of_run(self) -> dict[str, npt.NDArray[np.int64]]:
+        """By the names of the arrays, which images the run is of."""
+        of_run = {"test_indices": self.test_indices}
+        if self.validation_indices is not None:
+            of_run["validation_indices"] = self.validation_indices
+        if "examples" in self.values["record"]:
+            of_run["trained_indices"] = self.trained_indices
+        return of_run
+
     def for_core(self, *, checkpoints: bool = False) -> dict[str, Any]:
         """Return the core's `TrainConfig`: all that it calls by the same name, and what it names otherwise.
 
@@ -203,8 +216,11 @@ class Settings:
 
     def for_config(self) -> dict[str, Any]:
         """Return what a `Run` keeps, in JSON's types: the arguments that would repeat it, and what follows."""
+        plain = self._plain()
+        if "examples" not in plain["record"]:
+            del plain["measure_training"]  # so that trials of sweeps of earlier versions are known again
         return {
-            **self._plain(),
+            **plain,
             "monitor": self.monitor if self._follows else None,
             "steps_per_epoch": self.steps_per_epoch,
             "total_steps": self.total_steps,

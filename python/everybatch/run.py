@@ -85,7 +85,7 @@ class Run(Measures):
 
     @property
     def total_seconds(self) -> float:
-        """Seconds of all steps and all evaluations together."""
+        """Seconds of all steps and all evaluations together, passes over the training images aside."""
         return float(self.train_seconds.sum() + self.eval_seconds.sum())
 
     @property

@@ -70,6 +70,7 @@ def train(
     tolerance: float | None = None,
     complete_every: int | str | None = None,
     record: Sequence[str] = (),
+    measure_training: int = 20,
     weights_every: int | str | None = None,
     monitor: str | None = None,
     select: str = "last",
@@ -150,13 +151,23 @@ def train(
         step, or "epoch". None chooses a distance at which these complete passes cost about as much as the estimates
         between them.
     record
-        What to keep beside what every run has: the names of attributes of `Run` that say so, such as "predictions", the
-        predicted class of every measured test image at every evaluation (not with a tolerance, which leaves most of
-        them unknown), and "grad_norm". "weights" keeps states that `everybatch.insight` replays steps from: weights,
-        averaged weights and the optimizer's means, with Adam three times the size of the weights each.
+        What to keep beside what every run has, by name: "predictions" and "losses", the predicted class and the
+        cross-entropy of every measured test image at every evaluation (not with a tolerance, which leaves most of
+        them unknown); "grad_norm"; "examples", what became of each image over the run: `Run.step_sums`,
+        `Run.step_votes` and `Run.step_events` of the training images, `Run.test_sums`, `Run.test_votes` and
+        `Run.test_events` of the test images, and the passes of `measure_training`; and "weights", states that
+        `everybatch.insight.replay` goes on from: weights, averaged weights and the optimizer's means, with Adam three
+        times the size of the weights each.
+    measure_training
+        With "examples", how often in the whole run the training images are measured too: evenly over its steps, at
+        last after the last one, and never before the first (`Run.training_eval_step`). 0: never. A run that is ended
+        early has those until then. They are measured without augmentation, with the weights that the test images are
+        measured with, those held out for validation aside: `Run.training_predictions`, `Run.training_margins` and
+        `Run.training_losses`, which take 5 bytes an image and pass; while they are measured, up to 64 MiB of them are
+        in memory as numbers.
     weights_every
-        Keep these after every n-th step, or "epoch"; None: about 20 in a run. The one before the first step is always
-        kept. The closer they lie, the sooner is a replay at the step that it is to repeat.
+        With "weights", keep a state after every n-th step, or "epoch"; None: about 20 in a run. The one before the
+        first step is always kept. The closer they lie, the sooner is a replay at the step that it is to repeat.
     monitor
         The curve that `select`, `patience` and a plateau schedule follow: "validation_loss" (the default with
         `validation`), "validation_accuracy", "test_loss" or "test_accuracy". With a tolerance they look at complete
@@ -344,11 +355,8 @@ def train(
             journal = stack.enter_context(
                 contextlib.closing(Journal(folder, keep_state_every=keep_state_every, passing=hooks.passing))
             )
-        of_run = {"test_indices": settings.test_indices}
-        if settings.validation_indices is not None:
-            of_run["validation_indices"] = settings.validation_indices
         wanted = settings.for_core(checkpoints=kept is not None)
-        told = {"config": config, "arrays": of_run, "settings": wanted}
+        told = {"config": config, "arrays": settings.of_run, "settings": wanted}
         return carried_out(model, data, told, kept, journal, callbacks=called, progress=progress, live=live)
 
 

@@ -7,7 +7,6 @@ use numpy::{Element, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3_tch::PyTensor;
-use tch::Tensor;
 
 use super::model::PyModel;
 use super::run::computing;
@@ -74,15 +73,20 @@ impl Journal {
     }
 }
 
-/// Of a kept state: the model that the run would have given if it had ended there, which began with `beginning`; and
-/// (classes, classes) int64 confusions at the last measurement of all images, if there was one.
+/// Of a kept state: the model that the run would have given if it had ended there, which began with `beginning`; and by
+/// their names the arrays that it would have given of the run as a whole, such as the confusions at the last measurement of
+/// all images, if there was one.
 #[pyfunction]
-pub fn look_at_state(py: Python, state: &[u8], beginning: &PyModel) -> PyResult<(PyModel, Option<PyTensor>)> {
-    let (model, confusion) = computing(py, || {
+pub fn look_at_state(
+    py: Python,
+    state: &[u8],
+    beginning: &PyModel,
+) -> PyResult<(PyModel, BTreeMap<String, PyTensor>)> {
+    let (model, arrays) = computing(py, || {
         let state = RunState::from_safetensors(state)?;
-        Ok((state.model(&beginning.copied()?)?, state.confusion().map(Tensor::shallow_clone)))
+        Ok((state.model(&beginning.copied()?)?, state.arrays()))
     })?;
-    Ok((PyModel::new(model), confusion.map(PyTensor)))
+    Ok((PyModel::new(model), arrays.into_iter().map(|(name, array)| (name, PyTensor(array))).collect()))
 }
 
 /// By name what the lists of the history have beyond the rows that are held.
@@ -98,8 +102,8 @@ fn added<'py>(
             Column::Float(list) => rows(py, list, adds, held)?,
             Column::Double(list) => rows(py, list, adds, held)?,
             Column::Int(list) => rows(py, list, adds, held)?,
+            Column::Half(list) => rows(py, list, adds, held)?,
             Column::Bytes(list) => rows(py, list, adds, held)?,
-            Column::Classes(predictions) if predictions.is_empty() => continue,
             Column::Classes(Predictions::Bytes(list)) => rows(py, list, adds, held)?,
             Column::Classes(Predictions::Words(list)) => rows(py, list, adds, held)?,
         };

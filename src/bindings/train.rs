@@ -202,17 +202,20 @@ pub fn augment<'py>(
     Ok(changed.into_pyarray(py))
 }
 
-/// Every list of the history by its name; those that nobody asked for are empty, and no array.
+/// Every list of the history by its name, and what it has of the run as a whole.
 fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("confusion", std::mem::take(&mut history.confusion).into_pyarray(py))?;
+    for (name, tensor) in std::mem::take(&mut history.examples) {
+        dict.set_item(name, PyTensor(tensor).into_pyobject(py)?.call_method0("numpy")?)?;
+    }
     for (name, column, adds) in history.columns() {
         let array = match column {
             Column::Float(list) => shaped(py, list, adds)?,
             Column::Double(list) => shaped(py, list, adds)?,
             Column::Int(list) => shaped(py, list, adds)?,
+            Column::Half(list) => shaped(py, list, adds)?,
             Column::Bytes(list) => shaped(py, list, adds)?,
-            Column::Classes(predictions) if predictions.is_empty() => continue,
             Column::Classes(Predictions::Bytes(list)) => shaped(py, list, adds)?,
             Column::Classes(Predictions::Words(list)) => shaped(py, list, adds)?,
         };

@@ -1,9 +1,9 @@
 //! Metrics reduce logits to numbers, on the device and without waiting for it.
 
 use ndarray::{Array1, Array2, Axis};
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
-use super::Figures;
+use super::{Figures, Single};
 use crate::error::{Error, Result};
 use crate::libtorch::matrix;
 
@@ -24,6 +24,8 @@ pub struct Metrics {
     pub class_correct: Tensor,
     /// (N,) predicted classes, of [`class_kind`].
     pub predictions: Tensor,
+    /// What they are sums of.
+    pub single: Single,
 }
 
 impl Metrics {
@@ -52,12 +54,12 @@ impl Metrics {
         classes: i64,
         count: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Self> {
-        let losses = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::None, -100, 0.0)?;
-        let predicted = logits.f_argmax(1, false)?;
+        let single = Single::new(logits, labels)?;
         Ok(Metrics {
-            loss: losses.f_sum(Kind::Double)?,
-            class_correct: count(&predicted.f_eq_tensor(labels)?)?,
-            predictions: predicted.f_to_kind(class_kind(classes))?,
+            loss: single.losses.f_sum(Kind::Double)?,
+            class_correct: count(&single.right)?,
+            predictions: single.predicted.f_to_kind(class_kind(classes))?,
+            single,
         })
     }
 }

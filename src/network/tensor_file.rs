@@ -9,10 +9,12 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 
 /// How numbers are told there.
-const KINDS: [(Kind, Dtype); 5] = [
+const KINDS: [(Kind, Dtype); 7] = [
     (Kind::Float, Dtype::F32),
     (Kind::Double, Dtype::F64),
+    (Kind::Half, Dtype::F16),
     (Kind::Int64, Dtype::I64),
+    (Kind::Int, Dtype::I32),
     (Kind::Int16, Dtype::I16),
     (Kind::Uint8, Dtype::U8),
 ];

@@ -116,6 +116,8 @@ pub enum Kernels {
 
 /// States that a run keeps for replays, the one before its first step aside, unless it is told how many.
 const STATES: usize = 20;
+/// The default of [`TrainConfig::measure_training`].
+const PASSES: usize = 20;
 
 /// Every option of a run, by the names that Python hands over. The defaults are those of `everybatch.train`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -147,6 +149,8 @@ pub struct TrainConfig {
     pub complete_every: Option<Every>,
     /// What is recorded beside what every run records.
     pub record: Vec<Record>,
+    /// How often in the whole run the images that are trained on are measured, with [`Record::Examples`].
+    pub measure_training: usize,
     /// How far the states lie apart that are kept for replays. None keeps about [`STATES`] in a run.
     pub weights_every: Option<Every>,
     /// What the measurements decide.
@@ -178,6 +182,7 @@ impl Default for TrainConfig {
             tolerance: None,
             complete_every: None,
             record: vec![],
+            measure_training: PASSES,
             weights_every: None,
             watch: WatchConfig::NONE,
             checkpoints: None,
@@ -199,6 +204,13 @@ impl TrainConfig {
         }
         self.evaluate_every.check("evaluate_every")?;
         self.check_tolerance()?;
+        if self.measure_training != PASSES && !self.record.contains(&Record::Examples) {
+            return Err(Error::Argument(format!(
+                "measure_training is {}, and the training images are measured for record=(\"examples\",) alone: give \
+                 that, or leave measure_training out",
+                self.measure_training
+            )));
+        }
         if let Some(every) = self.weights_every {
             every.check("weights_every")?;
             if !self.record.contains(&Record::Weights) {
@@ -250,11 +262,14 @@ impl TrainConfig {
         if let Some(every) = self.complete_every {
             every.check("complete_every")?;
         }
-        if self.record.contains(&Record::Predictions) {
-            return Err(Error::argument(
-                "record has \"predictions\", which are those of all test images, and with a tolerance most of them are not \
-                 looked at: leave one of the two out",
-            ));
+        for of_all in [Record::Predictions, Record::Losses] {
+            if self.record.contains(&of_all) {
+                return Err(Error::Argument(format!(
+                    "record has {:?}, which are those of all test images, and with a tolerance most of them are not \
+                     looked at: leave one of the two out",
+                    of_all.name()
+                )));
+            }
         }
         Ok(())
     }
@@ -274,6 +289,22 @@ impl TrainConfig {
     pub fn state_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
         let every = self.weights_every.unwrap_or(Every::Steps(total.div_ceil(STATES).max(1)));
         self.record.contains(&Record::Weights) && every.is_due(taken, steps_per_epoch)
+    }
+
+    /// Whether the images that are trained on are due once `taken` steps out of `total` have been taken: at the steps
+    /// round(total · k / passes), where halves go to even numbers, for every k from 1 on.
+    pub fn pass_is_due(&self, taken: usize, total: usize) -> bool {
+        let [taken, total, passes] = [taken, total, self.measure_training].map(|number| number as u128);
+        if taken == 0 || total == 0 || passes == 0 {
+            return false;
+        }
+        let step = |k: u128| {
+            let (whole, rest) = (total * k / passes, total * k % passes);
+            let up = 2 * rest > passes || (2 * rest == passes && whole % 2 == 1);
+            whole + u128::from(up)
+        };
+        let first = ((2 * taken - 1) * passes).div_ceil(2 * total); // the first k that may be rounded to here
+        (first..=first + 1).any(|k| (1..=passes).contains(&k) && step(k) == taken)
     }
 
     /// Measurements of a whole run.
@@ -306,6 +337,28 @@ mod tests {
             }
         }
         assert_eq!(config.evaluations(MOST_STEPS, 3), MOST_STEPS + 1);
+    }
+
+    // Python: sorted({round(total * k / passes) for k in range(1, passes + 1)} - {0})
+    #[test]
+    fn passes_lie_evenly_over_the_steps() {
+        let due = |total: usize, passes: usize| -> Vec<usize> {
+            let config = TrainConfig { measure_training: passes, ..TrainConfig::default() };
+            (0..=total).filter(|taken| config.pass_is_due(*taken, total)).collect()
+        };
+        assert_eq!(due(10, 4), [2, 5, 8, 10]);
+        assert_eq!(due(938, 3), [313, 625, 938]);
+        assert_eq!(due(5, 5), [1, 2, 3, 4, 5]);
+        assert_eq!(due(5, 20), [1, 2, 3, 4, 5]);
+        assert_eq!(due(7, 1), [7]);
+        assert_eq!(due(3, 2), [2, 3]);
+        assert_eq!(due(7, 0), [0; 0]);
+        for (total, passes) in [(1, 1), (13, 8), (100, 7), (64, 63), (31, 200), (50, 20)] {
+            let rounded = |k: usize| (total as f64 * k as f64 / passes as f64).round_ties_even() as usize;
+            let mut expected: Vec<usize> = (1..=passes).map(rounded).filter(|step| *step > 0).collect();
+            expected.dedup();
+            assert_eq!(due(total, passes), expected, "{total} {passes}");
+        }
     }
 
     #[test]

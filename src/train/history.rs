@@ -1,5 +1,6 @@
 //! Everything that a run measured, on the host.
 
+use half::f16;
 use ndarray::{Array1, Array2};
 use tch::Tensor;
 
@@ -8,13 +9,14 @@ use super::predictions::Predictions;
 use super::session::RunState;
 use super::states::States;
 use crate::error::{Error, Result};
-use crate::evaluate::Figures;
+use crate::evaluate::{Figures, Pass};
 
 /// A list of the history.
 pub enum Column<'a> {
     Float(&'a mut Vec<f32>),
     Double(&'a mut Vec<f64>),
     Int(&'a mut Vec<i64>),
+    Half(&'a mut Vec<f16>),
     Classes(&'a mut Predictions),
     Bytes(&'a mut Vec<u8>),
 }
@@ -25,6 +27,7 @@ impl Column<'_> {
             Column::Float(list) => list.truncate(length),
             Column::Double(list) => list.truncate(length),
             Column::Int(list) => list.truncate(length),
+            Column::Half(list) => list.truncate(length),
             Column::Classes(list) => list.truncate(length),
             Column::Bytes(list) => list.truncate(length),
         }
@@ -35,6 +38,7 @@ impl Column<'_> {
             Column::Float(list) => Tensor::f_from_slice(list)?,
             Column::Double(list) => Tensor::f_from_slice(list)?,
             Column::Int(list) => Tensor::f_from_slice(list)?,
+            Column::Half(list) => Tensor::f_from_slice(list)?,
             Column::Classes(list) => list.tensor()?,
             Column::Bytes(list) => Tensor::f_from_slice(list)?,
         })
@@ -45,6 +49,7 @@ impl Column<'_> {
             Column::Float(here) => *here = Vec::try_from(tensor)?,
             Column::Double(here) => *here = Vec::try_from(tensor)?,
             Column::Int(here) => *here = Vec::try_from(tensor)?,
+            Column::Half(here) => *here = Vec::try_from(tensor)?,
             Column::Classes(here) => *here = Predictions::read(tensor)?,
             Column::Bytes(here) => *here = Vec::try_from(tensor)?,
         }
@@ -147,8 +152,68 @@ const VALIDATION: [&str; 7] = [
     "validation_images_measured",
 ];
 
-/// Rows of `steps` are optimizer steps, rows of `evaluations` passes over the measured images.
+/// The training images, measured now and then as the test images are. Rows are passes over those that are trained on.
 #[derive(Clone, Debug)]
+pub struct Passes {
+    /// (passes,) optimizer steps taken before the pass.
+    pub step: Vec<i64>,
+    /// (passes,)
+    seconds: Vec<f64>,
+    /// (passes · images,) each: predicted classes; the logit of the label minus the largest of the others; cross-entropies.
+    predictions: Predictions,
+    margins: Vec<f16>,
+    losses: Vec<f16>,
+    images: usize,
+}
+
+impl Passes {
+    /// None yet, over so many images.
+    pub fn new(images: usize, classes: usize) -> Self {
+        Passes {
+            step: Vec::new(),
+            seconds: Vec::new(),
+            predictions: Predictions::of(classes),
+            margins: Vec::new(),
+            losses: Vec::new(),
+            images,
+        }
+    }
+
+    /// Adds what a pass found; waits for the device.
+    pub fn push(&mut self, step: usize, found: &Pass) -> Result<()> {
+        self.predictions.extend(Predictions::read(&found.predictions)?);
+        self.margins.extend(Vec::<f16>::try_from(&found.margins)?);
+        self.losses.extend(Vec::<f16>::try_from(&found.losses)?);
+        self.step.push(step as i64);
+        Ok(())
+    }
+
+    pub fn push_seconds(&mut self, seconds: f64) {
+        self.seconds.push(seconds);
+    }
+
+    /// All but the seconds, bit by bit.
+    #[cfg(test)]
+    pub fn bits(&self) -> (&[i64], &Predictions, [Vec<u16>; 2]) {
+        let bits = |list: &[f16]| list.iter().map(|value| value.to_bits()).collect();
+        (&self.step, &self.predictions, [bits(&self.margins), bits(&self.losses)])
+    }
+
+    fn columns(&mut self) -> [(&'static str, Column<'_>, Adds); 5] {
+        let one = Adds::one(Axis::Passes);
+        let of_images = Adds::many(Axis::Passes, self.images);
+        [
+            ("training_eval_step", Column::Int(&mut self.step), one),
+            ("training_eval_seconds", Column::Double(&mut self.seconds), one),
+            ("training_predictions", Column::Classes(&mut self.predictions), of_images),
+            ("training_margins", Column::Half(&mut self.margins), of_images),
+            ("training_losses", Column::Half(&mut self.losses), of_images),
+        ]
+    }
+}
+
+/// Rows of `steps` are optimizer steps, rows of `evaluations` passes over the measured images.
+#[derive(Debug)]
 pub struct History {
     /// (steps,) loss of the batch that the step was taken on, before the step.
     pub train_loss: Vec<f32>,
@@ -166,12 +231,17 @@ pub struct History {
     pub eval_seconds: Vec<f64>,
     pub test: Curves,
     pub validation: Option<Curves>,
-    /// (evaluations · images,) predicted classes of the test images; empty unless asked for.
-    pub predictions: Predictions,
-    /// States to replay steps from, if they are asked for.
+    /// (evaluations · images,) each, of the test images, if asked for: predicted classes, and cross-entropies.
+    pub predictions: Option<Predictions>,
+    pub losses: Option<Vec<f16>>,
+    /// If asked for.
+    pub passes: Option<Passes>,
+    /// States to replay steps from, if asked for.
     pub states: Option<States>,
     /// (classes, classes) of the test images at the last pass; rows are true classes.
     pub confusion: Array2<i64>,
+    /// If asked for, by the names of the arrays, what became of each image: see [`super::Examples::tensors`]. At the end.
+    pub examples: Vec<(&'static str, Tensor)>,
     /// Steps taken before the first loss that is not finite was computed. A test loss counts at its own step.
     pub diverged_at: Option<usize>,
 }
@@ -189,9 +259,12 @@ impl History {
             eval_seconds: Vec::new(),
             test,
             validation,
-            predictions: Predictions::of(classes),
+            predictions: None,
+            losses: None,
+            passes: None,
             states: None,
             confusion: Array2::zeros((classes, classes)),
+            examples: Vec::new(),
             diverged_at: None,
         }
     }
@@ -207,11 +280,15 @@ impl History {
             ("lr", Column::Double(&mut self.lr), step),
             ("eval_step", Column::Int(&mut self.eval_step), evaluation),
             ("eval_seconds", Column::Double(&mut self.eval_seconds), evaluation),
-            ("predictions", Column::Classes(&mut self.predictions), Adds::many(Axis::Evaluations, images)),
         ];
+        let of_images = Adds::many(Axis::Evaluations, images);
+        let predictions = self.predictions.iter_mut();
+        all.extend(predictions.map(|list| ("predictions", Column::Classes(list), of_images)));
+        all.extend(self.losses.iter_mut().map(|list| ("losses", Column::Half(list), of_images)));
         all.extend(self.requested.iter_mut().map(|(name, list)| (*name, Column::Float(list), step)));
         all.extend(self.test.columns(&TEST));
         all.extend(self.validation.iter_mut().flat_map(|part| part.columns(&VALIDATION)));
+        all.extend(self.passes.iter_mut().flat_map(Passes::columns));
         all.extend(self.states.iter_mut().flat_map(States::columns));
         all
     }
@@ -221,24 +298,17 @@ impl History {
         Counts::from([
             (Axis::Steps, self.train_loss.len()),
             (Axis::Evaluations, self.eval_step.len()),
+            (Axis::Passes, self.passes.as_ref().map_or(0, |passes| passes.step.len())),
             (Axis::States, self.states.as_ref().map_or(0, |states| states.steps.len())),
         ])
     }
 
-    /// Puts the lists of `part` of a state, of so many rows, in the place of those here; predictions, if they are kept.
-    /// Lists of nothing need not be there.
-    pub fn restore(
-        &mut self,
-        state: &RunState,
-        part: &str,
-        recorded: &Counts,
-        predictions: bool,
-    ) -> Result<()> {
+    /// Puts the lists of `part` of a state, of so many rows, in the place of those here. Lists of nothing need not be there.
+    pub fn restore(&mut self, state: &RunState, part: &str, recorded: &Counts) -> Result<()> {
         if let Some(states) = self.states.as_mut().filter(|_| state.has(part, "states")) {
             states.expect(recorded.of(Axis::States), state.get(part, "states")?.numel())?;
         }
-        let columns = self.columns().into_iter();
-        for (name, column, adds) in columns.filter(|(name, ..)| predictions || *name != "predictions") {
+        for (name, column, adds) in self.columns() {
             let (rows, expected) = (recorded.of(adds.axis), adds.numbers(recorded));
             if expected == 0 && !state.has(part, name) {
                 column.truncate(0);
@@ -288,10 +358,6 @@ impl History {
         }
     }
 
-    pub fn push_predictions(&mut self, predictions: Predictions) {
-        self.predictions.extend(predictions);
-    }
-
     /// Forgets the newest measurement.
     pub fn forget_evaluation(&mut self) {
         let evaluations = self.eval_step.len().saturating_sub(1);
@@ -306,6 +372,7 @@ impl History {
         self.keep(&Counts::from([
             (Axis::Steps, step + usize::from(seen)),
             (Axis::Evaluations, until(&self.eval_step)),
+            (Axis::Passes, self.passes.as_ref().map_or(0, |passes| until(&passes.step))),
             (Axis::States, self.states.as_ref().map_or(0, |states| until(&states.steps))),
         ]));
     }
@@ -324,6 +391,8 @@ mod tests {
 
     fn history(train: &[f32], test: &[(i64, f64)]) -> History {
         let mut history = History::new(Curves::new(Array1::from(vec![3, 1])), None);
+        history.predictions = Some(Predictions::of(2));
+        history.passes = Some(Passes::new(0, 2));
         for loss in train {
             history.push_step([*loss, 0.5]);
             history.train_seconds.push(0.1);
@@ -332,7 +401,8 @@ mod tests {
         for (step, loss) in test {
             history.push_evaluation(*step, &[Figures::complete(*loss, &[2, 1], &[3, 1])]);
             history.eval_seconds.push(0.1);
-            history.push_predictions(Predictions::Bytes(vec![0, 0, 1, 1]));
+            history.predictions.as_mut().unwrap().extend(Predictions::Bytes(vec![0, 0, 1, 1]));
+            history.passes.as_mut().unwrap().step.push(*step);
         }
         history
     }
@@ -342,7 +412,7 @@ mod tests {
         let history = history(&[], &[(0, 6.0)]);
         assert_eq!((history.test.loss[0], history.test.accuracy[0]), (1.5, 0.75));
         assert_eq!(history.test.class_accuracy(), ndarray::array![[2.0 / 3.0, 1.0]]);
-        assert_eq!(history.predictions, Predictions::Bytes(vec![0, 0, 1, 1]));
+        assert_eq!(history.predictions, Some(Predictions::Bytes(vec![0, 0, 1, 1])));
     }
 
     #[test]
@@ -361,7 +431,8 @@ mod tests {
         assert_eq!(history.diverged_at, Some(1));
         history.truncate(1);
         assert_eq!((history.train_loss.len(), history.eval_step.as_slice()), (2, [0, 1].as_slice()));
-        assert_eq!(history.predictions, Predictions::Bytes([0, 0, 1, 1].repeat(2)));
+        assert_eq!(history.predictions, Some(Predictions::Bytes([0, 0, 1, 1].repeat(2))));
+        assert_eq!(history.passes.unwrap().step, [0, 1]);
     }
 
     #[test]

@@ -51,13 +51,6 @@ impl Predictions {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        match self {
-            Predictions::Bytes(flat) => flat.is_empty(),
-            Predictions::Words(flat) => flat.is_empty(),
-        }
-    }
-
     pub fn truncate(&mut self, length: usize) {
         match self {
             Predictions::Bytes(flat) => flat.truncate(length),
@@ -76,7 +69,7 @@ mod tests {
         kept.extend(Predictions::read(&Tensor::from_slice(&[0i16, 256, 9_999])).unwrap());
         assert_eq!(kept, Predictions::Words(vec![0, 256, 9_999]));
         let mut kept = Predictions::of(256);
-        assert!(kept.is_empty());
+        assert_eq!(kept, Predictions::Bytes(vec![]));
         kept.extend(Predictions::read(&Tensor::from_slice(&[0u8, 255])).unwrap());
         kept.truncate(1);
         assert_eq!(kept, Predictions::Bytes(vec![0]));

@@ -3,20 +3,22 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use half::f16;
 use tch::{Device, Kind, Tensor};
 
 use super::axes::Counts;
 use super::cursor::Cursor;
-use super::history::{Curves, History};
+use super::examples::{Examples, Images};
+use super::history::{Curves, History, Passes};
 use super::predictions::Predictions;
 use super::record::{OfStep, Record};
 use super::session::RunState;
 use super::states::States;
 use super::step::Taken;
 use crate::error::{Error, Result};
-use crate::evaluate::{class_kind, class_totals, confusion, Evaluator, Figures, Metrics};
+use crate::evaluate::{class_kind, class_totals, confusion, halves, Evaluator, Figures, Metrics, Pass};
 use crate::libtorch::{matrix, Gpu, Lane};
 
 /// Rows that a block holds. The CPU has nothing to wait for, so there each row is read at once.
@@ -30,6 +32,17 @@ fn block_size(device: Device) -> i64 {
 /// Its name in a run's state.
 const LAST_PREDICTIONS: &str = "last_predictions";
 
+/// The sets of images of a run.
+#[derive(Clone, Copy)]
+pub struct Sets<'a> {
+    pub test: &'a Evaluator,
+    pub validation: Option<&'a Evaluator>,
+    /// Training images of the data set, and those of them that are trained on.
+    pub train: i64,
+    pub trained: &'a [i64],
+    pub classes: i64,
+}
+
 pub struct Recorder {
     pub history: History,
     /// Where rows are written to; one that was is told by [`Recorder::step_was_written`] or
@@ -37,12 +50,13 @@ pub struct Recorder {
     pub sheet: Rc<Sheet>,
     /// Labels of the measured test images.
     labels: Tensor,
-    keep_predictions: bool,
     rows: i64,
     train_used: i64,
     eval_steps: Vec<i64>,
     /// Those of the last pass whose step did not diverge, or is where it did.
     last_predictions: Option<Tensor>,
+    /// Steps before the newest complete pass over the test images that an estimate was not.
+    seen_at: Option<usize>,
     /// The device whose lane that measures must be waited for.
     gpu: Option<Arc<dyn Gpu>>,
 }
@@ -58,6 +72,10 @@ pub struct Sheet {
     parts: Vec<Tensor>,
     /// (rows, test images), of [`class_kind`]
     predictions: Tensor,
+    /// (rows, test images) float16, if asked for.
+    losses: Option<Tensor>,
+    /// If asked for.
+    examples: Option<Examples>,
     /// Of steps, and of measurements.
     cursors: [Cursor; 2],
 }
@@ -74,9 +92,15 @@ impl Sheet {
         Ok(Tensor::f_stack(&row, 0)?)
     }
 
-    pub fn write_step(&self, row: &Tensor) -> Result<()> {
+    pub fn write_step(&self, row: &Tensor, step: &Taken) -> Result<()> {
         self.cursors[0].write(&self.train, row)?;
-        self.cursors[0].advance()
+        self.cursors[0].advance()?;
+        self.examples.iter().try_for_each(|examples| examples.see_step(step))
+    }
+
+    /// The weights of now are the ones that are measured next.
+    pub fn take_up(&self) -> Result<()> {
+        self.examples.iter().try_for_each(Examples::take_up)
     }
 
     /// All test images, and then all validation images if there are any, were measured.
@@ -85,11 +109,24 @@ impl Sheet {
             self.cursors[1].write(block, &evaluation_row(metrics)?)?;
         }
         self.cursors[1].write(&self.predictions, &parts[0].predictions)?;
-        self.cursors[1].advance()
+        if let Some(losses) = &self.losses {
+            self.cursors[1].write(losses, &halves(&parts[0].single.losses)?)?;
+        }
+        self.cursors[1].advance()?;
+        match &self.examples {
+            Some(examples) => examples.see_measurement(&parts.iter().collect::<Vec<_>>()),
+            None => Ok(()),
+        }
     }
 
     /// Begins anew, after a rehearsal.
-    pub fn clear(&self) -> Result<()> {
+    pub fn forget(&self) -> Result<()> {
+        self.clear()?;
+        self.examples.iter().try_for_each(Examples::clear)
+    }
+
+    /// The rows that were written have been read.
+    fn clear(&self) -> Result<()> {
         self.cursors.iter().try_for_each(Cursor::reset)
     }
 }
@@ -101,25 +138,12 @@ fn evaluation_row(metrics: &Metrics) -> Result<Tensor> {
 
 impl Recorder {
     /// The rows of work in the lanes of `gpu` are written by the device, if there is one.
-    pub fn new(
-        test: &Evaluator,
-        validation: Option<&Evaluator>,
-        classes: i64,
-        record: &[Record],
-        gpu: Option<&Arc<dyn Gpu>>,
-    ) -> Result<Self> {
-        let rows = block_size(test.labels.device());
-        Recorder::with_rows(test, validation, classes, record, gpu, rows)
+    pub fn new(sets: &Sets, record: &[Record], gpu: Option<&Arc<dyn Gpu>>) -> Result<Self> {
+        Recorder::with_rows(sets, record, gpu, block_size(sets.test.labels.device()))
     }
 
-    fn with_rows(
-        test: &Evaluator,
-        validation: Option<&Evaluator>,
-        classes: i64,
-        record: &[Record],
-        gpu: Option<&Arc<dyn Gpu>>,
-        rows: i64,
-    ) -> Result<Self> {
+    fn with_rows(sets: &Sets, record: &[Record], gpu: Option<&Arc<dyn Gpu>>, rows: i64) -> Result<Self> {
+        let Sets { test, validation, train, trained, classes } = *sets;
         let labels = test.labels.shallow_clone();
         let device = labels.device();
         let curves = |labels: &Tensor| Ok::<_, Error>(Curves::new(class_totals(labels, classes)?.into()));
@@ -129,6 +153,12 @@ impl Recorder {
         let (names, requested): (Vec<_>, _) = of_steps.unzip();
         history.states = record.contains(&Record::Weights).then(States::default);
         history.requested = names.into_iter().map(|name| (name, Vec::new())).collect();
+        let asked = |one| record.contains(&one);
+        history.predictions = asked(Record::Predictions).then(|| Predictions::of(classes as usize));
+        history.losses = asked(Record::Losses).then(Vec::new);
+        history.passes = asked(Record::Examples).then(|| Passes::new(trained.len(), classes as usize));
+        let images = labels.size()[0];
+        let examples = || Examples::new(&Images { train, kept: trained, test: images, classes }, device);
         let block = |columns: i64, kind| Tensor::f_zeros([rows, columns], (kind, device));
         let parts = (0..1 + validation.iter().len()).map(|_| block(1 + classes, Kind::Double));
         let cursor = || match gpu {
@@ -139,17 +169,19 @@ impl Recorder {
             train: block(history.of_steps().len() as i64, Kind::Double)?,
             requested,
             parts: parts.collect::<Result<_, _>>()?,
-            predictions: block(labels.size()[0], class_kind(classes))?,
+            predictions: block(images, class_kind(classes))?,
+            losses: asked(Record::Losses).then(|| block(images, Kind::Half)).transpose()?,
+            examples: asked(Record::Examples).then(examples).transpose()?,
             cursors: [cursor()?, cursor()?],
         };
         Ok(Recorder {
             history,
             sheet: Rc::new(sheet),
-            keep_predictions: record.contains(&Record::Predictions),
             rows,
             train_used: 0,
             eval_steps: Vec::new(),
             last_predictions: None,
+            seen_at: None,
             gpu: gpu.cloned(),
             labels,
         })
@@ -183,13 +215,28 @@ impl Recorder {
         }
     }
 
-    /// A measurement some of whose parts are estimates; with the `predictions` (test images,) if that of the test images is not.
-    pub fn estimated(&mut self, step: usize, found: &[Figures], predictions: Option<Tensor>) -> Result<()> {
+    /// A measurement some of whose parts are estimates; with the metrics of the test images if that of these is not.
+    pub fn estimated(&mut self, step: usize, found: &[Figures], test: Option<Metrics>) -> Result<()> {
         self.flush()?; // what was written before comes first
         self.history.push_evaluation(step as i64, found);
-        if self.history.diverged_at.is_none_or(|diverged| step <= diverged) {
-            self.last_predictions = predictions.or(self.last_predictions.take());
+        let Some(test) = test else { return Ok(()) };
+        // Weights that are measured once more, for the sake of the validation images, count once.
+        if let (Some(examples), true) = (&self.sheet.examples, self.seen_at != Some(step)) {
+            examples.take_up()?;
+            examples.see_measurement(&[&test])?;
+            self.seen_at = Some(step);
         }
+        if self.history.diverged_at.is_none_or(|diverged| step <= diverged) {
+            self.last_predictions = Some(test.predictions);
+        }
+        Ok(())
+    }
+
+    /// A pass over the training images after so many steps, which took so long; waits for the device.
+    pub fn passed(&mut self, step: usize, found: &Pass, began: Instant) -> Result<()> {
+        let Some(passes) = &mut self.history.passes else { return Ok(()) };
+        passes.push(step, found)?;
+        passes.push_seconds(began.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -208,7 +255,7 @@ impl Recorder {
         if let Some(gpu) = &self.gpu {
             gpu.wait(Lane::Train, Lane::Measure)?;
         }
-        let Sheet { train, parts, predictions, .. } = &*self.sheet;
+        let Sheet { train, parts, predictions, losses, .. } = &*self.sheet;
         self.sheet.clear()?;
         for row in matrix::<f64>(&train.f_narrow(0, 0, self.train_used)?)?.rows() {
             self.history.push_step(row.iter().map(|value| *value as f32));
@@ -231,9 +278,11 @@ impl Recorder {
             });
             self.history.push_evaluation(*step, &figures.collect::<Vec<_>>());
         }
-        if self.keep_predictions {
-            let kept = used(predictions)?.f_flatten(0, -1)?;
-            self.history.push_predictions(Predictions::read(&kept)?);
+        if let Some(kept) = &mut self.history.predictions {
+            kept.extend(Predictions::read(&used(predictions)?.f_flatten(0, -1)?)?);
+        }
+        if let (Some(kept), Some(losses)) = (&mut self.history.losses, losses) {
+            kept.extend(Vec::<f16>::try_from(used(losses)?.f_flatten(0, -1)?)?);
         }
         let diverged_at = self.history.diverged_at.map_or(i64::MAX, |step| step as i64);
         let sound = self.eval_steps.iter().filter(|step| **step <= diverged_at).count();
@@ -247,29 +296,38 @@ impl Recorder {
         Ok(())
     }
 
-    /// What a run that goes on needs beside the history, and the confusions of the last pass for whoever looks at it
-    /// meanwhile; waits for the device.
-    pub fn state(&mut self) -> Result<Vec<(&'static str, Tensor)>> {
+    /// Puts into a run's state what the run needs beside its history to go on, and the confusions of the last pass for
+    /// whoever looks at it meanwhile; waits for the device.
+    pub fn put_into(&mut self, state: &mut RunState) -> Result<()> {
         self.flush()?;
-        let Some(last) = &self.last_predictions else { return Ok(Vec::new()) };
-        Ok(vec![(LAST_PREDICTIONS, last.shallow_clone()), ("confusion", self.confusion(last)?)])
+        if let Some(last) = &self.last_predictions {
+            let last = [(LAST_PREDICTIONS, last.shallow_clone()), ("confusion", self.confusion(last)?)];
+            state.put("recorder", last)?;
+        }
+        self.sheet.examples.iter().try_for_each(|examples| examples.put_into(state))
     }
 
     fn confusion(&self, predictions: &Tensor) -> Result<Tensor> {
         confusion(&self.labels, predictions, self.history.test.class_totals.len() as i64)
     }
 
-    /// Takes up what another recorder's `state` gave, as part "recorder" of a run's state, and the history, as part
-    /// "history", which had so many rows.
-    pub fn restore(&mut self, state: &RunState, recorded: &Counts, diverged_at: Option<usize>) -> Result<()> {
-        self.history.restore(state, "history", recorded, self.keep_predictions)?;
+    /// Takes up what another recorder's `put_into` put there after so many steps, and the history, as part "history", which
+    /// had so many rows.
+    pub fn restore(
+        &mut self,
+        state: &RunState,
+        recorded: &Counts,
+        taken: usize,
+        diverged_at: Option<usize>,
+    ) -> Result<()> {
+        self.history.restore(state, "history", recorded)?;
         self.history.diverged_at = diverged_at;
         if self.has_measured() {
             let last = self.sheet.predictions.f_get(0)?.f_empty_like()?;
             state.copy_into("recorder", [(LAST_PREDICTIONS, last.shallow_clone())])?;
             self.last_predictions = Some(last);
         }
-        Ok(())
+        self.sheet.examples.iter().try_for_each(|examples| examples.restore(state, taken))
     }
 
     /// Reads the rest, and counts the confusions of the last pass.
@@ -277,6 +335,9 @@ impl Recorder {
         self.flush()?;
         if let Some(predictions) = &self.last_predictions {
             self.history.confusion = matrix(&self.confusion(predictions)?)?;
+        }
+        if let Some(examples) = &self.sheet.examples {
+            self.history.examples = examples.on_host()?;
         }
         Ok(())
     }
@@ -303,28 +364,26 @@ mod tests {
         let (test, validation) = (evaluator(&[0, 1, 1]), evaluator(&[1, 0]));
         let lane: Arc<dyn Gpu> = Arc::new(OneLane);
         for (rows, gpu) in [1, 2, 5].into_iter().flat_map(|rows| [(rows, None), (rows, Some(&lane))]) {
-            let mut recorder = Recorder::with_rows(
-                &test,
-                Some(&validation),
-                2,
-                &[Record::Predictions, Record::GradNorm],
-                gpu,
-                rows,
-            )
-            .unwrap();
+            let sets =
+                Sets { test: &test, validation: Some(&validation), train: 3, trained: &[0, 2], classes: 2 };
+            let record = [Record::Predictions, Record::Losses, Record::Examples, Record::GradNorm];
+            let mut recorder = Recorder::with_rows(&sets, &record, gpu, rows).unwrap();
             for step in 0..4 {
                 let parts = [
                     evaluated(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], &[0, 1, 1]),
                     evaluated(&[0.0, 1.0, 0.0, 1.0], &[1, 0]),
                 ];
+                recorder.sheet.take_up().unwrap();
                 recorder.sheet.write_evaluation(&parts).unwrap();
                 recorder.evaluation_was_written(step).unwrap();
                 let logits = Tensor::from_slice(&[0f32, 1.0, 0.0, 1.0]).view([2, 2]);
                 let labels = Tensor::from_slice(&[1i64, 0]);
                 let loss = Tensor::from(step as f32);
                 let gradients = vec![Tensor::from(0.5 * step as f32)];
-                let row = recorder.sheet.step_row(&Taken { loss, logits, labels, gradients });
-                recorder.sheet.write_step(&row.unwrap()).unwrap();
+                let batch = Tensor::from_slice(&[0i64, 2]);
+                let taken = Taken { loss, logits, labels, batch, gradients };
+                let row = recorder.sheet.step_row(&taken).unwrap();
+                recorder.sheet.write_step(&row, &taken).unwrap();
                 recorder.step_was_written().unwrap();
             }
             recorder.finish().unwrap();
@@ -335,7 +394,15 @@ mod tests {
             assert_eq!(history.eval_step, [0, 1, 2, 3]);
             assert_eq!(history.test.class_accuracy().row(3).to_vec(), [1.0, 0.5]);
             assert_eq!(history.validation.as_ref().unwrap().accuracy, [0.5; 4]);
-            assert_eq!(history.predictions, Predictions::Bytes([0, 0, 1].repeat(4)));
+            assert_eq!(history.predictions, Some(Predictions::Bytes([0, 0, 1].repeat(4))));
+            // ln(1 + exp(-x)) of the margins 1, -1 and 1.
+            let losses: Vec<_> = history.losses.as_ref().unwrap().iter().map(|loss| loss.to_f32()).collect();
+            let expected = [0.31326f32, 1.31326, 0.31326].repeat(4);
+            assert!(losses.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-3), "{losses:?}");
+            let events = |part: usize| Vec::<i32>::try_from(history.examples[part].1.flatten(0, -1)).unwrap();
+            assert_eq!(history.examples[2].0, "step_events");
+            assert_eq!(events(2), [0, 0, 0, 0, 1, 4, 0, -1, -1, 0]);
+            assert_eq!(events(5), [0, 0, 0, 0, 1, 4, 0, -1, -1, 0, 0, 0, 0, 0, 1]);
             assert_eq!(history.confusion, ndarray::array![[1, 0], [1, 1]]);
         }
     }

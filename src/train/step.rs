@@ -27,6 +27,8 @@ pub struct Taken {
     pub logits: Tensor,
     /// (N,) int64
     pub labels: Tensor,
+    /// (N,) int64: which training images these are.
+    pub batch: Tensor,
     /// Of the parameters, in their order.
     pub gradients: Vec<Tensor>,
 }
@@ -52,7 +54,7 @@ impl Body {
         let taken = self.look(batch, drawn, None)?;
         let row = self.sheet.step_row(&taken)?;
         self.go(&taken.gradients)?;
-        self.sheet.write_step(&row)
+        self.sheet.write_step(&row, &taken)
     }
 
     /// Forward and backward; the loss is `share` of the batch's mean if that is given. Batch norm's statistics take the batch
@@ -67,7 +69,8 @@ impl Body {
             Some(fused) => self.without_autograd(fused, &pixels, &labels, share)?,
             None => self.by_autograd(&pixels, &labels, share)?,
         };
-        Ok(Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels, gradients })
+        let batch = batch.shallow_clone();
+        Ok(Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels, batch, gradients })
     }
 
     /// Changes weights and average by one step along these gradients.

@@ -95,6 +95,7 @@ fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
                     return Ok(end);
                 }
             }
+            session.pass()?;
             session.keep()?;
             match observer.after_step(&mut Step::of(session))? {
                 Next::Interrupt => return Ok(End::Interrupted),

@@ -71,7 +71,7 @@ impl Work {
                     report.reason = Some(format!("recording failed: {error}"));
                 }
             }
-            sheet.clear()?;
+            sheet.forget()?;
         }
         Ok(Work { stepper, sheet, on_device: Some((measuring, report)) })
     }
@@ -85,6 +85,7 @@ impl Work {
         match &self.on_device {
             Some((measuring, _)) => measuring.measure(),
             None => {
+                self.sheet.take_up()?;
                 let parts = evaluators.iter().map(|part| part.measure(weights.measured()));
                 self.sheet.write_evaluation(&parts.collect::<Result<Vec<_>>>()?)
             }

@@ -14,7 +14,7 @@ from typing import Any
 import everybatch
 from everybatch import networks
 from everybatch._core import CHOICES, Model, Network
-from everybatch._measures import MONITORS, RECORDABLE
+from everybatch._measures import KEEPS, MONITORS, RECORDABLE
 from everybatch.checkpoints import refuse_inside
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._data import add_data, add_limits, describe, open_data, options_again
@@ -172,7 +172,14 @@ def add(commands: Commands) -> None:
         choices=tuple(RECORDABLE),
         action="append",
         default=[],
-        help=f"also keep {'; '.join(f'{name}: {one.what}' for name, one in RECORDABLE.items())}",
+        help=f"also keep {'; '.join(f'{name}: {what}' for name, what in KEEPS.items())}",
+    )
+    _option(
+        measure,
+        "measure_training",
+        metavar="N",
+        type=whole,
+        help="with --record examples, measure the training images so often in the whole run, the last time at its end",
     )
     _option(
         measure,

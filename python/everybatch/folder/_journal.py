@@ -11,15 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from everybatch._disk import as_path, names_to_disk, whole_file
+from everybatch._disk import as_path, explained, make_folders, names_to_disk, whole_file
 from everybatch._log import logger
-from everybatch._measures import ARRAYS
-from everybatch.folder._files import BEGINNING, BEGUN, COLUMNS, ENDED, HISTORY, MODEL, ROWS, STATE, TENSORS, WHERE
+from everybatch._measures import ARRAYS, REQUESTED
+from everybatch.folder._files import (
+    BEGINNING,
+    BEGUN,
+    COLUMNS,
+    ENDED,
+    HISTORY,
+    MODEL,
+    ROWS,
+    STATE,
+    TENSORS,
+    WHERE,
+    WHOLE,
+)
 from everybatch.folder._lock import LOCK, Lock
 from everybatch.folder._read import Follower, recorded
 from everybatch.folder._records import Appender, record
 from everybatch.folder._rows import AXES, Columns, Counts, counts_of, cut
 from everybatch.folder._state import read_state
+from everybatch.folder._whole import packed
 from everybatch.runs._files import fingerprint
 
 if TYPE_CHECKING:
@@ -75,7 +88,7 @@ class Journal:
         self.folder = as_path(folder, "folder")
         if again and not (self.folder / HISTORY).exists():
             raise FileNotFoundError(f"there is no run in {self.folder} to go on with: give the folder= of a training")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folders(self.folder)
         self.earlier = Follower(self.folder)
         """What was in the folder before."""
         self.state: bytes | None = None
@@ -97,7 +110,7 @@ class Journal:
                     f"{self.folder} is not empty ({others[0]!r}): choose a folder for this run alone, such as "
                     f"{self.folder / 'run'}"
                 )
-            self._file = Appender(self.folder / HISTORY, self.earlier.end)
+            self._file = self._opened(new=not again)
         except BaseException:
             self._lock.close()
             raise
@@ -108,6 +121,17 @@ class Journal:
         self.keep_state_every = keep_state_every
         self._kept_at = time.monotonic() - (0.0 if passing else max(0.0, keep_state_every - _FIRST))
         self._fails = False
+
+    def _opened(self, *, new: bool) -> Appender:
+        path = self.folder / HISTORY
+        with explained("the run", self.folder):
+            try:
+                return Appender(path, self.earlier.end)
+            except BaseException:
+                if new:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                raise
 
     @contextlib.contextmanager
     def begin(self, told: Mapping[str, Any], model: Model | None = None) -> Iterator[None]:
@@ -134,16 +158,18 @@ class Journal:
             return
         try:
             self._beginning = model
-            self._file.append(BEGUN, begun)
-            if not self._passing:
-                self._write_beginning()
-                self._file.sync()
-                names_to_disk(self.folder)
+            with explained("the run", self.folder):
+                self._file.append(BEGUN, begun)
+                if not self._passing:
+                    self._write_beginning()
+                    self._file.sync()
+                    names_to_disk(self.folder)
             yield
         except BaseException:
             if self._columns is None:  # nothing was measured
                 for name in (HISTORY, BEGINNING, STATE):
-                    (self.folder / name).unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        (self.folder / name).unlink()
             raise
 
     def write(self, added: Mapping[str, Array], ends: bool = False) -> bool:
@@ -190,11 +216,14 @@ class Journal:
     def _end(self, arrays: Mapping[str, Array], config: Mapping[str, Any], model: Model) -> None:
         of_run = {name: array for name, array in arrays.items() if ARRAYS[name].dimensions[0] not in AXES}
         arrays = {name: array for name, array in arrays.items() if name not in of_run}
+        whole = {name: of_run.pop(name) for name in REQUESTED if name in of_run}
         # The last measurement may be another one: what was an estimate is complete now. And a run that diverged on a
         # GPU has taken back what its device ran ahead.
         first = self.rows & _but_the_last_evaluation(counts_of(arrays))
         self._write(first, cut(arrays, first))
         model.save(str(self.folder / MODEL))
+        if whole:
+            self._file.append(WHOLE, packed(whole))
         end = {
             "config": config,
             "arrays": of_run,
@@ -210,7 +239,10 @@ class Journal:
 
     def close(self) -> None:
         """Give the folder up."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # as network file systems tell late that they have no room
+            self._failed(error)
         self._lock.close()
 
     def _write(self, first: Counts, added: Mapping[str, Array]) -> None:

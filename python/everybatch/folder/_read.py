@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from everybatch._measures import ARRAYS
 from everybatch.errors import FileFormatError
-from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS
+from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS, WHOLE
 from everybatch.folder._lock import holder
 from everybatch.folder._records import goes_on, whole_records
 from everybatch.folder._rows import AXES, Columns, Counts, Rows, cut
 from everybatch.folder._state import Kept
+from everybatch.folder._whole import unpacked
 
 __all__ = ["Follower", "how_to_go_on", "nothing_yet", "recorded"]
 
@@ -43,6 +44,7 @@ class Follower:
         """How the run ended; nothing while it goes on."""
         self.end = 0
         """The end of what was read."""
+        self._whole: dict[str, Array] = {}
         self._rows: Rows | None = None
         self._is_held = False
 
@@ -96,8 +98,7 @@ class Follower:
     def arrays(self) -> dict[str, Array]:
         """Return what is recorded, by name, and nothing yet of what every run has."""
         arrays = {} if self._rows is None else self._rows.arrays()
-        of_run = {**self.begun.get("arrays", {}), **self.ended.get("arrays", {})}
-        arrays |= {name: np.array(values, np.int64) for name, values in of_run.items()}
+        arrays |= {**self.begun.get("arrays", {}), **self._whole, **self.ended.get("arrays", {})}
         classes = self.begun.get("config", {}).get("dataset", {}).get("classes", ())
         # Of no length: where there are rows, a column that they lack is an error.
         return arrays | nothing_yet(arrays, Counts(classes=len(classes)))
@@ -118,12 +119,14 @@ class Follower:
             if self._rows is None:
                 raise ValueError("no columns were told before it")
             self._rows.add(payload)
-            self.ended = {}  # the run goes on
+            self._whole, self.ended = {}, {}  # the run goes on
         elif kind == BEGUN:
             told = _json(payload, "config", "arrays")
             if told.get("format") != 1:
                 raise ValueError(f"its format is {told.get('format')!r}, and this version of everybatch reads 1")
-            self.begun, self.ended = told, {}  # a run that goes on says anew what it is
+            self.begun, self._whole, self.ended = told, {}, {}  # a run that goes on says anew what it is
+        elif kind == WHOLE:
+            self._whole = unpacked(payload)
         elif kind == ENDED:
             told = _json(payload, "config", "arrays")
             if not isinstance(told["config"].get("status"), dict):
@@ -177,7 +180,7 @@ def recorded(folder: Path, kept: Kept) -> dict[str, Array]:
 
 
 def _json(payload: bytes, *sections: str) -> dict[str, Any]:
-    """Return an object of JSON that has these sections, and arrays of numbers that are known.
+    """Return an object of JSON that has these sections, and in ``arrays`` arrays of numbers that are known.
 
     Raises
     ------
@@ -194,7 +197,7 @@ def _json(payload: bytes, *sections: str) -> dict[str, Any]:
         if name not in ARRAYS:
             raise ValueError(f"a run has no array named {name!r}")
         try:
-            np.array(values, np.int64)
+            told["arrays"][name] = np.array(values, np.int64)
         except (OverflowError, TypeError) as error:
             raise ValueError(f"{name} is no array of whole numbers: {error}") from error
     return told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,8 @@ class Kept:
     model_step: int
     """Steps taken before `model` had its weights."""
 
-    def look(self, folder: Path) -> tuple[Model, npt.NDArray[np.int64] | None]:
-        """Return what the run would have given if it had ended there: its model and its confusion matrix.
+    def look(self, folder: Path) -> tuple[Model, dict[str, npt.NDArray[Any]]]:
+        """Return what the run would have given if it had ended there: its model, and by name what is of it as a whole.
 
         Raises
         ------
@@ -43,10 +43,10 @@ class Kept:
         from everybatch._core import Model, look_at_state
 
         try:
-            model, confusion = look_at_state(self.tensors, Model.load(str(folder / BEGINNING)))
+            model, arrays = look_at_state(self.tensors, Model.load(str(folder / BEGINNING)))
         except (ArgumentError, ShapeError) as error:
             raise FileFormatError(f"{folder / STATE}: {error}") from error
-        return model, None if confusion is None else np.asarray(confusion)
+        return model, {name: np.asarray(array) for name, array in arrays.items()}
 
 
 def read_state(folder: Path) -> Kept | None:

@@ -9,12 +9,16 @@ matplotlib and pandas are imported when they are used.
 
 from everybatch.insight._bands import bands
 from everybatch.insight._batches import batches
+from everybatch.insight._confusion_film import confusion_film
 from everybatch.insight._learning import learning
 from everybatch.insight._replay import replay
+from everybatch.insight._report import report
 
 __all__ = [
     "bands",
     "batches",
+    "confusion_film",
     "learning",
     "replay",
+    "report",
 ]

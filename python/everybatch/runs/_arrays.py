@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._core import CHOICES
-from everybatch._measures import ARRAYS
+from everybatch._measures import ARRAYS, EVENTS, SUMS
 from everybatch.errors import ArgumentError, suggest
 
 __all__ = ["OPTIONAL", "check_arrays", "check_config"]
@@ -96,6 +96,7 @@ def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict
 
     classes = len(config["dataset"]["classes"])
     lengths: dict[str, tuple[int, str]] = {"classes": (classes, "the list of class names")}
+    lengths |= {"sums": (len(SUMS), "a row of them"), "events": (len(EVENTS), "a row of them")}
     views: dict[str, Array] = {}
     for name, measure in ARRAYS.items():
         if name not in arrays:
@@ -126,25 +127,38 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
     steps, eval_step = len(arrays["train_loss"]), arrays["eval_step"]
     if eval_step.size and (eval_step[0] < 0 or eval_step[-1] > steps or np.any(np.diff(eval_step) <= 0)):
         raise ArgumentError(f"the array 'eval_step' must rise from evaluation to evaluation, within 0 to {steps} steps")
-    for part, name in (("test", "test_indices"), ("train", "validation_indices")):
+    passes = arrays.get("training_eval_step", np.empty(0, np.int64))
+    if passes.size and (passes[0] < 1 or passes[-1] > steps or np.any(np.diff(passes) <= 0)):
+        raise ArgumentError(f"the array 'training_eval_step' must rise from pass to pass, within 1 to {steps} steps")
+    for name in ("test_indices", "validation_indices", "trained_indices"):
+        part = "test" if name == "test_indices" else "train"
         count = config["dataset"][part]
         indices = arrays.get(name, np.empty(0))
         if indices.size and (indices.min() < 0 or indices.max() >= count):
             raise ArgumentError(f"the array {name!r} must index the {part} set of {count} images")
     for name, values in arrays.items():
-        unit, finite = ARRAYS[name].unit, np.isfinite(values)
-        if unit == "seconds" and not np.all((values >= 0) & finite):
+        unit = ARRAYS[name].unit
+        if unit == "seconds" and not np.all((values >= 0) & np.isfinite(values)):
             raise ArgumentError(f"the array {name!r} must hold seconds: finite, and none below 0")
-        if unit == "fraction" and np.any((values[finite] < 0) | (values[finite] > 1)):
+        if unit == "fraction" and np.any(np.isfinite(values) & ((values < 0) | (values > 1))):
             raise ArgumentError(f"the array {name!r} must hold fractions between 0 and 1")
         if ARRAYS[name].of_estimates and np.any(values < 0):
             raise ArgumentError(f"the array {name!r} must hold no number below 0")
-    classes = len(config["dataset"]["classes"])
-    predicted = arrays.get("predictions", np.empty(0, np.uint8))
-    if predicted.size and predicted.max() >= classes:
-        raise ArgumentError(f"the array 'predictions' holds {predicted.max()}, and there are {classes} classes")
-    if "confusion" in arrays and arrays["confusion"].min() < 0:
-        raise ArgumentError("the array 'confusion' holds a negative count")
+    _check_counts(arrays, len(config["dataset"]["classes"]))
+
+
+def _check_counts(arrays: Mapping[str, Array], classes: int) -> None:
+    """Refuse classes that there are not, and counts that cannot be."""
+    for name in ("predictions", "training_predictions"):
+        predicted = arrays.get(name, np.empty(0, np.uint8))
+        if predicted.size and predicted.max() >= classes:
+            raise ArgumentError(f"the array {name!r} holds {predicted.max()}, and there are {classes} classes")
+    for name in ("confusion", "step_votes", "test_votes"):
+        if name in arrays and arrays[name].min(initial=0) < 0:
+            raise ArgumentError(f"the array {name!r} holds a negative count")
+    for name in ("step_events", "test_events"):
+        if name in arrays and arrays[name].min(initial=0) < -1:
+            raise ArgumentError(f"the array {name!r} holds a number below -1")
 
 
 def _whole_number(config: Mapping[str, Any], section: str, name: str, *, least: int) -> None:

@@ -81,8 +81,8 @@ def _read_folder(source: Path) -> Stored:
         follower.look()  # it may have been kept after what was read
     config, arrays, model = follower.config(), follower.arrays(), None
     if kept is not None and not follower.ended:
-        model, confusion = kept.look(source)
-        arrays |= {} if confusion is None else {"confusion": confusion}
+        model, of_run = kept.look(source)
+        arrays |= of_run
         config["status"]["model_step"] = kept.model_step
     try:
         config = check_config(config)

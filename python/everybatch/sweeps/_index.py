@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from everybatch._core import CHOICES
+from everybatch._log import logger
 from everybatch._trial import NUMBERS
 from everybatch.errors import FileFormatError
 from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
@@ -49,14 +50,17 @@ class Index:
         return row
 
     def write(self) -> None:
-        """Bring the file up to date."""
+        """Bring the file up to date, if that can be done: what it lacks is read from the folders of the trials."""
         if not self._behind:
             return
         start = time.monotonic()
-        self._store.write_json(INDEX, {"format": FORMAT, "rows": list(self.rows.values())})
+        try:
+            self._store.write_json(INDEX, {"format": FORMAT, "rows": list(self.rows.values())})
+            self._behind = False
+        except OSError as error:
+            logger.warning("the sweep goes on, but its index cannot be written: %s", error)
         self._written = time.monotonic()
         self._took = self._written - start
-        self._behind = False
 
     def _read_beyond(self) -> bool:
         """Make the rows those of the folders that are there; tell whether that changed anything."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ class Watched(Measures):
             return self._follow()
         if not new and follower.state == self.summary["state"]:
             return False
-        self._arrays = follower.arrays()
+        self._arrays = _without_requested(follower.arrays())
         if new or not self._config:
             self._config = check_config(follower.config())
         self._config["status"] = {**self._config["status"], "state": follower.state}
@@ -150,7 +151,7 @@ class Watched(Measures):
             return False
         run = load_run(self._folder)
         self._config = run.config
-        self._arrays = {name: array for name, array in run._arrays.items() if name not in REQUESTED}
+        self._arrays = _without_requested(run._arrays)
         return True
 
     # ---- in short
@@ -191,6 +192,10 @@ class Watched(Measures):
         first = max(0, steps - _RECENT)
         measured = self.eval_seconds[np.searchsorted(self.eval_step, first, "right") :]
         return float(self.train_seconds[first:].sum() + measured.sum()) / max(1, steps - first)
+
+
+def _without_requested(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: array for name, array in arrays.items() if name not in REQUESTED}
 
 
 def _last(run: Watched, name: str) -> float | None:

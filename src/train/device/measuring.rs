@@ -30,7 +30,8 @@ impl Body {
             let kinds = kinds.collect::<Result<Vec<_>>>()?;
             Ok(kinds.into_iter().filter(|(kind, _)| *kind == Kind::Float).map(|(_, tensor)| tensor).collect())
         };
-        copy_all(&floats(&self.snapshot)?, &floats(&self.model)?)
+        copy_all(&floats(&self.snapshot)?, &floats(&self.model)?)?;
+        self.sheet.take_up()
     }
 
     fn measure(&self) -> Result<()> {

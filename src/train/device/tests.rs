@@ -53,7 +53,8 @@ fn config() -> TrainConfig {
         batch_size: 8,
         method: Method::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.01 },
         lr: 0.01,
-        record: vec![Record::Predictions, Record::GradNorm],
+        record: vec![Record::Predictions, Record::Losses, Record::Examples, Record::GradNorm],
+        measure_training: 5,
         ..host::config()
     }
 }
@@ -98,6 +99,13 @@ fn assert_same(a: &Outcome, b: &Outcome) {
     assert_eq!(one.test.accuracy, other.test.accuracy);
     assert_eq!(one.test.class_accuracy(), other.test.class_accuracy());
     assert_eq!(one.predictions, other.predictions);
+    let halves = |history: &History| -> Vec<_> {
+        history.losses.iter().flatten().map(|value| value.to_bits()).collect()
+    };
+    assert_eq!(halves(one), halves(other));
+    assert_eq!(one.examples.len(), 6);
+    assert_eq!(one.passes.as_ref().unwrap().bits(), other.passes.as_ref().unwrap().bits());
+    assert_eq!(one.examples, other.examples);
     assert_eq!(one.confusion, other.confusion);
     let losses = |history: &crate::train::History| history.validation.as_ref().map(|v| v.loss.clone());
     assert_eq!(losses(one), losses(other));

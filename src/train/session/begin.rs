@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use tch::Device;
+use tch::{Device, Tensor};
 
 use super::estimates::Estimators;
 use super::identity::{check_same, identity};
 use super::{Plain, RunState, Session};
 use crate::data::{BatchOrder, Dataset, Split};
 use crate::error::Result;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Evaluator, Passing};
 use crate::libtorch::{Gpu, OneLane};
 use crate::network::{Model, Needs};
 use crate::train::prepare::{check_fit, complement, part};
 use crate::train::weights::Weights;
 use crate::train::work::{Parts, Work};
-use crate::train::{LearningRate, Observer, Recorder, TrainConfig};
+use crate::train::{LearningRate, Observer, Record, Recorder, Sets, TrainConfig};
 
 /// Measurements that a run must make for calibration to pay.
 const WORTH_CALIBRATING: usize = 20;
@@ -85,8 +85,22 @@ impl Session {
             model = model.channels_last()?;
         }
         let estimators = Estimators::new(&evaluators, data.classes, config, steps_per_epoch, gpu.is_some())?;
-        let recorder =
-            Recorder::new(&evaluators[0], evaluators.get(1), data.classes, &config.record, gpu.as_ref())?;
+        let sets = Sets {
+            test: &evaluators[0],
+            validation: evaluators.get(1),
+            train: train.len(),
+            trained: &kept,
+            classes: data.classes,
+        };
+        let recorder = Recorder::new(&sets, &config.record, gpu.as_ref())?;
+        let training = match config.record.contains(&Record::Examples) && config.measure_training > 0 {
+            true => {
+                let indices = Tensor::f_from_slice(&kept)?.f_to_device(device)?;
+                let split = train.to_device(device)?; // the same tensors
+                Some(Passing::new(split, indices, normalization.clone(), data.classes, config.precision))
+            }
+            false => None,
+        };
         let weights = Weights::new(model, config, gpu.is_some())?;
         let rate = LearningRate::new(&config.schedule, config.lr, total, steps_per_epoch);
         let choices = earlier.as_ref().map_or(&[][..], |earlier| &earlier.on_device);
@@ -111,6 +125,7 @@ impl Session {
             total,
             evaluators,
             estimators,
+            training,
             taken: 0,
             weights,
             rate,

@@ -1,10 +1,8 @@
 //! A session's estimators, where measurements have a tolerance: one for each set of images that is large enough.
 
-use tch::Tensor;
-
 use super::RunState;
 use crate::error::Result;
-use crate::evaluate::{Demand, Estimator, Evaluator, Figures, Learned, Measured};
+use crate::evaluate::{Demand, Estimator, Evaluator, Figures, Learned, Measured, Metrics};
 use crate::network::{mixed, Model};
 use crate::train::TrainConfig;
 
@@ -15,8 +13,8 @@ pub struct Estimators(Vec<Option<Estimator>>);
 pub struct Found {
     /// In the order of the evaluators.
     pub figures: Vec<Figures>,
-    /// Predicted classes of the test images (N,), if all were looked at.
-    pub predictions: Option<Tensor>,
+    /// Those of the test images, if all were looked at.
+    pub test: Option<Metrics>,
 }
 
 impl Estimators {
@@ -50,7 +48,7 @@ impl Estimators {
         step: usize,
         complete: bool,
     ) -> Result<Found> {
-        let mut found = Found { figures: Vec::new(), predictions: None };
+        let mut found = Found { figures: Vec::new(), test: None };
         for (part, (evaluator, estimator)) in evaluators.iter().zip(&mut self.0).enumerate() {
             let measured = match estimator {
                 Some(estimator) => evaluator.estimate(model, estimator, step, complete)?,
@@ -61,7 +59,7 @@ impl Estimators {
                 Measured::Complete(metrics) => {
                     let figures = metrics.figures(&evaluator.labels)?;
                     if part == 0 {
-                        found.predictions = Some(metrics.predictions);
+                        found.test = Some(metrics);
                     }
                     figures
                 }

@@ -26,7 +26,7 @@ use super::work::Work;
 use super::{Counts, DeviceReport, History, Recorder, TrainConfig};
 use crate::data::BatchOrder;
 use crate::error::Result;
-use crate::evaluate::{Choice, DeviceChoice, Evaluator, Learned};
+use crate::evaluate::{Choice, DeviceChoice, Evaluator, Learned, Passing};
 use crate::libtorch::upload;
 
 pub struct Session {
@@ -43,6 +43,8 @@ pub struct Session {
     evaluators: Vec<Evaluator>,
     /// Of the same images, where measurements have a tolerance.
     estimators: Estimators,
+    /// Of the images that are trained on, if these are to be measured now and then.
+    training: Option<Passing>,
     /// Steps taken.
     pub taken: usize,
     pub weights: Weights,
@@ -75,7 +77,7 @@ impl Session {
     /// All that the run needs to go on but its history, as it is now; waits for the device. Whoever has it go on adds the
     /// lists of the history ([`History::columns`]) as part "history": kept with each state, they would grow without end.
     pub fn state(&mut self) -> Result<RunState> {
-        let recorder = self.recorder.state()?;
+        self.recorder.flush()?;
         let Weights { model, average, watch } = &self.weights;
         let mut state = RunState::new(&Plain {
             of: self.of.clone(),
@@ -98,7 +100,7 @@ impl Session {
             state.put("best", best.state_dict()?)?;
         }
         state.put("optimizer", self.work.stepper.body.optimizer.state())?;
-        state.put("recorder", recorder)?;
+        self.recorder.put_into(&mut state)?;
         Ok(state)
     }
 
@@ -119,7 +121,7 @@ impl Session {
             None => None,
         };
         state.copy_into("optimizer", self.work.stepper.body.optimizer.state())?;
-        self.recorder.restore(state, &plain.recorded, plain.diverged_at)?;
+        self.recorder.restore(state, &plain.recorded, plain.taken, plain.diverged_at)?;
         self.estimators.restore(state, plain.learned)?;
         self.rate.plateau = plain.plateau;
         self.taken = plain.taken;
@@ -179,6 +181,21 @@ impl Session {
         }
     }
 
+    /// Measures the images that are trained on, if it is time to; waits for the device.
+    pub fn pass(&mut self) -> Result<()> {
+        let Some(training) = &self.training else { return Ok(()) };
+        if !self.config.pass_is_due(self.taken, self.total) {
+            return Ok(());
+        }
+        self.recorder.flush()?; // a device runs ahead: has it diverged?
+        if self.diverged().is_some() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let found = training.measure(self.weights.measured(), &self.evaluators[0].choice())?;
+        self.recorder.passed(self.taken, &found, start)
+    }
+
     fn decide(&mut self) -> Result<()> {
         let Weights { model, average, watch } = &mut self.weights;
         if !self.config.schedule.listens() && !watch.is_needed() {
@@ -204,9 +221,9 @@ impl Session {
     /// Measures by estimate, but for what is to be, or has to be, complete.
     fn estimate(&mut self, complete: bool) -> Result<()> {
         let model = self.weights.measured();
-        let Found { figures, predictions } =
+        let Found { figures, test } =
             self.estimators.measure(model, &self.evaluators, self.taken, complete)?;
-        self.recorder.estimated(self.taken, &figures, predictions)
+        self.recorder.estimated(self.taken, &figures, test)
     }
 
     /// Keeps a state to replay steps from, and the weights in a file, if it is time to.

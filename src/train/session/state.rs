@@ -16,7 +16,7 @@ const JSON: &str = "everybatch.state";
 /// All that a run needs to go on as if it had not been interrupted, to the last bit: what `train_with` is given.
 #[derive(Debug)]
 pub struct RunState {
-    /// On the CPU: `weights.*`, `average.*`, `best.*`, `optimizer.*`, `recorder.*`, what estimators know, `history.*`.
+    /// On the CPU: `weights.*`, `average.*`, `best.*`, `optimizer.*`, `recorder.*`, `examples.*`, what estimators know, `history.*`.
     pub tensors: BTreeMap<String, Tensor>,
     /// Everything else.
     pub json: Value,
@@ -96,9 +96,18 @@ impl RunState {
         Ok(model)
     }
 
-    /// (classes, classes) counts at the last measurement of all images; none before the first.
-    pub fn confusion(&self) -> Option<&Tensor> {
-        self.tensors.get("recorder.confusion")
+    /// What the run would have given of itself as a whole if it had ended here, by the names of the arrays: `confusion`
+    /// (none before the first measurement of all images), and what became of each image, if that is recorded.
+    pub fn arrays(&self) -> Vec<(String, Tensor)> {
+        let of_run = |name: &String| match name.split_once('.') {
+            Some(("recorder", "confusion")) => Some("confusion".to_string()),
+            Some(("examples", name)) => Some(name.to_string()),
+            _ => None,
+        };
+        self.tensors
+            .iter()
+            .filter_map(|(name, tensor)| Some((of_run(name)?, tensor.shallow_clone())))
+            .collect()
     }
 
     /// As the bytes of a safetensors file.

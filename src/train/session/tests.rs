@@ -95,7 +95,15 @@ pub fn config() -> TrainConfig {
     TrainConfig {
         batch_size: 8,
         length: Length::Steps(6),
-        record: vec![Record::Predictions, Record::GradNorm],
+        record: vec![
+            Record::Predictions,
+            Record::Losses,
+            Record::Examples,
+            Record::GradNorm,
+            Record::Weights,
+        ],
+        measure_training: 4,
+        weights_every: Some(Every::Steps(2)),
         ..host::config()
     }
 }
@@ -141,13 +149,20 @@ pub fn cases() -> Vec<Case> {
         host("fused bfloat16", fused(TrainConfig { precision: Precision::BFloat16, ..config() })),
         host("validation", TrainConfig { validation: validation.clone(), watch: monitored, ..jumping() }),
         host("sparse", TrainConfig { evaluate_every: Every::Steps(4), ..config() }),
-        estimated("tolerance", TrainConfig { tolerance: Some(0.02), record: vec![], ..config() }),
+        estimated(
+            "tolerance",
+            TrainConfig {
+                tolerance: Some(0.02),
+                record: vec![Record::Examples, Record::Weights],
+                ..config()
+            },
+        ),
         estimated(
             "tolerance with everything",
             TrainConfig {
                 tolerance: Some(0.05),
                 complete_every: Some(Every::Steps(2)),
-                record: vec![],
+                record: vec![Record::Examples, Record::Weights],
                 validation: validation.clone(),
                 watch: patient.clone(),
                 ema: Some(0.5),
@@ -214,7 +229,14 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
             assert_eq!(there.requested, here.requested, "{what}");
             assert_eq!((&there.eval_step, &there.lr), (&here.eval_step, &here.lr), "{what}");
             assert_eq!((&there.test.loss, &there.confusion), (&here.test.loss, &here.confusion), "{what}");
-            assert_eq!(there.predictions, here.predictions, "{what}");
+            assert_eq!((&there.predictions, &there.losses), (&here.predictions, &here.losses), "{what}");
+            assert_eq!(there.examples, here.examples, "{what}");
+            assert!(there.states.is_some() && there.states == here.states, "{what}");
+            assert_eq!(here.examples.len(), 6, "{what}");
+            let (there, here) = (there.passes.as_ref().unwrap(), here.passes.as_ref().unwrap());
+            assert_eq!(there.bits(), here.bits(), "{what}");
+            assert!(!here.step.is_empty(), "{what}");
+            let (there, here) = (&outcome.history, &whole.history);
             assert_eq!(there.test.accuracy_error, here.test.accuracy_error, "{what}");
             assert_eq!(there.eval_seconds.len(), here.eval_seconds.len(), "{what}");
             assert_eq!(
@@ -229,7 +251,12 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
 // It measures beside the next step, so that there is nothing to save.
 #[test]
 fn a_device_measures_all_images_whatever_the_tolerance() {
-    let config = TrainConfig { tolerance: Some(0.1), record: vec![], length: Length::Steps(21), ..config() };
+    let config = TrainConfig {
+        tolerance: Some(0.1),
+        record: vec![Record::Examples, Record::Weights],
+        length: Length::Steps(21),
+        ..config()
+    };
     let case = Case { name: "", config, dropout: 0.0, recorded: true, images: 1200 };
     let outcome = case.run(None, &mut Nobody).unwrap();
     assert!(outcome.on_device.is_some_and(|report| report.graphs));
