@@ -9,6 +9,7 @@ import pytest
 
 import everybatch as eb
 from everybatch import _core
+from everybatch.errors import ArgumentError
 from everybatch.insight import batches, replay
 from everybatch.insight._ledger import LEAST, falls, unusual
 
@@ -88,12 +89,12 @@ def test_falls_are_off_their_course_and_beyond_chance() -> None:
         return falls(predictions(course + list(900 - np.array(drops)), 1000), ones, 2).tolist()
 
     assert fallen(0, 0, 0) == []
-    assert fallen(0, 60) == [60]  # the interval from row 60 to row 61
+    assert fallen(0, 60) == [[60, 60]]  # the interval from row 60 to row 61
     assert fallen(0, 8) == []  # 8 of 8 are 2.8 standard errors: 3 take more images
     # each step is within its course, all together are not
     wild = [900 + 30 * (step % 2) for step in range(60)]
     slow = [*wild, 870, 840, 810, 780, 750, 750, 750]
-    assert falls(predictions(slow, 1000), ones, 2).tolist() == [63]
+    assert falls(predictions(slow, 1000), ones, 2).tolist() == [[59, 63]]
 
 
 def test_effects_are_the_steps_against_null_steps(run: eb.Run, data: eb.Dataset) -> None:
@@ -134,7 +135,7 @@ def test_a_poisoned_batch_is_found_by_its_effect_though_adam_carries_it_on(data:
 
 
 def test_falls_have_their_last_batches_measured(run: eb.Run, data: eb.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everybatch.insight._batches.falls", lambda *_: np.array([4, 30]))
+    monkeypatch.setattr("everybatch.insight._batches.falls", lambda *_: np.array([[0, 4], [30, 30]]))
     found = batches(run)  # it kept weights, so that falls are looked into
     effects = found.effects
     assert effects is not None
@@ -156,7 +157,7 @@ def test_worst_is_sorted_as_asked(run: eb.Run) -> None:
     found = batches(run, effects=None)
     np.testing.assert_array_equal(found.worst(3)["loss_change"], np.sort(found.loss_change)[::-1][:3])
     np.testing.assert_array_equal(found.worst(3, by="net")["net"], np.sort(found.net)[:3])
-    with pytest.raises(eb.ArgumentError, match="the effects were not measured"):
+    with pytest.raises(ArgumentError, match="the effects were not measured"):
         found.worst(by="effect")
 
 
@@ -168,7 +169,7 @@ def test_what_is_missing_is_named(run: eb.Run, data: eb.Dataset) -> None:
     assert batches(predicted).effects is None
     with pytest.raises(AttributeError, match=r"train with record=\('weights',\).*or give effects=None"):
         batches(predicted, effects="falls")
-    with pytest.raises(eb.ArgumentError, match="effects is 'all'"):
+    with pytest.raises(ArgumentError, match="effects is 'all'"):
         batches(run, effects="all")
-    with pytest.raises(eb.ArgumentError, match="the ledger has 45 rows"):
+    with pytest.raises(ArgumentError, match="the ledger has 45 rows"):
         batches(run, effects=None).plot(fall=45)

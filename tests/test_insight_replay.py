@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import everybatch as eb
+from everybatch.errors import ArgumentError
 from everybatch.insight import replay
 
 SGD: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05}
@@ -180,14 +181,14 @@ def test_what_cannot_be_replayed_is_refused(quick: Callable[..., eb.Run], run: e
         ("lr_factor", np.inf, "lr_factor is inf"),
         ("later", 4, "after step 4 this run took 3 more"),
     ):
-        with pytest.raises(eb.ArgumentError, match=text):
+        with pytest.raises(ArgumentError, match=text):
             replay(run, 4, dataset=glyphs, **{name: value})
     for both in ({"lr": 1.0, "lr_factor": 1.0}, {"null": True, "without_class": 1}, {"without": "each", "lr": 1.0}):
-        with pytest.raises(eb.ArgumentError):
+        with pytest.raises(ArgumentError):
             replay(run, 4, dataset=glyphs, **both)
     with pytest.raises(TypeError, match="without must be"):
         replay(run, 4, without=0.5, dataset=glyphs)  # type: ignore[arg-type]
-    with pytest.raises(eb.ArgumentError, match="fingerprints"):
+    with pytest.raises(ArgumentError, match="fingerprints"):
         replay(run, 4, dataset=eb.datasets.glyphs(train=130, test=60, seed=4))
 
 
@@ -198,17 +199,17 @@ def changed(run: eb.Run, **arrays: np.ndarray) -> eb.Run:
 def test_a_run_that_is_another_one_here_is_refused(run: eb.Run, glyphs: eb.Dataset) -> None:
     losses = run.train_loss.copy()
     losses[7] = np.nextafter(losses[7], 10, dtype=np.float32)
-    with pytest.raises(eb.ArgumentError, match="the batch of step 7 had a training loss of"):
+    with pytest.raises(ArgumentError, match="the batch of step 7 had a training loss of"):
         replay(changed(run, train_loss=losses), 7, dataset=glyphs)
     tests = run.test_loss.copy()
     tests[8] = np.nextafter(tests[8], 10, dtype=np.float32)
-    with pytest.raises(eb.ArgumentError, match="after step 7 it measured a test loss"):
+    with pytest.raises(ArgumentError, match="after step 7 it measured a test loss"):
         replay(changed(run, test_loss=tests), 7, dataset=glyphs)
     states = run.states.copy()
     states[:, :8] = 255
-    with pytest.raises(eb.ArgumentError, match="not the state of a run"):
+    with pytest.raises(ArgumentError, match="not the state of a run"):
         replay(changed(run, states=states), 7, dataset=glyphs)
-    with pytest.raises(eb.ArgumentError, match="kept no state before step 0"):
+    with pytest.raises(ArgumentError, match="kept no state before step 0"):
         replay(changed(run, states=run.states[1:], state_step=run.state_step[1:]), 0, dataset=glyphs)
 
 

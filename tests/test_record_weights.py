@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import everybatch as eb
+from everybatch.errors import ArgumentError
 from same_runs import assert_same
 
 RECORD = {"record": ("weights",)}
@@ -81,16 +82,25 @@ def _data(quick: Callable[..., eb.Run]) -> eb.Dataset:
 
 
 def test_what_makes_no_sense_is_refused(quick: Callable[..., eb.Run]) -> None:
-    with pytest.raises(eb.ArgumentError, match=r'give record=\("weights",\)'):
+    with pytest.raises(ArgumentError, match=r'give record=\("weights",\)'):
         quick(weights_every=3)
-    with pytest.raises(eb.ArgumentError, match="weights_every is 0"):
+    with pytest.raises(ArgumentError, match="weights_every is 0"):
         quick(weights_every=0, **RECORD)
-    with pytest.raises(eb.ArgumentError, match="weights_every is 'day'"):
+    with pytest.raises(ArgumentError, match="weights_every is 'day'"):
         quick(weights_every="day", **RECORD)
     run = quick(steps=1)
     for name in ("states", "state_step"):
         with pytest.raises(AttributeError, match=r"train with record=\('weights',\)"):
             getattr(run, name)
+
+
+def test_arrays_that_are_at_odds_are_refused(quick: Callable[..., eb.Run]) -> None:
+    run = quick(steps=2, weights_every=1, **RECORD)
+    for wrong in ([0, 2, 1], [0, 1, 3], [-1, 0, 1]):
+        with pytest.raises(ArgumentError, match="'state_step' must rise from state to state, within 0 to 2 steps"):
+            eb.Run({**run._arrays, "state_step": np.array(wrong)}, run.config)
+    with pytest.raises(ArgumentError, match="holds 2 states, but 'state_step' holds 3"):
+        eb.Run({**run._arrays, "states": run.states[:2]}, run.config)
 
 
 def test_runs_are_not_changed_by_it(quick: Callable[..., eb.Run]) -> None:
@@ -101,7 +111,7 @@ def test_runs_are_not_changed_by_it(quick: Callable[..., eb.Run]) -> None:
 
 def test_the_command_line_keeps_them(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, _, _ = call(
-        "train", "--dataset", "glyphs", "--steps", 4, "--record", "weights", "--weights-every", 2, "--out",
+        "train", "--data", "glyphs", "--steps", 4, "--record", "weights", "--weights-every", 2, "--out",
         tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert code == 0

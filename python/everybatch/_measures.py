@@ -386,6 +386,7 @@ class Measures(Recorded):
         label="states to replay steps from",
         needs="record",
         record="weights",
+    )
     losses = Measure(
         dtype=np.float16,
         dimensions=("evaluations", "measured test images"),

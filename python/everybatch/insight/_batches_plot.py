@@ -32,7 +32,7 @@ def ledger(found: Batches, fall: int | None) -> Figure:
         if fall >= len(found.step):
             raise ArgumentError(f"fall is {fall}, and the ledger has {count(len(found.step), 'row')}")
     elif len(found.falls):
-        fall = int(found.falls[np.argmin(found.net[found.falls])])
+        fall = found.deepest
     top = new_axes(None, (9.0, 3.4 if fall is None else 7.2))
     figure = top.get_figure(root=True)
     assert figure is not None
@@ -58,8 +58,10 @@ def _curve(ax: Axes, found: Batches, fall: int | None) -> None:
     )  # fmt: skip
     if fall is not None:
         ax.axvline(taken[fall + 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=0.6)
+        begin = found.begin(fall)
+        steps = f"step {found.step[fall]}" if begin == fall else f"steps {found.step[begin]} to {found.step[fall]}"
         ax.annotate(
-            f"step {found.step[fall]}: {found.net[fall]:+d} images", (taken[fall + 1], high), (4, -2),
+            f"{steps}: {found.net[begin : fall + 1].sum():+d} images", (taken[fall + 1], high), (4, -2),
             textcoords="offset points", va="top", fontsize=small(), color=INK,
         )  # fmt: skip
     ax.set_ylim(low, high)
@@ -118,6 +120,4 @@ def _lost(ax: Axes, found: Batches, fall: int) -> None:
     after = [int(found._seen.predictions[fall + 1, order[int(image)]]) for image in shown]
     captions = [f"{data.classes[data.test_labels[i]]}→{data.classes[p]}" for i, p in zip(shown, after, strict=True)]
     mosaic(ax, data.test_images[shown], captions, 5)
-    ax.set_title(
-        f"Lost: {count(len(lost), 'image')}, gained: {found.gained[fall]}", loc="left", fontsize=small() + 1, color=INK
-    )
+    ax.set_title(f"Lost: {count(len(lost), 'image')}", loc="left", fontsize=small() + 1, color=INK)

@@ -83,7 +83,7 @@ def unusual(values: npt.NDArray[Any], course: int = COURSE) -> Doubles:
 
 
 def falls(predictions: npt.NDArray[Any], labels: Integers, classes: int) -> Integers:
-    """Return the intervals at whose ends falls end: off the recent course, and more than chance among the images.
+    """Return the first and the last interval of each fall, (falls, 2): off the course, and more than chance.
 
     A fall is a net loss over one interval, or over `LAG` together, of at least 3 standard deviations off its recent
     course, and of at least 3 of its own paired standard errors (of McNemar's table, with half an image more in each
@@ -102,4 +102,4 @@ def falls(predictions: npt.NDArray[Any], labels: Integers, classes: int) -> Inte
         first = last - lag + 1
         if all(last < begin or first > end for begin, end in kept):
             kept.append((first, last))
-    return np.array(sorted(last for _, last in kept), np.int64)
+    return np.array(sorted(kept, key=lambda fall: fall[1]), np.int64).reshape(-1, 2)

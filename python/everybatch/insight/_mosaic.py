@@ -43,3 +43,4 @@ def mosaic(ax: Axes, images: npt.NDArray[np.uint8], captions: Sequence[str], col
     ax.set_xlim(0, columns * (width + gap) - gap)
     ax.set_ylim(rows * (height + room), 0)
     ax.set_aspect("equal")
+    ax.set_anchor("NW")

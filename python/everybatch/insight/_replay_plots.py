@@ -56,22 +56,22 @@ def waterfall(found: EachImage, ax: Axes | None) -> Axes:
     colours = np.where(harm, VERMILLION, BLUE)
     colours[[0, -1]] = GREY
     ax.bar(places, parts, bottom=tops[:-1], width=0.82, color=colours, linewidth=0)
-    ends = [-1.4, len(parts) + 0.4]
+    ends = [-2.2, len(parts) + 1.2]
     for place, level, name in zip(ends, (found.loss_before, found.loss), ("before", "after"), strict=True):
         ax.plot([place - 0.5, place + 0.5], [level, level], color=INK, linewidth=2.4, solid_capstyle="butt")
         ax.annotate(
-            f"{name}\n{level:.5g}", (place, level), (0, 6), textcoords="offset points", ha="center", fontsize=small()
+            f"{name}\n{level:.4g}", (place, level), (0, 6), textcoords="offset points", ha="center", fontsize=small()
         )
-    for place, name in ((0, "carried along"), (len(parts) - 1, "together")):
-        low = min(tops[place], tops[place + 1])
+    for place, name, side in ((0, "carried along", 1), (len(parts) - 1, "together", -1)):
+        middle = (tops[place] + tops[place + 1]) / 2
         ax.annotate(
-            name, (place, low), (0, -4), textcoords="offset points", ha="center", va="top", fontsize=small(),
-            rotation=90, color=INK,
+            name, (place, middle), (side * 6, 0), textcoords="offset points", ha="left" if side > 0 else "right",
+            va="center", fontsize=small(), color=INK,
         )  # fmt: skip
     _thumbnails(ax, found, order)
-    ax.set_xlim(ends[0] - 1.2, ends[1] + 1.2)
+    ax.set_xlim(ends[0] - 2.2, ends[1] + 2.2)
     span = float(np.ptp(tops)) or 1e-9
-    ax.set_ylim(np.min(tops) - 0.42 * span, np.max(tops) + 0.42 * span)
+    ax.set_ylim(np.min(tops) - 0.5 * span, np.max(tops) + 0.5 * span)
     ax.set_xticks([])
     ax.set_xlabel(f"the {len(order)} images of the batch, from most good to most harm")
     ax.set_ylabel("mean test loss")
@@ -86,8 +86,8 @@ def _thumbnails(ax: Axes, found: EachImage, order: np.ndarray) -> None:
     """Show the images that did most good, below the bars at the left, and most harm, above them at the right."""
     shown = min(_SHOWN, len(order) // 2)
     for chosen, box, name in (
-        (order[:shown], (0.02, 0.0, 0.46, 0.22), "most good"),
-        (order[::-1][:shown], (0.52, 0.78, 0.46, 0.22), "most harm"),
+        (order[:shown], (0.02, 0.0, 0.46, 0.2), "most good"),
+        (order[::-1][:shown], (0.4, 0.78, 0.46, 0.2), "most harm"),
     ):
         inner = ax.inset_axes(box)
         names = [found.class_names[label] for label in found.labels[chosen]]
