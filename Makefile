@@ -115,6 +115,13 @@ bench: build $(VENV)/.dev-tools  ## Run the benchmarks in benches/
 soak: build $(VENV)/.dev-tools  ## Kill runs again and again for MINUTES=10, and see that nothing is lost
 	$(BIN)/python benches/soak.py --minutes $(or $(MINUTES),10)
 
+.PHONY: faults
+faults: build $(VENV)/.dev-tools  ## Make every call that writes fail in turn, and lose power after each; in minutes
+	mkdir -p target
+	cc -O1 -shared -fPIC -o target/disk.so tests/disk.c -ldl -lpthread
+	LD_PRELOAD=$(CURDIR)/target/disk.so OMP_NUM_THREADS=1 $(BIN)/python tests/disk_faults.py 2>target/faults.log || \
+		{ tail -n 40 target/faults.log; exit 1; }
+
 .PHONY: fuzz
 fuzz: build $(VENV)/.dev-tools  ## Feed every reader of files with damaged ones, for MINUTES=10
 	$(BIN)/python benches/fuzz.py --minutes $(or $(MINUTES),10)

@@ -151,7 +151,7 @@ def own_share(row: Row, data: eb.Dataset, run: eb.Run) -> float:
         begin = time.perf_counter()
         found = estimator.estimate(step, look) if step > 1 else None
         if found is None:
-            estimator.saw_all(step, truth, float(np.mean(truth.argmax(1) == labels)))
+            estimator.saw_all(step, truth)
         elif step > AFTER:
             own.append(time.perf_counter() - begin - looking)
     estimates = run.images_measured < len(run.test_indices)

@@ -92,7 +92,8 @@ def replay(estimator: _core.Estimator, logits: Iterable[Floats], labels: Labels)
         found = estimator.estimate(step, look)
         true = truth(now, labels)
         if found is None:
-            estimator.saw_all(step, now, true["accuracy"])
+            seen = estimator.saw_all(step, now)
+            assert all(seen[name] == pytest.approx(value, rel=1e-5, nan_ok=True) for name, value in true.items())
             replay.complete.append(step)
             continue
         assert found["images"] == len(looked) == len(set(looked)) <= len(labels)
@@ -250,7 +251,7 @@ def test_an_exception_of_the_source_leaves_no_trace() -> None:
     logits = list(drift(labels, 10, 12))
     clean, disturbed = (_core.Estimator(labels, 10, 0.003, complete_every=100) for _ in range(2))
     for estimator in (clean, disturbed):
-        estimator.saw_all(0, logits[0], 0.5)
+        estimator.saw_all(0, logits[0])
     for step, now in enumerate(logits[1:], 1):
         parts = iter([now])
 
@@ -294,12 +295,12 @@ def test_a_logit_that_is_not_finite_asks_for_a_complete_pass(value: float) -> No
     broken = now.copy()
     broken[:, 3] = value
     estimator = _core.Estimator(labels, 10, 0.003)
-    estimator.saw_all(0, now, 0.9)
+    estimator.saw_all(0, now)
     assert estimator.estimate(1, now.__getitem__) is not None
     assert estimator.estimate(2, broken.__getitem__) is None
-    estimator.saw_all(2, broken, 0.1)
+    estimator.saw_all(2, broken)
     assert estimator.estimate(3, now.__getitem__) is None  # nothing is known of the images
-    estimator.saw_all(3, now, 0.9)
+    estimator.saw_all(3, now)
     assert estimator.estimate(4, now.__getitem__) is not None
 
 
@@ -342,7 +343,7 @@ def test_a_source_that_gives_something_else_is_told(
     labels = labels_of(1000, 10)
     (now,) = drift(labels, 10, 1)
     estimator = _core.Estimator(labels, 10, 0.003)
-    estimator.saw_all(0, now, 0.9)
+    estimator.saw_all(0, now)
     with pytest.raises(error, match=message):
         estimator.estimate(1, lambda images: give(now, images))
     assert estimator.estimate(1, now.__getitem__) is not None
@@ -352,7 +353,7 @@ def test_a_complete_pass_of_another_shape_is_told() -> None:
     estimator = _core.Estimator(labels_of(1000, 10), 10, 0.003)
     for shape in ((999, 10), (1000, 9)):
         with pytest.raises(ShapeError, match=r"1000 images of 10 classes have \(1000, 10\)"):
-            estimator.saw_all(0, np.zeros(shape, np.float32), 0.1)
+            estimator.saw_all(0, np.zeros(shape, np.float32))
 
 
 # Odd sets of images, and odd logits

@@ -13,7 +13,7 @@ import everybatch as eb
 from everybatch.errors import ArgumentError
 from everybatch.insight._events import forgotten
 from everybatch.insight._interval import interval_of, sparser
-from everybatch.insight._learning_picture import raster
+from everybatch.insight._learning_picture import raster, unsettled
 from everybatch.insight._missed import hidden_fall
 from everybatch.insight._seen import seen
 from flickering import flickering_data, flickering_run, recorded_run
@@ -114,13 +114,16 @@ def test_the_picture_has_what_was_wrong() -> None:
     run = flickering_run(data, 30)
     found = eb.insight.learning(run, dataset=data)
     wrong = run.predictions != data.test_labels
-    np.testing.assert_array_equal(raster(found, 64, 30), wrong[:, found.order].T)
-    small = raster(found, 8, 10)
+    np.testing.assert_array_equal(raster(found, found.order, 64, 30), wrong[:, found.order].T)
+    small = raster(found, found.order, 8, 10)
     np.testing.assert_allclose(small, wrong[:, found.order].T.reshape(8, 8, 10, 3).mean(axis=(1, 3)))
     good = found.learned_for_good[found.order]
     learned = good[good >= 0]
     assert np.all(np.diff(learned) >= 0)
     assert np.all(good[len(learned) :] == -1)
+    shown = set(unsettled(found).tolist())
+    assert shown == set(np.flatnonzero((found.forgotten > 0) | wrong[-1]).tolist())
+    found.plot(everything=True)
     figure = found.plot()
     assert "(measured every step)" in figure.axes[0].get_xlabel()
     figure = plt.figure()

@@ -18,6 +18,7 @@ __all__ = [
     "as_path",
     "at_home",
     "explained",
+    "make_folders",
     "names_to_disk",
     "put_in_place",
     "refuse_existing",
@@ -224,6 +225,14 @@ def _put_aside(temporary: Path, target: Path) -> None:
             raise
     # The new folder is safe: a remainder of the old one is no reason to fail.
     remove(old)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and those that it lies in, as far as they are not there, and flush their names."""
+    made = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in made:
+        names_to_disk(path.parent)
 
 
 def to_disk(folder: Path) -> None:

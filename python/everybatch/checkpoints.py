@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from everybatch._classes import Part, checked, matched
 from everybatch._core import Evaluation, Model
-from everybatch._disk import as_path, at_home
+from everybatch._disk import as_path, at_home, make_folders
 from everybatch._not_compiled import not_compiled
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -119,7 +119,7 @@ def prepare_folder(given: str | os.PathLike[str]) -> Path:
         raise NotADirectoryError(f"checkpoints: {folder} is a file, not a folder")
     if folder.is_dir() and list_checkpoints(folder):
         raise FileExistsError(f"checkpoints: {folder} holds kept weights already: choose another folder, or empty it")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(f"checkpoints: {folder} may not be written to")
     return folder

@@ -118,7 +118,6 @@ class Estimator:
             raise ArgumentError(f"classes is {classes}: there can be at most {_convert.MOST_CLASSES:,}")
         if (highest := int(np.max(self._labels))) >= self._classes:
             raise ArgumentError(f"classes is {classes}, and among the labels is {highest}")
-        self._totals = np.bincount(self._labels, minlength=self._classes)
         self._core = _core.Estimator(
             self._labels,
             self._classes,
@@ -155,33 +154,10 @@ class Estimator:
             return self._checked(logits(images), len(images))
 
         found = self._core.estimate(step, look)
-        if found is not None:
-            return Estimate(step, images_measured=found.pop("images"), complete=False, **found)
-        images = np.arange(len(self._labels))
-        given = look(images)
-        complete = self._complete(step, given)
-        self._core.saw_all(step, given, complete.accuracy)
-        return complete
-
-    def _complete(self, step: int, logits: npt.NDArray[np.float32]) -> Estimate:
-        right = logits.argmax(axis=1) == self._labels
-        class_right = np.bincount(self._labels, weights=right, minlength=self._classes)
-        with np.errstate(invalid="ignore"):
-            class_accuracy = class_right / self._totals
-        loss = torch.nn.functional.cross_entropy(
-            torch.from_numpy(logits).double(), torch.from_numpy(self._labels)
-        ).item()
-        return Estimate(
-            step,
-            accuracy=float(right.mean()),
-            loss=loss,
-            class_accuracy=class_accuracy,
-            accuracy_error=0.0,
-            loss_error=0.0,
-            class_accuracy_error=np.zeros(self._classes),
-            images_measured=len(logits),
-            complete=True,
-        )
+        complete = found is None
+        if found is None:
+            found = self._core.saw_all(step, look(np.arange(len(self._labels))))
+        return Estimate(step, images_measured=found.pop("images"), complete=complete, **found)
 
     def _checked(self, given: Any, count: int) -> npt.NDArray[np.float32]:
         if isinstance(given, torch.Tensor):

@@ -10,22 +10,27 @@ use tch::Tensor;
 
 use super::run::computing;
 use crate::error::{Error, Result};
-use crate::evaluate::{Demand, Estimator, Figures, Source};
+use crate::evaluate::{Demand, Estimator, Figures, Metrics, Source};
 use crate::libtorch::as_called;
 
 /// Measures one fixed set of images by estimate.
 #[pyclass(name = "Estimator", module = "everybatch", frozen)]
 pub struct PyEstimator {
-    /// None where there are too few images for estimates.
-    estimator: Mutex<Option<Estimator>>,
-    images: usize,
+    measuring: Mutex<Measuring>,
     classes: i64,
+}
+
+struct Measuring {
+    /// None where there are too few images for estimates.
+    estimator: Option<Estimator>,
+    /// (images,) int64
+    labels: Tensor,
 }
 
 impl PyEstimator {
     /// Does not wait: whoever has it may be waiting for Python.
-    fn take(&self) -> Result<MutexGuard<'_, Option<Estimator>>> {
-        match self.estimator.try_lock() {
+    fn take(&self) -> Result<MutexGuard<'_, Measuring>> {
+        match self.measuring.try_lock() {
             Ok(taken) => Ok(taken),
             Err(TryLockError::Poisoned(left)) => Ok(left.into_inner()),
             Err(TryLockError::WouldBlock) => Err(Error::argument("the estimator is measuring already")),
@@ -90,8 +95,8 @@ impl PyEstimator {
     ) -> PyResult<Self> {
         let labels = Tensor::f_from_slice(&labels.as_array().to_vec()).map_err(Error::from)?;
         let demand = Demand { tolerance, complete_every, seed };
-        let estimator = Mutex::new(Estimator::new(&labels, classes, demand)?);
-        Ok(PyEstimator { estimator, images: labels.numel(), classes })
+        let estimator = Estimator::new(&labels, classes, demand)?;
+        Ok(PyEstimator { measuring: Mutex::new(Measuring { estimator, labels }), classes })
     }
 
     /// Figures after `step` steps by name, from what `look` gives for the indices of images; None if a complete pass is due.
@@ -103,7 +108,7 @@ impl PyEstimator {
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let mut source = Called { function: &look, classes: self.classes, raised: None };
         let mut taken = self.take()?;
-        let Some(estimator) = taken.as_mut() else { return Ok(None) };
+        let Some(estimator) = taken.estimator.as_mut() else { return Ok(None) };
         let found = computing(py, || estimator.estimate(step, &mut source));
         match (source.raised, found) {
             (Some(error), _) => Err(error),
@@ -111,18 +116,30 @@ impl PyEstimator {
         }
     }
 
-    /// Takes up the logits (images, classes) of all images after `step` steps, and the accuracy that they have.
-    fn saw_all(&self, py: Python, step: usize, given: &Bound<PyAny>, accuracy: f64) -> PyResult<()> {
-        let given = logits(given, self.images, self.classes)?;
-        match self.take()?.as_mut() {
-            Some(estimator) => computing(py, move || estimator.saw_all(step, &given, accuracy)),
-            None => Ok(()),
-        }
+    /// Takes up the logits (images, classes) of all images after `step` steps, and gives their figures by name.
+    fn saw_all<'py>(
+        &self,
+        py: Python<'py>,
+        step: usize,
+        given: &Bound<PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut taken = self.take()?;
+        let measuring = &mut *taken;
+        let (given, classes) = (logits(given, measuring.labels.numel(), self.classes)?, self.classes);
+        let figures = computing(py, move || {
+            let Measuring { estimator, labels } = measuring;
+            let figures = Metrics::new(&given, labels, classes)?.figures(labels)?;
+            if let Some(estimator) = estimator {
+                estimator.saw_all(step, &given, figures.accuracy)?;
+            }
+            Ok(figures)
+        })?;
+        by_name(py, figures)
     }
 
     /// The standard error that the next estimate aims at; None where every measurement is complete.
     fn target(&self) -> PyResult<Option<f64>> {
-        Ok(self.take()?.as_ref().map(Estimator::target))
+        Ok(self.take()?.estimator.as_ref().map(Estimator::target))
     }
 }
 

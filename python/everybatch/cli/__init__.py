@@ -16,7 +16,7 @@ from everybatch.cli._parser import Parser, add_debug
 from everybatch.cli._streams import forget, printable_streams
 from everybatch.errors import EverybatchError
 
-from . import demo, evaluate, export, plot, predict, report, resume, sweep, sweeps, train, watch
+from . import demo, evaluate, export, insight, plot, predict, report, resume, sweep, sweeps, train, watch
 
 __all__ = ["main"]
 
@@ -32,6 +32,10 @@ start here:
   everybatch evaluate runs/lenet --data mnist
   everybatch predict runs/lenet seven.png
   everybatch export runs/lenet --to lenet.onnx
+
+what a run did to every image:
+  everybatch train --network lenet5 --data mnist --record predictions --out runs/seen
+  everybatch insight runs/seen
 
 a long run that nothing may cost:
   everybatch train --network resnet --data mnist --epochs 10 --folder runs/long
@@ -104,7 +108,7 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"everybatch {__version__}")
     add_debug(parser)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
-    for module in (demo, train, resume, watch, evaluate, predict, plot, export, sweep, sweeps, report):
+    for module in (demo, train, resume, watch, evaluate, predict, plot, insight, export, sweep, sweeps, report):
         module.add(commands)
     return parser
 

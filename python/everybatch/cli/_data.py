@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from argparse import Namespace
+from collections.abc import Iterator
 
 from everybatch import datasets
 from everybatch._core import Model
@@ -15,7 +17,8 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-__all__ = ["NAMES", "add_data", "add_limits", "describe", "open_data", "options_again", "refuse_without_data"]
+__all__ = ["NAMES", "add_data", "add_limits", "data_of", "describe", "found_data_named", "open_data", "options_again"]
+__all__ += ["refuse_without_data"]
 
 
 def add_data(parser: Parser, default: str | None, otherwise: str = "") -> None:
@@ -122,6 +125,31 @@ def open_data(
         with options_named():
             data = open_path(at_home(name), name, args, input_shape, test_only=test_only, run=run, model=model)
     return data if train is None and test is None else data.subset(train=train, test=test, seed=seed)
+
+
+def data_of(args: Namespace, run: Run) -> Dataset | None:
+    """Open what a run was trained on, by the options of its training; None without --data: it is found by its name.
+
+    Raises
+    ------
+    UsageError
+        There are options that say how --data is read, and no --data.
+    """
+    if args.data is None:
+        refuse_without_data(args, "train_images", "test_images")
+        return None
+    channels, height, width = run.config["network"]["input_shape"]
+    return open_data(args, args.data, (channels, height, width), seed=run.config["training"]["seed"], run=run)
+
+
+@contextlib.contextmanager
+def found_data_named() -> Iterator[None]:
+    """Let messages about a run and its data name the options of the command line instead of arguments."""
+    try:
+        yield
+    except ArgumentError as error:
+        text = str(error).replace("give dataset=...", "give --data, with the options of the training")
+        raise ArgumentError(text.replace("give epochs= or steps=", "give --epochs or --steps")) from error
 
 
 def options_again(args: Namespace) -> list[str]:

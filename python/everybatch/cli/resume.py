@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 
 import everybatch
-from everybatch.cli._data import add_data, add_limits, describe, open_data, refuse_without_data
+from everybatch.cli._data import add_data, add_limits, data_of, describe, found_data_named
 from everybatch.cli._log_lines import log_lines
 from everybatch.cli._parser import Commands, command, whole
 from everybatch.cli._tables import class_table, summary
 from everybatch.cli._warnings import warnings_at_once
 from everybatch.cli.train import DIVERGED, INTERRUPTED, interrupted
-from everybatch.errors import ArgumentError
 
 __all__ = ["add", "run"]
 
@@ -47,31 +44,15 @@ def add(commands: Commands) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
 
 
-@contextlib.contextmanager
-def _options_named() -> Iterator[None]:
-    """Let messages name the options of the command line instead of arguments."""
-    try:
-        yield
-    except ArgumentError as error:
-        text = str(error).replace("give dataset=...", "give --data, with the options of the training")
-        raise ArgumentError(text.replace("give epochs= or steps=", "give --epochs or --steps")) from error
-
-
 def run(args: Namespace) -> int:
     """Find the data, go on, and say how it ended."""
-    if args.data is None:
-        refuse_without_data(args, "train_images", "test_images")
     before = everybatch.load_run(args.folder)
-    data = None
-    if args.data is not None:
-        channels, height, width = before.config["network"]["input_shape"]
-        seed = before.config["training"]["seed"]
-        data = open_data(args, args.data, (channels, height, width), seed=seed, run=before)
+    data = data_of(args, before)
     if not args.quiet:
         of = before.config["dataset"]["name"] if data is None else describe(data)
         print(f"Data: {of}")
         print(f"So far: {before.steps:,} of {before.config['training']['total_steps']:,} batches, {before.state}")
-    with warnings_at_once(), log_lines(), _options_named():
+    with warnings_at_once(), log_lines(), found_data_named():
         result = everybatch.resume(
             args.folder,
             data,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from everybatch._disk import as_path, names_to_disk, whole_file
+from everybatch._disk import as_path, explained, make_folders, names_to_disk, whole_file
 from everybatch._log import logger
 from everybatch._measures import ARRAYS, REQUESTED
 from everybatch.folder._files import (
@@ -88,7 +88,7 @@ class Journal:
         self.folder = as_path(folder, "folder")
         if again and not (self.folder / HISTORY).exists():
             raise FileNotFoundError(f"there is no run in {self.folder} to go on with: give the folder= of a training")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folders(self.folder)
         self.earlier = Follower(self.folder)
         """What was in the folder before."""
         self.state: bytes | None = None
@@ -110,7 +110,7 @@ class Journal:
                     f"{self.folder} is not empty ({others[0]!r}): choose a folder for this run alone, such as "
                     f"{self.folder / 'run'}"
                 )
-            self._file = Appender(self.folder / HISTORY, self.earlier.end)
+            self._file = self._opened(new=not again)
         except BaseException:
             self._lock.close()
             raise
@@ -121,6 +121,17 @@ class Journal:
         self.keep_state_every = keep_state_every
         self._kept_at = time.monotonic() - (0.0 if passing else max(0.0, keep_state_every - _FIRST))
         self._fails = False
+
+    def _opened(self, *, new: bool) -> Appender:
+        path = self.folder / HISTORY
+        with explained("the run", self.folder):
+            try:
+                return Appender(path, self.earlier.end)
+            except BaseException:
+                if new:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                raise
 
     @contextlib.contextmanager
     def begin(self, told: Mapping[str, Any], model: Model | None = None) -> Iterator[None]:
@@ -147,16 +158,18 @@ class Journal:
             return
         try:
             self._beginning = model
-            self._file.append(BEGUN, begun)
-            if not self._passing:
-                self._write_beginning()
-                self._file.sync()
-                names_to_disk(self.folder)
+            with explained("the run", self.folder):
+                self._file.append(BEGUN, begun)
+                if not self._passing:
+                    self._write_beginning()
+                    self._file.sync()
+                    names_to_disk(self.folder)
             yield
         except BaseException:
             if self._columns is None:  # nothing was measured
                 for name in (HISTORY, BEGINNING, STATE):
-                    (self.folder / name).unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        (self.folder / name).unlink()
             raise
 
     def write(self, added: Mapping[str, Array], ends: bool = False) -> bool:
@@ -226,7 +239,10 @@ class Journal:
 
     def close(self) -> None:
         """Give the folder up."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # as network file systems tell late that they have no room
+            self._failed(error)
         self._lock.close()
 
     def _write(self, first: Counts, added: Mapping[str, Array]) -> None:

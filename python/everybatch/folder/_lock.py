@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from everybatch._byte_locks import is_taken, take
+from everybatch._disk import explained
 
 __all__ = ["LOCK", "Lock", "holder"]
 
@@ -48,11 +49,14 @@ class Lock:
             if kernel is False or (kernel is None and holder(folder) is not None):
                 raise FileExistsError(errno.EEXIST, f"{folder} is in use{_by(_read(path))}: its run is still going")
             told = json.dumps(_self()).encode()
-            os.ftruncate(self._file, 0)
-            os.lseek(self._file, 0, os.SEEK_SET)
-            os.write(self._file, told)
+            with explained("the run", folder):
+                os.ftruncate(self._file, 0)
+                os.lseek(self._file, 0, os.SEEK_SET)
+                if os.write(self._file, told) < len(told):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except BaseException:
-            os.close(self._file)
+            with contextlib.suppress(OSError):
+                os.close(self._file)
             raise
         self._path = path
         self._closed = threading.Event()
@@ -69,7 +73,8 @@ class Lock:
     def _let_go(self) -> None:
         self._closed.set()
         _HELD.discard(self)
-        os.close(self._file)
+        with contextlib.suppress(OSError):  # it is closed in any case, and the lock is gone
+            os.close(self._file)
 
     def _beat(self) -> None:
         while not self._closed.wait(_HEARTBEAT):

@@ -81,7 +81,12 @@ class Appender:
         # Python's own buffer would keep what the system is to have at once.
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
         self.end = end
-        self._go_back()
+        try:
+            self._go_back()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            raise
 
     def append(self, kind: bytes, payload: bytes) -> None:
         """Add a record. After this the system has it, and a process that dies takes nothing of it along.

@@ -20,12 +20,14 @@ _MEAN_OF = 100
 
 def draw(found: Bands, ax: Axes | None, *, zoom: bool) -> Axes:
     """See `Bands.plot`."""
-    ax = new_axes(ax, (7.2, 4.4))
+    ax = new_axes(ax, (7.2, 5.0))
     step, accuracy, last = found.step, found.accuracy, float(found.accuracy[found.last])
     half = quantile(found.level) * found.from_last_error
     level = f"{100 * found.level:g}%"
     name = f"where it may be on other images ({level})"
-    ax.fill_between(step, found.low, found.high, color=BLUE, alpha=0.16, linewidth=0, label=name)
+    ax.fill_between(step, found.low, found.high, facecolor=BLUE, alpha=0.16, linewidth=0, label=name)
+    for ends in (found.low, found.high):  # where the narrow band is as wide, the wide one still shows
+        ax.plot(step, ends, color=BLUE, alpha=0.45, linewidth=0.5)
     name = f"for comparing with the last ({level})"
     ax.fill_between(step, accuracy - half, accuracy + half, color=BLUE, alpha=0.38, linewidth=0, label=name)
     ax.plot(step, accuracy, color=BLUE, linewidth=1.2, marker="." if len(step) <= 30 else "", label="test accuracy")
@@ -55,5 +57,6 @@ def draw(found: Bands, ax: Axes | None, *, zoom: bool) -> Axes:
     percent_axis(ax)
     tidy(ax)
     title(ax, [found._seen.run])
-    ax.legend(frameon=False, fontsize="small", labelcolor=INK, loc="lower right")
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.14), "ncols": 2, "borderaxespad": 0}
+    ax.legend(frameon=False, fontsize="small", labelcolor=INK, **place)
     return ax

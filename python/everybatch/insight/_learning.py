@@ -136,20 +136,23 @@ class Learning:
         )
         return table
 
-    def plot(self, figure: Figure | None = None) -> Figure:
+    def plot(self, figure: Figure | None = None, *, everything: bool = False) -> Figure:
         """Draw which image was right when, and beside it what fewer measurements would have seen.
 
-        Rows are images, sorted by when they were learned for good; where several share a line of the picture, it has
-        the part of them that was wrong. At the right events over interval, and what measuring less often hides.
+        Rows are the images that were forgotten at least once or are wrong at the end, sorted by when they were learned
+        for good; where several share a line of the picture, it has the part of them that was wrong. At the right events
+        over interval, and what measuring less often hides.
 
         Parameters
         ----------
         figure
             Where to draw; a new figure by default.
+        everything
+            Draw the images, too, that were learned once and kept: most of all, as a rule.
         """
         from everybatch.insight._learning_picture import draw
 
-        return draw(self, figure)
+        return draw(self, figure, everything=everything)
 
     def __repr__(self) -> str:
         never = int((self.first_learned < 0).sum())

@@ -21,14 +21,14 @@ _ROWS, _COLUMNS = 420, 900
 """As many as a screen shows."""
 
 
-def draw(found: Learning, figure: Figure | None) -> Figure:
+def draw(found: Learning, figure: Figure | None, *, everything: bool) -> Figure:
     """See `Learning.plot`."""
     if figure is None:
         import matplotlib.pyplot as plt
 
         figure = plt.figure(figsize=(11, 5.2), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=[1.75, 1])
-    _draw_raster(figure.add_subplot(grid[:, 0]), found)
+    _draw_raster(figure.add_subplot(grid[:, 0]), found, everything)
     above = figure.add_subplot(grid[0, 1])
     _draw_events(above, found)
     _draw_missed(figure.add_subplot(grid[1, 1], sharex=above), found)
@@ -36,9 +36,17 @@ def draw(found: Learning, figure: Figure | None) -> Figure:
     return figure
 
 
-def raster(found: Learning, rows: int = _ROWS, columns: int = _COLUMNS) -> npt.NDArray[np.float64]:
+def unsettled(found: Learning) -> npt.NDArray[np.int64]:
+    """Return the images that were forgotten at least once or are wrong at the end, in the order of learning."""
+    order = found.order
+    return order[(found.forgotten[order] > 0) | (found.learned_for_good[order] < 0)]
+
+
+def raster(
+    found: Learning, order: npt.NDArray[np.int64], rows: int = _ROWS, columns: int = _COLUMNS
+) -> npt.NDArray[np.float64]:
     """Return the part that was wrong of the images and measurements that share a dot, (rows, columns)."""
-    one, order = found._seen, found.order
+    one = found._seen
     rows, columns = min(rows, len(order)), min(columns, len(found.step))
     tops = np.linspace(0, len(order), rows, endpoint=False).astype(int)
     sides = np.linspace(0, len(found.step), columns, endpoint=False).astype(int)
@@ -49,26 +57,32 @@ def raster(found: Learning, rows: int = _ROWS, columns: int = _COLUMNS) -> npt.N
     return wrong / np.diff(np.append(tops, len(order)))[:, None] / np.bincount(column_of)
 
 
-def _draw_raster(ax: Axes, found: Learning) -> None:
+def _draw_raster(ax: Axes, found: Learning, everything: bool) -> None:
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
     from matplotlib.ticker import PercentFormatter
 
     ramp = LinearSegmentedColormap.from_list("wrong", ["#ffffff", "#a9cde4", BLUE, "#0b2540"])
     first, last = int(found.step[0]), int(found.step[-1])
-    count = len(found.labels)
+    order = found.order if everything else unsettled(found)
+    if not len(order):
+        everything, order = True, found.order
+    count = len(order)
     mesh = ax.imshow(
-        raster(found),
+        raster(found, order),
         aspect="auto",
         interpolation="nearest",
         cmap=ramp,
         norm=PowerNorm(0.5, 0, 1),  # a single image that lapses among thirty is to be seen
         extent=(first, last, count, 0),
     )
-    good = np.sort(np.where(found.learned_for_good < 0, last, found.learned_for_good))
-    ax.plot(good, np.arange(count), color=VERMILLION, linewidth=1.1, label="learned for good")
     wrong = int((found.learned_for_good < 0).sum())
-    ax.set_ylabel("test images, by when they were learned for good")
-    ax.set_xlabel(f"mini-batches (measured {found.interval}); {wrong:,} of {count:,} images are wrong at the end")
+    good = np.sort(np.where(found.learned_for_good < 0, last, found.learned_for_good)[order])
+    ax.plot(good, np.arange(count), color=VERMILLION, linewidth=1.1, label=f"learned for good, {wrong:,} not")
+    which = "test images" if everything else "images that were forgotten, or are wrong at the end"
+    ax.set_ylabel(f"{count:,} {which}")
+    rest = len(found.labels) - count
+    beside = f"; the other {rest:,} images were learned once and kept" if rest else ""
+    ax.set_xlabel(f"mini-batches (measured {found.interval}){beside}")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.legend(frameon=True, framealpha=0.9, edgecolor="none", fontsize="small", labelcolor=INK, loc="upper right")
     bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.6, aspect=28, pad=0.02, ticks=[0, 0.05, 0.25, 0.5, 1])
@@ -116,6 +130,8 @@ def _draw_missed(ax: Axes, found: Learning) -> None:
         ax.plot(found.intervals, 100 * values, color=colour, marker=marker, markersize=4, linewidth=1.3, label=name)
     low, high = (100 * (found.regret + sign * found.regret_spread) for sign in (-1, 1))
     ax.fill_between(found.intervals, low, high, color=GREEN, alpha=0.18, linewidth=0)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom, top + 0.4 * (top - bottom))  # for the legend
     ax.set_title("missed, in points of accuracy", loc="left", fontsize="small", color=INK)
     ax.set_xlabel("mini-batches between two measurements")
     last = found.intervals[-1]

@@ -66,6 +66,12 @@ class Seen:
         for row in self.predictions:
             yield row == wanted
 
+    def matrix(self, place: int) -> npt.NDArray[np.int64]:
+        """Return the confusion matrix of a measurement, by its number: rows true, columns predicted."""
+        classes = len(self.classes)
+        counts = np.bincount(self.labels * classes + self.predictions[place], minlength=classes**2)
+        return counts.reshape(classes, classes).astype(np.int64, copy=False)
+
     def at(self, step: int) -> int:
         """Return the number of the measurement after so many steps; -1 is the last.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch._disk import as_path, explained, refuse_existing_folder, whole_folder
+from everybatch._disk import as_path, explained, make_folders, refuse_existing_folder, whole_folder
 from everybatch._leftovers import clear_leftovers
 from everybatch.runs._files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, sealed
 
@@ -66,14 +66,12 @@ def refuse_run(folder: Path, *, overwrite: bool, option: str = "overwrite=True")
 @contextlib.contextmanager
 def _parents(folder: Path) -> Iterator[None]:
     """Make the parent folders, and take those that were made away again if what follows fails."""
-    made: list[Path] = []
-    for path in (*reversed(folder.parents), folder):
-        if not path.exists():
-            made.append(path)
-        elif not path.is_dir():
+    made = [path for path in (*reversed(folder.parents), folder) if not path.exists()]
+    for path in (*folder.parents, folder):
+        if path.exists() and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{path} is not a folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         yield
     except BaseException:
         for path in reversed(made):

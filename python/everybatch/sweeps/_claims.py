@@ -53,7 +53,8 @@ class Claims:
     def close(self) -> None:
         """Give all trials up."""
         if self._file is not None:
-            os.close(self._file)
+            with contextlib.suppress(OSError):  # it is closed in any case
+                os.close(self._file)
             self._file = None
 
 

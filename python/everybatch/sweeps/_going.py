@@ -46,7 +46,13 @@ class Going:
                 return go_on(self._folder, dataset, device=arguments["device"])
             except (EverybatchError, OSError):  # it is damaged, or of a device that is not here
                 self.remove()
-        return train(network, dataset, **arguments, folder=self._folder)
+        try:
+            return train(network, dataset, **arguments, folder=self._folder)
+        except OSError as error:
+            if hasattr(error, "run"):  # it is about something else, in the middle of the training
+                raise
+            self.remove()
+        return train(network, dataset, **arguments)  # a disk that fails is no failure of the trial
 
     def rungs(self, rule: Pruning) -> Iterator[tuple[int, float]]:
         """Give the steps at which the rule looked at the trial before it was cut off, and the values that it saw."""

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from everybatch._disk import as_name, at_home, explained, put_in_place, to_disk, whole_file
+from everybatch._disk import as_name, at_home, explained, make_folders, put_in_place, to_disk, whole_file
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.run import Run, load_run
 from everybatch.runs._files import MODEL, opened, sealed
@@ -211,7 +211,7 @@ class LocalStore(Store):
             raise NotADirectoryError(f"{self.root} is not a folder: choose another store")
         for kind in (TRIALS, FAILED):
             with explained("the sweep", self.root):
-                (self.root / kind).mkdir(parents=True, exist_ok=True)
+                make_folders(self.root / kind)
         with explained("the sweep", self.root), tempfile.TemporaryFile(dir=self.root / TRIALS):
             pass
         self._sweep_away()

@@ -12,6 +12,8 @@ const chart = createChart(element, options);      // fills the element, which de
   options.onView     function ({from, to, columns}): what is to be seen changed. `from` and `to` are numbers, or null
                      where everything is shown; `columns` is the width in pixels. Whoever has more data than pixels sends
                      that window with `update`.
+  options.mark       an x at which a line stands across the chart; null
+  options.onPick     function (x): a value was chosen by a click, or by Enter at the cursor
 chart.update(series, {extent})                     // the whole content, as often as there is something new
   series             a list of
     name, run        texts: what it is ("test"), and of which run ("runs/a"; "" where there is only one)
@@ -22,7 +24,7 @@ chart.update(series, {extent})                     // the whole content, as ofte
     bandLow, bandHigh  arrays or null: the ends of the band, if not y - 2 error and y + 2 error
     smooth           whether it is smoothed when smoothing is on
   extent             [first, last] x of all there is, where `series` holds a window only; else that of the series
-chart.set({log, smooth, bands, theme, title, unit, xLabel})   // any of them
+chart.set({log, smooth, bands, theme, title, unit, xLabel, mark})   // any of them
 chart.view()                                       // {from, to, columns}, as onView gets it
 chart.show(from, to)                               // shows a window; null, null: everything
 chart.toPNG({width, height, theme})                // a data: URL, with title and names in the picture; options: all may be left out
@@ -60,7 +62,7 @@ const APART = 110; // pixels from one marker to the next otherwise
 export function createChart(element, options = {}) {
   const settings = {
     title: "", unit: "number", xLabel: "mini-batches", height: 260, log: false, smooth: 0, bands: true, theme: "auto",
-    onView: null, ...options,
+    onView: null, mark: null, onPick: null, ...options,
   };
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const hidden = new Set(); // names of curves that are switched off
@@ -170,7 +172,17 @@ export function createChart(element, options = {}) {
       context.fillRect(Math.min(drag.from, drag.to), MARGIN.top, Math.abs(drag.to - drag.from), height - MARGIN.top - MARGIN.bottom);
       context.globalAlpha = 1;
     }
+    drawMark(context, plot, ink);
     drawCursor(context, plot, ink);
+  }
+
+  function drawMark(context, plot, ink) {
+    if (settings.mark === null || settings.mark < plot.from || settings.mark > plot.to) return;
+    const x = Math.round(plot.px(settings.mark)) + 0.5;
+    context.strokeStyle = ink.focus;
+    context.lineWidth = 2;
+    line(context, [[x, plot.area.top - 4], [x, plot.area.bottom]]);
+    context.lineWidth = 1;
   }
 
   function drawPlot(context, wide, high, mode) {
@@ -511,6 +523,7 @@ export function createChart(element, options = {}) {
       "−": () => zoomed(2),
       0: () => show(null, null),
       Escape: () => { cursor = null; speak(); redraw(); },
+      Enter: () => pick(),
     };
     if (!actions[event.key]) return;
     event.preventDefault();
@@ -527,6 +540,10 @@ export function createChart(element, options = {}) {
     byKeys = true;
     speak();
     redraw();
+  }
+
+  function pick() {
+    if (settings.onPick && cursor !== null) settings.onPick(cursor);
   }
 
   const xAt = (pixel) => {
@@ -560,6 +577,7 @@ export function createChart(element, options = {}) {
       const done = drag;
       drag = null;
       if (done && Math.abs(done.to - done.from) > 5) show(xAt(Math.min(done.from, done.to)), xAt(Math.max(done.from, done.to)));
+      else if (done) pick();
       redraw();
     }],
     [canvas, "pointercancel", () => { drag = null; redraw(); }],

@@ -1,0 +1,60 @@
+"""Where the accuracy fell the most, from one measurement to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Fall", "falls"]
+
+_EARLY = 0.1
+"""The share of a run in whose beginning everything moves at once: falls are sought after it."""
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A change from one measurement to the next."""
+
+    measurement: int
+    """Of the run, from 1: the one after the fall."""
+    lost: int
+    """Images that were right before, and are wrong after."""
+    gained: int
+    """The other way round."""
+    z: float
+    """The change over its paired standard error, below 0."""
+
+
+def falls(predictions: npt.NDArray[np.unsignedinteger[Any]], labels: npt.NDArray[np.int64], most: int) -> list[Fall]:
+    """Return the falls, those that stand out the most first.
+
+    Parameters
+    ----------
+    predictions : (evaluations, images)
+        Classes.
+    labels : (images,)
+        What they should be.
+    most
+        How many at most.
+
+    Notes
+    -----
+    The same images are measured twice, so that the standard error of the change (gained - lost) / n is that of a mean
+    of n differences of -1, 0 and 1: sqrt(gained + lost - (gained - lost)**2 / n) / n (McNemar).
+    """
+    images = len(labels)
+    first = max(1, round(_EARLY * len(predictions)))
+    found = []
+    before = predictions[min(first, len(predictions)) - 1] == labels
+    for number in range(first, len(predictions)):
+        after = predictions[number] == labels
+        lost, gained = int(np.sum(before & ~after)), int(np.sum(~before & after))
+        if lost > gained:
+            variance = gained + lost - (gained - lost) ** 2 / images
+            z = (gained - lost) / np.sqrt(variance) if variance > 0 else -np.inf
+            found.append(Fall(number, lost, gained, float(z)))
+        before = after
+    return sorted(found, key=lambda fall: (fall.z, fall.measurement))[:most]

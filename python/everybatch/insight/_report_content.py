@@ -1,0 +1,112 @@
+"""What the page of a run holds, as data: everything that its script draws from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch._words import count
+from everybatch.insight._falls import Fall, falls
+from everybatch.insight._packed import loss_codes, packed, sprites
+
+if TYPE_CHECKING:
+    from everybatch.dataset import Dataset
+    from everybatch.run import Run
+
+__all__ = ["content"]
+
+Integers = npt.NDArray[np.int64]
+
+_FALLS = 12
+_BATCHES = 10
+"""Before each fall: those last ones whose images the page has."""
+
+
+def content(run: Run, data: Dataset, most: int) -> dict[str, Any]:
+    """Return the content of the page: numbers, names, packed arrays and pictures.
+
+    Parameters
+    ----------
+    run
+        With predictions.
+    data
+        What it was trained on.
+    most
+        How many measurements at most.
+    """
+    predictions, labels = run.predictions, data.test_labels[run.test_indices]
+    chosen = _spread(len(predictions), most)
+    found = falls(predictions, labels, _FALLS)
+    told, trained = _batches(run, found)
+    kind = np.uint8 if len(data.classes) <= 256 else np.uint16
+    losses = getattr(run, "losses", None)
+    return {
+        "name": run.config["network"]["name"],
+        "facts": _facts(run, data, len(chosen)),
+        "classes": list(data.classes),
+        "steps": run.eval_step[chosen].tolist(),
+        "accuracy": [_number(value) for value in run.test_accuracy[chosen]],
+        "loss": [_number(value) for value in run.test_loss[chosen]],
+        "labels": labels.tolist(),
+        "numbers": run.test_indices.tolist(),
+        "wide": kind is np.uint16,
+        "predictions": packed(predictions[chosen].T.astype(kind)),
+        "losses": None if losses is None else packed(loss_codes(losses[chosen].T)),
+        "images": sprites(data.test_images[run.test_indices]),
+        "falls": told,
+        "trained": {
+            "numbers": trained.tolist(),
+            "labels": data.train_labels[trained].tolist(),
+            "images": sprites(data.train_images[trained]),
+        },
+    }
+
+
+def _spread(there: int, most: int) -> Integers:
+    """Return which of so many measurements are shown: evenly spread ones, the first and the last among them."""
+    return np.unique(np.rint(np.linspace(0, there - 1, min(there, most))).astype(np.int64))
+
+
+def _batches(run: Run, found: list[Fall]) -> tuple[list[dict[str, Any]], Integers]:
+    """Return what is told of falls, and the training images of their batches: these are named by their place in it."""
+    spans = [(int(run.eval_step[fall.measurement - 1]), int(run.eval_step[fall.measurement])) for fall in found]
+    steps = {step for first, last in spans for step in range(max(first, last - _BATCHES), last)}
+    batches = {step: run.batch_indices(step) for step in sorted(steps)}
+    trained: Integers = np.unique(np.concatenate([np.empty(0, np.int64), *batches.values()]))
+    told = [
+        {
+            "before": first,
+            "step": last,
+            "lost": fall.lost,
+            "gained": fall.gained,
+            "z": _number(fall.z),
+            "batches": [
+                {"step": step + 1, "images": np.searchsorted(trained, batches[step]).tolist()}
+                for step in range(max(first, last - _BATCHES), last)
+            ],
+        }
+        for fall, (first, last) in zip(found, spans, strict=True)
+    ]
+    return told, trained
+
+
+def _facts(run: Run, data: Dataset, shown: int) -> str:
+    training = run.config["training"]
+    apart = np.unique(np.diff(run.eval_step)[:-1])
+    every = f", every {count(int(apart[0]), 'batch')}" if len(apart) == 1 else ""
+    parts = [
+        f"{run.config['network']['name']} on {data.name}",
+        f"{run.steps:,} of {training['total_steps']:,} batches of {training['batch_size']}",
+        f"{count(len(run.test_indices), 'test image')} measured {len(run.eval_step):,} times{every}",
+        f"seed {training['seed']}",
+    ]
+    if shown < len(run.eval_step):
+        parts.append(f"{shown:,} of the measurements are shown here")
+    return " · ".join(parts)
+
+
+def _number(value: float) -> float | None:
+    """Return what JSON can tell."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
