@@ -52,8 +52,9 @@ def draw(found: LabelErrors, count: int, columns: int, ax: Axes | None) -> Axes:
     ax.set_aspect("equal")
     ax.axis("off")
     part = "training" if found.part == "train" else "test"
+    then = ", " if columns * across * inches > 5.5 else "\n"
     ax.set_title(
-        f"{count} of {len(found.indices):,} {part} labels, most suspicious first: given → suggested",
+        f"{count} of {len(found.indices):,} {part} labels{then}most suspicious first: given → suggested",
         loc="left",
         fontsize="medium",
         color=INK,
