@@ -87,7 +87,8 @@ def found(runs: Sequence[tuple[Run, Dataset | None]]) -> Suspects:
 
 def _said(run: Run, labels: npt.NDArray[np.int64]) -> _Said:
     """Take the best of what a run recorded of its test images; see `label_errors`."""
-    classes, step = len(run.classes), run.eval_step
+    classes = len(run.classes)
+    step = run.eval_step[run.images_measured == len(run.test_indices)]  # with a tolerance, the complete ones
     every = interval_of(step, int(run._config["training"]["steps_per_epoch"]))
     later = slice(len(step) // 3, len(step))
     predictions, losses = run._arrays.get("predictions"), run._arrays.get("losses")
