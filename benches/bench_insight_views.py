@@ -84,7 +84,8 @@ def flatters(images: int = 500, sets: int = 40) -> Iterator[str]:
             right = hidden < bound
             best = right.mean(axis=1).argmax()
             true.append(right[best].mean() - truth[best])
-            one = Seen(None, right.astype(np.uint8), np.ones(images, np.int64), np.arange(len(truth)))  # type: ignore[arg-type]
+            nothing: Any = None
+            one = Seen(nothing, right.astype(np.uint8), np.ones(images, np.int64), np.arange(len(truth)), nothing)
             found.append((optimism(one, np.arange(len(truth)), 200, 0)[0], *bootstrap(right, draw)))
         error = np.std(true) / np.sqrt(sets)
         halves, against_all, against_rest = np.mean(found, axis=0)

@@ -131,6 +131,15 @@ def test_the_picture_has_what_was_wrong() -> None:
     plt.close("all")
 
 
+def test_the_images_that_were_forgotten_most_often() -> None:
+    data = flickering_data(images=64)
+    found = eb.insight.learning(flickering_run(data, 30), dataset=data)
+    ax = found.plot_images(most=5)
+    times = [int(text.get_text().split(", ")[1].removesuffix("×")) for text in ax.texts]
+    assert times == sorted(found.forgotten.tolist())[::-1][:5]
+    plt.close("all")
+
+
 def test_tables() -> None:
     data = flickering_data(images=50)
     run = flickering_run(data, 30)
