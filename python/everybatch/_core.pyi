@@ -43,10 +43,12 @@ __all__ = [
     "build",
     "check_augment",
     "check_settings",
+    "effects",
     "glyphs",
     "learning_rates",
     "look_at_state",
     "read_idx",
+    "replay",
     "resolve_device",
     "train",
 ]
@@ -650,6 +652,64 @@ def look_at_state(state: bytes, beginning: Model) -> tuple[Model, dict[str, torc
     ------
     ArgumentError, ShapeError
         It is no state, or that of another run.
+    """
+
+def replay(
+    state: bytes,
+    data: Data,
+    recorded: npt.NDArray[np.float32],
+    step: int,
+    changes: Sequence[dict[str, Any]],
+    later: int,
+) -> dict[str, npt.NDArray[Any]]:
+    """Step number `step` (from 0) of a run in several ways, and then `later` steps as the run took them.
+
+    Parameters
+    ----------
+    state
+        What the run kept before that step.
+    recorded
+        The run's training losses: those on the way must be the same.
+    changes
+        For each way what is different: ``without`` (places in the batch), ``lr``, ``null``.
+
+    Returns
+    -------
+    dict
+        Of the measured test images ``losses`` (rows, images) float32, ``predictions`` (rows, images) int64 and the mean
+        ``loss`` (rows,) float64. The first row is before the step; then follow for each way one right after it, and one
+        after the later steps if there are any.
+
+    Raises
+    ------
+    ArgumentError
+        It is not the run that it was, or a change cannot be made.
+    """
+
+def effects(
+    state: bytes,
+    data: Data,
+    recorded: npt.NDArray[np.float32],
+    steps: Sequence[int],
+    classes: int,
+    seen: Callable[[int], object] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """The effects of steps (n,), ascending, each minus a null step, on the measured test images.
+
+    Parameters
+    ----------
+    state, recorded
+        As of `replay`.
+    steps
+        Numbers from 0, none before the state.
+    seen
+        Called with the number of each step that is done.
+
+    Returns
+    -------
+    dict
+        ``loss``, ``loss_error``, ``before`` and ``after`` (n,) float64, ``gained`` and ``lost`` (n,) int64,
+        ``class_loss`` (n, classes) float64.
     """
 
 def train(

@@ -507,6 +507,26 @@ class Measures(Recorded):
         record="examples",
     )
 
+    # ---- on request, to replay steps from --------------------------------------------------------------
+
+    state_step = Measure(
+        dtype=np.int64,
+        dimensions=("states",),
+        what="optimizer steps taken before each state that was kept; the first is 0",
+        label="states to replay steps from",
+        needs="record",
+        record="weights",
+    )
+    states = Measure(
+        dtype=np.uint8,
+        dimensions=("states", "bytes of a state"),
+        what="states that `everybatch.insight.replay` goes on from: the bytes of a safetensors file each",
+        more="With all that the later steps follow from: weights, averaged weights, the optimizer's means.",
+        label="states to replay steps from",
+        needs="record",
+        record="weights",
+    )
+
 
 MEASURES: dict[str, Measure[Any]] = {name: one for name, one in vars(Measures).items() if isinstance(one, Measure)}
 ARRAYS = {name: one for name, one in MEASURES.items() if one.of is None}
@@ -523,7 +543,8 @@ REQUESTED = tuple(name for name, one in ARRAYS.items() if one.needs == "record")
 """What is recorded on request."""
 _TOGETHER = {
     "examples": "what became of each image over the run: sums of margins, probabilities and losses, votes for classes, "
-    "when it was learned and forgotten; and passes over the training images"
+    "when it was learned and forgotten; and passes over the training images",
+    "weights": "states that steps are replayed from: weights and what the optimizer keeps",
 }
 """By the words of ``record=`` that several arrays come with, what these are."""
 KEEPS = {word: _TOGETHER.get(word) or ARRAYS[word].what for word in (ARRAYS[name].record for name in REQUESTED)}

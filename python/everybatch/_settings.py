@@ -73,6 +73,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "complete_every": optional(steps_or_epoch),
     "record": partial(choices, known=RECORDABLE),
     "measure_training": partial(whole, least=0),
+    "weights_every": optional(steps_or_epoch),
     "monitor": optional(partial(choice, known=MONITORS)),
     "select": partial(choice, known=("last", "best")),
     "patience": optional(whole),

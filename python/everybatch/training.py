@@ -71,6 +71,7 @@ def train(
     complete_every: int | str | None = None,
     record: Sequence[str] = (),
     measure_training: int = 20,
+    weights_every: int | str | None = None,
     monitor: str | None = None,
     select: str = "last",
     patience: int | None = None,
@@ -152,9 +153,11 @@ def train(
     record
         What to keep beside what every run has, by name: "predictions" and "losses", the predicted class and the
         cross-entropy of every measured test image at every evaluation (not with a tolerance, which leaves most of
-        them unknown); "grad_norm"; and "examples", what became of each image over the run: `Run.step_sums`,
+        them unknown); "grad_norm"; "examples", what became of each image over the run: `Run.step_sums`,
         `Run.step_votes` and `Run.step_events` of the training images, `Run.test_sums`, `Run.test_votes` and
-        `Run.test_events` of the test images, and the passes of `measure_training`.
+        `Run.test_events` of the test images, and the passes of `measure_training`; and "weights", states that
+        `everybatch.insight.replay` goes on from: weights, averaged weights and the optimizer's means, with Adam three
+        times the size of the weights each.
     measure_training
         With "examples", how often in the whole run the training images are measured too: evenly over its steps, at
         last after the last one, and never before the first (`Run.training_eval_step`). 0: never. A run that is ended
@@ -162,6 +165,9 @@ def train(
         measured with, those held out for validation aside: `Run.training_predictions`, `Run.training_margins` and
         `Run.training_losses`, which take 5 bytes an image and pass; while they are measured, up to 64 MiB of them are
         in memory as numbers.
+    weights_every
+        With "weights", keep a state after every n-th step, or "epoch"; None: about 20 in a run. The one before the
+        first step is always kept. The closer they lie, the sooner is a replay at the step that it is to repeat.
     monitor
         The curve that `select`, `patience` and a plateau schedule follow: "validation_loss" (the default with
         `validation`), "validation_accuracy", "test_loss" or "test_accuracy". With a tolerance they look at complete

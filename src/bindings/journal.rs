@@ -103,6 +103,7 @@ fn added<'py>(
             Column::Double(list) => rows(py, list, adds, held)?,
             Column::Int(list) => rows(py, list, adds, held)?,
             Column::Half(list) => rows(py, list, adds, held)?,
+            Column::Bytes(list) => rows(py, list, adds, held)?,
             Column::Classes(Predictions::Bytes(list)) => rows(py, list, adds, held)?,
             Column::Classes(Predictions::Words(list)) => rows(py, list, adds, held)?,
         };

@@ -15,6 +15,7 @@ mod model;
 mod network;
 mod observer;
 mod python;
+mod replay;
 mod run;
 mod train;
 mod turns;
@@ -42,6 +43,8 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         wrap_pyfunction!(data::batch_indices, module)?,
         wrap_pyfunction!(network::build, module)?,
         wrap_pyfunction!(journal::look_at_state, module)?,
+        wrap_pyfunction!(replay::replay, module)?,
+        wrap_pyfunction!(replay::effects, module)?,
         wrap_pyfunction!(train::train, module)?,
         wrap_pyfunction!(train::check_settings, module)?,
         wrap_pyfunction!(train::resolve_device, module)?,

@@ -215,6 +215,7 @@ fn arrays(py: Python<'_>, mut history: History) -> PyResult<Bound<'_, PyDict>> {
             Column::Double(list) => shaped(py, list, adds)?,
             Column::Int(list) => shaped(py, list, adds)?,
             Column::Half(list) => shaped(py, list, adds)?,
+            Column::Bytes(list) => shaped(py, list, adds)?,
             Column::Classes(Predictions::Bytes(list)) => shaped(py, list, adds)?,
             Column::Classes(Predictions::Words(list)) => shaped(py, list, adds)?,
         };

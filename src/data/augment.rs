@@ -91,6 +91,12 @@ impl Drawn {
         Ok(Drawn { maps: there(&self.maps)?, noise: there(&self.noise)?, erased: there(&self.erased)? })
     }
 
+    /// Those of the images at `places` (n,) of the batch.
+    pub fn select(&self, places: &Tensor) -> Result<Drawn> {
+        let of = |t: &Option<Tensor>, axis| t.as_ref().map(|t| t.f_index_select(axis, places)).transpose();
+        Ok(Drawn { maps: of(&self.maps, 0)?, noise: of(&self.noise, 0)?, erased: of(&self.erased, 1)? })
+    }
+
     /// Puts other numbers, for as many images, in the place of these.
     pub fn replace_by(&self, other: &Drawn) -> Result<()> {
         let pairs = [(&self.maps, &other.maps), (&self.noise, &other.noise), (&self.erased, &other.erased)];

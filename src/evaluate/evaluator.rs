@@ -47,6 +47,25 @@ impl Evaluator {
     }
 }
 
+/// What a measurement finds of each image.
+pub struct Seen {
+    /// (N,) float32 cross-entropies.
+    pub losses: Tensor,
+    /// (N,) predicted classes, of `class_kind`.
+    pub predictions: Tensor,
+    /// The mean of the cross-entropies, as a measurement of a run has it.
+    pub loss: f64,
+}
+
+impl Evaluator {
+    /// Compiles today's weights and looks at every image with them.
+    pub fn see(&self, model: &Model) -> Result<Seen> {
+        let Metrics { loss, predictions, single, .. } = self.measure(model)?;
+        let loss = loss.f_double_value(&[])? / self.labels.size()[0] as f64;
+        Ok(Seen { losses: single.losses, predictions, loss })
+    }
+}
+
 /// What a measurement gives.
 pub enum Measured {
     /// Of all images.

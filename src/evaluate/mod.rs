@@ -13,7 +13,7 @@ mod today;
 mod workers;
 
 pub use estimate::{Demand, Estimator, Learned, Source};
-pub use evaluator::{logits, Evaluator, Measured};
+pub use evaluator::{logits, Evaluator, Measured, Seen};
 pub use figures::Figures;
 pub use inference::Choice;
 pub use metrics::{class_kind, class_totals, confusion, Metrics, Summary};

@@ -1,17 +1,27 @@
 //! Dropout on a CPU: its masks are a function of a seed, the number of the layer in the pass and the place in the map alone,
 //! whatever else draws from torch's generator, in whichever thread and with however many.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
-use crate::kernels::elements_mut;
+use crate::kernels::{elements, elements_mut};
 use crate::libtorch::parallel;
 
 thread_local! {
     /// The seed of the pass, and how many masks were drawn in it.
     static PASS: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
+    static ROWS: RefCell<Option<Rows>> = const { RefCell::new(None) };
+}
+
+/// The images of a batch that a pass is of, where it is not of all of them.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Places in the batch.
+    pub kept: Vec<i64>,
+    /// Images of the batch.
+    pub of: i64,
 }
 
 /// Elements, in pairs, from which on a second thread pays.
@@ -31,6 +41,19 @@ pub fn drawing<T>(seed: u64, work: impl FnOnce() -> T) -> T {
     }
 
     let _within = Within(PASS.replace(Some((seed, 0))));
+    work()
+}
+
+/// Runs `work`, passes of these images of a batch, each of which gets the masks that it has in the whole batch.
+pub fn with_masks_of<T>(rows: Rows, work: impl FnOnce() -> T) -> T {
+    struct Within(Option<Rows>);
+    impl Drop for Within {
+        fn drop(&mut self) {
+            ROWS.set(self.0.take());
+        }
+    }
+
+    let _within = Within(ROWS.replace(Some(rows)));
     work()
 }
 
@@ -67,8 +90,20 @@ fn mask(like: &Tensor, seed: u64, p: f64) -> Result<Tensor> {
     let kind = like.f_kind()?;
     let mask = like.f_to_kind(Kind::Float)?;
     let keep = 1.0 - p;
-    // SAFETY: it is new, dense, on the CPU and of this element type.
-    fill(unsafe { elements_mut(&mask) }, seed, keep, 1.0 / keep as f32)?;
+    // SAFETY: both are new, dense, on the CPU and of this element type.
+    let values = |mask: &Tensor| fill(unsafe { elements_mut(mask) }, seed, keep, 1.0 / keep as f32);
+    ROWS.with_borrow(|rows| match rows {
+        None => values(&mask),
+        Some(Rows { kept, of }) => {
+            // The images lie one after the other in memory, whatever lies within them.
+            let each = mask.numel() / kept.len().max(1);
+            let whole = Tensor::f_empty([*of, each as i64], (Kind::Float, Device::Cpu))?;
+            values(&whole)?;
+            let chosen = whole.f_index_select(0, &Tensor::f_from_slice(kept)?)?;
+            unsafe { elements_mut::<f32>(&mask) }.copy_from_slice(unsafe { elements(&chosen) });
+            Ok(())
+        }
+    })?;
     Ok(mask.f_to_kind(kind)?)
 }
 
@@ -161,6 +196,21 @@ mod tests {
             assert_eq!(of_channels, dropped.amin([2, 3], false));
             let zeros = of_channels.eq(0.0).sum(Kind::Int64).int64_value(&[]);
             assert!((430..600).contains(&zeros), "{zeros}"); // 512 ± 20 of 2048
+        }
+    }
+
+    #[test]
+    fn an_image_keeps_its_mask_when_others_are_left_out() {
+        let (x, kept) = (ones(&[5, 4, 3, 7]), vec![0, 3, 4]);
+        for x in [x.shallow_clone(), x.to_kind(Kind::BFloat16), crate::libtorch::channels_last(&x).unwrap()] {
+            let some = x.index_select(0, &Tensor::from_slice(&kept));
+            let some = if x.is_contiguous() { some } else { crate::libtorch::channels_last(&some).unwrap() };
+            for drop in [dropout, feature_dropout] {
+                let whole = drawing(9, || drop(&x, 0.5)).unwrap();
+                let rows = Rows { kept: kept.clone(), of: 5 };
+                let part = with_masks_of(rows, || drawing(9, || drop(&some, 0.5))).unwrap();
+                assert_eq!(part, whole.index_select(0, &Tensor::from_slice(&kept)));
+            }
         }
     }
 

@@ -16,11 +16,13 @@ pub enum Axis {
     Evaluations,
     /// Measurements of the training images.
     Passes,
+    /// States that are kept for a replay.
+    States,
 }
 
 impl Axis {
     /// In the order in which earlier versions counted rows, which knew the first ones alone.
-    const ALL: [Axis; 3] = [Axis::Steps, Axis::Evaluations, Axis::Passes];
+    const ALL: [Axis; 4] = [Axis::Steps, Axis::Evaluations, Axis::Passes, Axis::States];
 
     pub fn name(self) -> &'static str {
         names::<Axis>()[self as usize]
@@ -112,6 +114,6 @@ mod tests {
 
     #[test]
     fn axes_are_numbered_in_their_order() {
-        assert_eq!(Axis::ALL.map(Axis::name), ["steps", "evaluations", "passes"]);
+        assert_eq!(Axis::ALL.map(Axis::name), ["steps", "evaluations", "passes", "states"]);
     }
 }

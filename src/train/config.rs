@@ -116,6 +116,8 @@ pub enum Kernels {
 
 /// The default of [`TrainConfig::measure_training`].
 const PASSES: usize = 20;
+/// States that a run keeps for replays, the one before its first step aside, unless it is told how many.
+const STATES: usize = 20;
 
 /// Every option of a run, by the names that Python hands over. The defaults are those of `everybatch.train`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -149,6 +151,8 @@ pub struct TrainConfig {
     pub record: Vec<Record>,
     /// How often in the whole run the images that are trained on are measured, with [`Record::Examples`].
     pub measure_training: usize,
+    /// How far the states lie apart that are kept for replays. None keeps about [`STATES`] in a run.
+    pub weights_every: Option<Every>,
     /// What the measurements decide.
     pub watch: WatchConfig,
     pub checkpoints: Option<Checkpoints>,
@@ -179,6 +183,7 @@ impl Default for TrainConfig {
             complete_every: None,
             record: vec![],
             measure_training: PASSES,
+            weights_every: None,
             watch: WatchConfig::NONE,
             checkpoints: None,
             seed: 0,
@@ -205,6 +210,14 @@ impl TrainConfig {
                  that, or leave measure_training out",
                 self.measure_training
             )));
+        }
+        if let Some(every) = self.weights_every {
+            every.check("weights_every")?;
+            if !self.record.contains(&Record::Weights) {
+                return Err(Error::argument(
+                    "weights_every is given, and no weights are recorded: give record=(\"weights\",), or leave it out",
+                ));
+            }
         }
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.every.check("checkpoint_every")?;
@@ -286,6 +299,12 @@ impl TrainConfig {
         };
         let first = ((2 * taken - 1) * passes).div_ceil(2 * total); // the first k that may be rounded to here
         (first..=first + 1).any(|k| (1..=passes).contains(&k) && step(k) == taken)
+    }
+
+    /// Whether a state is to be kept once `taken` steps out of `total` have been taken.
+    pub fn state_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
+        let every = self.weights_every.unwrap_or(Every::Steps(total.div_ceil(STATES).max(1)));
+        self.record.contains(&Record::Weights) && every.is_due(taken, steps_per_epoch)
     }
 
     /// Measurements of a whole run.

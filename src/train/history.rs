@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::axes::{Adds, Axis, Counts};
 use super::predictions::Predictions;
 use super::session::RunState;
+use super::states::States;
 use crate::error::{Error, Result};
 use crate::evaluate::{Figures, Pass};
 
@@ -17,6 +18,7 @@ pub enum Column<'a> {
     Int(&'a mut Vec<i64>),
     Half(&'a mut Vec<f16>),
     Classes(&'a mut Predictions),
+    Bytes(&'a mut Vec<u8>),
 }
 
 impl Column<'_> {
@@ -27,6 +29,7 @@ impl Column<'_> {
             Column::Int(list) => list.truncate(length),
             Column::Half(list) => list.truncate(length),
             Column::Classes(list) => list.truncate(length),
+            Column::Bytes(list) => list.truncate(length),
         }
     }
 
@@ -37,6 +40,7 @@ impl Column<'_> {
             Column::Int(list) => Tensor::f_from_slice(list)?,
             Column::Half(list) => Tensor::f_from_slice(list)?,
             Column::Classes(list) => list.tensor()?,
+            Column::Bytes(list) => Tensor::f_from_slice(list)?,
         })
     }
 
@@ -47,6 +51,7 @@ impl Column<'_> {
             Column::Int(here) => *here = Vec::try_from(tensor)?,
             Column::Half(here) => *here = Vec::try_from(tensor)?,
             Column::Classes(here) => *here = Predictions::read(tensor)?,
+            Column::Bytes(here) => *here = Vec::try_from(tensor)?,
         }
         Ok(())
     }
@@ -231,6 +236,8 @@ pub struct History {
     pub losses: Option<Vec<f16>>,
     /// If asked for.
     pub passes: Option<Passes>,
+    /// States to replay steps from, if asked for.
+    pub states: Option<States>,
     /// (classes, classes) of the test images at the last pass; rows are true classes.
     pub confusion: Array2<i64>,
     /// If asked for, by the names of the arrays, what became of each image: see [`super::Examples::tensors`]. At the end.
@@ -255,6 +262,7 @@ impl History {
             predictions: None,
             losses: None,
             passes: None,
+            states: None,
             confusion: Array2::zeros((classes, classes)),
             examples: Vec::new(),
             diverged_at: None,
@@ -281,6 +289,7 @@ impl History {
         all.extend(self.test.columns(&TEST));
         all.extend(self.validation.iter_mut().flat_map(|part| part.columns(&VALIDATION)));
         all.extend(self.passes.iter_mut().flat_map(Passes::columns));
+        all.extend(self.states.iter_mut().flat_map(States::columns));
         all
     }
 
@@ -290,14 +299,22 @@ impl History {
             (Axis::Steps, self.train_loss.len()),
             (Axis::Evaluations, self.eval_step.len()),
             (Axis::Passes, self.passes.as_ref().map_or(0, |passes| passes.step.len())),
+            (Axis::States, self.states.as_ref().map_or(0, |states| states.steps.len())),
         ])
     }
 
-    /// Puts the lists of `part` of a state, of so many rows, in the place of those here.
+    /// Puts the lists of `part` of a state, of so many rows, in the place of those here. Lists of nothing need not be there.
     pub fn restore(&mut self, state: &RunState, part: &str, recorded: &Counts) -> Result<()> {
+        if let Some(states) = self.states.as_mut().filter(|_| state.has(part, "states")) {
+            states.expect(recorded.of(Axis::States), state.get(part, "states")?.numel())?;
+        }
         for (name, column, adds) in self.columns() {
-            let list = state.get(part, name)?.f_flatten(0, -1)?;
             let (rows, expected) = (recorded.of(adds.axis), adds.numbers(recorded));
+            if expected == 0 && !state.has(part, name) {
+                column.truncate(0);
+                continue;
+            }
+            let list = state.get(part, name)?.f_flatten(0, -1)?;
             if list.numel() != expected {
                 return Err(Error::Argument(format!(
                     "the state was taken with {rows} {}, to which belong {expected} numbers of {name}: {} are given",
@@ -356,6 +373,7 @@ impl History {
             (Axis::Steps, step + usize::from(seen)),
             (Axis::Evaluations, until(&self.eval_step)),
             (Axis::Passes, self.passes.as_ref().map_or(0, |passes| until(&passes.step))),
+            (Axis::States, self.states.as_ref().map_or(0, |states| until(&states.steps))),
         ]));
     }
 

@@ -67,6 +67,12 @@ impl<'a> Step<'a> {
     pub fn state(&mut self) -> Result<RunState> {
         self.session.state()
     }
+
+    /// What the steps from here on follow from.
+    #[cfg(test)]
+    pub fn waypoint(&self) -> Result<RunState> {
+        self.session.waypoint()
+    }
 }
 
 /// What an observer wants.

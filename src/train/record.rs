@@ -23,6 +23,8 @@ pub enum Record {
     Examples,
     /// The Euclidean norm of the gradient of all parameters together, at every step.
     GradNorm,
+    /// States to replay steps from.
+    Weights,
 }
 
 impl Record {
@@ -33,7 +35,7 @@ impl Record {
     /// How a number of every step follows from the step; None for what is recorded of measurements.
     pub fn of_step(self) -> Option<OfStep> {
         match self {
-            Record::Predictions | Record::Losses | Record::Examples => None,
+            Record::Predictions | Record::Losses | Record::Examples | Record::Weights => None,
             Record::GradNorm => Some(|step| norm(&step.gradients)),
         }
     }
@@ -51,8 +53,8 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_arrays() {
-        let all = [Record::Predictions, Record::Losses, Record::Examples, Record::GradNorm];
-        assert_eq!(all.map(Record::name), ["predictions", "losses", "examples", "grad_norm"]);
+        let all = [Record::Predictions, Record::Losses, Record::Examples, Record::GradNorm, Record::Weights];
+        assert_eq!(all.map(Record::name), ["predictions", "losses", "examples", "grad_norm", "weights"]);
     }
 
     // 3² + 4² + 12² = 13²

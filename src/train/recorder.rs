@@ -15,6 +15,7 @@ use super::history::{Curves, History, Passes};
 use super::predictions::Predictions;
 use super::record::{OfStep, Record};
 use super::session::RunState;
+use super::states::States;
 use super::step::Taken;
 use crate::error::{Error, Result};
 use crate::evaluate::{class_kind, class_totals, confusion, halves, Evaluator, Figures, Metrics, Pass};
@@ -150,6 +151,7 @@ impl Recorder {
             History::new(curves(&labels)?, validation.map(|part| curves(&part.labels)).transpose()?);
         let of_steps = record.iter().filter_map(|one| Some((one.name(), one.of_step()?)));
         let (names, requested): (Vec<_>, _) = of_steps.unzip();
+        history.states = record.contains(&Record::Weights).then(States::default);
         history.requested = names.into_iter().map(|name| (name, Vec::new())).collect();
         let asked = |one| record.contains(&one);
         history.predictions = asked(Record::Predictions).then(|| Predictions::of(classes as usize));

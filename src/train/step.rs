@@ -51,34 +51,49 @@ pub struct Body {
 impl Body {
     /// `drawn` are the random numbers for the changes of the images at `batch` (N,).
     pub fn run(&self, batch: &Tensor, drawn: Option<&Drawn>) -> Result<()> {
+        let taken = self.look(batch, drawn, None)?;
+        let row = self.sheet.step_row(&taken)?;
+        self.go(&taken.gradients)?;
+        self.sheet.write_step(&row, &taken)
+    }
+
+    /// Forward and backward; the loss is `share` of the batch's mean if that is given. Batch norm's statistics take the batch
+    /// up.
+    pub fn look(&self, batch: &Tensor, drawn: Option<&Drawn>, share: Option<f64>) -> Result<Taken> {
         let Split { mut images, labels } = self.train.select(batch)?;
         if let (Some(augmenter), Some(drawn)) = (&self.augmenter, drawn) {
             images = augmenter.change(&images, drawn)?;
         }
         let pixels = self.normalizer.apply(&images)?;
         let (loss, logits, gradients) = match &self.fused {
-            Some(fused) => self.without_autograd(fused, &pixels, &labels)?,
-            None => self.by_autograd(&pixels, &labels)?,
+            Some(fused) => self.without_autograd(fused, &pixels, &labels, share)?,
+            None => self.by_autograd(&pixels, &labels, share)?,
         };
         let batch = batch.shallow_clone();
-        let taken = Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels, batch, gradients };
-        let row = self.sheet.step_row(&taken)?;
-        self.optimizer.step(&self.model.parameters(), &taken.gradients)?;
-        if let Some(average) = &self.average {
-            average.update(&self.model)?;
-        }
-        self.sheet.write_step(&row, &taken)
+        Ok(Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels, batch, gradients })
     }
 
-    fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    /// Changes weights and average by one step along these gradients.
+    pub fn go(&self, gradients: &[Tensor]) -> Result<()> {
+        self.optimizer.step(&self.model.parameters(), gradients)?;
+        self.average.iter().try_for_each(|average| average.update(&self.model))
+    }
+
+    fn loss(&self, logits: &Tensor, labels: &Tensor, share: Option<f64>) -> Result<Tensor> {
         let smoothing = self.label_smoothing;
-        Ok(logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)?)
+        let mean = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)?;
+        Ok(share.map_or(Ok(mean.shallow_clone()), |share| mean.f_mul_scalar(share))?)
     }
 
     /// Loss, logits and the gradients of the parameters.
-    fn by_autograd(&self, pixels: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
+    fn by_autograd(
+        &self,
+        pixels: &Tensor,
+        labels: &Tensor,
+        share: Option<f64>,
+    ) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
         let logits = self.model.forward_train(pixels, self.precision)?;
-        let loss = self.loss(&logits, labels)?;
+        let loss = self.loss(&logits, labels, share)?;
         let gradients = Tensor::f_run_backward(&[&loss], &self.model.parameters(), false, false)?;
         Ok((loss, logits, gradients))
     }
@@ -89,10 +104,11 @@ impl Body {
         fused: &Fused,
         pixels: &Tensor,
         labels: &Tensor,
+        share: Option<f64>,
     ) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
         let (logits, tape) = fused.forward(&self.model.tensors, pixels)?;
         let logits = logits.f_set_requires_grad(true)?;
-        let loss = self.loss(&logits, labels)?;
+        let loss = self.loss(&logits, labels, share)?;
         let by_logits = Tensor::f_run_backward(&[&loss], &[&logits], false, false)?;
         let by_logits = by_logits.into_iter().next().unwrap_or_default();
         let gradients = tape.backward(by_logits)?.into_iter().flatten().collect();
@@ -163,6 +179,11 @@ impl Stepper {
         };
         let seed = model.network.drops().then_some(config.seed);
         Ok(Stepper { body: Rc::new(body), gpu: gpu.cloned(), seed, recorded: None })
+    }
+
+    /// Whether there is dropout.
+    pub fn drops(&self) -> bool {
+        self.seed.is_some()
     }
 
     /// Runs `work`, whose random numbers are those of step number `taken`.

@@ -72,6 +72,7 @@ pub fn train_with(
 fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
     if !session.recorder.has_measured() {
         session.measure(false)?;
+        session.keep_state()?;
         match observer.glance()? {
             Next::Interrupt => return Ok(End::Interrupted),
             Next::Stop => return Ok(End::Stopped),

@@ -169,7 +169,7 @@ def add(commands: Commands) -> None:
     _option(
         measure,
         "record",
-        choices=RECORDABLE,
+        choices=tuple(RECORDABLE),
         action="append",
         default=[],
         help=f"also keep {'; '.join(f'{name}: {what}' for name, what in KEEPS.items())}",
@@ -180,6 +180,13 @@ def add(commands: Commands) -> None:
         metavar="N",
         type=whole,
         help="with --record examples, measure the training images so often in the whole run, the last time at its end",
+    )
+    _option(
+        measure,
+        "weights_every",
+        metavar="N|epoch",
+        type=_every,
+        help="with --record weights, keep a state after every N-th batch, or epoch; about 20 in a run unless given",
     )
     _option(
         measure,

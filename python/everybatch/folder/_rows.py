@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 Counts = Counter[str]
 """Rows by their axis; those of an axis that is not in it are none."""
 
-AXES = {"steps": "train_loss", "evaluations": "eval_step", "passes": "training_eval_step"}
+AXES = {"steps": "train_loss", "evaluations": "eval_step", "passes": "training_eval_step", "states": "state_step"}
 """What there are rows of, and by each the array whose length says how many: it is there if any of them is."""
 _ALWAYS = 2
 """Axes that every run has rows of, and earlier versions knew alone."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["automatic_labels", "end_labels", "spread"]
 
 # Follow from other settings, so they would only repeat what a label says already.
-_DERIVED = {"steps", "steps_per_epoch", "record", "evaluate_every", "evaluate_on"}
+_DERIVED = {"steps", "steps_per_epoch", "record", "weights_every", "evaluate_every", "evaluate_on"}
 
 
 def automatic_labels(runs: Sequence[Run | None], fallbacks: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@
 mod begin;
 mod estimates;
 mod identity;
+mod replayed;
 mod state;
 
 use std::time::Instant;
@@ -130,6 +131,11 @@ impl Session {
     /// The batches of the epoch that were not trained on yet: the places (N,) of their examples, on the device.
     pub fn batches(&self) -> Result<Vec<Tensor>> {
         let (epoch, before) = (self.taken / self.steps_per_epoch, self.taken % self.steps_per_epoch);
+        self.batches_of(epoch, before)
+    }
+
+    /// Those of any epoch, but the ones `before`.
+    fn batches_of(&self, epoch: usize, before: usize) -> Result<Vec<Tensor>> {
         let places = self.order.epoch(epoch).into_iter().skip(before * self.config.batch_size);
         let indices: Vec<i64> = places.map(|place| self.kept[place as usize]).collect();
         let indices = upload(&Tensor::f_from_slice(&indices)?, self.weights.model.device())?;
@@ -220,13 +226,26 @@ impl Session {
         self.recorder.estimated(self.taken, &figures, test)
     }
 
-    /// Keeps the weights in a file, if it is time to.
-    pub fn keep(&self) -> Result<()> {
+    /// Keeps a state to replay steps from, and the weights in a file, if it is time to.
+    pub fn keep(&mut self) -> Result<()> {
+        self.keep_state()?;
         match &self.config.checkpoints {
             Some(to) if to.every.is_due(self.taken, self.steps_per_epoch) => {
                 self.weights.measured().save(&to.folder.join(checkpoint_name(self.taken)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Keeps a state to replay steps from, if it is time to.
+    pub fn keep_state(&mut self) -> Result<()> {
+        if !self.config.state_is_due(self.taken, self.total, self.steps_per_epoch) {
+            return Ok(());
+        }
+        let (state, estimators) = (self.waypoint()?, self.listens() && self.estimators.are_needed());
+        match &mut self.recorder.history.states {
+            Some(states) => states.push(self.taken, &state, estimators),
+            None => Ok(()),
         }
     }
 
@@ -259,4 +278,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -116,6 +116,20 @@ impl RunState {
         packed(tensors, HashMap::from([(JSON.to_string(), self.json.to_string())]))
     }
 
+    /// The same filled up from `now` bytes to `length`: with spaces after the JSON, which say nothing.
+    pub fn filled_up(&self, length: usize, now: usize) -> Result<Vec<u8>> {
+        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+        let spaces = " ".repeat(length.saturating_sub(now));
+        let filled = packed(tensors, HashMap::from([(JSON.to_string(), format!("{}{spaces}", self.json))]))?;
+        match filled.len() == length {
+            true => Ok(filled),
+            false => Err(Error::Argument(format!(
+                "the state of the run takes {} bytes, and does not fit into {length}",
+                filled.len()
+            ))),
+        }
+    }
+
     /// Reads what [`RunState::to_safetensors`] gave.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
         let wrong =

@@ -44,24 +44,24 @@ impl Observer for Nobody {
     }
 }
 
-struct Case {
-    name: &'static str,
-    config: TrainConfig,
-    dropout: f64,
+pub struct Case {
+    pub name: &'static str,
+    pub config: TrainConfig,
+    pub dropout: f64,
     /// On the device, recorded.
-    recorded: bool,
+    pub recorded: bool,
     /// Test images.
-    images: usize,
+    pub images: usize,
 }
 
 /// 3 batches of 8 and one of 4 in each epoch.
-fn dataset(images: usize) -> Dataset {
+pub fn dataset(images: usize) -> Dataset {
     let normalization = Normalization::new(vec![0.5], vec![0.3]).unwrap();
     Dataset { train: host::split(28, 0), test: host::split(images, 90), classes: 10, normalization }
 }
 
 /// So small that all runs of these tests together take seconds.
-fn model(dropout: f64) -> Model {
+pub fn model(dropout: f64) -> Model {
     let layers = vec![
         Layer::Conv2d(Conv2d::new(1, 4, 5).stride(4)),
         Layer::BatchNorm2d(BatchNorm::new(4)),
@@ -76,7 +76,7 @@ fn model(dropout: f64) -> Model {
 }
 
 impl Case {
-    fn run(&self, from: Option<&RunState>, observer: &mut dyn Observer) -> Result<Outcome> {
+    pub fn run(&self, from: Option<&RunState>, observer: &mut dyn Observer) -> Result<Outcome> {
         let gpu = self.recorded.then(|| Arc::new(Rehearsal::default()) as Arc<dyn Gpu>);
         train_with(
             &model(self.dropout),
@@ -91,17 +91,24 @@ impl Case {
 }
 
 /// Six steps.
-fn config() -> TrainConfig {
+pub fn config() -> TrainConfig {
     TrainConfig {
         batch_size: 8,
         length: Length::Steps(6),
-        record: vec![Record::Predictions, Record::Losses, Record::Examples, Record::GradNorm],
+        record: vec![
+            Record::Predictions,
+            Record::Losses,
+            Record::Examples,
+            Record::GradNorm,
+            Record::Weights,
+        ],
         measure_training: 4,
+        weights_every: Some(Every::Steps(2)),
         ..host::config()
     }
 }
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let betas = (0.9, 0.999);
     let sgd = |momentum, nesterov| Method::Sgd { momentum, nesterov, weight_decay: 0.01 };
     let adam = Method::Adam { betas, eps: 1e-8, weight_decay: 0.01 };
@@ -144,14 +151,18 @@ fn cases() -> Vec<Case> {
         host("sparse", TrainConfig { evaluate_every: Every::Steps(4), ..config() }),
         estimated(
             "tolerance",
-            TrainConfig { tolerance: Some(0.02), record: vec![Record::Examples], ..config() },
+            TrainConfig {
+                tolerance: Some(0.02),
+                record: vec![Record::Examples, Record::Weights],
+                ..config()
+            },
         ),
         estimated(
             "tolerance with everything",
             TrainConfig {
                 tolerance: Some(0.05),
                 complete_every: Some(Every::Steps(2)),
-                record: vec![Record::Examples],
+                record: vec![Record::Examples, Record::Weights],
                 validation: validation.clone(),
                 watch: patient.clone(),
                 ema: Some(0.5),
@@ -182,7 +193,7 @@ fn bytes(tensor: &Tensor) -> Vec<u8> {
 }
 
 /// All but the seconds is the same, to the last bit.
-fn assert_same(a: &RunState, b: &RunState, what: &str) {
+pub fn assert_same(a: &RunState, b: &RunState, what: &str) {
     assert_eq!(a.json, b.json, "{what}");
     assert!(a.tensors.keys().eq(b.tensors.keys()), "{what}");
     for (name, tensor) in &a.tensors {
@@ -220,6 +231,7 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
             assert_eq!((&there.test.loss, &there.confusion), (&here.test.loss, &here.confusion), "{what}");
             assert_eq!((&there.predictions, &there.losses), (&here.predictions, &here.losses), "{what}");
             assert_eq!(there.examples, here.examples, "{what}");
+            assert!(there.states.is_some() && there.states == here.states, "{what}");
             assert_eq!(here.examples.len(), 6, "{what}");
             let (there, here) = (there.passes.as_ref().unwrap(), here.passes.as_ref().unwrap());
             assert_eq!(there.bits(), here.bits(), "{what}");
@@ -241,7 +253,7 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
 fn a_device_measures_all_images_whatever_the_tolerance() {
     let config = TrainConfig {
         tolerance: Some(0.1),
-        record: vec![Record::Examples],
+        record: vec![Record::Examples, Record::Weights],
         length: Length::Steps(21),
         ..config()
     };
