@@ -544,7 +544,7 @@ REQUESTED = tuple(name for name, one in ARRAYS.items() if one.needs == "record")
 _TOGETHER = {
     "examples": "what became of each image over the run: sums of margins, probabilities and losses, votes for classes, "
     "when it was learned and forgotten; and passes over the training images",
-    "weights": "states that everybatch.insight replays steps from",
+    "weights": "states that steps are replayed from: weights and what the optimizer keeps",
 }
 """By the words of ``record=`` that several arrays come with, what these are."""
 KEEPS = {word: _TOGETHER.get(word) or ARRAYS[word].what for word in (ARRAYS[name].record for name in REQUESTED)}

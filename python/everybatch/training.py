@@ -156,7 +156,7 @@ def train(
         them unknown); "grad_norm"; "examples", what became of each image over the run: `Run.step_sums`,
         `Run.step_votes` and `Run.step_events` of the training images, `Run.test_sums`, `Run.test_votes` and
         `Run.test_events` of the test images, and the passes of `measure_training`; and "weights", states that
-        `everybatch.insight` replays steps from: weights, averaged weights and the optimizer's means, with Adam three
+        `everybatch.insight.replay` goes on from: weights, averaged weights and the optimizer's means, with Adam three
         times the size of the weights each.
     measure_training
         With "examples", how often in the whole run the training images are measured too: evenly over its steps, at

@@ -1,6 +1,6 @@
 //! Measures a fixed set of images again and again, with whatever weights there are.
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 use super::inference::Inference;
 use super::{Choice, Estimator, Figures, Metrics};
@@ -60,12 +60,9 @@ pub struct Seen {
 impl Evaluator {
     /// Compiles today's weights and looks at every image with them.
     pub fn see(&self, model: &Model) -> Result<Seen> {
-        let logits = self.inference.logits(model)?;
-        let Metrics { loss, predictions, .. } = Metrics::new(&logits, &self.labels, self.classes)?;
-        let losses =
-            logits.f_cross_entropy_loss(&self.labels, None::<&Tensor>, Reduction::None, -100, 0.0)?;
+        let Metrics { loss, predictions, single, .. } = self.measure(model)?;
         let loss = loss.f_double_value(&[])? / self.labels.size()[0] as f64;
-        Ok(Seen { losses, predictions, loss })
+        Ok(Seen { losses: single.losses, predictions, loss })
     }
 }
 

@@ -236,7 +236,7 @@ pub struct History {
     pub losses: Option<Vec<f16>>,
     /// If asked for.
     pub passes: Option<Passes>,
-    /// States to replay steps from, if they are asked for.
+    /// States to replay steps from, if asked for.
     pub states: Option<States>,
     /// (classes, classes) of the test images at the last pass; rows are true classes.
     pub confusion: Array2<i64>,

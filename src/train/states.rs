@@ -12,7 +12,7 @@ const ROOM: usize = 1 << 10;
 const ROOM_OF_ESTIMATORS: usize = 1 << 17;
 
 /// As rows of one length.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct States {
     /// (states,) steps taken before each.
     pub steps: Vec<i64>,

@@ -9,6 +9,7 @@ matplotlib and pandas are imported when they are used.
 
 from everybatch.insight._bands import bands
 from everybatch.insight._batches import batches
+from everybatch.insight._comparison import compare
 from everybatch.insight._confusion_film import confusion_film
 from everybatch.insight._data_map import data_map
 from everybatch.insight._label_errors import label_errors
@@ -21,6 +22,7 @@ from everybatch.insight._report import report
 __all__ = [
     "bands",
     "batches",
+    "compare",
     "confusion_film",
     "data_map",
     "label_errors",

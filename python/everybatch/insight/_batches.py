@@ -95,15 +95,17 @@ class Batches:
     loss_change: Doubles
     """(intervals,) of the mean cross-entropy of the test images."""
     z_net: Doubles
-    """(intervals,) by how many standard deviations `net` lies off the mean of the 200 before it; NaN for the first
-    20."""
+    """(intervals,) by how many standard deviations `net` lies off the 200 before it: off their median, in units of
+    1.4826 median absolute deviations, which the climb of the beginning does not widen; NaN for the first 20."""
     z_loss: Doubles
     """(intervals,) the same of `loss_change`."""
     lr: Doubles
     """(intervals,) learning rate of its last step."""
     falls: Integers
-    """(falls,) the rows that are falls: a net loss of at least 3 standard deviations of the recent course, and of at
-    least 3 paired standard errors."""
+    """(falls,) the rows at which falls end: a net loss over one interval, or over five together, of at least 3 standard
+    deviations off the recent course and of at least 3 paired standard errors."""
+    fall_begins: Integers
+    """(falls,) and the rows at which they begin."""
     effects: Effects | None
     """What the gradients of single steps did; None if it was not measured."""
     accuracy: Doubles
@@ -134,11 +136,30 @@ class Batches:
         return steps[order]
 
     def lost_images(self, row: int) -> Integers:
-        """Return the test images that an interval lost, as indices into the test set."""
-        before, after = self._seen.predictions[row], self._seen.predictions[row + 1]
+        """Return the test images that an interval lost, or the fall that ends with it, as indices into the test set."""
+        before, after = self._seen.predictions[self.begin(row)], self._seen.predictions[row + 1]
         labels = self._seen.labels
         indices: Integers = self._seen.run.test_indices[(before == labels) & (after != labels)]
         return indices
+
+    def begin(self, row: int) -> int:
+        """Return the row at which the fall begins that ends with this row; the row itself if none does."""
+        here = np.flatnonzero(self.falls == row)
+        return int(self.fall_begins[here[0]]) if len(here) else row
+
+    @property
+    def deepest(self) -> int:
+        """The row with which the fall ends that lost most, net.
+
+        Raises
+        ------
+        AttributeError
+            There is no fall.
+        """
+        if not len(self.falls):
+            raise AttributeError("this run has no falls: no net loss stands out from its recent course and from chance")
+        nets = [self.net[first : last + 1].sum() for first, last in zip(self.fall_begins, self.falls, strict=True)]
+        return int(self.falls[int(np.argmin(nets))])
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -182,7 +203,7 @@ class Batches:
         """
         n = whole(n, "n")
         if by is None:
-            by = "loss" if self.effects is None else "effect"
+            by = "loss" if self.effects is None or not len(self.effects.step) else "effect"
         choice(by, "by", ("effect", "loss", "net"))
         table = self.frame
         if by == "net":
@@ -206,11 +227,10 @@ class Batches:
 
     def __repr__(self) -> str:
         measured = "no effects measured" if self.effects is None else f"{len(self.effects.step)} effects measured"
-        last = np.flatnonzero(self.z_net == np.nanmin(self.z_net))[0] if np.isfinite(self.z_net).any() else None
-        lowest = "" if last is None else f", the steepest at step {self.step[last]} ({self.net[last]:+d} images)"
+        deepest = "" if not len(self.falls) else f", the deepest to step {self.step[self.deepest]}"
         return (
             f"<Batches: {count(len(self.step), 'change')} of {self.images:,} test images, measured {self.interval}; "
-            f"{count(len(self.falls), 'fall')}{lowest}; {measured}>"
+            f"{count(len(self.falls), 'fall')}{deepest}; {measured}>"
         )
 
 
@@ -223,9 +243,10 @@ def batches(
 ) -> Batches:
     """Tell what each batch gained and lost of the test images, against the recent course, and what it did itself.
 
-    From one measurement to the next a run gains some images and loses others. A fall is flagged where the net loss is
-    both off the recent course (3 standard deviations of the 200 changes before it) and beyond chance among the test
-    images (3 paired standard errors). That says when; with momentum or Adam most of a step is not its batch's doing.
+    From one measurement to the next a run gains some images and loses others. A fall is flagged where the net loss,
+    over one interval or over five, is both off the recent course (3 standard deviations of the 200 changes before it)
+    and beyond chance among the test images (3 paired standard errors). That says when; with momentum or Adam most of a
+    step is not its batch's doing.
     Who did it is measured by replaying the step twice, as it was and as a *null step*: from the same weights and the
     same state of the optimizer, with a gradient of zero (see `replay`). The difference is the effect of this batch's
     gradient. What a batch with wrong labels, or of one class, does a step later it has done already here.
@@ -237,8 +258,9 @@ def batches(
         It is sharpest when measured after every step; with ``evaluate_every`` above 1, rows are intervals of so many
         steps.
     effects
-        ``"falls"`` measures the effects of the last ten batches up to every fall, ``"every"`` those of all steps, which takes about as long as the training did with three measurements a step. None measures none; ``"auto"``
-        is ``"falls"`` for a run that kept weights, and None for others.
+        ``"falls"`` measures the effects of the last ten batches up to every fall, ``"every"`` those of all steps, which
+        takes about as long as the training did with three measurements a step. None measures none; ``"auto"`` is
+        ``"falls"`` for a run that kept weights, and None for others.
     dataset
         What the run was trained on. None: data sets with a name are found again.
     progress
@@ -273,20 +295,21 @@ def batches(
         raise AttributeError(f"{MEASURES['states'].missing()}; or give effects=None")
     counted = changes(one.predictions, one.labels, len(one.classes))
     net = counted.gained - counted.lost
-    scores = unusual(net.astype(np.float64))
     step = one.step[1:] - 1
-    found = falls(counted.gained, counted.lost, scores, len(one.labels))
+    found = falls(one.predictions, one.labels, len(one.classes))
+    wanted = None if effects is None else _wanted(run, effects, step[found[:, 1]])
     return Batches(
         step=step,
         steps=np.diff(one.step),
         net=net,
         **_by_name(counted),
         loss_change=(change := np.diff(run.test_loss.astype(np.float64))),
-        z_net=scores,
+        z_net=unusual(net),
         z_loss=unusual(change),
         lr=run.lr[step],
-        falls=found,
-        effects=None if effects is None else _effects(run, data, _wanted(run, effects, step[found]), progress=progress),
+        falls=found[:, 1],
+        fall_begins=found[:, 0],
+        effects=None if wanted is None else _effects(run, data, wanted, progress=progress),
         accuracy=run.test_accuracy.astype(np.float64),
         images=len(one.labels),
         interval=one.interval,
@@ -337,7 +360,7 @@ def _effects(run: Run, data: Dataset, steps: Integers, *, progress: bool) -> Eff
 
 
 def _parts(run: Run, steps: Integers) -> list[tuple[bytes, Integers]]:
-    """Return steps in parts, each with the state to go on from: a later one wherever it is nearer than the step before."""
+    """Return steps in parts, each with the state to go on from: a later one where it is nearer than the step before."""
     starts: list[tuple[bytes, list[int]]] = []
     reached = -1
     for step in steps.tolist():

@@ -87,7 +87,7 @@ def difference(
     return Difference(
         loss=float(images.mean()),
         loss_error=float(images.std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan"),
-        accuracy=(gained - lost) / count,
+        accuracy=float((int(gained) - int(lost)) / count),
         accuracy_error=float(paired_error(gained, lost, count)),
         images=images,
         right=right,

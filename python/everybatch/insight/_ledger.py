@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from everybatch.insight._paired import softened
 
-__all__ = ["COURSE", "LEAST", "Changes", "changes", "falls", "unusual"]
+__all__ = ["COURSE", "LAG", "LEAST", "Changes", "changes", "falls", "unusual"]
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -19,6 +19,8 @@ COURSE = 200
 """Changes before one that make its recent course."""
 LEAST = 20
 """Of which there must be so many for a z-score."""
+LAG = 5
+"""Intervals that a fall may take: with momentum or Adam a bad batch does its harm over several steps."""
 _BLOCK = 1 << 22
 """Predictions that are compared at once."""
 
@@ -37,8 +39,8 @@ class Changes:
     """(intervals, classes)"""
 
 
-def changes(predictions: npt.NDArray[Any], labels: Integers, classes: int) -> Changes:
-    """Count what every interval between two rows of `predictions` (evaluations, images) gained and lost.
+def changes(predictions: npt.NDArray[Any], labels: Integers, classes: int, lag: int = 1) -> Changes:
+    """Count what was gained and lost from each row of `predictions` (evaluations, images) to the one `lag` rows later.
 
     Parameters
     ----------
@@ -47,21 +49,25 @@ def changes(predictions: npt.NDArray[Any], labels: Integers, classes: int) -> Ch
     classes
         How many there are.
     """
-    intervals = max(0, len(predictions) - 1)
+    intervals = max(0, len(predictions) - lag)
     gained, lost = (np.zeros((intervals, classes), np.int64) for _ in range(2))
     at_once = max(1, _BLOCK // max(1, len(labels)))
     members = np.eye(classes)[labels]
     for start in range(0, intervals, at_once):
-        right = predictions[start : start + at_once + 1] == labels
-        rows = slice(start, start + len(right) - 1)
+        right = predictions[start : start + at_once + lag] == labels
+        rows = slice(start, start + len(right) - lag)
         # float64, in which BLAS adds them up; whole numbers are exact
-        gained[rows] = (~right[:-1] & right[1:]).astype(np.float64) @ members
-        lost[rows] = (right[:-1] & ~right[1:]).astype(np.float64) @ members
+        gained[rows] = (~right[:-lag] & right[lag:]).astype(np.float64) @ members
+        lost[rows] = (right[:-lag] & ~right[lag:]).astype(np.float64) @ members
     return Changes(gained.sum(axis=1), lost.sum(axis=1), gained, lost)
 
 
-def unusual(values: Doubles, course: int = COURSE) -> Doubles:
-    """Return by how many standard deviations each value lies off the mean of the `course` values before it.
+def unusual(values: npt.NDArray[Any], course: int = COURSE) -> Doubles:
+    """Return by how many standard deviations each value lies off the `course` values before it.
+
+    Off their median, in units of 1.4826 median absolute deviations, which is the standard deviation of normal values:
+    the climb at the beginning of a run, and earlier falls, do not widen it. Where more than half of the values are the
+    same, it is their standard deviation.
 
     (n,) float64; NaN where there are fewer than `LEAST` before it, or where these do not differ.
     """
@@ -69,19 +75,31 @@ def unusual(values: Doubles, course: int = COURSE) -> Doubles:
     scores = np.full(len(values), np.nan)
     for place in range(LEAST, len(values)):
         before = values[max(0, place - course) : place]
-        deviation = before.std(ddof=1)
+        middle = np.median(before)
+        deviation = 1.4826 * np.median(np.abs(before - middle)) or before.std(ddof=1)
         if deviation > 0:
-            scores[place] = (values[place] - before.mean()) / deviation
+            scores[place] = (values[place] - middle) / deviation
     return scores
 
 
-def falls(gained: Integers, lost: Integers, scores: Doubles, images: int) -> Integers:
-    """Return the numbers of the intervals that are falls: off their recent course, and more than chance among images.
+def falls(predictions: npt.NDArray[Any], labels: Integers, classes: int) -> Integers:
+    """Return the first and the last interval of each fall, (falls, 2): off the course, and more than chance.
 
-    That is a net loss of at least 3 standard deviations of the changes before it, and of at least 3 of its own paired
-    standard errors (of McNemar's table, with half an image more in each cell).
+    A fall is a net loss over one interval, or over `LAG` together, of at least 3 standard deviations off its recent
+    course, and of at least 3 of its own paired standard errors (of McNemar's table, with half an image more in each
+    cell). Of falls that overlap, the one that lost most.
     """
-    change, error = softened(gained, lost, images)
-    with np.errstate(invalid="ignore"):
-        found: Integers = np.flatnonzero((scores <= -3) & (change <= -3 * error))
-    return found
+    found: list[tuple[int, int, int]] = []
+    for lag in (1, LAG):
+        counted = changes(predictions, labels, classes, lag)
+        net = counted.gained - counted.lost
+        change, error = softened(counted.gained, counted.lost, len(labels))
+        with np.errstate(invalid="ignore"):
+            low = np.flatnonzero((unusual(net) <= -3) & (change <= -3 * error))
+        found += [(int(net[row]), int(row) + lag - 1, lag) for row in low]
+    kept: list[tuple[int, int]] = []
+    for _, last, lag in sorted(found):
+        first = last - lag + 1
+        if all(last < begin or first > end for begin, end in kept):
+            kept.append((first, last))
+    return np.array(sorted(kept, key=lambda fall: fall[1]), np.int64).reshape(-1, 2)

@@ -53,8 +53,8 @@ def fitted_suspects(predictions: npt.NDArray[Any], labels: Integers, classes: in
     """Follow the images that were voted against, and say when the network begins to fit their labels.
 
     Memorisation begins at the pass from which on the share of suspects that are fitted stays more than 0.03 above its
-    minimum, counted from a tenth of the passes on and from where four fifths of all other images are predicted as
-    labelled: until then the network is learning. There is none unless that lasts for three passes and the suspects
+    minimum, counted from a tenth of the passes on and from where at least four fifths of all other images stay
+    predicted as labelled: until then the network is learning. There is none unless that lasts for three passes and the suspects
     had been held off once (the minimum is at most 0.3). Passes with suspects that are less than 1 % of all images do
     not count: on clean data the images that are voted against are hard ones on their way to being learned, few and
     fewer.
@@ -89,10 +89,8 @@ def fitted_suspects(predictions: npt.NDArray[Any], labels: Integers, classes: in
 
 def _onset(share: Doubles, fitted: Doubles, others: Doubles) -> int | None:
     """Return the first of the passes that show memorisation; see `fitted_suspects`."""
-    learned = 1 + np.flatnonzero(others[1:] >= LEARNED)  # at the first pass there are no suspects
-    if not len(learned):
-        return None
-    first = max(math.ceil(FROM * len(fitted)), int(learned[0]))
+    learning = np.flatnonzero(others < LEARNED)
+    first = max(1, math.ceil(FROM * len(fitted)), int(learning[-1]) + 1 if len(learning) else 0)
     counted = np.arange(first, len(fitted))
     counted = counted[share[counted] >= FEWEST]
     if len(counted) <= IN_A_ROW:

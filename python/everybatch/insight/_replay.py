@@ -113,7 +113,7 @@ class EachImage:
     later: int
     """Steps that followed before it was measured, on the batches that the run had; `loss_null` and `loss` too."""
     thumbnails: npt.NDArray[np.uint8]
-    """(batch size, height, width, channels) the images, as the data set has them."""
+    """(batch size, height, width) or (batch size, height, width, channels): the images, as the data set has them."""
     class_names: tuple[str, ...]
 
     @property
@@ -154,7 +154,7 @@ class EachImage:
         return waterfall(self, ax)
 
     def __repr__(self) -> str:
-        worst, best = int(self.effect.argmax()), int(self.effect.argmin())
+        worst, best = int(np.argmax(self.effect)), int(np.argmin(self.effect))
         after = f" and {count(self.later, 'step')} after it" if self.later else ""
         return (
             f"<EachImage of step {self.step}{after}: mean test loss {self.loss - self.loss_before:+.2g}, of which "
@@ -292,7 +292,7 @@ def replay(
 def _each(run: Run, data: Dataset, step: int, batch: Integers, later: int) -> EachImage:
     if len(batch) < 2:
         raise ArgumentError(f"the batch of step {step} has one image: a step without it is a null step, null=True")
-    ways = [{}, {"null": True}, *({"without": [place]} for place in range(len(batch)))]
+    ways: list[dict[str, Any]] = [{}, {"null": True}, *({"without": [place]} for place in range(len(batch)))]
     found = _taken(run, data, step, ways, later)
     last = slice(2, None, 2) if later else slice(1, None)
     losses, predictions, loss = (found[name][last] for name in ("losses", "predictions", "loss"))
@@ -333,8 +333,9 @@ def _taken(run: Run, data: Dataset, step: int, ways: list[dict[str, Any]], later
         then, now = run.test_loss[measured[0]], np.float32(found["loss"][1])
         if then != now and not (np.isnan(then) and np.isnan(now)):
             raise ArgumentError(
-                f"the run is not the same here: after step {step} it measured a test loss of {then!r}, and it is {now!r}"
-                " now. Replay it with the version of everybatch and torch, and on the machine, that it was trained with"
+                f"the run is not the same here: after step {step} it measured a test loss of {then!r}, and it is "
+                f"{now!r} now. Replay it with the version of everybatch and torch, and on the machine, that it was "
+                "trained with"
             )
     return found
 

@@ -130,6 +130,9 @@ def _check_values(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> Non
     passes = arrays.get("training_eval_step", np.empty(0, np.int64))
     if passes.size and (passes[0] < 1 or passes[-1] > steps or np.any(np.diff(passes) <= 0)):
         raise ArgumentError(f"the array 'training_eval_step' must rise from pass to pass, within 1 to {steps} steps")
+    kept = arrays.get("state_step", np.empty(0, np.int64))
+    if kept.size and (kept[0] < 0 or kept[-1] > steps or np.any(np.diff(kept) <= 0)):
+        raise ArgumentError(f"the array 'state_step' must rise from state to state, within 0 to {steps} steps")
     for name in ("test_indices", "validation_indices", "trained_indices"):
         part = "test" if name == "test_indices" else "train"
         count = config["dataset"][part]

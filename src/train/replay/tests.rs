@@ -91,7 +91,10 @@ fn plain(kernels: Kernels) -> (TrainConfig, Model) {
         Layer::Linear(Linear::new(36, 10)),
     ];
     let model = Model::initialize(Network::new("plain", [1, 28, 28], layers).unwrap(), 0).unwrap();
-    (TrainConfig { method, kernels, augment, lr: 0.1, record: vec![], ..config() }, model)
+    let TrainConfig { length, batch_size, seed, .. } = config();
+    let config =
+        TrainConfig { method, kernels, augment, lr: 0.1, length, batch_size, seed, ..TrainConfig::default() };
+    (config, model)
 }
 
 /// All weights in one vector.

@@ -19,10 +19,13 @@ impl Session {
     /// measurements know where they decide about the learning rate. Nothing that was recorded. Waits for the device.
     pub fn waypoint(&self) -> Result<RunState> {
         let watch = WatchConfig { keep_best: false, patience: None, ..self.config.watch.clone() };
-        let recording = TrainConfig::default();
-        let (record, measure_training) = (recording.record, recording.measure_training);
-        let config =
-            TrainConfig { record, measure_training, weights_every: None, watch, ..self.config.clone() };
+        let config = TrainConfig {
+            record: vec![],
+            measure_training: TrainConfig::default().measure_training,
+            weights_every: None,
+            watch,
+            ..self.config.clone()
+        };
         let listens = self.listens();
         let mut state = RunState::new(&Plain {
             of: with_config(&self.of, &config)?,

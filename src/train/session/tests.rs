@@ -95,8 +95,15 @@ pub fn config() -> TrainConfig {
     TrainConfig {
         batch_size: 8,
         length: Length::Steps(6),
-        record: vec![Record::Predictions, Record::Losses, Record::Examples, Record::GradNorm],
+        record: vec![
+            Record::Predictions,
+            Record::Losses,
+            Record::Examples,
+            Record::GradNorm,
+            Record::Weights,
+        ],
         measure_training: 4,
+        weights_every: Some(Every::Steps(2)),
         ..host::config()
     }
 }
@@ -144,14 +151,18 @@ pub fn cases() -> Vec<Case> {
         host("sparse", TrainConfig { evaluate_every: Every::Steps(4), ..config() }),
         estimated(
             "tolerance",
-            TrainConfig { tolerance: Some(0.02), record: vec![Record::Examples], ..config() },
+            TrainConfig {
+                tolerance: Some(0.02),
+                record: vec![Record::Examples, Record::Weights],
+                ..config()
+            },
         ),
         estimated(
             "tolerance with everything",
             TrainConfig {
                 tolerance: Some(0.05),
                 complete_every: Some(Every::Steps(2)),
-                record: vec![Record::Examples],
+                record: vec![Record::Examples, Record::Weights],
                 validation: validation.clone(),
                 watch: patient.clone(),
                 ema: Some(0.5),
@@ -220,6 +231,7 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
             assert_eq!((&there.test.loss, &there.confusion), (&here.test.loss, &here.confusion), "{what}");
             assert_eq!((&there.predictions, &there.losses), (&here.predictions, &here.losses), "{what}");
             assert_eq!(there.examples, here.examples, "{what}");
+            assert!(there.states.is_some() && there.states == here.states, "{what}");
             assert_eq!(here.examples.len(), 6, "{what}");
             let (there, here) = (there.passes.as_ref().unwrap(), here.passes.as_ref().unwrap());
             assert_eq!(there.bits(), here.bits(), "{what}");
@@ -241,7 +253,7 @@ fn a_run_that_is_cut_at_any_step_goes_on_to_the_last_bit() {
 fn a_device_measures_all_images_whatever_the_tolerance() {
     let config = TrainConfig {
         tolerance: Some(0.1),
-        record: vec![Record::Examples],
+        record: vec![Record::Examples, Record::Weights],
         length: Length::Steps(21),
         ..config()
     };
