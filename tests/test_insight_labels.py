@@ -66,6 +66,27 @@ def test_planted_labels_can_be_such_as_a_run_confuses(quick: Quick) -> None:
     np.testing.assert_allclose(drawn / drawn.sum(), expected, atol=0.12)
 
 
+def test_planted_labels_can_be_such_as_were_found(quick: Quick) -> None:
+    """A third of all 3s has the label 8, and that is what a run finds and what is planted again."""
+    data = eb.datasets.glyphs(train=1500, test=60, seed=7)
+    labels = data.train_labels.copy()
+    threes = np.flatnonzero(labels == 3)
+    labels[threes[::3]] = 8
+    noisy = eb.Dataset(data.train_images, labels, data.test_images, data.test_labels)
+    run = quick(dataset=noisy, epochs=5, lr=3e-3, record=("examples",), evaluate_every="epoch")
+    found = eb.insight.label_errors(run, dataset=noisy)
+    made, planted = eb.insight.plant_label_errors(noisy, 40, like=found)
+    drawn = np.zeros((10, 10))
+    np.add.at(drawn, (noisy.train_labels[planted], made.train_labels[planted]), 1)
+    assert drawn.argmax() == 38
+    expected = (
+        found.noise[3, 8] * (labels == 3).sum() / (found.noise.sum(axis=1) - found.noise.diagonal())[labels].sum()
+    )
+    assert drawn[3, 8] / 40 == pytest.approx(expected, abs=0.25)
+    with pytest.raises(TypeError, match="what label_errors returned"):
+        eb.insight.plant_label_errors(noisy, 5, like=found.noise)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"count": 131}, "there are 130 training images"), ({"count": 0}, "at least 1"), ({"seed": -1}, "at least 0")],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +52,9 @@ def draw(found: LabelErrors, count: int, columns: int, ax: Axes | None) -> Axes:
     ax.set_aspect("equal")
     ax.axis("off")
     part = "training" if found.part == "train" else "test"
+    then = ", " if columns * across * inches > 5.5 else "\n"
     ax.set_title(
-        f"{count} of {len(found.indices):,} {part} labels, most suspicious first: given → suggested",
+        f"{count} of {len(found.indices):,} {part} labels{then}most suspicious first: given → suggested",
         loc="left",
         fontsize="medium",
         color=INK,
@@ -66,7 +67,7 @@ def draw(found: LabelErrors, count: int, columns: int, ax: Axes | None) -> Axes:
 def _cell(ax: Axes, found: LabelErrors, place: int, left: float, top: float, width: float, *, long: bool) -> None:
     """Draw one image with what belongs to it; its upper left corner is given."""
     pixels = found._pixels[found.indices[place]]
-    how = {"cmap": "gray", "vmin": 0, "vmax": 255} if pixels.ndim == 2 else {}
+    how: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if pixels.ndim == 2 else {}
     ax.imshow(pixels, extent=(left, left + width, top - 1, top), interpolation="nearest", **how)
     names = [found.classes[each[place]] for each in (found.given, found.suggested)]
     if long:
@@ -94,7 +95,7 @@ def strip_colours(found: LabelErrors, place: int) -> npt.NDArray[np.float64]:
     strip = np.empty((1, len(ticks), 4))
     given, suggested = int(found.given[place]), int(found.suggested[place])
     for number, tick in enumerate(ticks):
-        voted = int(np.bincount(votes[tick]).argmax())
+        voted = int(np.argmax(np.bincount(votes[tick])))
         colour = to_rgba(_colour(voted, given, suggested, len(found.classes)))
         strip[0, number] = (*colour[:3], 1.0 if counts[tick].mean() >= 0.5 else 0.3)
     return strip

@@ -41,7 +41,8 @@ def draw(found: DataMap, ax: Axes | None) -> Axes:
     bar.set_label("times that the label was predicted", color=INK, fontsize="small")
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     bar.ax.tick_params(color=GREY, labelcolor=INK, labelsize="small")
-    bar.solids.set_alpha(1)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)
     bar.outline.set_visible(False)
     region = found.region
     box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}

@@ -144,9 +144,11 @@ def label_errors(
     *Training labels.* A network learns what images have in common before it learns single labels by heart. Until then,
     an image whose label is wrong is voted for as what it shows. The passes over the training images up to the onset of
     memorisation (see `memorisation`) are counted as votes, and a model of how labels and votes come about gives the
-    probability that each label is wrong. It assumes that errors depend on the true class but not on the single image:
-    where people mislabel the very images that the network, too, finds hard, probabilities come out too low. Between 10
-    and 90 % it is rough; a ranking, and the ends, are to be relied on. Planted errors make sure of it.
+    probability that each label is wrong. It assumes that errors depend on the true class, not on the single image:
+    where people mislabel the very images that the network, too, finds hard, probabilities come out too low. Below
+    10 % and above 90 % they are to be relied on, between that they are rough; and where two fifths of a class have the
+    label of another one and are being memorised, only their order is. Planted errors that are like the real ones make
+    them better.
 
     *Test labels.* They are never trained on, so that nothing is memorised. The order is by the mean loss over the last
     two thirds of the measurements (``record=("losses",)``), or over all of them, or by votes; whatever was recorded.
@@ -165,7 +167,8 @@ def label_errors(
         as much as those of `run`, whose name, interval and onset are told.
     planted
         Training images that were given wrong labels on purpose, from `plant_label_errors`: probabilities then come from
-        them, by isotonic regression, instead of from the model; these images are left out.
+        them, by isotonic regression, instead of from the model, and are as good as they are like the real errors. They
+        are left out.
 
     Raises
     ------

@@ -105,10 +105,10 @@ def memorisation(run: Run | str | os.PathLike[str], *, dataset: Dataset | None =
     Suspects are images of which at least 60 % of the votes so far went to one other class. While a network learns what
     images have in common they stay unfitted; when it learns them by heart, the share of them that are predicted as they
     are labelled rises. Memorisation begins at the pass from which on that share stays more than 0.03 above its minimum,
-    counted from a tenth of the passes on and from where four fifths of all other images are fitted, if that lasts for
-    three passes at least. There is none if the suspects were never held off (the minimum is above 0.3), and passes with
-    suspects that are fewer than 1 % of the images do not count: those are hard images on their way to being learned, as
-    clean data have them. Where many images stay hard, fitting them is called memorisation, too.
+    counted from a tenth of the passes on, if that lasts for three passes at least. There is none if the suspects were
+    never held off (the minimum is above 0.3). Passes do not count that have more than half of the images for suspects,
+    for the network is only beginning to learn, or fewer than 1 %: those are hard images on their way to being learned,
+    as clean data have them. Where many images stay hard, fitting them is called memorisation, too.
 
     Training that is stopped there keeps most of its best test accuracy, and needs no validation images for it. Only
     what is before the onset counts for `label_errors`.

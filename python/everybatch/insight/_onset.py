@@ -18,13 +18,11 @@ SHARE, RISE = 0.6, 0.03
 """The part of the votes that makes a suspect, and by how much the share that is fitted must have risen."""
 FROM = 0.1
 """The part of a run before which nothing is called memorising: at first everything changes."""
-LEARNED = 0.8
-"""The part of the images that are not suspects that must be fitted, or the network is still learning."""
 IN_A_ROW = 3
 HELD = 0.3
 """The share of suspects that may be fitted at the minimum. Of hard images in clean data it is more."""
-FEWEST = 0.01
-"""The part of the images that suspects must be."""
+FEWEST, MOST = 0.01, 0.5
+"""The part of the images that suspects may be for a pass to count."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,11 +51,10 @@ def fitted_suspects(predictions: npt.NDArray[Any], labels: Integers, classes: in
     """Follow the images that were voted against, and say when the network begins to fit their labels.
 
     Memorisation begins at the pass from which on the share of suspects that are fitted stays more than 0.03 above its
-    minimum, counted from a tenth of the passes on and from where at least four fifths of all other images stay
-    predicted as labelled: until then the network is learning. There is none unless that lasts for three passes and the suspects
-    had been held off once (the minimum is at most 0.3). Passes with suspects that are less than 1 % of all images do
-    not count: on clean data the images that are voted against are hard ones on their way to being learned, few and
-    fewer.
+    minimum, counted from a tenth of the passes on. There is none unless that lasts for three passes and the suspects
+    had been held off once (the minimum is at most 0.3). Passes do not count that have suspects of more than half of the
+    images, for the network is only beginning to learn, or of less than 1 %: on clean data the images that are voted
+    against are hard ones on their way to being learned, few and fewer.
 
     Parameters
     ----------
@@ -84,17 +81,15 @@ def fitted_suspects(predictions: npt.NDArray[Any], labels: Integers, classes: in
         if count[number] < images:
             others[number] = right[~suspect].mean()
         votes[every, row] += 1
-    return Fitted(count, fitted, others, _onset(count / images, fitted, others))
+    return Fitted(count, fitted, others, _onset(count / images, fitted))
 
 
-def _onset(share: Doubles, fitted: Doubles, others: Doubles) -> int | None:
+def _onset(share: Doubles, fitted: Doubles) -> int | None:
     """Return the first of the passes that show memorisation; see `fitted_suspects`."""
-    learning = np.flatnonzero(others < LEARNED)
-    first = max(1, math.ceil(FROM * len(fitted)), int(learning[-1]) + 1 if len(learning) else 0)
-    counted = np.arange(first, len(fitted))
-    counted = counted[share[counted] >= FEWEST]
+    counted = np.arange(max(1, math.ceil(FROM * len(fitted))), len(fitted))
+    counted = counted[(share[counted] >= FEWEST) & (share[counted] <= MOST)]
     if len(counted) <= IN_A_ROW:
         return None
-    least = float(fitted[counted].min())
+    least = float(np.min(fitted[counted]))
     after = counted[counted > counted[fitted[counted] <= least + RISE][-1]]
     return int(after[0]) if least <= HELD and len(after) >= IN_A_ROW else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,17 +12,21 @@ from everybatch.dataset import Dataset, check_dataset
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
+if TYPE_CHECKING:
+    from everybatch.insight._label_errors import LabelErrors
+
 __all__ = ["plant_label_errors"]
 
 
 def plant_label_errors(
-    dataset: Dataset, count: int = 300, *, like: Run | None = None, seed: int = 0
+    dataset: Dataset, count: int = 300, *, like: Run | LabelErrors | None = None, seed: int = 0
 ) -> tuple[Dataset, npt.NDArray[np.int64]]:
     """Give some training images wrong labels, and return which.
 
     Train on what this returns and tell `label_errors` of it (``planted=``): how suspicious these labels come out says
-    how likely any other label is to be wrong, whatever the network, the data and the length of training are. They are
-    few beside the data and cost next to no accuracy.
+    how likely any other label is to be wrong, whatever the network, the data and the length of training are. That holds
+    as far as they resemble the real errors; so, where errors go from some classes to certain others, find these with a
+    first run and draw them like that. They are few beside the data and cost next to no accuracy.
 
     Parameters
     ----------
@@ -29,9 +35,9 @@ def plant_label_errors(
     count
         How many training images get a wrong label.
     like
-        A run on these classes, such as an earlier one: two thirds of the labels are then drawn by its confusion matrix,
-        as people too take for each other what looks alike, and one third from all classes. None: all of them from all
-        classes.
+        What `label_errors` found in an earlier run: images and labels are then drawn by its matrix of label noise. Or a
+        run on these classes: two thirds of the labels are drawn by its confusion matrix, as people too take for each
+        other what looks alike, and one third from all classes. None: all of them from all classes.
     seed
         Of the draw.
 
@@ -59,21 +65,16 @@ def plant_label_errors(
     if count > images:
         raise ArgumentError(f"count={count} labels cannot be wrong: there are {images:,} training images")
     draw = np.random.default_rng((seed, 0x1ABE1))
-    planted = np.sort(draw.choice(images, count, replace=False))
+    errors, share, chance = _errors(like, dataset)
+    weight = None if chance is None else chance[dataset.train_labels] / chance[dataset.train_labels].sum()
+    planted = np.sort(draw.choice(images, count, replace=False, p=weight))
     labels = dataset.train_labels.copy()
     true = labels[planted]
     wrong = (true + draw.integers(1, classes, count)) % classes
-    if like is not None:
-        if not isinstance(like, Run):
-            raise TypeError(f"like must be an everybatch Run, not {type(like).__name__}")
-        if like.classes != dataset.classes:
-            raise ArgumentError("like: the run has other classes than the data set")
-        # A tenth of an image each, so that a class that is never mistaken has something to be drawn from.
-        errors = like.confusion + 0.1
-        errors[np.diag_indices(classes)] = 0
+    if share:
         reach = np.cumsum(errors / errors.sum(axis=1, keepdims=True), axis=1)[true]
         alike = np.minimum((reach < draw.random((count, 1))).sum(axis=1), classes - 1)
-        chosen = (draw.random(count) < 2 / 3) & (alike != true)
+        chosen = (draw.random(count) < share) & (alike != true)
         wrong[chosen] = alike[chosen]
     labels[planted] = wrong
     made = Dataset(
@@ -88,3 +89,26 @@ def plant_label_errors(
         source=f"{dataset.source}; {count} training labels made wrong, seed {seed}",
     )
     return made, planted
+
+
+def _errors(like: object, dataset: Dataset) -> tuple[npt.NDArray[np.float64], float, npt.NDArray[np.float64] | None]:
+    """Return how often a class is taken for each other one, the share of labels to draw by it, and of which classes.
+
+    Raises
+    ------
+    ArgumentError, TypeError
+        It is of other classes, or nothing to draw by.
+    """
+    from everybatch.insight._label_errors import LabelErrors
+
+    if like is None:
+        return np.empty((0, 0)), 0.0, None
+    if not isinstance(like, (Run, LabelErrors)):
+        raise TypeError(f"like must be an everybatch Run, or what label_errors returned, not {type(like).__name__}")
+    if like.classes != dataset.classes:
+        raise ArgumentError("like: the run has other classes than the data set")
+    other = 1.0 - np.eye(dataset.num_classes)
+    if isinstance(like, Run):  # a tenth of an image each, so that a class that is never mistaken can be drawn for
+        return (like.confusion + 0.1) * other, 2 / 3, None
+    errors = (like.noise + 1e-6) * other
+    return errors, 1.0, errors.sum(axis=1)

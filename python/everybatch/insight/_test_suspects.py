@@ -92,7 +92,7 @@ def _said(run: Run, labels: npt.NDArray[np.int64]) -> _Said:
     later = slice(len(step) // 3, len(step))
     predictions, losses = run._arrays.get("predictions"), run._arrays.get("losses")
     if predictions is None or "test_sums" in run._arrays:
-        votes = run.test_votes  # whose absence says how to train
+        votes = run.test_votes.astype(np.int64)  # whose absence says how to train
     if predictions is not None:
         votes = count_votes(predictions[later], classes)
     window = f"over the last two thirds of the measurements, {every}"
