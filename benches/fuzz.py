@@ -1,112 +1,83 @@
 """Every reader of files is fed files that were changed at random: it reads them, or says what is wrong.
 
     python benches/fuzz.py                          # ten minutes, one process a core
-    python benches/fuzz.py --minutes 1 --only idx
+    python benches/fuzz.py --minutes 1 --only IDX
 
-A reader may raise an error of everybatch, or an OSError. Anything else is a finding, and so is a peak of memory that
-grows by more than four times the file and 64 MiB. What was found is kept in --out, to be read again:
+A reader may raise an error of everybatch, or an OSError. Anything else is a finding, and so is an input for which it
+allocates more than four times its bytes and 64 MiB at any moment (allocations.c counts them), or which it takes ten
+seconds for. What was found is kept in --out, to be read again:
 
-    python benches/fuzz.py --only idx --replay findings/idx-0
+    python benches/fuzz.py --only IDX --replay findings/IDX-0
+
+An input that reached lines of Python that none had reached before, or a sentence in an error that is new, is kept and
+changed further. Of half of the inputs checksums are made right again after the change (fuzz_files.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import logging
 import multiprocessing
 import os
 import random
-import resource
+import re
+import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 import everybatch as eb
+from fuzz_files import Reader, readers
 
-Reader = Callable[[bytes, Path], object]
-"""Reads bytes; the folder is its own, and holds what it needs besides."""
-
-_ROOM = 64 << 10  # KiB
-_IDX = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
-
-
-def within(name: str, read: Callable[[Path], object]) -> Reader:
-    """A reader of a file of this name in its folder."""
-
-    def reader(data: bytes, folder: Path) -> object:
-        (folder / name).write_bytes(data)
-        return read(folder)
-
-    return reader
+_ROOM = 64 << 20
+_SECONDS = 10
+_SLICE = 1.0
+"""Seconds for one reader until it is the next one's turn."""
+_WORDS = re.compile(r"[0-9]+|'[^']*'|\"[^\"]*\"|/\S+|b'.*|[^\x20-\x7e]+")
 
 
-READERS: dict[str, Reader] = {
-    "network": lambda data, _: eb.Network.from_json(data.decode("utf-8", "replace")),
-    "weights": within("model.safetensors", lambda folder: eb.Model.load(folder / "model.safetensors")),
-    "history": within("run/history.records", lambda folder: eb.load_run(folder / "run")),
-    "state": within("run/state.records", lambda folder: eb.load_run(folder / "run")),
-    "config": within("saved/config.json", lambda folder: eb.load_run(folder / "saved")),
-    "npz history": within("saved/history.npz", lambda folder: eb.load_run(folder / "saved")),
-    "idx": within(f"idx/{_IDX[2]}", lambda folder: eb.datasets.from_idx(*(folder / "idx" / name for name in _IDX))),
-    "npz": within("data.npz", lambda folder: eb.datasets.from_npz(folder / "data.npz")),
-    "csv": within("data.csv", lambda folder: eb.datasets.from_csv(folder / "data.csv")),
-    "picture": within("pictures/train/0/a.png", lambda folder: eb.datasets.from_folder(folder / "pictures")),
-}
+class TooLongError(BaseException):
+    """A reader took too long."""
 
 
-def seeds(folder: Path) -> dict[str, list[bytes]]:
-    """Write sound files of each kind into a folder, and return their bytes."""
-    from PIL import Image
+class Lines:
+    """Tells which lines of Python were reached that this reader had not reached before; each costs once a slice."""
 
-    data = eb.datasets.glyphs(train=40, test=20)
-    network = eb.networks.lenet5()
+    def __init__(self) -> None:
+        self._seen: dict[str, set[tuple[int, int]]] = {}
+        self._of: set[tuple[int, int]] = set()
+        self.new = 0
+        self.monitored = hasattr(sys, "monitoring")
+        if self.monitored:
+            monitoring: Any = sys.monitoring
+            monitoring.use_tool_id(monitoring.COVERAGE_ID, "fuzz")
+            monitoring.register_callback(monitoring.COVERAGE_ID, monitoring.events.LINE, self._reached)
+            monitoring.set_events(monitoring.COVERAGE_ID, monitoring.events.LINE)
 
-    def stop(step: eb.Step) -> None:
-        if step.step == 2:
-            raise KeyboardInterrupt
+    def _reached(self, code: Any, line: int) -> Any:
+        at = (hash(code), line)
+        if at not in self._of:
+            self._of.add(at)
+            self.new += 1
+        return sys.monitoring.DISABLE  # type: ignore[attr-defined]
 
-    run = eb.train(network, data, steps=3, batch_size=8, progress=False, folder=folder / "run", callbacks=stop)
-    run.save(folder / "saved")
-    run.model.save(folder / "model.safetensors")
-    arrays = (data.train_images, data.train_labels, data.test_images, data.test_labels)
-    np.savez(folder / "data.npz", **dict(zip(_KEYS, arrays, strict=True)))
-    (folder / "idx").mkdir()
-    for name, array in zip(_IDX, arrays, strict=True):
-        values = np.squeeze(array).astype(np.uint8)
-        head = bytes([0, 0, 8, values.ndim]) + b"".join(length.to_bytes(4, "big") for length in values.shape)
-        (folder / "idx" / name).write_bytes(head + values.tobytes())
-    rows = zip(arrays[0][::2], arrays[1][:20] % 5, strict=True)
-    lines = [",".join(map(str, [label, *image.ravel()])) for image, label in rows]
-    (folder / "data.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for part in ("train", "test"):
-        for label in ("0", "1"):
-            place = folder / "pictures" / part / label
-            place.mkdir(parents=True)
-            Image.fromarray(np.squeeze(arrays[0][int(label)])).save(place / "a.png")
-    files = {
-        "weights": "model.safetensors",
-        "history": "run/history.records",
-        "state": "run/state.records",
-        "config": "saved/config.json",
-        "npz history": "saved/history.npz",
-        "idx": f"idx/{_IDX[2]}",
-        "npz": "data.npz",
-        "csv": "data.csv",
-        "picture": "pictures/train/0/a.png",
-    }
-    told = {kind: [(folder / name).read_bytes()] for kind, name in files.items()}
-    told["network"] = [eb.networks.lenet5().to_json().encode(), eb.networks.resnet().to_json().encode()]
-    return told
+    def turn_to(self, kind: str) -> None:
+        """Have those of another reader told."""
+        self._of = self._seen.setdefault(kind, set())
+        if self.monitored:
+            sys.monitoring.restart_events()  # type: ignore[attr-defined]
 
 
 def changed(data: bytes, chance: random.Random) -> bytes:
-    """Change a file in one to four places."""
+    """Change bytes in one to four places."""
     some = bytearray(data)
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(some) + 1) if chance.random() < 0.5 else chance.randrange(min(len(some), 200) + 1)
@@ -130,79 +101,211 @@ def changed(data: bytes, chance: random.Random) -> bytes:
     return bytes(some)
 
 
-def fuzz(number: int, options: argparse.Namespace, kinds: list[str]) -> dict[str, tuple[int, int]]:
-    """Feed readers for so many minutes; give inputs and findings of each."""
+def words(data: bytes, chance: random.Random) -> bytes:
+    """Change text in one to three places: take words of it for others, or wild ones, twice, or away."""
+    parts = re.split(rb"([\[\]{},:=\"\n ]+)", data)
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(len(parts))
+        kind = chance.randrange(4)
+        if kind == 0:
+            parts[at] = chance.choice(parts)
+        elif kind == 1:
+            parts[at] = chance.choice(_WILD)
+        elif kind == 2:
+            other = chance.randrange(len(parts))
+            first, last = min(at, other), min(max(at, other), min(at, other) + 12)
+            parts[first:first] = parts[first:last]
+        else:
+            del parts[at : at + chance.choice((1, 2, 4))]
+            parts = parts or [b""]
+    return b"".join(parts)
+
+
+_WILD = tuple(
+    b'0 1 -1 2 1e308 -0.0 1e-320 NaN Infinity null true [] {} "" 4294967296 9223372036854775807 18446744073709551616 '
+    b'1000000000 [[]] 3.5 [1,2] {"a":1} "\\ud800" nan inf 2026-01-01 "\\u0000" 1_0 0x10'.split()
+)
+
+
+class Feeder:
+    """Feeds one reader with files that come from those that led to something new.
+
+    Parameters
+    ----------
+    reader
+        Who reads.
+    folder
+        That of the file; made.
+    """
+
+    def __init__(self, reader: Reader, folder: Path) -> None:
+        self.reader, self.folder, self.path = reader, folder, folder / reader.name
+        self.kept = list(reader.sound)
+        self.inputs, self.found, self.most, self.lasted, self.message = 0, 0, 0, 0.0, ""
+        self._messages: set[str] = set()
+        self.write_beside()
+        for data in reader.sound * 2:
+            wrong = self.feed(data)
+            if self.inputs == 0:  # it may have imported much
+                wrong, self.most, self.lasted = None, 0, 0.0
+            if wrong is not None:
+                raise AssertionError(f"a sound {reader.name} is refused: {wrong}")
+            self.inputs += 1
+            if reader.writes:
+                self.write_beside()
+
+    def write_beside(self) -> None:
+        """Write all that lies beside the file."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for name, content in self.reader.beside.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_bytes(content)
+
+    def next(self, chance: random.Random) -> bytes:
+        """Return a file that was changed."""
+
+        def change(data: bytes) -> bytes:
+            text = chance.random() < 0.5 and data[:1] in b"{[\ndn#" and data != bytes(len(data))
+            return words(data, chance) if text else changed(data, chance)
+
+        data = chance.choice(self.kept if chance.random() < 0.8 else self.reader.sound)
+        if self.reader.within is not None and chance.random() < 0.5:
+            return self.reader.within(data, change)
+        return change(data)
+
+    def feed(self, data: bytes) -> str | None:
+        """Let it be read; return what is wrong with the reader, if anything is."""
+        if self.reader.name:
+            with self.path.open("wb", 0) as file:
+                file.write(data)
+        wrong, begun = None, time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        _allocations.allocations_begin()
+        try:
+            self.reader.read(self.path if self.reader.name else data, self.folder)
+            self.message = ""
+        except (eb.errors.EverybatchError, OSError, *self.reader.raises) as error:
+            self.message = f"{type(error).__name__} {_WORDS.sub('', str(error))[:120]}"
+        except BaseException:
+            wrong = traceback.format_exc()
+            self.message = "wrong"
+        most = _allocations.allocations_most()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self.lasted = max(self.lasted, time.perf_counter() - begun)
+        self.most = max(self.most, most)
+        if wrong is None and most > 4 * len(data) + _ROOM and most > 4 * self.reader.holds(data) + _ROOM:
+            wrong = f"{most:,} bytes were allocated for one of {len(data):,}"
+        return wrong
+
+    def is_new(self) -> bool:
+        """Whether the last message was one that had not been seen."""
+        before = len(self._messages)
+        self._messages.add(self.message)
+        return len(self._messages) > before
+
+
+def fuzz(number: int, options: argparse.Namespace) -> dict[str, Counter[str]]:
+    """Feed readers for so many minutes; give of each the inputs, findings, kept inputs, and the largest allocation."""
     warnings.simplefilter("ignore")
+    logging.disable()
+    signal.signal(signal.SIGALRM, _too_long)
     chance = random.Random(1000 * options.seed + number)
-    counts: dict[str, tuple[int, int]] = dict.fromkeys(kinds, (0, 0))
     with tempfile.TemporaryDirectory(prefix="everybatch-fuzz-", dir=options.within) as place:
-        sound = seeds(Path(place))
+        feeders = {
+            kind: Feeder(reader, Path(place) / kind)
+            for kind, reader in readers(Path(place) / "sound").items()
+            if not options.only or kind in options.only.split(";")
+        }
+        lines = Lines()
         end = time.monotonic() + 60 * options.minutes
         while time.monotonic() < end:
-            for kind in kinds:
-                until = time.monotonic() + 0.5
+            for kind, feeder in feeders.items():
+                lines.turn_to(kind)
+                until = time.monotonic() + _SLICE
+                feeder.write_beside()
                 while time.monotonic() < until:
-                    data = changed(chance.choice(sound[kind]), chance)
-                    wrong = finding(kind, data, Path(place))
-                    inputs, found = counts[kind]
-                    counts[kind] = (inputs + 1, found + (wrong is not None))
-                    if wrong is not None and found < 10:
-                        options.out.mkdir(exist_ok=True)
-                        path = options.out / f"{kind}-{number}-{found}"
-                        path.write_bytes(data)
-                        print(f"{kind}: {wrong.strip().splitlines()[-1][:200]} ({path})", flush=True)
-                restore(kind, sound, Path(place))
-    return counts
+                    data = feeder.next(chance)
+                    if feeder.reader.writes:
+                        feeder.write_beside()
+                    lines.new = 0
+                    wrong = feeder.feed(data)
+                    feeder.inputs += 1
+                    if wrong is not None:
+                        feeder.found += 1
+                        if feeder.found <= 10:
+                            report(kind, number, feeder.found, data, wrong, options)
+                    if (lines.new or feeder.is_new()) and len(data) < 1 << 17 and len(feeder.kept) < 2000:
+                        feeder.kept.append(data)
+    return {
+        kind: Counter(
+            inputs=one.inputs, findings=one.found, kept=len(one.kept), most=one.most, slowest=int(1000 * one.lasted)
+        )
+        for kind, one in feeders.items()
+    }
 
 
-def restore(kind: str, sound: dict[str, list[bytes]], folder: Path) -> None:
-    """Put the sound file back, for the readers that need it beside theirs."""
-    if kind != "network":
-        try:
-            READERS[kind](sound[kind][0], folder)
-        except (eb.errors.EverybatchError, OSError) as error:
-            raise AssertionError(f"{kind}: the sound file is refused: {error}") from error
+def report(kind: str, number: int, found: int, data: bytes, wrong: str, options: argparse.Namespace) -> None:
+    """Keep an input, and say what is wrong."""
+    options.out.mkdir(exist_ok=True)
+    path = options.out / f"{kind}-{number}-{found}"
+    path.write_bytes(data)
+    path.with_name(f"{path.name}.txt").write_text(wrong, encoding="utf-8")
+    print(f"{kind}: {wrong.strip().splitlines()[-1][:200]} ({path})", flush=True)
 
 
-def finding(kind: str, data: bytes, folder: Path) -> str | None:
-    """Read it, and return what is wrong with the reader, if anything is."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    try:
-        READERS[kind](data, folder)
-    except (eb.errors.EverybatchError, OSError):
-        pass
-    except BaseException:
-        return traceback.format_exc()
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return f"memory grew by {grown >> 10} MiB" if grown > 4 * len(data) // 1024 + _ROOM else None
+def _too_long(*_: object) -> None:
+    raise TooLongError(f"it took more than {_SECONDS} seconds")
+
+
+_allocations = ctypes.CDLL(None)
+
+
+def with_allocations(folder: Path) -> None:
+    """Begin this program anew with allocations.c before libc."""
+    library = folder / "allocations.so"
+    source = Path(__file__).with_name("allocations.c")
+    compiler = os.environ.get("CC", "cc")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+    environment = {**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"}
+    sys.exit(subprocess.run([sys.executable, *sys.argv], env=environment, check=False).returncode)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--only", default="", help="the reader of this name")
+    parser.add_argument("--only", default="", help="the readers of these names, with ; between them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("findings"))
     parser.add_argument("--within", help="the folder that files are written to, /dev/shm for example")
     parser.add_argument("--replay", type=Path, help="read this file alone, and show what is raised")
     options = parser.parse_args()
-    kinds = [kind for kind in READERS if options.only in ("", kind)]
-    if options.replay:
-        with tempfile.TemporaryDirectory() as place:
-            seeds(Path(place))
-            print(finding(kinds[0], options.replay.read_bytes(), Path(place)) or "nothing is wrong with it")
-        return 0
+    if not hasattr(_allocations, "allocations_begin"):
+        with tempfile.TemporaryDirectory() as folder:
+            with_allocations(Path(folder))
+    _allocations.allocations_most.restype = ctypes.c_long
     options.within = options.within or ("/dev/shm" if Path("/dev/shm").is_dir() else None)
+    if options.replay:
+        signal.signal(signal.SIGALRM, _too_long)
+        with tempfile.TemporaryDirectory(dir=options.within) as place:
+            feeder = Feeder(readers(Path(place) / "sound")[options.only], Path(place) / "file")
+            print(feeder.feed(options.replay.read_bytes()) or f"nothing is wrong with it: {feeder.message}")
+        return 0
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        every = pool.starmap(fuzz, [(number, options, kinds) for number in range(options.processes)])
-    print("\n| reader | inputs | findings |\n|---|---:|---:|")
-    total = 0
-    for kind in kinds:
-        inputs, found = (sum(counts[kind][index] for counts in every) for index in (0, 1))
-        total += found
-        print(f"| {kind} | {inputs:,} | {found} |")
-    return 1 if total else 0
+        every = pool.starmap(fuzz, [(number, options) for number in range(options.processes)])
+    print("\n| reader | inputs | findings | kept | largest allocation | slowest |\n|---|---:|---:|---:|---:|---:|")
+    total: Counter[str] = Counter()
+    for kind in every[0]:
+        summed = sum((counts[kind] for counts in every), Counter())
+        most, slowest = (max(counts[kind][name] for counts in every) for name in ("most", "slowest"))
+        total += summed
+        print(
+            f"| {kind} | {summed['inputs']:,} | {summed['findings']} | {summed['kept']} | {most / 2**20:.1f} MiB "
+            f"| {slowest} ms |"
+        )
+    print(f"| all | {total['inputs']:,} | {total['findings']} | {total['kept']} | | |")
+    return 1 if total["findings"] else 0
 
 
 if __name__ == "__main__":

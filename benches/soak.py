@@ -26,9 +26,11 @@ import numpy as np
 import torch
 
 import everybatch as eb
+from everybatch.folder._rows import counts_of
 
 LEAST = 2.0  # seconds of history that may be lost
 STEPS = 120
+OVER_THE_RUN = {"confusion", *(f"{of}_{what}" for of in ("step", "test") for what in ("sums", "votes", "events"))}
 RUNS: dict[str, dict[str, Any]] = {
     "tolerance, EMA, cosine, validation": {
         "tolerance": 0.02,
@@ -50,7 +52,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "augment": eb.Augment(shift=2, rotate=5),
         "label_smoothing": 0.1,
     },
-    "predictions, gradient norms, epochs": {"record": ("predictions", "grad_norm"), "evaluate_every": "epoch"},
+    "predictions, losses, gradient norms, examples, epochs": {
+        "record": ("predictions", "losses", "grad_norm", "examples"),
+        "evaluate_every": "epoch",
+    },
 }
 
 
@@ -114,9 +119,9 @@ def ended(child: int, seconds: float) -> bool:
 
 def begins(run: eb.Run, whole: eb.Run) -> None:
     """Refuse a history that is not the beginning of the whole one."""
-    counts = {"steps": run.steps, "evaluations": len(run.eval_step)}
+    counts = counts_of(run._arrays)
     for name, array in run._arrays.items():
-        if name.endswith("seconds") or name == "confusion":
+        if name.endswith("seconds") or name in OVER_THE_RUN:
             continue
         first = eb._measures.ARRAYS[name].dimensions[0]
         expected = whole._arrays[name][: counts.get(first)]
@@ -126,7 +131,8 @@ def begins(run: eb.Run, whole: eb.Run) -> None:
 def equal(run: eb.Run, whole: eb.Run) -> None:
     begins(run, whole)
     assert (run.state, run.steps, run.model_step) == ("finished", whole.steps, whole.model_step)
-    assert np.array_equal(run.confusion, whole.confusion)
+    for name in OVER_THE_RUN & whole._arrays.keys():
+        assert np.array_equal(run._arrays[name], whole._arrays[name]), f"{name} is another one"
     weights = whole.model.state_dict()
     for name, value in run.model.state_dict().items():
         assert np.array_equal(np.asarray(value), np.asarray(weights[name])), f"weights {name} differ"

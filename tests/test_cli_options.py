@@ -24,7 +24,7 @@ EVERYTHING = [
     *("--steps", 12, "--lr", 0.01, "--schedule", "one_cycle", "--label-smoothing", 0.1, "--ema", 0.8),
     *("--augment", "shift=1,rotate=5,erase=0.5,erase-area=0.02:0.1", "--validation", 60, "--evaluate-on", 0.5),
     *("--select", "best", "--monitor", "validation_accuracy", "--patience", 50, "--min-delta", 0.001),
-    *("--checkpoint-every", 4, "--record", "predictions"),
+    *("--checkpoint-every", 4, "--record", "predictions", "--record", "examples", "--measure-training", 3),
 ]
 
 
@@ -54,7 +54,8 @@ def test_the_options_are_those_of_train(kept: Path, tmp_path: Path) -> None:
         augment=eb.Augment(shift=1, rotate=5, erase=0.5, erase_area=(0.02, 0.1)),
         validation=60,
         evaluate_on=0.5,
-        record=("predictions",),
+        record=("predictions", "examples"),
+        measure_training=3,
         select="best",
         monitor="validation_accuracy",
         patience=50,
@@ -65,6 +66,8 @@ def test_the_options_are_those_of_train(kept: Path, tmp_path: Path) -> None:
     )
     assert_identical(run, same)
     np.testing.assert_array_equal(run.validation_loss, same.validation_loss)
+    np.testing.assert_array_equal(run.training_margins, same.training_margins)
+    assert run.training_eval_step.tolist() == [4, 8, 12]
     theirs, mine = (each.config["training"] | {"checkpoints": None} for each in (run, same))
     assert theirs == mine
     assert list(run.checkpoints) == [4, 8, 12]
@@ -136,6 +139,7 @@ def test_steps_or_epochs(call: Call) -> None:
         (["--complete-every", "4"], "complete_every is given without tolerance"),
         (["--tolerance", "0.01", "--complete-every", "week"], "'week' is not a whole number"),
         (["--tolerance", "0.01", "--record", "predictions"], "leave one of the two out"),
+        (["--measure-training", "3"], "give that, or leave measure_training out"),
         (["--log-every", "0"], "log_every is 0"),
         (["--checkpoint-every", "4"], "there is no folder"),
         (["--monitor", "test_loss"], "nothing follows it"),

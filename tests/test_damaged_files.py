@@ -8,6 +8,7 @@ import os
 import re
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,6 +236,19 @@ def test_a_header_that_claims_713_tebibytes(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(claim(held.getvalue()))
     with pytest.raises(FileFormatError, match=r"x\.npy is damaged: .*784,000,000,000,000 bytes"):
         read_npy(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_header_that_is_longer_than_the_file(tmp_path: Path, version: int) -> None:
+    length = (0xFFFF if version == 1 else 700 << 20).to_bytes(2 * version, "little")
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY" + bytes([version, 0]) + length + b"{'descr': '|u1', ")
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match=r"x\.npy has a damaged header"):
+            read_npy(tmp_path / "x.npy")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_archive_whose_directory_claims_too_much(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ def test_what_are_no_rows_is_refused(change: Any, message: str) -> None:
         b'{"train_loss": ["<f4", [-1]]}',
         b'{"class_accuracy": ["<f4", [1000000000000]]}',
         b'{"train_loss": ["f4,f4", []]}',
+        b'{"train_loss": ["(,)f4", []]}',
         b"[" * 100_000,
     ],
 )

@@ -53,6 +53,7 @@ def test_they_come_back() -> None:
         told(step_sums=["<f8", [1.5]]) + bytes(8),
         told(step_sums=["<f8", "ab"]),
         told(step_sums="<f8"),
+        told(step_sums=["(,)f8", [1]]) + bytes(8),
         b"\x02" + b"\0" * 7 + b"[]",
         (200_000).to_bytes(8, "little") + b"[" * 200_000,
     ],

@@ -125,6 +125,30 @@ def test_a_run_with_one_measurement_has_a_level_and_no_changes() -> None:
     plt.close("all")
 
 
+def test_losses_have_errors_where_they_were_recorded() -> None:
+    """Against NumPy's deviations; a loss that was not finite spoils only what it is a part of."""
+    data, draw = flickering_data(images=90, classes=3), np.random.default_rng(0)
+    run = flickering_run(data, 6)
+    losses = draw.exponential(0.3, (6, 90)).astype(np.float16)
+    losses[4, 7] = np.nan
+    found = eb.insight.bands(recorded_run(data, run.predictions, losses=losses), dataset=data)
+    wide = losses.astype(float)
+    np.testing.assert_allclose(found.loss, wide.mean(axis=1))
+    np.testing.assert_allclose(found.loss_error, wide.std(axis=1) / np.sqrt(90))
+    np.testing.assert_allclose(found.loss_change_error, np.diff(wide, axis=0).std(axis=1) / np.sqrt(90))
+    assert np.isnan(found.loss_change_error).tolist() == [False, False, False, True, True]
+    one, mine = found.change(1, 3, of=2), data.test_labels == 2
+    difference = (wide[3] - wide[1])[mine]
+    assert one.loss_change == pytest.approx(difference.mean())
+    assert one.loss_error == pytest.approx(difference.std() / np.sqrt(mine.sum()))
+    assert "loss " in repr(one)
+    np.testing.assert_array_equal(found.frame["loss"], found.loss)
+    without = eb.insight.bands(run, dataset=data)
+    assert without.loss is without.loss_error is without.loss_change_error is None
+    assert without.change(1, 3).loss_change is None
+    assert "loss" not in without.frame
+
+
 def test_what_it_needs_is_said() -> None:
     data = flickering_data()
     run = flickering_run(data, 5)

@@ -53,6 +53,7 @@ def test_a_run_has_what_the_table_says(full: eb.Run, name: str) -> None:
     lengths = {"steps": full.steps, "evaluations": len(full.eval_step), "classes": 10}
     lengths |= {"measured test images": 60, "validation images": 26, "trained images": 104}
     lengths |= {"passes": len(full.training_eval_step), "sums": len(SUMS), "events": len(EVENTS)}
+    lengths |= {"states": len(full.state_step), "bytes of a state": full.states.shape[1]}
     assert values.shape == tuple(lengths[dimension] for dimension in measure.dimensions)
     assert values.dtype == measure.type_for(10)
     assert str(values.dtype) in str(measure.__doc__)

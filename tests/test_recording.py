@@ -20,6 +20,7 @@ import reference
 from everybatch._measures import EVENTS, SUMS
 from everybatch.errors import ArgumentError
 from same_runs import assert_same
+from sweeping import swept
 
 Array = npt.NDArray[Any]
 
@@ -481,3 +482,14 @@ def test_arrays_that_cannot_be_are_refused(
     run = recorded(tiny, glyphs, measure_training=4)
     with pytest.raises(ArgumentError, match=message):
         eb.Run(run._arrays | change, run.config)
+
+
+def test_a_sweep_records_it(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"steps": 6, "record": ("losses", "examples"), "measure_training": 3}
+    sweep = swept(glyphs, tmp_path / "store", {"lr": [1e-3, 1e-2]}, **given)
+    assert len(sweep.runs) == 2
+    for run in sweep.runs:
+        training = run.config["training"]
+        alone = recorded(eb.networks.lenet5(), glyphs, lr=training["lr"], seed=training["seed"], **given)
+        assert run.training_eval_step.tolist() == [2, 4, 6]
+        np.testing.assert_allclose(run.step_sums, alone.step_sums, rtol=1e-3, atol=1e-4)  # one thread there

@@ -12,7 +12,10 @@ import pytest
 import torch
 
 import everybatch as eb
+from everybatch.errors import FileFormatError
 from everybatch.folder import Follower, Journal
+from everybatch.folder._files import WHERE
+from everybatch.folder._records import record, whole_records
 from everybatch.resuming import resume
 from everybatch.runs import _read as reading
 from same_runs import assert_same
@@ -177,6 +180,17 @@ def test_a_run_on_its_way_has_a_model_and_a_confusion_matrix(tmp_path: Path) -> 
     assert np.float32(evaluation.loss) == run.test_loss[19]
     np.testing.assert_array_equal(run.confusion, evaluation.confusion)
     assert "running" in repr(run)
+
+
+@pytest.mark.parametrize("where", ['{"rows": [2, 3], "history": Infinity}', '{"rows": [1e999, 3], "history": 4}'])
+def test_a_state_that_does_not_say_where_it_belongs(tmp_path: Path, where: str) -> None:
+    train(tmp_path / "run", steps=2)
+    path = tmp_path / "run" / "state.records"
+    with path.open("rb") as file:
+        (_, _, _), (kind, tensors, _) = whole_records(file)
+    path.write_bytes(record(WHERE, where.encode()) + record(kind, tensors))
+    with pytest.raises(FileFormatError, match=r"state\.records does not say what was recorded then"):
+        eb.resume(tmp_path / "run", DATA, progress=False)
 
 
 def test_a_run_without_a_state_says_what_it_lacks(tmp_path: Path) -> None:

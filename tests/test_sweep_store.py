@@ -98,6 +98,19 @@ def test_the_index_is_made_again(glyphs: eb.Dataset, tmp_path: Path, damage: str
     assert rows == {row["key"]: row for row in json.loads(text)["rows"]}
 
 
+@pytest.mark.parametrize("number", [3.5, 2**63, 10**400, True])
+def test_a_number_that_no_table_can_hold_is_read_again(glyphs: eb.Dataset, tmp_path: Path, number: object) -> None:
+    made = swept(glyphs, tmp_path / "s", {"lr": [1e-3]})
+    index = tmp_path / "s" / "index.json"
+    content = json.loads(index.read_text())
+    del content["sha256"]
+    content["rows"][0]["steps"] = number
+    index.write_text(json.dumps(content))
+    loaded = eb.load_sweep(tmp_path / "s")
+    assert_equal(made, loaded)
+    assert loaded.table()["steps"].tolist() == [6]
+
+
 def test_what_else_is_damaged_is_told_or_made_again(glyphs: eb.Dataset, tmp_path: Path) -> None:
     made = swept(glyphs, tmp_path / "s", steps=1)
     index, description = tmp_path / "s" / "index.json", tmp_path / "s" / "sweep.json"

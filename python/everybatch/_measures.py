@@ -370,23 +370,6 @@ class Measures(Recorded):
         part="test",
         needs="record",
     )
-    state_step = Measure(
-        dtype=np.int64,
-        dimensions=("states",),
-        what="optimizer steps taken before each state that was kept; the first is 0",
-        label="states to replay steps from",
-        needs="record",
-        record="weights",
-    )
-    states = Measure(
-        dtype=np.uint8,
-        dimensions=("states", "bytes of a state"),
-        what="states that `everybatch.insight.replay` goes on from: the bytes of a safetensors file each",
-        more="With all that the later steps follow from: weights, averaged weights, the optimizer's means.",
-        label="states to replay steps from",
-        needs="record",
-        record="weights",
-    )
     losses = Measure(
         dtype=np.float16,
         dimensions=("evaluations", "measured test images"),
@@ -522,6 +505,26 @@ class Measures(Recorded):
         part="test",
         needs="record",
         record="examples",
+    )
+
+    # ---- on request, to replay steps from --------------------------------------------------------------
+
+    state_step = Measure(
+        dtype=np.int64,
+        dimensions=("states",),
+        what="optimizer steps taken before each state that was kept; the first is 0",
+        label="states to replay steps from",
+        needs="record",
+        record="weights",
+    )
+    states = Measure(
+        dtype=np.uint8,
+        dimensions=("states", "bytes of a state"),
+        what="states that `everybatch.insight.replay` goes on from: the bytes of a safetensors file each",
+        more="With all that the later steps follow from: weights, averaged weights, the optimizer's means.",
+        label="states to replay steps from",
+        needs="record",
+        record="weights",
     )
 
 

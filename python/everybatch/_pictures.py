@@ -60,6 +60,10 @@ _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 _SIXTEEN_BITS = {"I;16", "I;16L", "I;16B", "I;16N"}
 _WIDE_OF_SIXTEEN = {"PNG", "PPM"}  # formats whose mode I holds 16 bits
 _HEARING = threading.RLock()  # threads that leave in another order than they came would change warnings for good
+_DENSEST = {"PNG": 1100, "GIF": 2800, "JPEG": 2800, "BMP": 1100, "PPM": 2}
+_DENSEST |= {"raw": 2, "packbits": 130, "tiff_lzw": 2800, "tiff_deflate": 1100, "tiff_adobe_deflate": 1100}
+"""Bytes of pixels that a byte of a file can hold at most; in other formats a picture of one colour takes nothing."""
+_BITS_OF = {"1": 1, "P": 1, "L": 2, "RGB": 24, "RGBA": 32, "CMYK": 32, "YCbCr": 24, "LA": 16, "I;16": 16, "I;16B": 16}
 _ORIENTATION, _WHITE_IS_ZERO, _BITS = 0x0112, 262, 258  # tags of EXIF and TIFF
 _SPECIAL = {
     stat.S_ISFIFO: "a named pipe",
@@ -295,6 +299,7 @@ def _opened(source: Source, *, check: bool = True) -> Iterator[tuple[Image.Image
                     _verify(picture, complaints)
                     file.seek(0)
                     picture = Image.open(file, formats=_formats())
+                _refuse_more_than_fits(picture, file.seek(0, io.SEEK_END))
                 with picture:
                     yield picture, complaints
         except (EverybatchError, PermissionError):
@@ -305,6 +310,16 @@ def _opened(source: Source, *, check: bool = True) -> Iterator[tuple[Image.Image
         except Exception as error:  # a damaged file can make Pillow raise anything
             why = " ".join(str(error).split()) or type(error).__name__
             raise FileFormatError(f"{_name(source)} cannot be read as a picture ({why})") from error
+
+
+def _refuse_more_than_fits(picture: Image.Image, length: int) -> None:
+    """Refuse a damaged header before Pillow takes memory for what it claims: more than so many bytes can hold."""
+    packed = picture.info.get("compression") if picture.format == "TIFF" else picture.format
+    taken = picture.width * picture.height * _BITS_OF.get(picture.mode, 8) // 8
+    if packed in _DENSEST and taken > _DENSEST[packed] * length:
+        raise FileFormatError(
+            f"its header announces {picture.width:,} x {picture.height:,} pixels, more than {length:,} bytes can hold"
+        )
 
 
 def _file(path: Path) -> io.BufferedReader:

@@ -114,10 +114,10 @@ pub enum Kernels {
     Fused,
 }
 
-/// States that a run keeps for replays, the one before its first step aside, unless it is told how many.
-const STATES: usize = 20;
 /// The default of [`TrainConfig::measure_training`].
 const PASSES: usize = 20;
+/// States that a run keeps for replays, the one before its first step aside, unless it is told how many.
+const STATES: usize = 20;
 
 /// Every option of a run, by the names that Python hands over. The defaults are those of `everybatch.train`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -285,12 +285,6 @@ impl TrainConfig {
         taken == 0 || taken == total || self.evaluate_every.is_due(taken, steps_per_epoch)
     }
 
-    /// Whether a state is to be kept once `taken` steps out of `total` have been taken.
-    pub fn state_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
-        let every = self.weights_every.unwrap_or(Every::Steps(total.div_ceil(STATES).max(1)));
-        self.record.contains(&Record::Weights) && every.is_due(taken, steps_per_epoch)
-    }
-
     /// Whether the images that are trained on are due once `taken` steps out of `total` have been taken: at the steps
     /// round(total · k / passes), where halves go to even numbers, for every k from 1 on.
     pub fn pass_is_due(&self, taken: usize, total: usize) -> bool {
@@ -305,6 +299,12 @@ impl TrainConfig {
         };
         let first = ((2 * taken - 1) * passes).div_ceil(2 * total); // the first k that may be rounded to here
         (first..=first + 1).any(|k| (1..=passes).contains(&k) && step(k) == taken)
+    }
+
+    /// Whether a state is to be kept once `taken` steps out of `total` have been taken.
+    pub fn state_is_due(&self, taken: usize, total: usize, steps_per_epoch: usize) -> bool {
+        let every = self.weights_every.unwrap_or(Every::Steps(total.div_ceil(STATES).max(1)));
+        self.record.contains(&Record::Weights) && every.is_due(taken, steps_per_epoch)
     }
 
     /// Measurements of a whole run.

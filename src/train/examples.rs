@@ -98,9 +98,9 @@ fn happened(events: &Tensor, right: &Tensor, wrong: &Tensor, taken: &Tensor) -> 
     let _ = times_wrong.f_add_(wrong)?;
     let _ = forgotten.f_add_(&wrong.f_logical_and(&was_right)?)?;
     let never = first.f_lt(0)?.f_logical_and_(right)?;
-    let _ = first.f_copy_(&taken.f_where_self(&never, &first)?)?;
+    first.f_copy_(&taken.f_where_self(&never, &first)?)?;
     let anew = was_right.f_logical_not()?.f_logical_and_(right)?;
-    let _ = for_good.f_copy_(&taken.f_where_self(&anew, &for_good)?)?;
+    for_good.f_copy_(&taken.f_where_self(&anew, &for_good)?)?;
     let _ = for_good.f_masked_fill_(wrong, -1)?;
     let _ = last.f_masked_fill_(right, 1)?.f_masked_fill_(wrong, 0)?;
     Ok(())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
@@ -104,15 +105,18 @@ def _read(stream: IO[bytes], size: int, what: str) -> npt.NDArray[Any]:
     version = tuple(start[6:])
     if version not in readers:
         raise FileFormatError(f"{what} is a .npy array of the unknown version {'.'.join(map(str, version))}")
+    # NumPy would take memory for a header of any length that is announced.
+    length = stream.read(2 * version[0])
+    head = length + stream.read(min(int.from_bytes(length, "little"), size))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about headers that Python 2 wrote
-            shape, by_columns, dtype = readers[version](stream)
+            shape, by_columns, dtype = readers[version](io.BytesIO(head))
     except Exception as error:  # a header is Python source: parsers raise all sorts of things on damaged ones
         raise FileFormatError(f"{what} has a damaged header ({error}); get the file again") from error
     if dtype.hasobject:
         raise FileFormatError(f"{what} holds pickled objects, which are never loaded; save it with a plain dtype")
-    there = size - stream.tell()
+    there = size - len(start) - len(head)
     needed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or needed != there:
         raise FileFormatError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from everybatch._measures import ARRAYS
 
-__all__ = ["AXES", "Columns", "Counts", "Rows", "counts_of", "cut"]
+__all__ = ["AXES", "Columns", "Counts", "Rows", "counts_of", "cut", "numbers"]
 
 Array = npt.NDArray[Any]
 Counts = Counter[str]
@@ -45,7 +46,7 @@ class Columns:
     @classmethod
     def of(cls, arrays: Mapping[str, Array]) -> Columns:
         """Return those of arrays by name, whose first dimension is an axis."""
-        told = {name: (array.dtype.newbyteorder("<").str, array.shape[1:]) for name, array in arrays.items()}
+        told = {name: (array.dtype.newbyteorder("<"), array.shape[1:]) for name, array in arrays.items()}
         return cls(*(_type(told, axis) for axis in AXES))
 
     def told(self) -> bytes:
@@ -63,7 +64,7 @@ class Columns:
             It was something else.
         """
         try:
-            told = {str(name): (str(kind), tuple(shape)) for name, (kind, shape) in json.loads(payload).items()}
+            told = {str(name): (numbers(kind), tuple(shape)) for name, (kind, shape) in json.loads(payload).items()}
             return cls(*(_type(told, axis) for axis in AXES))
         except (AttributeError, KeyError, MemoryError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"it tells of no columns: {error}") from error
@@ -163,14 +164,22 @@ def cut(arrays: Mapping[str, Array], first: Counts | None = None, last: Counts |
     }
 
 
-def _type(told: Mapping[str, tuple[str, tuple[int, ...]]], axis: str) -> np.dtype[Any]:
-    """Return the type of a row of an axis: plain numbers, of measures that are known."""
-    fields = [(name, kind, shape) for name, (kind, shape) in told.items() if ARRAYS[name].dimensions[0] == axis]
-    made = np.dtype(fields)
-    for name, kind in _fields(made).items():
-        if kind.base.kind not in "fiu":
-            raise ValueError(f"{name} is of type {kind.base}")
-    return made
+def numbers(code: object) -> np.dtype[Any]:
+    """Return the type of plain numbers that a code like ``"<f4"`` is of.
+
+    Raises
+    ------
+    ValueError, TypeError
+        It is none. NumPy knows more codes, and reads some as Python.
+    """
+    if not isinstance(code, str) or re.fullmatch(r"[<>|=]?[fiu][0-9]{1,2}", code) is None:
+        raise ValueError(f"{code!r} is no type of numbers")
+    return np.dtype(code)
+
+
+def _type(told: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], axis: str) -> np.dtype[Any]:
+    """Return the type of a row of an axis, of measures that are known."""
+    return np.dtype([(name, *kind) for name, kind in told.items() if ARRAYS[name].dimensions[0] == axis])
 
 
 def _fields(kind: np.dtype[Any]) -> dict[str, np.dtype[Any]]:

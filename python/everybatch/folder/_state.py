@@ -73,5 +73,5 @@ def read_state(folder: Path) -> Kept | None:
         rows = Counts({axis: int(rows.get(axis, 0)) for axis in AXES})
         model_step = int(where.get("model_step", rows["steps"]))
         return Kept(records[1][1], rows, int(where["history"]), model_step)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} does not say what was recorded then: {error}") from error

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._measures import ARRAYS
-from everybatch.folder._rows import AXES
+from everybatch.folder._rows import AXES, numbers
 
 __all__ = ["packed", "unpacked"]
 
@@ -42,8 +42,8 @@ def unpacked(payload: bytes) -> dict[str, Array]:
         told = json.loads(payload[_LENGTH.size : place])
         arrays = {}
         for name, (code, shape) in told.items():
-            kind = np.dtype(str(code))
-            if ARRAYS[name].dimensions[0] in AXES or kind.kind not in "fiu" or any(size < 0 for size in shape):
+            kind = numbers(code)
+            if ARRAYS[name].dimensions[0] in AXES or any(size < 0 for size in shape):
                 raise ValueError(f"{name} of type {kind} and shape {shape} is none of a run as a whole")
             count = math.prod(shape)
             flat = np.frombuffer(payload, kind, count, place) if count else np.empty(0, kind)

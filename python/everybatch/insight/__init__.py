@@ -9,16 +9,26 @@ matplotlib and pandas are imported when they are used.
 
 from everybatch.insight._bands import bands
 from everybatch.insight._batches import batches
+from everybatch.insight._comparison import compare
 from everybatch.insight._confusion_film import confusion_film
+from everybatch.insight._data_map import data_map
+from everybatch.insight._label_errors import label_errors
 from everybatch.insight._learning import learning
+from everybatch.insight._memorisation import memorisation
+from everybatch.insight._planting import plant_label_errors
 from everybatch.insight._replay import replay
 from everybatch.insight._report import report
 
 __all__ = [
     "bands",
     "batches",
+    "compare",
     "confusion_film",
+    "data_map",
+    "label_errors",
     "learning",
+    "memorisation",
+    "plant_label_errors",
     "replay",
     "report",
 ]

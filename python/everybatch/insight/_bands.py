@@ -13,6 +13,7 @@ from everybatch._arguments import share, whole
 from everybatch._measures import MEASURES
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
+from everybatch.insight._loss_errors import loss_change, loss_errors
 from everybatch.insight._optimism import optimism
 from everybatch.insight._paired import changed_interval, paired_error, wilson
 from everybatch.insight._seen import Seen, need, seen
@@ -46,6 +47,8 @@ class Change:
     low, high : float
         The interval of the change, at `level`.
     level : float
+    loss_change, loss_error : float or None
+        The change of the mean loss of these images, and its paired standard error; None without ``record=("losses",)``.
     """
 
     before: int
@@ -59,6 +62,8 @@ class Change:
     low: float
     high: float
     level: float
+    loss_change: float | None
+    loss_error: float | None
 
     @property
     def real(self) -> bool:
@@ -68,9 +73,10 @@ class Change:
     def __repr__(self) -> str:
         points = f"{100 * self.change:+.2f} points ({100 * self.low:+.2f} to {100 * self.high:+.2f})"
         verdict = "real" if self.real else "may be chance"
+        loss = "" if self.loss_change is None else f", loss {self.loss_change:+.4f} ± {self.loss_error:.4f}"
         return (
             f"<Change from step {self.before:,} to {self.after:,}, {self.what}: {points} at {self.level:.0%}, "
-            f"{self.gained:,} gained and {self.lost:,} lost of {self.images:,} images, {verdict}>"
+            f"{self.gained:,} gained and {self.lost:,} lost of {self.images:,} images{loss}, {verdict}>"
         )
 
 
@@ -103,6 +109,10 @@ class Bands:
     optimism, optimism_error : float
         By how much the highest of all accuracies is too high on average, because it was chosen by the images that it
         is measured on; and the standard deviation of that over `splits`.
+    loss, loss_error : (measurements,) float64 or None
+        The mean loss and its standard error; None in a run without ``record=("losses",)``.
+    loss_change_error : (measurements - 1,) float64 or None
+        The paired standard error of the change of the mean loss between a measurement and the next.
     splits, seed : int
         What the optimism was computed with.
     """
@@ -126,6 +136,9 @@ class Bands:
     last: int
     optimism: float
     optimism_error: float
+    loss: Doubles | None
+    loss_error: Doubles | None
+    loss_change_error: Doubles | None
     splits: int
     seed: int
     _seen: Seen
@@ -164,6 +177,8 @@ class Bands:
         if not n:
             raise ArgumentError(f"class {of!r} has no test image")
         low, high = changed_interval(gained, lost, n, self.level)
+        losses = self._seen.run._arrays.get("losses")
+        loss = (None, None) if losses is None else loss_change(losses[first, mine], losses[then, mine])
         return Change(
             before=int(self.step[first]),
             after=int(self.step[then]),
@@ -176,6 +191,8 @@ class Bands:
             low=float(low),
             high=float(high),
             level=self.level,
+            loss_change=loss[0],
+            loss_error=loss[1],
         )
 
     @property
@@ -183,12 +200,16 @@ class Bands:
         """A pandas DataFrame with one row per measurement.
 
         Columns: ``step``, ``accuracy``, ``low``, ``high``, ``gained``, ``lost``, ``change``, ``change_error`` (since
-        the measurement before, of which the first has none), ``from_last_error``; and the accuracy of each class under
-        its name.
+        the measurement before, of which the first has none), ``from_last_error``; ``loss``, ``loss_error`` and
+        ``loss_change_error``, if losses were recorded; and the accuracy of each class under its name.
         """
         pandas = import_pandas("bands(run).frame")
         since = np.full((4, len(self.step)), np.nan)
         since[:, 1:] = (self.gained, self.lost, (self.gained - self.lost) / self.images, self.change_error)
+        losses = {}
+        if self.loss is not None and self.loss_change_error is not None:
+            changes = np.concatenate([[np.nan], self.loss_change_error])
+            losses = {"loss": self.loss, "loss_error": self.loss_error, "loss_change_error": changes}
         table: pd.DataFrame = pandas.DataFrame(
             {
                 "step": self.step,
@@ -197,6 +218,7 @@ class Bands:
                 "high": self.high,
                 **dict(zip(("gained", "lost", "change", "change_error"), since, strict=True)),
                 "from_last_error": self.from_last_error,
+                **losses,
                 **dict(zip(class_columns(self._seen.classes), self.class_accuracy.T, strict=True)),
             }
         )
@@ -246,7 +268,8 @@ def bands(
     Parameters
     ----------
     run
-        One that was trained with ``record=("predictions",)``, or its folder; it may still be going.
+        One that was trained with ``record=("predictions",)``, or its folder; it may still be going. With
+        ``record=("predictions", "losses")`` mean losses and their changes have errors, too.
     dataset
         What it was trained on. None: found again, as by `everybatch.resume`.
     level
@@ -295,6 +318,8 @@ def bands(
     sound = np.flatnonzero(np.isfinite(MEASURES["test_accuracy"].sound(one.run)))
     sound = sound if len(sound) else np.arange(len(one.step))
     flatters, spread = optimism(one, sound, splits, seed)
+    losses = one.run._arrays.get("losses")
+    loss, loss_error, loss_changed = (None, None, None) if losses is None else loss_errors(losses)
     with np.errstate(invalid="ignore"):
         class_accuracy = right / np.where(classes > 0, classes, np.nan)
     return Bands(
@@ -317,6 +342,9 @@ def bands(
         last=len(one.step) - 1,
         optimism=flatters,
         optimism_error=spread,
+        loss=loss,
+        loss_error=loss_error,
+        loss_change_error=loss_changed,
         splits=splits,
         seed=seed,
         _seen=one,

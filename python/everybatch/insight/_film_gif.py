@@ -6,8 +6,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from everybatch.insight._film_picture import frames_of, headline
-from everybatch.plots._confusion import draw_matrix, errors_of, worst, write_counts
+from everybatch.insight._film_picture import cut, frames_of, headline
+from everybatch.plots._confusion import draw_matrix, errors_of, write_counts
 from everybatch.plots._style import BLUE, INK, VERMILLION, percent_axis, tidy
 
 if TYPE_CHECKING:
@@ -24,14 +24,8 @@ def write(film: ConfusionFilm, file: IO[bytes], frames: int, seconds: float) -> 
 
     one = film._seen
     places = frames_of(len(film.step), frames)
-    matrices = np.stack([one.matrix(place) for place in places.tolist()])
-    total = matrices.sum(axis=0)
-    if len(total) > 60:  # always the same classes: those with the most errors in all frames together
-        names, _, _ = worst(film.classes, total)
-        kept = np.array([film.classes.index(name) for name in names])
-    else:
-        names, kept = film.classes, np.arange(len(total))
-    matrices = matrices[:, kept][:, :, kept]
+    kept, matrices = cut(one, places)
+    names = tuple(film.classes[number] for number in kept)
     off = matrices * ~np.eye(len(kept), dtype=bool)
     figure = Figure(figsize=(6.2, 7.0), dpi=90, layout="constrained")
     canvas: Any = FigureCanvasAgg(figure)

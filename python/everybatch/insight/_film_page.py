@@ -10,9 +10,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from everybatch.insight._film_picture import frames_of
+from everybatch.insight._film_picture import cut, frames_of
 from everybatch.insight._flows import flows_between
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-_MOST, _SHOWN = 60, 40  # above so many classes only those with the most errors are drawn
 _FLOWS = 8
 _CURVE = 1200  # points of the accuracy
 
@@ -28,7 +26,7 @@ _CURVE = 1200  # points of the accuracy
 def page(film: ConfusionFilm, frames: int) -> str:
     """Return the whole page, with at most so many frames."""
     files = resources.files(__package__)
-    style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("film.css", "film.js"))
+    style, script = (files.joinpath("static", name).read_text(encoding="utf-8") for name in ("film.css", "film.js"))
     # Nothing may be fetched, and no script may run but the page's own.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
@@ -77,20 +75,17 @@ def _told(film: ConfusionFilm, frames: int) -> dict[str, Any]:
     """Return what the script draws, as JSON."""
     one = film._seen
     places = frames_of(len(film.step), frames)
-    matrices = np.stack([one.matrix(place) for place in places.tolist()])
-    accuracies = np.trace(matrices, axis1=1, axis2=2) / len(one.labels)
-    kept = _kept(matrices)
+    kept, matrices = cut(one, places)
+    curve = np.array([row.mean() for row in one.right()])
     note = f"{len(places):,} of {len(film.step):,} measurements, made {film.interval}."
     if len(kept) < len(film.classes):
         note += f" The {len(kept)} of {len(film.classes):,} classes with the most errors."
-    matrices = matrices[:, kept][:, :, kept]
     wide = bool(np.max(matrices) > 65535)
     flows: list[list[list[int]]] = [[]]
     for before, after in zip(places[:-1].tolist(), places[1:].tolist(), strict=True):
         found = flows_between(one, before, after)
         columns = (found.true, found.source, found.target, found.images)
         flows.append(np.stack([column[:_FLOWS] for column in columns], axis=1).tolist())
-    curve = np.array([row.mean() for row in one.right()])
     thin = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), _CURVE)).astype(int))
     alarms = zip(film.alarm_step, film.alarm_class, film.alarm_fall, film.alarm_standard_errors, strict=True)
     return {
@@ -98,7 +93,7 @@ def _told(film: ConfusionFilm, frames: int) -> dict[str, Any]:
         "kept": kept.tolist(),
         "images": one.class_images[kept].tolist(),
         "steps": film.step[places].tolist(),
-        "accuracy": np.round(accuracies, 6).tolist(),
+        "accuracy": np.round(curve[places], 6).tolist(),
         "matrices": base64.b64encode(matrices.astype("<u4" if wide else "<u2").tobytes()).decode(),
         "wide": wide,
         "flows": flows,
@@ -107,12 +102,3 @@ def _told(film: ConfusionFilm, frames: int) -> dict[str, Any]:
         "threshold": film.threshold,
         "note": note,
     }
-
-
-def _kept(matrices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the classes that are drawn, in their order."""
-    total = matrices.sum(axis=0)
-    if len(total) <= _MOST:
-        return np.arange(len(total))
-    errors = total.sum(axis=0) + total.sum(axis=1) - 2 * total.diagonal()
-    return np.sort(np.argsort(-errors, kind="stable")[:_SHOWN])

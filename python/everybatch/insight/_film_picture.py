@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
     from everybatch.insight._confusion_film import ConfusionFilm
     from everybatch.insight._flows import Flows
+    from everybatch.insight._seen import Seen
 
-__all__ = ["draw", "draw_flows", "frames_of", "headline"]
+__all__ = ["cut", "draw", "draw_flows", "frames_of", "headline"]
+
+_MOST, _SHOWN = 60, 40
+"""Above so many classes a film has only those with the most errors."""
 
 
 def draw(film: ConfusionFilm, place: int, ax: Axes | None) -> Axes:
@@ -38,6 +42,23 @@ def frames_of(count: int, most: int) -> npt.NDArray[np.int64]:
     if count <= most:
         return np.arange(count)
     return np.unique(np.round(np.linspace(0, 1, most) ** 2 * (count - 1)).astype(np.int64))
+
+
+def cut(one: Seen, places: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the classes that a film shows, and its matrices of them at `places`, (frames, shown, shown).
+
+    Of more than 60 classes these are the 40 with the most errors in all frames together, in their order.
+    """
+    classes = len(one.classes)
+    kept = np.arange(classes)
+    if classes > _MOST:
+        errors = np.zeros(classes, np.int64)
+        for place in places.tolist():
+            wrong = one.predictions[place] != one.labels
+            for each in (one.labels, one.predictions[place]):
+                errors += np.bincount(each[wrong], minlength=classes)
+        kept = np.sort(np.argsort(-errors, kind="stable")[:_SHOWN])
+    return kept, np.stack([one.matrix(place)[np.ix_(kept, kept)] for place in places.tolist()])
 
 
 def draw_flows(flows: Flows, ax: Axes | None, most: int) -> Axes:

@@ -75,9 +75,9 @@ def _draw_raster(ax: Axes, found: Learning, everything: bool) -> None:
         norm=PowerNorm(0.5, 0, 1),  # a single image that lapses among thirty is to be seen
         extent=(first, last, count, 0),
     )
+    wrong = int((found.learned_for_good < 0).sum())
     good = np.sort(np.where(found.learned_for_good < 0, last, found.learned_for_good)[order])
     ax.plot(good, np.arange(count), color=VERMILLION, linewidth=1.1, label=f"learned for good, {wrong:,} not")
-    wrong = int((found.learned_for_good < 0).sum())
     which = "test images" if everything else "images that were forgotten, or are wrong at the end"
     ax.set_ylabel(f"{count:,} {which}")
     rest = len(found.labels) - count
@@ -130,6 +130,8 @@ def _draw_missed(ax: Axes, found: Learning) -> None:
         ax.plot(found.intervals, 100 * values, color=colour, marker=marker, markersize=4, linewidth=1.3, label=name)
     low, high = (100 * (found.regret + sign * found.regret_spread) for sign in (-1, 1))
     ax.fill_between(found.intervals, low, high, color=GREEN, alpha=0.18, linewidth=0)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom, top + 0.4 * (top - bottom))  # for the legend
     ax.set_title("missed, in points of accuracy", loc="left", fontsize="small", color=INK)
     ax.set_xlabel("mini-batches between two measurements")
     last = found.intervals[-1]

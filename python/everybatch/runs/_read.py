@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from everybatch._disk import as_path
 from everybatch._leftovers import displaced
 from everybatch._measures import ARRAYS
 from everybatch.datasets._folder_read import background_of
+from everybatch.datasets._npy import Archive
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.folder import Follower
 from everybatch.folder import _files as folder_files
@@ -139,33 +137,14 @@ def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_history(path: Path) -> dict[str, npt.NDArray[Any]]:
-    damage = (
-        ValueError,
-        KeyError,
-        EOFError,
-        MemoryError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    )
-    try:
-        # Opened here, because NumPy would leave a damaged archive open.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise FileFormatError(f"{path} is not an npz archive")
-            with archive:
-                unknown = sorted(set(archive.files) - set(ARRAYS))
-                may_lack = OPTIONAL | {"confusion"}  # of a run that had not ended; else `check_arrays` says so
-                missing = [name for name in ARRAYS if name not in archive.files and name not in may_lack]
-                if unknown or missing:
-                    what = f"lacks the array {missing[0]!r}" if missing else f"has an unknown array {unknown[0]!r}"
-                    raise FileFormatError(f"{path} {what}")
-                return {name: archive[name] for name in archive.files}
-    except FileFormatError:
-        raise
-    except damage as error:
-        raise FileFormatError(f"{path} is damaged and cannot be read: {error}") from error
+    with Archive(path) as archive:
+        unknown = sorted(set(archive.names) - set(ARRAYS))
+        may_lack = OPTIONAL | {"confusion"}  # of a run that had not ended; else `check_arrays` says so
+        missing = [name for name in ARRAYS if name not in archive.names and name not in may_lack]
+        if unknown or missing:
+            what = f"lacks the array {missing[0]!r}" if missing else f"has an unknown array {unknown[0]!r}"
+            raise FileFormatError(f"{path} {what}")
+        return {name: archive[name] for name in archive.names}
 
 
 def _read_model(path: Path, expected: Any, dataset: Mapping[str, Any]) -> Model:

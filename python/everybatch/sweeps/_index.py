@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from everybatch._core import CHOICES
 from everybatch._log import logger
-from everybatch._trial import NUMBERS
+from everybatch._trial import COUNTS, NUMBERS
 from everybatch.errors import FileFormatError
 from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
 
@@ -92,10 +92,16 @@ def _is_row(row: Any) -> TypeGuard[Row]:
     """Whether something is what `_perform` writes, as far as others rely on it."""
     if not isinstance(row, dict) or not is_asked(row) or row.get("status") not in STATUSES:
         return False
-    numbers = (row.get(name) for name in NUMBERS)
-    return all(number is None or type(number) in (int, float) for number in numbers) and (
+    return all(_is_number(row.get(name), name) for name in NUMBERS) and (
         row["status"] != "failed" or isinstance(row.get("rungs"), dict)
     )
+
+
+def _is_number(value: object, name: str) -> bool:
+    """Whether a value can be one of `NUMBERS`, in tables too."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 1 << 63
+    return value is None or (isinstance(value, float) and name not in COUNTS)
 
 
 def is_asked(entry: Mapping[str, Any]) -> bool:

@@ -46,7 +46,8 @@
     pen.font = `${fontSize}px system-ui, sans-serif`;
     const shown = names.map((name) => short(name, 12));
     const widest = Math.max(...shown.map((name) => pen.measureText(name).width));
-    const left = widest + 30, bottom = (widest > 26 ? widest : 12) + 34;
+    const left = widest + 30, upright = widest + 4 < (width - left - 4) / size;
+    const bottom = (upright ? 12 : widest) + 34;
     const side = Math.max(1, Math.min(width - left - 4, height - bottom - 4) / size);
     grid = { left, top: 4, side };
     const most = film.images.reduce((a, b) => Math.max(a, b), 1);
@@ -91,7 +92,7 @@
       pen.fillText(name, left - 5, 4 + (k + 0.5) * side);
       pen.save();
       pen.translate(left + (k + 0.5) * side, 4 + size * side + 6);
-      if (widest > 26) {
+      if (!upright) {
         pen.rotate(-Math.PI / 2);
       } else {
         pen.textAlign = "center";
@@ -119,7 +120,7 @@
 
   function tellCell() {
     if (!over) {
-      $("cell").textContent = "Colours: part of the class that was taken for another one. Point at a cell to read it.";
+      $("cell").textContent = "Colours: the part of a class that is taken for another. Point at a cell.";
       return;
     }
     const [row, column] = over, value = count(frame, row, column), of = film.images[row];
@@ -212,7 +213,7 @@
     if (rung.length > 2) texts.push(`And ${rung.length - 2} more.`);
     const all = film.alarms.length;
     $("alarm").textContent = texts.join(" ") || (all ? `Orange marks: a class fell alone by more than ${film.threshold} ` +
-      `standard errors from a measurement to the next, ${all} times in all.` : "No class fell alone.");
+      `standard errors from a measurement to the next, ${all === 1 ? "once" : `${all} times`} in all.` : "No class fell alone.");
     $("alarm").classList.toggle("on", rung.length > 0);
   }
 

@@ -1,0 +1,105 @@
+"""What analyses of training labels take of a run: its passes over the training images in evaluation mode."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everybatch.dataset import Dataset
+from everybatch.errors import ArgumentError
+from everybatch.insight._dataset import dataset_of
+from everybatch.insight._interval import interval_of
+from everybatch.run import Run, load_run
+
+__all__ = ["Passes", "passes_of", "run_of"]
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Passes:
+    """The passes of a run over the images that it was trained on.
+
+    Attributes
+    ----------
+    run : Run
+    dataset : Dataset
+    indices : (images,) int64
+        Which training images these are.
+    labels : (images,) int64
+        Theirs, as they were trained on.
+    step : (passes,) int64
+        Optimizer steps taken before each pass.
+    predictions : (passes, images) uint8 or uint16
+    margins, losses : (passes, images) float16
+        Logit of the label minus the largest other one, and cross-entropy.
+    """
+
+    run: Run
+    dataset: Dataset
+    indices: Integers
+    labels: Integers
+    step: Integers
+    predictions: npt.NDArray[Any]
+    margins: npt.NDArray[Any]
+    losses: npt.NDArray[Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.run.classes
+
+    def said(self, count: int) -> str:
+        """Return in words which passes the first `count` of them are: how many, how often, and up to when."""
+        every = interval_of(self.step, int(self.run._config["training"]["steps_per_epoch"]))
+        number = f"{count} of {len(self.step)} passes" if count < len(self.step) else f"{count} passes"
+        return f"{number} over the training images, {every}, up to step {self.step[count - 1]:,}"
+
+
+def run_of(given: Run | str | os.PathLike[str]) -> Run:
+    """Return a run that is given, or the one that is saved in a folder that is given.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return load_run(given)
+    if not isinstance(given, Run):
+        raise TypeError(f"run must be an everybatch Run or the folder of one, not {type(given).__name__}")
+    return given
+
+
+def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> Passes:
+    """Return the passes of a run, with the labels.
+
+    Raises
+    ------
+    AttributeError
+        The run did not record them; the message says how to train so that it does.
+    ArgumentError, TypeError
+        It made none, or the data set is another one or cannot be found.
+    """
+    run = run_of(given)
+    predictions, indices = run.training_predictions, run.trained_indices
+    if not len(predictions):
+        raise ArgumentError(
+            "this run made no pass over its training images (yet): train with record=('examples',) and "
+            "measure_training=20 for 20 of them, evenly over its steps"
+        )
+    data = dataset_of(run, dataset)
+    return Passes(
+        run=run,
+        dataset=data,
+        indices=indices,
+        labels=data.train_labels[indices],
+        step=run.training_eval_step,
+        predictions=predictions,
+        margins=run.training_margins,
+        losses=run.training_losses,
+    )
