@@ -92,10 +92,9 @@ def test_falls_are_off_their_course_and_beyond_chance() -> None:
     assert fallen(0, 60) == [[60, 60]]  # the interval from row 60 to row 61
     assert fallen(0, 8) == []  # 8 of 8 are 2.8 standard errors: 3 take more images
     # each step is within its course, all together are not
-    wild = [900 + int(by) for by in np.random.default_rng(0).normal(0, 10, 60)]
+    wild = [900 + int(by) for by in np.random.default_rng(2).normal(0, 10, 60)]
     slow = [*wild, 875, 850, 825, 800, 775, 775, 775]
-    ((first, last),) = falls(predictions(slow, 1000), ones, 2).tolist()
-    assert (first, last) in ((59, 63), (60, 64))
+    assert falls(predictions(slow, 1000), ones, 2).tolist() == [[59, 63]]
 
 
 def test_effects_are_the_steps_against_null_steps(run: eb.Run, data: eb.Dataset) -> None:
