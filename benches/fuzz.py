@@ -4,8 +4,8 @@
     python benches/fuzz.py --minutes 1 --only IDX
 
 A reader may raise an error of everybatch, or an OSError. Anything else is a finding, and so is an input for which it
-allocates more than four times its bytes and 64 MiB at any moment (allocations.c counts them), or which it takes ten
-seconds for. What was found is kept in --out, to be read again:
+allocates more than four times its bytes and 64 MiB at any moment (allocations.c counts them), or which takes it ten
+seconds of a processor. What was found is kept in --out, to be read again:
 
     python benches/fuzz.py --only IDX --replay findings/IDX-0
 
@@ -179,8 +179,8 @@ class Feeder:
         if self.reader.name:
             with self.path.open("wb", 0) as file:
                 file.write(data)
-        wrong, begun = None, time.perf_counter()
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        wrong, begun = None, time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
         _allocations.allocations_begin()
         try:
             self.reader.read(self.path if self.reader.name else data, self.folder)
@@ -191,8 +191,8 @@ class Feeder:
             wrong = traceback.format_exc()
             self.message = "wrong"
         most = _allocations.allocations_most()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        self.lasted = max(self.lasted, time.perf_counter() - begun)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        self.lasted = max(self.lasted, time.process_time() - begun)
         self.most = max(self.most, most)
         if wrong is None and most > 4 * len(data) + _ROOM and most > 4 * self.reader.holds(data) + _ROOM:
             wrong = f"{most:,} bytes were allocated for one of {len(data):,}"
@@ -209,7 +209,7 @@ def fuzz(number: int, options: argparse.Namespace) -> dict[str, Counter[str]]:
     """Feed readers for so many minutes; give of each the inputs, findings, kept inputs, and the largest allocation."""
     warnings.simplefilter("ignore")
     logging.disable()
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)
     chance = random.Random(1000 * options.seed + number)
     with tempfile.TemporaryDirectory(prefix="everybatch-fuzz-", dir=options.within) as place:
         feeders = {
@@ -287,7 +287,7 @@ def main() -> int:
     _allocations.allocations_most.restype = ctypes.c_long
     options.within = options.within or ("/dev/shm" if Path("/dev/shm").is_dir() else None)
     if options.replay:
-        signal.signal(signal.SIGALRM, _too_long)
+        signal.signal(signal.SIGPROF, _too_long)
         with tempfile.TemporaryDirectory(dir=options.within) as place:
             feeder = Feeder(readers(Path(place) / "sound")[options.only], Path(place) / "file")
             print(feeder.feed(options.replay.read_bytes()) or f"nothing is wrong with it: {feeder.message}")

@@ -30,6 +30,7 @@ from everybatch.runs._files import sealed
 from everybatch.runs._read import _read_history
 from everybatch.sweeps._store import open_store
 from everybatch.sweeps._table import cells
+from everybatch.watch._asked import Asked
 from everybatch.watch._sweeps import WatchedSweep
 from everybatch.watch._watched import Watched
 
@@ -166,6 +167,7 @@ def readers(place: Path) -> dict[str, Reader]:
         "sweep, watched": Reader(
             watched_sweep, "sweep.json", [sweep["sweep.json"]], without(sweep, "sweep.json"), _sealed
         ),
+        "question of the page": Reader(lambda data, _: Asked.read(data), "", [_QUESTION], {}, raises=(ValueError,)),
         "sweep TOML": Reader(lambda path, _: read_sweep(path), "a.toml", toml, {}, raises=(TypeError,)),
         "store URL": Reader(
             lambda data, _: open_store(data.decode("utf-8", "replace")),
@@ -248,6 +250,11 @@ def _sweep(folder: Path) -> dict[str, bytes]:
 
 
 _LOCK = json.dumps({"host": "a", "pid": 4, "since": "2026-01-01T00:00:00+00:00", "boot": "b", "born": "1"}).encode()
+
+_QUESTION = (
+    b'{"x": "step", "runs": [{"name": "a", "known": "1"}, {"name": "b/c"}], "classes": [0, 1], '
+    b'"charts": [{"chart": "lr", "columns": 300, "from": 0, "to": 9.5}, {"chart": "seconds", "columns": 20}]}'
+)
 
 _TOML = """
 data = "glyphs"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from everybatch.errors import FileFormatError
-from everybatch.folder import Follower, Journal
+from everybatch.folder import Follower, Journal, holder
 from everybatch.folder._files import HISTORY, STATE
 from everybatch.folder._records import Appender, whole_records
 from everybatch.folder._rows import Columns, Counts, Rows
@@ -214,6 +214,35 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mo
     with (tmp_path / "run" / STATE).open("rb") as file:
         assert [(kind, payload) for kind, payload, _ in whole_records(file)] == before
     journal.close()
+
+
+def test_a_file_that_fails_to_close_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As on network file systems, which tell late that they have no room.
+    journal = Journal(tmp_path / "run")
+    begun(journal)
+    close = journal._file.close
+
+    def fails() -> None:
+        close()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(journal._file, "close", fails)
+    journal.close()
+    assert "cannot be written" in caplog.text
+    assert holder(tmp_path / "run") is None  # the folder is given up all the same
+
+
+def test_a_folder_that_is_refused_on_the_way_stays_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Appender) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Appender, "_go_back", fails)
+        with pytest.raises(OSError, match=rf"the run could not be saved to {tmp_path / 'run'}: No space left"):
+            Journal(tmp_path / "run")
+    Journal(tmp_path / "run").close()
 
 
 def test_the_state_at_the_end_is_wanted_only_with_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

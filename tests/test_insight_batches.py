@@ -92,8 +92,8 @@ def test_falls_are_off_their_course_and_beyond_chance() -> None:
     assert fallen(0, 60) == [[60, 60]]  # the interval from row 60 to row 61
     assert fallen(0, 8) == []  # 8 of 8 are 2.8 standard errors: 3 take more images
     # each step is within its course, all together are not
-    wild = [900 + 30 * (step % 2) for step in range(60)]
-    slow = [*wild, 870, 840, 810, 780, 750, 750, 750]
+    wild = [900 + int(by) for by in np.random.default_rng(2).normal(0, 10, 60)]
+    slow = [*wild, 875, 850, 825, 800, 775, 775, 775]
     assert falls(predictions(slow, 1000), ones, 2).tolist() == [[59, 63]]
 
 
@@ -119,19 +119,19 @@ def test_without_momentum_and_batch_norm_the_effect_is_the_change(data: eb.Datas
     np.testing.assert_allclose(effects.loss, effects.change, atol=1e-12)
 
 
-# The batch is planted: its labels are those of other classes.
-def test_a_poisoned_batch_is_found_by_its_effect_though_adam_carries_it_on(data: eb.Dataset) -> None:
+# The batch is planted: its labels are those of other classes. Its own doing is the worst; by plain changes others are.
+def test_a_poisoned_batch_is_found_by_its_effect_though_adam_carries_it_on() -> None:
+    data = eb.datasets.glyphs(train=1280, test=200)
     labels = data.train_labels.copy()
-    batch = _core.batch_indices(640, 32, 1, True, 50)
+    batch = _core.batch_indices(1280, 32, 1, True, 36)
     labels[batch] = (labels[batch] + 5) % 10
     poisoned = eb.Dataset(data.train_images, labels, data.test_images, data.test_labels)
-    run = eb.train(
-        eb.networks.lenet5(), poisoned, batch_size=32, steps=60, lr=3e-3, seed=1, record=RECORD, progress=False
-    )
+    run = eb.train(eb.networks.lenet5(), poisoned, batch_size=32, steps=40, seed=1, record=RECORD, progress=False)
     found = batches(run, effects="every", dataset=poisoned)
-    late = found.worst(5).query("step >= 30")
-    assert late["step"].iloc[0] == 50
-    assert found.before(50)[0] == 50
+    late = found.worst(40).query("step >= 20")
+    assert late["step"].iloc[0] == 36
+    assert late["effect"].iloc[0] > 1.3 * late["effect"].iloc[1]
+    assert found.before(38)[0] == 36
 
 
 def test_falls_have_their_last_batches_measured(run: eb.Run, data: eb.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

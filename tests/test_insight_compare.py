@@ -113,6 +113,24 @@ def test_the_picture(count: int) -> None:
     plt.close("all")
 
 
+def test_images_that_all_get_wrong_name_what_most_take_them_for(colour: eb.Dataset) -> None:
+    labels, last = colour.test_labels, np.tile(colour.test_labels, (3, 1))
+    last[:, 5] = (labels[5] + np.array([1, 2, 2])) % 10
+    last[:, 8] = (labels[8] + 3) % 10
+    last[1, 9] = (labels[9] + 3) % 10
+    runs = [recorded_run(colour, np.stack([row, row])) for row in last]
+    found = eb.insight.compare(runs, labels=["a", "b", "c"], dataset=colour)
+    assert found.wrong_in_all.tolist() == [5, 8]
+    np.testing.assert_array_equal(found.predicted, last)
+    ax = found.plot_images()
+    names = colour.classes
+    all_agree = f"{names[labels[8]]} → {names[(labels[8] + 3) % 10]}"
+    two_do = f"{names[labels[5]]} → {names[(labels[5] + 2) % 10]} (2/3)"
+    assert [text.get_text() for text in ax.texts] == [all_agree, two_do]
+    np.testing.assert_array_equal(ax.images[0].get_array(), colour.test_images[8])
+    plt.close("all")
+
+
 def test_runs_without_errors_share_none() -> None:
     data = flickering_data(images=30)
     perfect = recorded_run(data, np.tile(data.test_labels, (3, 1)))

@@ -84,6 +84,14 @@ def test_images_of_a_cell() -> None:
         assert len(images) == film.matrix(4)[true, predicted]
         assert (data.test_labels[images] == true).all()
         assert (run.predictions[4][images] == predicted).all()
+    ax = film.plot_images(2, 1, 4, most=2)
+    assert [text.get_text() for text in ax.texts] == [str(each) for each in film.images(2, 1, 4)[:2]]
+    np.testing.assert_array_equal(ax.images[0].get_array(), data.test_images[film.images(2, 1, 4)[0]])
+    assert f"c2 taken for c1 after step 4: 2 of {film.matrix(4)[2, 1]} images" in ax.get_title(loc="left")
+    empty = recorded_run(data, np.tile(data.test_labels, (2, 1)))
+    with pytest.raises(ArgumentError, match="there are no images to draw: c2 taken for c1"):
+        eb.insight.confusion_film(empty, dataset=data).plot_images(2, 1)
+    plt.close("all")
     with pytest.raises(ArgumentError, match="true is 3, but the 3 classes are numbered from 0"):
         film.images(3, 0)
 
@@ -228,3 +236,21 @@ def test_a_single_measurement_is_a_film_of_one_frame(tmp_path: Path) -> None:
     film.to_gif(tmp_path / "film.gif")
     with pytest.raises(ArgumentError, match="nothing was measured after step 1"):
         film.matrix(1)
+
+
+def test_test_images_of_one_class_alone() -> None:
+    data = flickering_data(images=40, classes=2, without=(1,))
+    runs = [flickering_run(data, 12, seed=seed) for seed in (0, 1)]
+    film = eb.insight.confusion_film(runs[0], dataset=data)
+    assert film.matrix()[1].tolist() == [0, 0]
+    film.plot()
+    assert film._repr_html_()
+    learning = eb.insight.learning(runs[0], dataset=data)
+    assert (learning.hidden_class_fall == learning.hidden_fall).all()
+    learning.plot()
+    bands = eb.insight.bands(runs[0], dataset=data)
+    assert np.isnan(bands.class_accuracy[:, 1]).all()
+    np.testing.assert_allclose(bands.class_low[:, 0], bands.low)
+    found = eb.insight.compare(runs, labels=["a", "b"], dataset=data)
+    assert found.shared_errors[0, 0] == film.matrix()[0, 1]
+    plt.close("all")

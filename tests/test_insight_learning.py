@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import everybatch as eb
+from everybatch._measures import EVENTS
 from everybatch.errors import ArgumentError
 from everybatch.insight._events import forgotten
 from everybatch.insight._interval import interval_of, sparser
@@ -131,6 +133,15 @@ def test_the_picture_has_what_was_wrong() -> None:
     plt.close("all")
 
 
+def test_the_images_that_were_forgotten_most_often() -> None:
+    data = flickering_data(images=64)
+    found = eb.insight.learning(flickering_run(data, 30), dataset=data)
+    ax = found.plot_images(most=5)
+    times = [int(text.get_text().split(", ")[1].removesuffix("×")) for text in ax.texts]
+    assert times == sorted(found.forgotten.tolist())[::-1][:5]
+    plt.close("all")
+
+
 def test_tables() -> None:
     data = flickering_data(images=50)
     run = flickering_run(data, 30)
@@ -144,7 +155,9 @@ def test_tables() -> None:
     assert found.by_interval.loc[5, "events_per_1000"] == 1000 * found.events[2] / 50
 
 
-def test_a_run_that_goes_on_is_read_from_its_folder(quick: object, tmp_path: Path, glyphs: eb.Dataset) -> None:
+def test_a_run_that_goes_on_is_read_from_its_folder(
+    quick: Callable[..., eb.Run], tmp_path: Path, glyphs: eb.Dataset
+) -> None:
     told = []
 
     def look(step: eb.Step) -> None:
@@ -154,7 +167,7 @@ def test_a_run_that_goes_on_is_read_from_its_folder(quick: object, tmp_path: Pat
         if len(eb.load_run(tmp_path / "run").eval_step) > 1:
             told.append(eb.insight.learning(tmp_path / "run"))
 
-    run = quick(epochs=4, record=("predictions",), folder=tmp_path / "run", callbacks=look)  # type: ignore[operator]
+    run = quick(epochs=4, record=("predictions",), folder=tmp_path / "run", callbacks=look)
     (while_going,) = told
     count = len(while_going.step)
     assert count < len(run.eval_step)
@@ -177,3 +190,13 @@ def test_intervals_in_words() -> None:
         (0,): "once",
     }
     assert {step: interval_of(np.array(step), 10) for step in words} == words
+
+
+def test_the_core_counts_the_same_while_it_trains(quick: Callable[..., eb.Run]) -> None:
+    run = quick(epochs=3, record=("predictions", "examples"))
+    found = eb.insight.learning(run)
+    events = dict(zip(EVENTS, run.test_events.T, strict=True))
+    np.testing.assert_array_equal(found.forgotten, events["forgotten"])
+    np.testing.assert_array_equal(found.first_learned, events["first_learned"])
+    np.testing.assert_array_equal(found.learned_for_good, events["learned_for_good"])
+    np.testing.assert_allclose(found.time_right, 1 - events["wrong"] / len(run.eval_step))

@@ -186,6 +186,10 @@ def test_what_cannot_be_replayed_is_refused(quick: Callable[..., eb.Run], run: e
     for both in ({"lr": 1.0, "lr_factor": 1.0}, {"null": True, "without_class": 1}, {"without": "each", "lr": 1.0}):
         with pytest.raises(ArgumentError):
             replay(run, 4, dataset=glyphs, **both)
+    assert len(run.batch_indices(4)) == 2
+    for without in ("each", run.batch_indices(4)[:1]):
+        with pytest.raises(ArgumentError, match="one image would be left of the batch of step 4"):
+            replay(run, 4, without=without, dataset=glyphs)
     with pytest.raises(TypeError, match="without must be"):
         replay(run, 4, without=0.5, dataset=glyphs)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="fingerprints"):
@@ -214,15 +218,15 @@ def test_a_run_that_is_another_one_here_is_refused(run: eb.Run, glyphs: eb.Datas
 
 
 def test_they_show_themselves(run: eb.Run, glyphs: eb.Dataset) -> None:
-    one, each = replay(run, 4, null=True, later=2, dataset=glyphs), replay(run, 4, without="each", dataset=glyphs)
+    one, each = replay(run, 4, null=True, later=2, dataset=glyphs), replay(run, 3, without="each", dataset=glyphs)
     assert repr(one).startswith("<Replay of step 4 with a gradient of zero, minus as it was: mean test loss ")
     assert "2 steps later mean test loss" in repr(one)
-    assert repr(each).startswith("<EachImage of step 4: mean test loss ")
+    assert repr(each).startswith("<EachImage of step 3: mean test loss ")
     assert list(one.frame.columns)[:2] == ["name", "test_images"]
     assert len(one.frame) == 10
     table = each.frame
     assert table["effect"].is_monotonic_decreasing
-    np.testing.assert_array_equal(np.sort(table["image"]), np.sort(run.batch_indices(4)))
+    np.testing.assert_array_equal(np.sort(table["image"]), np.sort(run.batch_indices(3)))
     ax = one.plot()
     assert len(ax.get_legend().get_texts()) == 4
     bars = each.plot().patches

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -12,8 +14,10 @@ from typing import Any
 import pytest
 
 import everybatch as eb
+from everybatch.folder import _journal
 from everybatch.sweeps import _going
 from everybatch.sweeps._going import Going
+from everybatch.sweeps._store import LocalStore
 from same_runs import assert_same
 
 DATA = eb.datasets.glyphs(train=640, test=100)
@@ -120,3 +124,39 @@ def test_a_damaged_trial_is_trained_anew(tmp_path: Path) -> None:
     given = {**GIVEN, "backend": "serial"}
     sweep = eb.sweep({"lr": [0.001]}, DATA, store=tmp_path / "cut", progress=False, device="cpu", **given)
     assert [run.state for run in sweep.runs] == ["finished"]
+
+
+def test_a_trial_whose_folder_cannot_be_written_is_trained_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    def full(folder: Path) -> None:
+        refused.append(folder)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    monkeypatch.setattr(_journal, "make_folders", full)
+    given: dict[str, Any] = {"network": "lenet5", "steps": 3, "backend": "serial", "progress": False, "device": "cpu"}
+    sweep = eb.sweep({"lr": [0.001]}, DATA, store=tmp_path / "s", **given)
+    assert len(refused) == 1
+    assert [trial.state for trial in sweep.trials] == ["finished"]
+    network = eb.networks.lenet5()
+    assert_same(sweep.runs[0], eb.train(network, DATA, lr=0.001, steps=3, device="cpu", progress=False))
+
+
+def test_an_index_that_cannot_be_written_ends_no_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = LocalStore._write
+
+    def full(self: LocalStore, name: str, content: bytes) -> None:
+        if name == "index.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        write(self, name, content)
+
+    monkeypatch.setattr(LocalStore, "_write", full)
+    given: dict[str, Any] = {"network": "lenet5", "steps": 1, "backend": "serial", "progress": False, "device": "cpu"}
+    sweep = eb.sweep({"lr": [0.001, 0.01]}, DATA, store=tmp_path / "s", **given)
+    assert [trial.state for trial in sweep.trials] == ["finished"] * 2
+    assert [trial.state for trial in eb.load_sweep(tmp_path / "s").trials] == ["finished"] * 2
+    assert "its index cannot be written" in caplog.text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._arguments import whole
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._agreement import kappa, spearman
@@ -58,6 +59,8 @@ class Comparison:
         Spearman's correlation of the steps after which the images were learned for good; never counts as last.
     wrong_in : (images,) int64
         In how many runs each image is wrong.
+    predicted : (runs, images) int64
+        The class that each run predicts for each image.
     """
 
     labels: tuple[str, ...]
@@ -71,6 +74,8 @@ class Comparison:
     same_errors: Integers
     order: Doubles
     wrong_in: Integers
+    predicted: Integers
+    _first: Seen
 
     @property
     def agreement(self) -> Doubles:
@@ -122,6 +127,38 @@ class Comparison:
         from everybatch.insight._comparison_picture import draw
 
         return draw(self, ax)
+
+    def plot_images(self, ax: Axes | None = None, *, most: int = 40) -> Axes:
+        """Draw images that are wrong in all runs; below each its class, and what most runs take it for.
+
+        Those on whose wrong class most runs agree come first: their labels are worth a look.
+
+        Parameters
+        ----------
+        ax
+            Where to draw; a new figure by default.
+        most
+            How many images.
+
+        Raises
+        ------
+        ArgumentError
+            No image is wrong in all runs.
+        """
+        from everybatch.insight._images_picture import draw_images
+
+        places = np.flatnonzero(self.wrong_in == len(self.labels))
+        names, labels, runs = self._first.classes, self._first.labels[places], len(self.labels)
+        answers = np.stack([(self.predicted[:, places] == number).sum(axis=0) for number in range(len(names))])
+        taken_for, times = answers.argmax(axis=0), np.max(answers, axis=0)
+        agreed = np.argsort(-times, kind="stable")[: whole(most, "most")]
+        captions = [
+            f"{names[labels[each]]} → {names[taken_for[each]]}"
+            + (f" ({times[each]}/{runs})" if times[each] < runs else "")
+            for each in agreed
+        ]
+        title = f"{len(agreed)} of {len(places):,} images that all {runs} runs get wrong: label → taken for"
+        return draw_images(self._first.data, self.test_indices[places[agreed]], captions, title, ax)
 
     def __repr__(self) -> str:
         pairs = np.triu_indices(len(self.labels), 1)
@@ -224,7 +261,7 @@ def _like(first: Seen, run: Run) -> Seen:
     """
     if not len(run.predictions):
         raise ArgumentError("compare needs a measurement of each run, and one has none")
-    return Seen(run, run.predictions, first.labels, run.eval_step)
+    return Seen(run, run.predictions, first.labels, run.eval_step, first.data)
 
 
 def _compared(views: Sequence[Seen], names: tuple[str, ...]) -> Comparison:
@@ -256,4 +293,6 @@ def _compared(views: Sequence[Seen], names: tuple[str, ...]) -> Comparison:
         same_errors=same,
         order=order,
         wrong_in=wrong.sum(axis=0),
+        predicted=last,
+        _first=views[0],
     )

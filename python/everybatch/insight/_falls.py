@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch.insight._paired import paired_error
+
 __all__ = ["Fall", "falls"]
 
 _EARLY = 0.1
@@ -42,8 +44,7 @@ def falls(predictions: npt.NDArray[np.unsignedinteger[Any]], labels: npt.NDArray
 
     Notes
     -----
-    The same images are measured twice, so that the standard error of the change (gained - lost) / n is that of a mean
-    of n differences of -1, 0 and 1: sqrt(gained + lost - (gained - lost)**2 / n) / n (McNemar).
+    The same images are measured twice, so that the standard error of the change is paired: see `paired_error`.
     """
     images = len(labels)
     first = max(1, round(_EARLY * len(predictions)))
@@ -53,8 +54,8 @@ def falls(predictions: npt.NDArray[np.unsignedinteger[Any]], labels: npt.NDArray
         after = predictions[number] == labels
         lost, gained = int(np.sum(before & ~after)), int(np.sum(~before & after))
         if lost > gained:
-            variance = gained + lost - (gained - lost) ** 2 / images
-            z = (gained - lost) / np.sqrt(variance) if variance > 0 else -np.inf
-            found.append(Fall(number, lost, gained, float(z)))
+            error = float(paired_error(gained, lost, images))
+            z = (gained - lost) / images / error if error > 0 else -np.inf
+            found.append(Fall(number, lost, gained, z))
         before = after
     return sorted(found, key=lambda fall: (fall.z, fall.measurement))[:most]

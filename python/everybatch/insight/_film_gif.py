@@ -9,6 +9,7 @@ import numpy as np
 from everybatch.insight._film_picture import cut, frames_of, headline
 from everybatch.plots._confusion import draw_matrix, errors_of, write_counts
 from everybatch.plots._style import BLUE, INK, VERMILLION, percent_axis, tidy
+from everybatch.plots._zoom import zoomed
 
 if TYPE_CHECKING:
     from everybatch.insight._confusion_film import ConfusionFilm
@@ -33,7 +34,11 @@ def write(film: ConfusionFilm, file: IO[bytes], frames: int, seconds: float) -> 
     ax, mesh = draw_matrix(names, matrices[0], above, most=int(np.max(off)))
     accuracy = np.array([row.mean() for row in one.right()])
     below.plot(film.step, accuracy, color=BLUE, linewidth=1.2)
-    (dot,) = below.plot([film.step[0]], [accuracy[0]], marker="o", color=VERMILLION, markersize=6)
+    low, high = zoomed([accuracy])
+    below.set_ylim(low, high)
+    (dot,) = below.plot(
+        [film.step[0]], [max(low, accuracy[0])], clip_on=False, marker="o", color=VERMILLION, markersize=6
+    )
     below.set_xlabel("mini-batches")
     below.set_ylabel("test accuracy", fontsize="small")
     percent_axis(below)
@@ -46,7 +51,7 @@ def write(film: ConfusionFilm, file: IO[bytes], frames: int, seconds: float) -> 
             text.remove()
         write_counts(ax, matrix, mesh, widest=widest)
         above.set_title(headline(film, place), loc="left", fontsize="medium", color=INK)
-        dot.set_data([film.step[place]], [accuracy[place]])
+        dot.set_data([film.step[place]], [max(low, accuracy[place])])  # it begins below the picture
         canvas.draw()
         if not pictures:
             figure.set_layout_engine("none")  # nothing moves after the first frame

@@ -20,6 +20,7 @@ from everybatch.runs._tables import import_pandas
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Learning", "learning"]
@@ -153,6 +154,29 @@ class Learning:
         from everybatch.insight._learning_picture import draw
 
         return draw(self, figure, everything=everything)
+
+    def plot_images(self, ax: Axes | None = None, *, most: int = 40) -> Axes:
+        """Draw the images that were forgotten most often; below each its class and how often.
+
+        Parameters
+        ----------
+        ax
+            Where to draw; a new figure by default.
+        most
+            How many images.
+
+        Raises
+        ------
+        ArgumentError
+            No image was forgotten.
+        """
+        from everybatch.insight._images_picture import draw_images
+
+        places = np.argsort(-self.forgotten, kind="stable")[: whole(most, "most")]
+        places = places[self.forgotten[places] > 0]
+        captions = [f"{self._seen.classes[self.labels[place]]}, {self.forgotten[place]:,}×" for place in places]
+        title = f"{len(places)} images that were forgotten most often (measured {self.interval})"
+        return draw_images(self._seen.data, self.test_indices[places], captions, title, ax)
 
     def __repr__(self) -> str:
         never = int((self.first_learned < 0).sum())

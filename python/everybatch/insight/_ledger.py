@@ -87,16 +87,16 @@ def falls(predictions: npt.NDArray[Any], labels: Integers, classes: int) -> Inte
 
     A fall is a net loss over one interval, or over `LAG` together, of at least 3 standard deviations off its recent
     course, and of at least 3 of its own paired standard errors (of McNemar's table, with half an image more in each
-    cell). Of falls that overlap, the one that lost most.
+    cell). Of falls that overlap, the one that lost most; a long one must have lost half as much again as a short one.
     """
-    found: list[tuple[int, int, int]] = []
+    found: list[tuple[float, int, int]] = []
     for lag in (1, LAG):
         counted = changes(predictions, labels, classes, lag)
         net = counted.gained - counted.lost
         change, error = softened(counted.gained, counted.lost, len(labels))
         with np.errstate(invalid="ignore"):
             low = np.flatnonzero((unusual(net) <= -3) & (change <= -3 * error))
-        found += [(int(net[row]), int(row) + lag - 1, lag) for row in low]
+        found += [(net[row] if lag == 1 else net[row] / 1.5, int(row) + lag - 1, lag) for row in low]
     kept: list[tuple[int, int]] = []
     for _, last, lag in sorted(found):
         first = last - lag + 1

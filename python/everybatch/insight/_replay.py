@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -266,6 +267,8 @@ def replay(
         change["lr"] = rate
     if null and places.any():
         raise ArgumentError("a null step has a gradient of zero, whatever is in the batch: leave out null, or without")
+    if places.any():
+        _refuse_one_left(run, number, len(batch) - int(places.sum()))
     found = _taken(run, data, number, [{}, change], later)
     labels = data.test_labels[run.test_indices]
 
@@ -292,6 +295,7 @@ def replay(
 def _each(run: Run, data: Dataset, step: int, batch: Integers, later: int) -> EachImage:
     if len(batch) < 2:
         raise ArgumentError(f"the batch of step {step} has one image: a step without it is a null step, null=True")
+    _refuse_one_left(run, step, len(batch) - 1)
     ways: list[dict[str, Any]] = [{}, {"null": True}, *({"without": [place]} for place in range(len(batch)))]
     found = _taken(run, data, step, ways, later)
     last = slice(2, None, 2) if later else slice(1, None)
@@ -338,6 +342,21 @@ def _taken(run: Run, data: Dataset, step: int, ways: list[dict[str, Any]], later
                 "trained with"
             )
     return found
+
+
+def _refuse_one_left(run: Run, step: int, left: int) -> None:
+    """Refuse a batch of one image where there is batch norm, which may find no variance in it.
+
+    Raises
+    ------
+    ArgumentError
+        That is so.
+    """
+    if left == 1 and '"BatchNorm' in json.dumps(run._config["network"]):
+        raise ArgumentError(
+            f"one image would be left of the batch of step {step}, and batch norm needs two: leave out fewer, or take "
+            "a null step, null=True"
+        )
 
 
 def _places(batch: Integers, without: Any, step: int) -> npt.NDArray[np.bool_]:

@@ -65,7 +65,7 @@ def waterfall(found: EachImage, ax: Axes | None) -> Axes:
     for place, name, side in ((0, "carried along", 1), (len(parts) - 1, "together", -1)):
         middle = (tops[place] + tops[place + 1]) / 2
         ax.annotate(
-            name, (place, middle), (side * 6, 0), textcoords="offset points", ha="left" if side > 0 else "right",
+            name, (place, middle), (side * 13, 0), textcoords="offset points", ha="left" if side > 0 else "right",
             va="center", fontsize=small(), color=INK,
         )  # fmt: skip
     _thumbnails(ax, found, order)

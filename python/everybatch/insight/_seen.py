@@ -13,7 +13,7 @@ import numpy.typing as npt
 from everybatch._arguments import whole
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
-from everybatch.insight._dataset import labels_measured
+from everybatch.insight._dataset import dataset_of
 from everybatch.insight._interval import interval_of
 from everybatch.run import Run, load_run
 
@@ -33,12 +33,15 @@ class Seen:
         The right one.
     step : (measurements,) int64
         Optimizer steps taken before each measurement.
+    data : Dataset
+        What the run was trained and measured on.
     """
 
     run: Run
     predictions: npt.NDArray[np.unsignedinteger[Any]]
     labels: npt.NDArray[np.int64]
     step: npt.NDArray[np.int64]
+    data: Dataset
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -112,7 +115,8 @@ def seen(run: Run | str | os.PathLike[str], dataset: Dataset | None = None, *, l
         raise ArgumentError(
             f"{what} needs {'a measurement' if least == 1 else f'{least} measurements'}, and this run has {have}"
         )
-    return Seen(run, predictions, labels_measured(run, dataset), run.eval_step)
+    data = dataset_of(run, dataset)
+    return Seen(run, predictions, data.test_labels[run.test_indices], run.eval_step, data)
 
 
 def predictions_of(run: Run) -> npt.NDArray[np.unsignedinteger[Any]]:

@@ -63,8 +63,8 @@ def draw_matrix(
 ) -> tuple[Axes, QuadMesh]:
     """Draw a matrix with its scale of colours, and return the cells, too.
 
-    With `most` errors in a cell at the end of the scale it is one for many matrices: their square root, so that few
-    errors show beside many.
+    With `most` errors in a cell at the end of the scale it is one for many matrices: a power of them, so that few show
+    beside many.
     """
     names, counts, left_out = worst(names, counts)
     side = float(np.clip(0.34 * len(names) + 2.2, 4.6, 11))
@@ -129,7 +129,7 @@ def _cells(ax: Axes, errors: np.ma.MaskedArray[Any, Any], most: int | None) -> Q
         np.arange(len(errors) + 1) - 0.5,
         errors,
         cmap=colours,
-        norm=Normalize(0, max(int(errors.filled(0).max()), 1)) if most is None else PowerNorm(0.5, 0, max(most, 1)),
+        norm=Normalize(0, max(int(errors.filled(0).max()), 1)) if most is None else PowerNorm(0.4, 0, max(most, 1)),
         **edges,
     )
     bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.75, aspect=28, pad=0.03)

@@ -170,7 +170,9 @@ fn they_are_the_hosts_runs() {
         }
         let looks = |history: &History| -> Vec<_> {
             let votes = history.examples.iter().filter(|(name, _)| name.ends_with("votes"));
-            votes.map(|(_, votes)| votes.sum_dim_intlist([1i64].as_slice(), false, tch::Kind::Int64)).collect()
+            votes
+                .map(|(_, votes)| votes.sum_dim_intlist([1i64].as_slice(), false, tch::Kind::Int64))
+                .collect()
         };
         assert!(name == "divergent" || looks(&there) == looks(&here), "{name}");
         let first = |values: &[f32]| values[..values.len().min(15)].to_vec();
