@@ -199,6 +199,9 @@ def test_wrong_test_labels_are_found(learned: eb.Run, planted: tuple[eb.Dataset,
         progress=False,
     )
     found = eb.insight.label_errors(run, "test", dataset=wrong)
+    assert np.isnan(found.probability).all()
+    assert "no probabilities" in repr(found)
+    assert "probability" not in found.frame
     assert set(range(5)) <= set(found.indices[:12])
     at = [int(np.flatnonzero(found.indices == number)[0]) for number in range(5)]
     assert (found.suggested[at] == data.test_labels[:5]).sum() >= 4

@@ -76,7 +76,8 @@ def _cell(ax: Axes, found: LabelErrors, place: int, left: float, top: float, wid
     size = small() * (0.82 if long else 1.15 if max(map(len, names)) < 4 else 0.95)
     middle = left + width / 2
     ax.text(middle, top + 0.2, text, ha="center", va="bottom", fontsize=size, color=INK, linespacing=1.05)
-    told = f"#{found.indices[place]:,}   {_percent(found.probability[place])}"
+    probability = found.probability[place]
+    told = f"#{found.indices[place]:,}" + ("" if np.isnan(probability) else f"   {_percent(probability)}")
     ax.text(middle, top + 0.05, told, ha="center", va="bottom", fontsize=0.78 * small(), color="#666666")
     if len(found.votes):
         strip = strip_colours(found, place)

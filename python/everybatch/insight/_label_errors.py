@@ -46,7 +46,7 @@ class LabelErrors:
     given, suggested : (images,) int64
         The label, and what it most probably should be if it is wrong.
     probability : (images,) float64
-        That the label is wrong.
+        That the label is wrong; NaN of test labels.
     score : (images,) float64
         What the order is by; higher is more suspicious.
     mean_loss : (images,) float64
@@ -78,14 +78,15 @@ class LabelErrors:
 
     @property
     def expected(self) -> float:
-        """How many labels are probably wrong: the sum of all probabilities."""
+        """How many labels are probably wrong: the sum of all probabilities; NaN of test labels."""
         return float(self.probability.sum())
 
     @property
     def frame(self) -> pd.DataFrame:
         """A pandas DataFrame with one row per image, the most suspicious first.
 
-        Columns: ``index``, ``given`` and ``suggested`` (names of classes), ``probability``, ``score``, ``mean_loss``.
+        Columns: ``index``, ``given`` and ``suggested`` (names of classes), ``probability`` (of training labels),
+        ``score``, ``mean_loss``.
         """
         pandas = import_pandas("label_errors(run).frame")
         names = np.array(self.classes, object)
@@ -99,7 +100,7 @@ class LabelErrors:
                 "mean_loss": self.mean_loss,
             }
         )
-        return table
+        return table.drop(columns="probability") if self.part == "test" else table
 
     def plot(self, count: int = 24, *, columns: int = 6, ax: Axes | None = None) -> Axes:
         """Draw the most suspicious images, with the label and the suggested one, and how the votes went.
@@ -122,12 +123,14 @@ class LabelErrors:
         return draw(self, count, columns, ax)
 
     def __repr__(self) -> str:
-        above = int((self.probability > 0.5).sum())
+        known = "no probabilities"
+        if self.part == "train":
+            above = int((self.probability > 0.5).sum())
+            known = f"{self.expected:,.0f} expected wrong, {above:,} with more than 50%"
         onset = "" if self.onset_step is None else f"; memorisation begins at step {self.onset_step:,}"
         return (
             f"<LabelErrors of {len(self.indices):,} {'training' if self.part == 'train' else 'test'} labels: "
-            f"{self.expected:,.0f} expected wrong, {above:,} with more than 50%; by {self.score_name}, "
-            f"{self.interval}{onset}>"
+            f"{known}; by {self.score_name}, {self.interval}{onset}>"
         )
 
 
@@ -144,14 +147,18 @@ def label_errors(
     *Training labels.* A network learns what images have in common before it learns single labels by heart. Until then,
     an image whose label is wrong is voted for as what it shows. The passes over the training images up to the onset of
     memorisation (see `memorisation`) are counted as votes, and a model of how labels and votes come about gives the
-    probability that each label is wrong. It assumes that errors depend on the true class, not on the single image:
-    where people mislabel the very images that the network, too, finds hard, probabilities come out too low. Below
-    10 % and above 90 % they are to be relied on, between that they are rough; and where two fifths of a class have the
-    label of another one and are being memorised, only their order is. Planted errors that are like the real ones make
-    them better.
+    probability that each label is wrong. The order is what was tried most. The probabilities are as good as the model,
+    which assumes that errors depend on the true class and not on the single image, and that the network is right about
+    nearly all other images before it memorises: one that was trained too briefly has hard images pass for errors (of
+    MNIST's labels LeNet-5 expects 15 to be wrong after three epochs, and 208 after 200 batches); where people mislabel
+    the very images that the network, too, finds hard, probabilities come out too low; and where two fifths of a class
+    have the label of another one and are being memorised, they are off by up to 60 points. On random errors they are
+    within 5 to 7 points (``benches/README.md``). Planted errors that are like the real ones make them better.
 
     *Test labels.* They are never trained on, so that nothing is memorised. The order is by the mean loss over the last
     two thirds of the measurements (``record=("losses",)``), or over all of them, or by votes; whatever was recorded.
+    They have no probabilities: images that are merely hard look the same as wrong labels (of the 56 test labels of
+    MNIST that the model gave more than 90 %, reviewers had found 9 wrong).
 
     Parameters
     ----------
