@@ -4,7 +4,8 @@ LeNet-5 on MNIST, one epoch of 937 batches of 64, measured on 2,000 test images 
 batches are poisoned in one of three ways:
 
 * labels: every image has the label of another class; the loss of the batch itself shows that,
-* one class: all images are of one class, with the right label; its own loss is that of any batch,
+* one class: all images are of one class, with the right label. With batch norm, whose statistics are then those of one
+  class, the batch's own loss shows that; without (--no-batch-norm) it is that of any batch,
 * turned: the images stand on their heads, with the right label.
 
 The table says how many of the twenty are among the twenty worst steps from 200 on: by the measured effect against a
@@ -64,7 +65,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS), choices=list(OPTIMIZERS))
     parser.add_argument("--poisons", nargs="+", default=list(POISONS), choices=POISONS)
-    parser.add_argument("--network", default="lenet5")
+    parser.add_argument("--no-batch-norm", action="store_true")
+    parser.add_argument("--images", type=int, default=2000, help="test images that are measured")
     args = parser.parse_args()
     data = eb.datasets.mnist()
     print("poison      optimizer  seed  effect  change  own loss   training  effects")
@@ -74,11 +76,11 @@ def main() -> None:
                 changed, steps = poisoned(data, poison, seed)
                 start = time.perf_counter()
                 run = eb.train(
-                    getattr(eb.networks, args.network)(),
+                    eb.networks.lenet5(batch_norm=not args.no_batch_norm),
                     changed,
                     batch_size=BATCH,
                     steps=len(data.train_labels) // BATCH,
-                    evaluate_on=2000,
+                    evaluate_on=args.images,
                     record=("predictions", "weights"),
                     seed=seed,
                     progress=False,

@@ -13,7 +13,7 @@ from everybatch.errors import ArgumentError
 from everybatch.insight import batches, replay
 from everybatch.insight._ledger import LEAST, falls, unusual
 
-RECORD = ("predictions", "weights")
+RECORD = ("predictions", "weights", "losses")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,11 @@ def test_the_ledger_is_what_the_predictions_say(run: eb.Run, data: eb.Dataset) -
         np.testing.assert_array_equal(found.members(row), run.batch_indices(row))
     np.testing.assert_array_equal(found.step, np.arange(45))
     np.testing.assert_array_equal(found.lr, run.lr)
+    losses = run.losses.astype(float)
+    assert found.class_loss_change is not None
+    for number in range(10):
+        mine = losses[:, data.test_labels == number].mean(axis=1)
+        np.testing.assert_allclose(found.class_loss_change[:, number], np.diff(mine), atol=1e-12)
     # the changes add up to that of the whole run
     assert found.net.sum() == right[-1].sum() - right[0].sum()
     assert found.loss_change.sum() == pytest.approx(float(run.test_loss[-1]) - float(run.test_loss[0]), abs=1e-9)
@@ -58,6 +63,7 @@ def test_fewer_measurements_make_intervals(data: eb.Dataset) -> None:
     np.testing.assert_array_equal(found.steps, [5, 5, 3])
     np.testing.assert_array_equal(found.members(2), np.concatenate([run.batch_indices(step) for step in (10, 11, 12)]))
     assert found.effects is None  # it kept no weights
+    assert found.class_loss_change is None
     assert "every 5 steps" in repr(found)
 
 

@@ -19,7 +19,7 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._again import at_work, keeps_states, kept_before
 from everybatch.insight._dataset import dataset_of
-from everybatch.insight._ledger import Changes, changes, falls, unusual
+from everybatch.insight._ledger import Changes, changes, class_losses, falls, unusual
 from everybatch.insight._seen import Seen, seen
 from everybatch.run import Run
 from everybatch.runs._tables import import_pandas
@@ -94,6 +94,9 @@ class Batches:
     """(intervals, classes)"""
     loss_change: Doubles
     """(intervals,) of the mean cross-entropy of the test images."""
+    class_loss_change: Doubles | None
+    """(intervals, classes) of that of each class, from the recorded losses (float16); None in a run that has none of
+    them (``record=("losses",)``)."""
     z_net: Doubles
     """(intervals,) by how many standard deviations `net` lies off the 200 before it: off their median, in units of
     1.4826 median absolute deviations, which the climb of the beginning does not widen; NaN for the first 20."""
@@ -304,6 +307,7 @@ def batches(
         net=net,
         **_by_name(counted),
         loss_change=(change := np.diff(run.test_loss.astype(np.float64))),
+        class_loss_change=_class_loss_change(one),
         z_net=unusual(net),
         z_loss=unusual(change),
         lr=run.lr[step],
@@ -316,6 +320,13 @@ def batches(
         _seen=one,
         _data=data,
     )
+
+
+def _class_loss_change(one: Seen) -> Doubles | None:
+    if "losses" not in one.run._arrays:
+        return None
+    change: Doubles = np.diff(class_losses(one.run.losses, one.labels, len(one.classes)), axis=0)
+    return change
 
 
 def _by_name(counted: Changes) -> dict[str, Integers]:

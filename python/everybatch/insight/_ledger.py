@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from everybatch.insight._paired import softened
 
-__all__ = ["COURSE", "LAG", "LEAST", "Changes", "changes", "falls", "unusual"]
+__all__ = ["COURSE", "LAG", "LEAST", "Changes", "changes", "class_losses", "falls", "unusual"]
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -62,6 +62,21 @@ def changes(predictions: npt.NDArray[Any], labels: Integers, classes: int, lag: 
     return Changes(gained.sum(axis=1), lost.sum(axis=1), gained, lost)
 
 
+def class_losses(losses: npt.NDArray[Any], labels: Integers, classes: int) -> Doubles:
+    """Return the mean loss of each class, (evaluations, classes), of `losses` (evaluations, images).
+
+    NaN for a class with no image.
+    """
+    means = np.empty((len(losses), classes))
+    at_once = max(1, _BLOCK // max(1, len(labels)))
+    members = np.eye(classes)[labels]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for start in range(0, len(losses), at_once):
+            rows = slice(start, start + at_once)
+            means[rows] = losses[rows].astype(np.float64) @ members / members.sum(axis=0)
+    return means
+
+
 def unusual(values: npt.NDArray[Any], course: int = COURSE) -> Doubles:
     """Return by how many standard deviations each value lies off the `course` values before it.
 
@@ -87,7 +102,7 @@ def falls(predictions: npt.NDArray[Any], labels: Integers, classes: int) -> Inte
 
     A fall is a net loss over one interval, or over `LAG` together, of at least 3 standard deviations off its recent
     course, and of at least 3 of its own paired standard errors (of McNemar's table, with half an image more in each
-    cell). Of falls that overlap, the one that lost most; a long one must have lost half as much again as a short one.
+    cell). Of falls that overlap, the one that lost most; a long one must have lost half as much again as a short.
     """
     found: list[tuple[float, int, int]] = []
     for lag in (1, LAG):
