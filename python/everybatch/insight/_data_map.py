@@ -100,7 +100,7 @@ class DataMap:
         """Draw every image at its variability and confidence, coloured by how often it was predicted rightly."""
         from everybatch.insight._data_map_picture import draw
 
-        return draw(self, ax)
+        return draw(self, REGIONS, ax)
 
     def __repr__(self) -> str:
         region = self.region

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from everybatch.insight._data_map import REGIONS
 from everybatch.plots._style import GREY, INK, new_axes, percent_axis, small, tidy, title
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ __all__ = ["draw"]
 _PLACES = {"easy": (0.02, 0.86), "ambiguous": (0.98, 0.60), "hard": (0.98, 0.30), "never learned": (0.02, 0.10)}
 
 
-def draw(found: DataMap, ax: Axes | None) -> Axes:
+def draw(found: DataMap, regions: tuple[str, ...], ax: Axes | None) -> Axes:
     """See `DataMap.plot`."""
     ax = new_axes(ax, (6.8, 5.0))
     there = found.times > 0
@@ -46,7 +45,7 @@ def draw(found: DataMap, ax: Axes | None) -> Axes:
     bar.outline.set_visible(False)
     region = found.region
     box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    for name in REGIONS:
+    for name in regions:
         x, y = _PLACES[name]
         text = f"{name}: {int((region == name).sum()):,}"
         side = "left" if x < 0.5 else "right"
