@@ -159,9 +159,10 @@ class Journal:
         try:
             self._beginning = model
             with explained("the run", self.folder):
+                if not self._passing:
+                    self._write_beginning()  # first: a run that has begun can be gone on with, whenever it is killed
                 self._file.append(BEGUN, begun)
                 if not self._passing:
-                    self._write_beginning()
                     self._file.sync()
                     names_to_disk(self.folder)
             yield
