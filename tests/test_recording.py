@@ -221,6 +221,36 @@ def test_augmented_images_count_as_the_step_saw_them(tiny: eb.Network, glyphs: e
 
 
 # Expected: PyTorch's forward pass in evaluation mode, with the weights of the checkpoints.
+# By NumPy, from the predictions and the losses of each evaluation.
+def test_images_come_as_a_table(tiny: eb.Network, glyphs: eb.Dataset) -> None:
+    pytest.importorskip("pandas")
+    run = recorded(tiny, glyphs, steps=3, validation=30)
+    table = run.images_table()
+    right = run.predictions == glyphs.test_labels
+    assert table.index.tolist() == run.test_indices.tolist()
+    assert (table.times == 4).all()
+    np.testing.assert_array_equal(table.wrong, (~right).sum(0))
+    np.testing.assert_allclose(table.loss, run.losses.astype(float).mean(0), rtol=2e-3)
+    probability = np.exp(-run.losses.astype(float))
+    np.testing.assert_allclose(table.probability_std, probability.std(0), atol=2e-3)
+    never = ~right.any(axis=0)
+    np.testing.assert_array_equal(table.first_learned.isna(), never)
+    np.testing.assert_array_equal(table.first_learned[~never].astype(int), run.eval_step[right.argmax(0)[~never]])
+    np.testing.assert_array_equal(table.right_at_last.astype(bool), right[-1])
+    assert table.voted.tolist() == [glyphs.classes[np.bincount(votes).argmax()] for votes in run.predictions.T]
+    trained = run.images_table("train")
+    assert trained.index.tolist() == run.trained_indices.tolist()
+    seen = np.isin(run.trained_indices, np.concatenate([run.batch_indices(step) for step in range(3)]))
+    np.testing.assert_array_equal(trained.times > 0, seen)
+    rest = trained[~seen]
+    assert rest[["margin", "loss", "probability_std"]].isna().all(axis=None)
+    assert rest[["first_learned", "right_at_last", "voted"]].isna().all(axis=None)
+    with pytest.raises(ArgumentError, match="choose one of 'test', 'train'"):
+        run.images_table("validation")
+    with pytest.raises(AttributeError, match="examples"):
+        recorded(tiny, glyphs, steps=1, record=()).images_table()
+
+
 @pytest.mark.parametrize("given", [{}, {"ema": 0.5, "validation": 40, "augment": eb.Augment(shift=2)}], ids=str)
 def test_passes_are_those_of_the_checkpoints(glyphs: eb.Dataset, tmp_path: Path, given: dict[str, Any]) -> None:
     folder = tmp_path / "weights"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._arguments import choice
 from everybatch._measures import MEASURES, Measures
 from everybatch.checkpoints import list_checkpoints
 from everybatch.errors import ArgumentError
@@ -304,6 +305,32 @@ class Run(Measures):
             pandas is not installed.
         """
         return _tables.class_accuracy_table(self)
+
+    def images_table(self, part: str = "test") -> pd.DataFrame:
+        """Return a pandas DataFrame with one row per image, indexed by its number in the data set.
+
+        Columns: ``times`` that it was looked at, ``wrong`` and ``forgotten`` (how often), ``first_learned`` and
+        ``learned_for_good`` (steps taken before; missing if never), ``right_at_last``; the means of ``margin``,
+        ``tanh_margin``, ``probability`` (of the label) and ``loss``, and ``probability_std``, the standard deviation
+        of the probability; and ``voted``, the class that was predicted most often, the first of equals. Means are NaN,
+        and ``voted`` is missing, of an image that was not looked at.
+
+        Parameters
+        ----------
+        part
+            "test": at the evaluations of all test images. "train": by the training steps' own logits, in training mode,
+            of the augmented image, before each step.
+
+        Raises
+        ------
+        AttributeError
+            The run did not record ``"examples"``.
+        ArgumentError
+            `part` is something else.
+        ImportError
+            pandas is not installed.
+        """
+        return _tables.images_table(self, choice(part, "part", ("test", "train")))
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Save the run in a folder of its own: ``config.json``, ``history.npz`` and ``model.safetensors``.

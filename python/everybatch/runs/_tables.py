@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._measure import Measure
-from everybatch._measures import COLUMNS, MEASURES
+from everybatch._measures import COLUMNS, EVENTS, MEASURES, SUMS
 from everybatch._names import plain_text
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from everybatch.run import Run
 
-__all__ = ["Column", "class_accuracy_table", "class_columns", "columns", "history", "import_pandas"]
+__all__ = ["Column", "class_accuracy_table", "class_columns", "columns", "history", "images_table", "import_pandas"]
 
 Column = np.ma.MaskedArray[Any, Any]
 
@@ -85,6 +85,40 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
             "best_step": pandas.array([None if at is None else int(eval_step[at]) for at in best], dtype="Int64"),
         },
         index=pandas.RangeIndex(len(images), name="class"),
+    )
+    return table
+
+
+def images_table(run: Run, part: str) -> pd.DataFrame:
+    """See `Run.images_table`."""
+    pandas = import_pandas("run.images_table()", _ARRAYS_DO_NOT)
+    source, indices = ("step", run.trained_indices) if part == "train" else ("test", run.test_indices)
+    sums, votes, events = (getattr(run, f"{source}_{what}") for what in ("sums", "votes", "events"))
+    times = votes.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = dict(zip(SUMS, (sums / times[:, None]).T, strict=True))
+        variance = np.maximum(mean["probability_squared"] - mean["probability"] ** 2, 0)
+    seen = dict(zip(EVENTS, events.T, strict=True))
+
+    def where(there: npt.NDArray[np.bool_], values: Any, dtype: str) -> Any:
+        return pandas.Series(values, dtype=dtype).where(there).array
+
+    table: pd.DataFrame = pandas.DataFrame(
+        {
+            "times": times,
+            "wrong": seen["wrong"],
+            "forgotten": seen["forgotten"],
+            "first_learned": where(seen["first_learned"] >= 0, seen["first_learned"], "Int64"),
+            "learned_for_good": where(seen["learned_for_good"] >= 0, seen["learned_for_good"], "Int64"),
+            "right_at_last": where(seen["last"] >= 0, seen["last"] == 1, "boolean"),
+            "margin": mean["margin"],
+            "tanh_margin": mean["tanh_margin"],
+            "probability": mean["probability"],
+            "probability_std": np.sqrt(variance),
+            "loss": mean["loss"],
+            "voted": where(times > 0, [run.classes[number] for number in votes.argmax(axis=1)], "string"),
+        },
+        index=pandas.Index(indices, name="image"),
     )
     return table
 
