@@ -111,6 +111,10 @@ bench: build $(VENV)/.dev-tools  ## Run the benchmarks in benches/
 	cargo bench $(CORE)
 	@for script in benches/bench_*.py; do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
 
+.PHONY: bench-insight
+bench-insight: build $(VENV)/.dev-tools  ## Hold what eb.insight tells against planted, known faults
+	@for script in benches/bench_insight_*.py; do echo "$(BIN)/python $$script"; $(BIN)/python "$$script"; done
+
 .PHONY: soak
 soak: build $(VENV)/.dev-tools  ## Kill runs again and again for MINUTES=10, and see that nothing is lost
 	$(BIN)/python benches/soak.py --minutes $(or $(MINUTES),10)
