@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,12 @@ def test_falls_have_their_last_batches_measured(run: eb.Run, data: eb.Dataset, m
     figure = found.plot()
     assert len(figure.axes) == 4
     assert len(batches(run, effects=None).plot(fall=30).axes) == 4
+    none = dataclasses.replace(
+        batches(run, effects=None), falls=np.empty(0, np.int64), fall_begins=np.empty(0, np.int64)
+    )
+    without = none.plot(fall=30)
+    without.canvas.draw()
+    assert all(ax.get_position().height > 0.15 for ax in without.axes)  # what has no extent would take all the room
 
 
 def test_worst_is_sorted_as_asked(run: eb.Run) -> None:

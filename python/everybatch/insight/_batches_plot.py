@@ -51,11 +51,10 @@ def _curve(ax: Axes, found: Batches, fall: int | None) -> None:
     taken = np.concatenate([[found.step[0] + 1 - found.steps[0]], found.step + 1])
     ax.plot(taken, found.accuracy, color=TEST, linewidth=1.0, marker="." if len(taken) <= FEW else "")
     low, high = zoomed([found.accuracy[1:]])
-    at = found.falls
-    marks = ax.plot(
-        taken[at + 1], found.accuracy[at + 1], "v", color=BLUE, markersize=6, markeredgecolor="white", clip_on=False,
-        label=count(len(at), "fall"),
-    )  # fmt: skip
+    if len(found.falls):
+        at = found.falls + 1
+        label = count(len(found.falls), "fall")
+        ax.plot(taken[at], found.accuracy[at], "v", color=BLUE, markersize=6, markeredgecolor="white", label=label)
     if fall is not None:
         ax.axvline(taken[fall + 1], color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=0.6)
         begin = found.begin(fall)
@@ -70,8 +69,8 @@ def _curve(ax: Axes, found: Batches, fall: int | None) -> None:
     percent_axis(ax)
     tidy(ax)
     title(ax, [found._seen.run])
-    if len(at):
-        ax.legend(handles=marks, fontsize="small", frameon=False, loc="lower right")
+    if len(found.falls):
+        ax.legend(fontsize="small", frameon=False, loc="lower right")
 
 
 def _suspects(ax: Axes, found: Batches, fall: int) -> None:
@@ -97,6 +96,8 @@ def _suspects(ax: Axes, found: Batches, fall: int) -> None:
     ax.invert_yaxis()
     ax.set_xlabel("effect on the test loss,\nagainst a null step (two standard errors)", fontsize=small())
     ax.tick_params(axis="x", labelsize=small())
+    ax.locator_params(axis="x", nbins=4)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set_title("The last batches by their effect", loc="left", fontsize=small() + 1, color=INK)
     tidy(ax, grid=False)
 
