@@ -182,3 +182,21 @@ def test_table_and_picture() -> None:
     assert f"last: {found.accuracy[-1]:.2%}" in names
     assert f"best, chosen by these images: {found.accuracy.max():.2%}" in names
     plt.close("all")
+
+
+def test_a_class_named_as_a_column_is_told_from_it() -> None:
+    glyphs = eb.datasets.glyphs(train=64, test=60)
+    images, of = (
+        (glyphs.train_images, glyphs.test_images),
+        [labels % 2 for labels in (glyphs.train_labels, glyphs.test_labels)],
+    )
+    data = eb.Dataset(images[0], of[0], images[1], of[1], classes=["low", "gained"])
+    network = eb.Network([eb.Flatten(), eb.Linear(784, 2)])
+    run = eb.train(network, data, batch_size=32, steps=4, record=("predictions",), progress=False)
+    found, ledger = eb.insight.bands(run, dataset=data), eb.insight.batches(run, dataset=data)
+    np.testing.assert_array_equal(found.frame["low"], found.low)
+    np.testing.assert_array_equal(found.frame["low (class 0)"], found.class_accuracy[:, 0])
+    np.testing.assert_array_equal(found.frame["gained"][1:], found.gained)
+    np.testing.assert_array_equal(found.frame["gained (class 1)"], found.class_accuracy[:, 1])
+    np.testing.assert_array_equal(ledger.frame["gained"], ledger.gained)
+    np.testing.assert_array_equal(ledger.frame["low"], ledger.class_gained[:, 0] - ledger.class_lost[:, 0])

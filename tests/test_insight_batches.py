@@ -40,6 +40,12 @@ def test_the_ledger_is_what_the_predictions_say(run: eb.Run, data: eb.Dataset) -
             assert found.class_lost[row, number] == (before & ~after)[mine].sum()
         np.testing.assert_array_equal(found.lost_images(row), np.flatnonzero(before & ~after))
         np.testing.assert_array_equal(found.members(row), run.batch_indices(row))
+    np.testing.assert_array_equal(found.lost_images(-2), found.lost_images(43))  # counted from the end, as in NumPy
+    np.testing.assert_array_equal(found.members(-2), found.members(43))
+    np.testing.assert_array_equal(found.before(-2), found.before(43))
+    for row in (45, -46):
+        with pytest.raises(ArgumentError, match=f"row is {row}"):
+            found.lost_images(row)
     np.testing.assert_array_equal(found.step, np.arange(45))
     np.testing.assert_array_equal(found.lr, run.lr)
     losses = run.losses.astype(float)

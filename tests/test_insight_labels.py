@@ -164,6 +164,17 @@ def test_planted_must_be_training_images(
         eb.insight.label_errors(learned, dataset=planted[0], planted=wrong)  # type: ignore[arg-type]
 
 
+def test_planted_errors_may_be_held_out_for_validation(glyphs: eb.Dataset) -> None:
+    last = len(glyphs.train_labels) - 1
+    held_out = [last, *range(0, last, 10)]
+    network = eb.Network([eb.Flatten(), eb.Linear(784, 10)])
+    run = eb.train(network, glyphs, steps=6, validation=held_out, record=("examples",), progress=False)
+    found = eb.insight.label_errors(run, dataset=glyphs, planted=[1, 2, last])
+    assert len(found.indices) == last + 1 - len(held_out) - 2
+    with pytest.raises(ArgumentError, match=f"training image {last + 1}"):
+        eb.insight.label_errors(run, dataset=glyphs, planted=[1, last + 1])
+
+
 def test_two_runs_vote_together(quick: Quick) -> None:
     data = eb.datasets.glyphs(train=200, test=60)
     runs = [quick(dataset=data, steps=20, seed=seed, record=("examples",)) for seed in (0, 1)]

@@ -201,7 +201,8 @@ class Bands:
 
         Columns: ``step``, ``accuracy``, ``low``, ``high``, ``gained``, ``lost``, ``change``, ``change_error`` (since
         the measurement before, of which the first has none), ``from_last_error``; ``loss``, ``loss_error`` and
-        ``loss_change_error``, if losses were recorded; and the accuracy of each class under its name.
+        ``loss_change_error``, if losses were recorded; and the accuracy of each class under its name, with its number
+        where a column has that name already.
         """
         pandas = import_pandas("bands(run).frame")
         since = np.full((4, len(self.step)), np.nan)
@@ -210,18 +211,17 @@ class Bands:
         if self.loss is not None and self.loss_change_error is not None:
             changes = np.concatenate([[np.nan], self.loss_change_error])
             losses = {"loss": self.loss, "loss_error": self.loss_error, "loss_change_error": changes}
-        table: pd.DataFrame = pandas.DataFrame(
-            {
-                "step": self.step,
-                "accuracy": self.accuracy,
-                "low": self.low,
-                "high": self.high,
-                **dict(zip(("gained", "lost", "change", "change_error"), since, strict=True)),
-                "from_last_error": self.from_last_error,
-                **losses,
-                **dict(zip(class_columns(self._seen.classes), self.class_accuracy.T, strict=True)),
-            }
-        )
+        own = {
+            "step": self.step,
+            "accuracy": self.accuracy,
+            "low": self.low,
+            "high": self.high,
+            **dict(zip(("gained", "lost", "change", "change_error"), since, strict=True)),
+            "from_last_error": self.from_last_error,
+            **losses,
+        }
+        names = class_columns(self._seen.classes, beside=own)
+        table: pd.DataFrame = pandas.DataFrame(own | dict(zip(names, self.class_accuracy.T, strict=True)))
         return table
 
     def plot(self, ax: Axes | None = None, *, zoom: bool = True) -> Axes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from everybatch.insight._dataset import dataset_of
 from everybatch.insight._ledger import Changes, changes, class_losses, falls, unusual
 from everybatch.insight._seen import Seen, seen
 from everybatch.run import Run
-from everybatch.runs._tables import import_pandas
+from everybatch.runs._tables import class_columns, import_pandas
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,8 @@ class Batches:
     _data: Dataset
 
     def members(self, row: int) -> Integers:
-        """Return the training images of an interval's batches, in their order."""
+        """Return the training images of an interval's batches, in their order; the row -1 is the last."""
+        row = self._row(row)
         last = int(self.step[row])
         steps = range(last + 1 - int(self.steps[row]), last + 1)
         return np.concatenate([self._seen.run.batch_indices(step) for step in steps])
@@ -131,6 +132,7 @@ class Batches:
 
         By their measured effects; those whose effect was not measured come last.
         """
+        row = self._row(row)
         last = int(self.step[row])
         steps = np.arange(max(0, last + 1 - BEFORE_A_FALL), last + 1)
         if self.effects is None:
@@ -140,6 +142,7 @@ class Batches:
 
     def lost_images(self, row: int) -> Integers:
         """Return the test images that an interval lost, or the fall that ends with it, as indices into the test set."""
+        row = self._row(row)
         before, after = self._seen.predictions[self.begin(row)], self._seen.predictions[row + 1]
         labels = self._seen.labels
         indices: Integers = self._seen.run.test_indices[(before == labels) & (after != labels)]
@@ -147,8 +150,23 @@ class Batches:
 
     def begin(self, row: int) -> int:
         """Return the row at which the fall begins that ends with this row; the row itself if none does."""
+        row = self._row(row)
         here = np.flatnonzero(self.falls == row)
         return int(self.fall_begins[here[0]]) if len(here) else row
+
+    def _row(self, row: SupportsIndex) -> int:
+        """Return a row from 0; a negative one is counted from the end.
+
+        Raises
+        ------
+        ArgumentError, TypeError
+            There is no such row.
+        """
+        rows = len(self.step)
+        number = whole(row, "row", least=-rows)
+        if number >= rows:
+            raise ArgumentError(f"row is {number}, and the ledger has {count(rows, 'row')}, from 0")
+        return number % rows
 
     @property
     def deepest(self) -> int:
@@ -173,24 +191,22 @@ class Batches:
         (its net, under its name).
         """
         pandas = import_pandas("frame")
-        by_class = self.class_gained - self.class_lost
-        table: pd.DataFrame = pandas.DataFrame(
-            {
-                "step": self.step,
-                "steps": self.steps,
-                "net": self.net,
-                "gained": self.gained,
-                "lost": self.lost,
-                "loss_change": self.loss_change,
-                "z_net": self.z_net,
-                "z_loss": self.z_loss,
-                "lr": self.lr,
-                "fall": np.isin(np.arange(len(self.step)), self.falls),
-                "effect": np.full(len(self.step), np.nan) if self.effects is None else self.effects.of(self.step),
-            }
-        )
-        for number, name in enumerate(self._seen.classes):
-            table[name if name not in table else f"{name} (class {number})"] = by_class[:, number]
+        own = {
+            "step": self.step,
+            "steps": self.steps,
+            "net": self.net,
+            "gained": self.gained,
+            "lost": self.lost,
+            "loss_change": self.loss_change,
+            "z_net": self.z_net,
+            "z_loss": self.z_loss,
+            "lr": self.lr,
+            "fall": np.isin(np.arange(len(self.step)), self.falls),
+            "effect": np.full(len(self.step), np.nan) if self.effects is None else self.effects.of(self.step),
+        }
+        names = class_columns(self._seen.classes, beside=own)
+        by_class = (self.class_gained - self.class_lost).T
+        table: pd.DataFrame = pandas.DataFrame(own | dict(zip(names, by_class, strict=True)))
         return table
 
     def worst(self, n: int = 10, *, by: str | None = None) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def found(runs: Sequence[Passes], planted: npt.NDArray[Any] | None) -> Suspects:
     score, model = suspicion(votes, first.labels, margins / total)
     probability, kept = model.wrong, np.ones(len(score), bool)
     if planted is not None:
-        kept = ~_among(planted, first.indices)
+        kept = ~_among(planted, first.indices, len(first.dataset.train_labels))
         probability = np.empty_like(score)
         probability[kept] = probability_by_planted(score[kept], score[~kept])
     count, onset = counts[0]
@@ -117,8 +117,8 @@ def _before_onset(one: Passes) -> tuple[int, int | None]:
     return (len(one.step) if onset is None else min(max(onset, FEWEST), len(one.step))), onset
 
 
-def _among(planted: npt.NDArray[Any], indices: Integers) -> npt.NDArray[np.bool_]:
-    """Return which of the trained images are planted errors.
+def _among(planted: npt.NDArray[Any], indices: Integers, images: int) -> npt.NDArray[np.bool_]:
+    """Return which of the trained images are planted errors; others may be held out for validation, of all `images`.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def _among(planted: npt.NDArray[Any], indices: Integers) -> npt.NDArray[np.bool_
     among = np.isin(indices, planted)
     if not among.any():
         raise ArgumentError("planted names none of the images that this run was trained on")
-    unknown = planted[(planted < 0) | (planted > indices[-1])]
+    unknown = planted[(planted < 0) | (planted >= images)]
     if len(unknown):
         raise ArgumentError(f"planted names training image {unknown[0]}, and there is none")
     return among

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -123,14 +124,17 @@ def images_table(run: Run, part: str) -> pd.DataFrame:
     return table
 
 
-def class_columns(classes: tuple[str, ...], measure: Measure[Any] = MEASURES["class_accuracy"]) -> list[str]:
+def class_columns(
+    classes: tuple[str, ...], measure: Measure[Any] = MEASURES["class_accuracy"], *, beside: Iterable[str] = ()
+) -> list[str]:
     """Return the names of the columns of a measure of each class; one that is taken already has its number added.
 
-    Those of `class_accuracy` are the names of the classes, those of its errors have "_error" at the end. Runs made by
-    hand may have names that are not UTF-8, which not every file can hold.
+    Those of `class_accuracy` are the names of the classes, those of its errors have "_error" at the end. Columns that
+    only this table has are named by `beside`. Runs made by hand may have names that are not UTF-8, which not every file
+    can hold.
     """
     own = list(map(plain_text, classes))
-    taken = Counter((*own, *_OWN, *COLUMNS))
+    taken = Counter((*own, *{*_OWN, *COLUMNS, *beside}))
     names = [f"{name} (class {index})" if taken[name] > 1 else name for index, name in enumerate(own)]
     if measure.name == "class_accuracy":
         return names
