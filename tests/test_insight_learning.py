@@ -17,6 +17,7 @@ from everybatch.insight._events import forgotten
 from everybatch.insight._interval import interval_of, sparser
 from everybatch.insight._learning_picture import raster, unsettled
 from everybatch.insight._missed import hidden_fall
+from everybatch.insight._mosaic import caption
 from everybatch.insight._seen import seen
 from flickering import flickering_data, flickering_run, recorded_run
 
@@ -139,6 +140,23 @@ def test_the_images_that_were_forgotten_most_often() -> None:
     ax = found.plot_images(most=5)
     times = [int(text.get_text().split(", ")[1].removesuffix("×")) for text in ax.texts]
     assert times == sorted(found.forgotten.tolist())[::-1][:5]
+    plt.close("all")
+
+
+def test_captions_have_no_more_than_there_is_room_for() -> None:
+    assert caption([("cat", " → "), ("dog", " (2/3)")], 15) == "cat → dog (2/3)"
+    assert caption([("automobile", " → "), ("dog", " (2/3)")], 15) == "automobile →\ndog (2/3)"
+    assert caption([("a name that is too long", " → "), ("dog", "")], 9) == "a name… →\ndog"
+    data = flickering_data(images=64)
+    long = eb.Dataset(
+        data.train_images,
+        data.train_labels,
+        data.test_images,
+        data.test_labels,
+        classes=[f"{i}" * 200 for i in range(10)],
+    )
+    ax = eb.insight.learning(flickering_run(long, 30), dataset=long).plot_images(most=5)
+    assert max(len(text.get_text()) for text in ax.texts) < 20
     plt.close("all")
 
 

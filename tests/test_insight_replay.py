@@ -234,3 +234,14 @@ def test_they_show_themselves(run: eb.Run, glyphs: eb.Dataset) -> None:
     # the last bar ends where the step ended
     last = bars[-1]
     assert last.get_y() + last.get_height() == pytest.approx(each.loss)  # type: ignore[attr-defined]
+
+
+@pytest.mark.filterwarnings("ignore:.*became NaN:RuntimeWarning", "ignore:.*infinite:RuntimeWarning")
+def test_a_step_that_diverges_can_be_drawn(glyphs: eb.Dataset) -> None:
+    how: dict[str, Any] = {"optimizer": "sgd", "lr": 1e30, "steps": 2, "batch_size": 8, "record": ("weights",)}
+    run = eb.train(eb.networks.lenet5(), glyphs, **how, progress=False)
+    found = replay(run, 0, without="each", dataset=glyphs)
+    assert np.isfinite(found.loss_before)  # type: ignore[union-attr]
+    assert not np.isfinite(found.effect).any()  # type: ignore[union-attr]
+    low, high = found.plot().get_ylim()
+    assert low < found.loss_before < high  # type: ignore[union-attr]

@@ -117,6 +117,18 @@ def test_what_a_run_lacks_is_said(data: eb.Dataset, run: eb.Run, tmp_path: Path)
     assert (tmp_path / "a.html").read_text() == "mine"
 
 
+def test_a_folder_is_as_good_as_a_run(run: eb.Run, tmp_path: Path) -> None:
+    run.save(tmp_path / "run")
+    page = eb.insight.report(str(tmp_path / "run"), tmp_path / "a.html")
+    assert content(page) == content(eb.insight.report(run, tmp_path / "b.html"))
+
+
+def test_with_a_tolerance_there_are_no_predictions_to_show(data: eb.Dataset, tmp_path: Path) -> None:
+    estimated = eb.train(eb.networks.lenet5(), data, steps=1, tolerance=0.01, progress=False)
+    with pytest.raises(AttributeError, match="train without tolerance="):
+        eb.insight.report(estimated, tmp_path / "a.html")
+
+
 def test_the_command_writes_the_page(
     run: eb.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

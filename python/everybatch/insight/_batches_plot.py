@@ -9,7 +9,7 @@ import numpy as np
 from everybatch._arguments import whole
 from everybatch._words import count
 from everybatch.errors import ArgumentError
-from everybatch.insight._mosaic import mosaic
+from everybatch.insight._mosaic import caption, mosaic
 from everybatch.plots._style import BLUE, FEW, GREY, INK, TEST, VERMILLION, new_axes, percent_axis, small, tidy, title
 from everybatch.plots._zoom import zoomed
 
@@ -23,6 +23,8 @@ __all__ = ["ledger"]
 
 _MOST = 15
 """Images that are shown of a batch, and of what was lost."""
+_FITS = 7
+"""Characters that have room below one of them."""
 
 
 def ledger(found: Batches, fall: int | None) -> Figure:
@@ -107,7 +109,7 @@ def _batch(ax: Axes, found: Batches, fall: int) -> None:
     step = int(found.before(fall)[0])
     batch = found._seen.run.batch_indices(step)
     shown, data = batch[:_MOST], found._data
-    names = [data.classes[label] for label in data.train_labels[shown]]
+    names = [caption([(data.classes[label], "")], _FITS) for label in data.train_labels[shown]]
     mosaic(ax, data.train_images[shown], names, 5)
     more = f" ({len(shown)} of {len(batch)})" if len(shown) < len(batch) else ""
     ax.set_title(f"The batch of step {step}{more}", loc="left", fontsize=small() + 1, color=INK)
@@ -119,6 +121,7 @@ def _lost(ax: Axes, found: Batches, fall: int) -> None:
     shown, data = lost[:_MOST], found._data
     order = {int(image): place for place, image in enumerate(found._seen.run.test_indices)}
     after = [int(found._seen.predictions[fall + 1, order[int(image)]]) for image in shown]
-    captions = [f"{data.classes[data.test_labels[i]]}→{data.classes[p]}" for i, p in zip(shown, after, strict=True)]
+    names = [(data.classes[data.test_labels[i]], data.classes[p]) for i, p in zip(shown, after, strict=True)]
+    captions = [caption([(is_, "→"), (taken_for, "")], _FITS) for is_, taken_for in names]
     mosaic(ax, data.test_images[shown], captions, 5)
     ax.set_title(f"Lost: {count(len(lost), 'image')}", loc="left", fontsize=small() + 1, color=INK)

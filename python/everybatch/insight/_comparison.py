@@ -153,8 +153,10 @@ class Comparison:
         taken_for, times = answers.argmax(axis=0), np.max(answers, axis=0)
         agreed = np.argsort(-times, kind="stable")[: whole(most, "most")]
         captions = [
-            f"{names[labels[each]]} → {names[taken_for[each]]}"
-            + (f" ({times[each]}/{runs})" if times[each] < runs else "")
+            [
+                (names[labels[each]], " → "),
+                (names[taken_for[each]], f" ({times[each]}/{runs})" if times[each] < runs else ""),
+            ]
             for each in agreed
         ]
         title = f"{len(agreed)} of {len(places):,} images that all {runs} runs get wrong: label → taken for"

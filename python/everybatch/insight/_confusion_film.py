@@ -191,7 +191,7 @@ class ConfusionFilm:
         what = "recognised" if true == predicted else f"taken for {names[predicted]}"
         number = int(self.step[self._seen.at(step)])
         title = f"{names[true]} {what} after step {number:,}: {len(shown)} of {count(len(found), 'image')}"
-        return draw_images(self._seen.data, shown, [str(each) for each in shown], title, ax)
+        return draw_images(self._seen.data, shown, [[(str(each), "")] for each in shown], title, ax)
 
     def to_html(self, path: str | os.PathLike[str], *, frames: int = 300, overwrite: bool = False) -> None:
         """Write a page with the film: a slider, keys, the accuracy below, and the largest flows of each frame.

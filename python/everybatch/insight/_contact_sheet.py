@@ -68,7 +68,12 @@ def _cell(ax: Axes, found: LabelErrors, place: int, left: float, top: float, wid
     """Draw one image with what belongs to it; its upper left corner is given."""
     pixels = found._pixels[found.indices[place]]
     how: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if pixels.ndim == 2 else {}
-    ax.imshow(pixels, extent=(left, left + width, top - 1, top), interpolation="nearest", **how)
+    ax.imshow(
+        pixels[..., :3] if pixels.ndim == 3 else pixels,
+        extent=(left, left + width, top - 1, top),
+        interpolation="nearest",
+        **how,
+    )
     names = [found.classes[each[place]] for each in (found.given, found.suggested)]
     if long:
         names = [name if len(name) <= _ROOM else name[: _ROOM - 1] + "…" for name in names]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch.errors import ArgumentError
+from everybatch.insight._mosaic import Caption, caption, characters
 from everybatch.plots._style import INK, new_axes, plain, small
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _INCHES = 0.82
 
 
 def draw_images(
-    data: Dataset, indices: npt.NDArray[np.int64], captions: Sequence[str], title: str, ax: Axes | None
+    data: Dataset, indices: npt.NDArray[np.int64], captions: Sequence[Caption], title: str, ax: Axes | None
 ) -> Axes:
     """Draw test images, ten in a row.
 
@@ -39,9 +40,11 @@ def draw_images(
     rows = -(-len(indices) // columns)
     images = data.test_images[indices]
     height, width = images.shape[1:3]
-    line = 0.34 * height  # room for a caption
-    ax = new_axes(ax, (max(columns * _INCHES * width / height, 4.2), rows * _INCHES * 1.3 + 0.4))
-    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+    fits = characters(1.08 * _INCHES * width / height, small())
+    below = [caption(each, fits) for each in captions]
+    line = 0.34 * height * (1.4 if any("\n" in each for each in below) else 1)  # room for a caption
+    ax = new_axes(ax, (max(columns * _INCHES * width / height, 4.2), rows * _INCHES * (0.96 + line / height) + 0.4))
+    for place, (image, text) in enumerate(zip(images, below, strict=True)):
         left, top = (place % columns) * 1.08 * width, (place // columns) * (height + line)
         ax.imshow(
             image[..., :3] if image.ndim == 3 and image.shape[2] > 1 else image.reshape(height, width),
@@ -54,7 +57,7 @@ def draw_images(
         ax.text(
             left + width / 2,
             top + height + 0.02 * height,
-            plain(caption),
+            plain(text),
             ha="center",
             va="top",
             fontsize=small(),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._arguments import whole
+from everybatch._words import count
 from everybatch.dataset import Dataset
 from everybatch.insight._events import events, forgotten
 from everybatch.insight._interval import sparser
@@ -174,8 +175,9 @@ class Learning:
 
         places = np.argsort(-self.forgotten, kind="stable")[: whole(most, "most")]
         places = places[self.forgotten[places] > 0]
-        captions = [f"{self._seen.classes[self.labels[place]]}, {self.forgotten[place]:,}×" for place in places]
-        title = f"{len(places)} images that were forgotten most often (measured {self.interval})"
+        names = self._seen.classes
+        captions = [[(names[self.labels[place]], f", {self.forgotten[place]:,}×")] for place in places]
+        title = f"{count(len(places), 'image')} forgotten most often (measured {self.interval})"
         return draw_images(self._seen.data, self.test_indices[places], captions, title, ax)
 
     def __repr__(self) -> str:

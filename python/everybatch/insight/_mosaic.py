@@ -13,7 +13,27 @@ from everybatch.plots._style import INK, plain, small
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["mosaic"]
+__all__ = ["Caption", "caption", "characters", "mosaic"]
+
+Caption = Sequence[tuple[str, str]]
+"""Names, each with what follows it: [("cat", " → "), ("dog", " (2/3)")]. Only the names may be cut."""
+
+
+def caption(parts: Caption, most: int) -> str:
+    """Return a caption of at most so many characters a line: in one line if it fits, else a line for each name."""
+    whole = "".join(name + after for name, after in parts)
+    if len(whole.rstrip()) <= most:
+        return whole.rstrip()
+    lines = []
+    for name, after in parts:
+        room = max(most - len(after.rstrip()), 2)
+        lines.append((name if len(name) <= room else name[: room - 1] + "…") + after.rstrip())
+    return "\n".join(lines)
+
+
+def characters(inches: float, size: float) -> int:
+    """Return how many characters of a font of `size` points have room, at least 4."""
+    return max(int(inches * 72 / (0.62 * size)), 4)
 
 
 def mosaic(ax: Axes, images: npt.NDArray[np.uint8], captions: Sequence[str], columns: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from everybatch._words import count
-from everybatch.insight._mosaic import mosaic
+from everybatch.insight._mosaic import caption, mosaic
 from everybatch.plots._style import BLUE, GREY, INK, ORANGE, VERMILLION, name_classes, new_axes, plain, small, tidy
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ __all__ = ["by_class", "waterfall"]
 
 _SHOWN = 5
 """Images shown of those that did most good, and of those that did most harm."""
+_FITS = 11
+"""Characters that have room below one of them."""
 
 
 def by_class(found: Replay, ax: Axes | None) -> Axes:
@@ -70,8 +72,10 @@ def waterfall(found: EachImage, ax: Axes | None) -> Axes:
         )  # fmt: skip
     _thumbnails(ax, found, order)
     ax.set_xlim(ends[0] - 2.2, ends[1] + 2.2)
-    span = float(np.ptp(tops)) or 1e-9
-    ax.set_ylim(np.min(tops) - 0.5 * span, np.max(tops) + 0.5 * span)
+    known = tops[np.isfinite(tops)]  # a step that diverges has a loss that is not
+    if len(known):
+        span = float(np.ptp(known)) or 1e-9
+        ax.set_ylim(np.min(known) - 0.5 * span, np.max(known) + 0.5 * span)
     ax.set_xticks([])
     ax.set_xlabel(f"the {len(order)} images of the batch, from most good to most harm")
     ax.set_ylabel("mean test loss")
@@ -91,6 +95,9 @@ def _thumbnails(ax: Axes, found: EachImage, order: np.ndarray) -> None:
     ):
         inner = ax.inset_axes(box)
         names = [found.class_names[label] for label in found.labels[chosen]]
-        captions = [f"{name}: {value:+.1e}" for name, value in zip(names, found.effect[chosen], strict=True)]
+        captions = [
+            caption([(name, ": "), (f"{value:+.1e}", "")], _FITS)
+            for name, value in zip(names, found.effect[chosen], strict=True)
+        ]
         mosaic(inner, found.thumbnails[chosen], captions, max(1, shown))
         inner.set_title(name, loc="left", fontsize=small(), color=INK, pad=2)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from everybatch._arguments import flag, whole
 from everybatch._disk import as_path, whole_file
 from everybatch.insight._dataset import dataset_of
+from everybatch.insight._passes import run_of
 from everybatch.insight._report_content import content
 from everybatch.insight._report_page import page
+from everybatch.insight._seen import predictions_of
 
 if TYPE_CHECKING:
     from everybatch.dataset import Dataset
@@ -20,7 +22,7 @@ __all__ = ["report"]
 
 
 def report(
-    run: Run,
+    run: Run | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
     dataset: Dataset | None = None,
@@ -38,8 +40,8 @@ def report(
     Parameters
     ----------
     run
-        A run that recorded its predictions, ``record=("predictions",)``; with ``"losses"`` too the page has the losses
-        of single images, to within 3 percent.
+        A run that recorded its predictions, ``record=("predictions",)``, or its folder; it may still be going. With
+        ``"losses"`` too the page has the losses of single images, to within 3 percent.
     path
         The file. It is there whole or not at all.
     dataset
@@ -68,7 +70,9 @@ def report(
     """
     target, replace = as_path(path, "file"), flag(overwrite, "overwrite")
     most = whole(measurements, "measurements", 2)
-    text = page(content(run, dataset_of(run, dataset), most))
+    shown = run_of(run)
+    predictions_of(shown)  # whose absence says how to train
+    text = page(content(shown, dataset_of(shown, dataset), most))
     with whole_file(target, overwrite=replace) as file:
         file.write(text.encode("utf-8", errors="replace"))
     return target
