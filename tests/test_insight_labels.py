@@ -298,7 +298,7 @@ def test_the_data_map_of_a_run(learned: eb.Run, planted: tuple[eb.Dataset, npt.N
     steps = eb.insight.data_map(learned, dataset=planted[0], source="steps")
     assert np.all(steps.times == 12)
     np.testing.assert_allclose(steps.confidence, learned.step_sums[:, 2] / 12)
-    assert steps.source == f"{learned.steps} training steps" != found.source
+    assert steps.source == f"{learned.step_votes.sum():,} images of training steps" != found.source
     table = found.frame
     assert list(table.columns) == ["index", "label", "confidence", "variability", "correctness", "times", "region"]
     assert set(table.region) <= set(_data_map.REGIONS)

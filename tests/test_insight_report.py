@@ -66,9 +66,10 @@ def test_few_measurements_are_chosen_evenly_and_falls_are_sought_among_all(run: 
     whole = content(eb.insight.report(run, tmp_path / "b.html"))
     assert told["falls"] == whole["falls"]
     for fall in told["falls"]:
-        assert [batch["step"] for batch in fall["batches"]] == [fall["step"]]
-        named = np.array(told["trained"]["numbers"])[fall["batches"][0]["images"]]
-        np.testing.assert_array_equal(named, run.batch_indices(fall["step"] - 1))
+        (batch,) = fall["batches"]
+        assert batch["step"] == fall["step"] - 1  # by which run.batch_indices and insight.replay know it
+        named = np.array(told["trained"]["numbers"])[batch["images"]]
+        np.testing.assert_array_equal(named, run.batch_indices(batch["step"]))
 
 
 # By hand: of 10 images 3 are lost and 1 is gained, so that the mean of -1, 0 and 1 is -0.2, its square's 0.4.
@@ -230,6 +231,7 @@ def test_a_fall_shows_its_images_and_its_batches(page: Any, run: eb.Run, tmp_pat
     assert page.locator("#tiles .tile").count() == min(60, fall["lost"])
     assert page.locator("#batches .tile").count() == len(run.batch_indices(fall["step"] - 1))
     assert page.locator('#falls [aria-pressed="true"]').count() == 1
+    assert f"The batch of step {fall['step'] - 1}:" in page.locator("#batches h3").first.text_content()
 
 
 def test_names_are_text_and_nothing_else(page: Any, data: eb.Dataset, tmp_path: Path) -> None:

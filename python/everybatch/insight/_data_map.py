@@ -154,7 +154,7 @@ def data_map(run: Run | str | os.PathLike[str], *, dataset: Dataset | None = Non
         labels = labels_trained(one, indices, dataset)
         numbers = from_sums(sums, one.step_votes, labels)
         times = one.step_votes.sum(axis=1, dtype=np.int64)
-        said = f"{one.steps:,} training steps"
+        said = f"{int(times.sum()):,} images of training steps"
     return DataMap(said, indices, labels, *numbers, times, one.classes, one)
 
 

@@ -83,7 +83,7 @@ def _batches(run: Run, found: list[Fall]) -> tuple[list[dict[str, Any]], Integer
             "gained": fall.gained,
             "z": _number(fall.z),
             "batches": [
-                {"step": step + 1, "images": np.searchsorted(trained, batches[step]).tolist()}
+                {"step": step, "images": np.searchsorted(trained, batches[step]).tolist()}
                 for step in range(max(first, last - _BATCHES), last)
             ],
         }
