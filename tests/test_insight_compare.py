@@ -94,6 +94,8 @@ def test_runs_on_other_images_are_refused(quick: Callable[..., eb.Run]) -> None:
     for alone in (run, [run]):
         with pytest.raises(ArgumentError, match="compare needs two runs or more"):
             eb.insight.compare(alone, dataset=data)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"^insight\.compare: 1 labels for 2 runs"):  # plots.compare is another one
+        eb.insight.compare([run, run], labels=["a"], dataset=data)
     with pytest.raises(AttributeError, match="train with record="):
         eb.insight.compare([run, recorded_run(data, run.predictions, predictions=None)], dataset=data)
 

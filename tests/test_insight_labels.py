@@ -192,6 +192,13 @@ def test_two_runs_vote_together(quick: Quick) -> None:
         eb.insight.label_errors(runs[0], runs=[smaller], dataset=data)
 
 
+def test_more_runs_come_in_a_list(quick: Quick) -> None:
+    run = quick(record=("examples",))
+    for one in (run, "runs/a", Path("runs/a")):
+        with pytest.raises(TypeError, match="runs must be a list"):
+            eb.insight.label_errors(run, runs=one)  # type: ignore[arg-type]
+
+
 def test_wrong_test_labels_are_found(learned: eb.Run, planted: tuple[eb.Dataset, npt.NDArray[np.int64]]) -> None:
     """The same recording beside test labels of which five are wrong: the losses are those that it would have had."""
     data = eb.datasets.glyphs(train=960, test=200, seed=1)

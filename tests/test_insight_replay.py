@@ -166,7 +166,7 @@ def run(glyphs: eb.Dataset) -> eb.Run:
 
 
 def test_what_cannot_be_replayed_is_refused(quick: Callable[..., eb.Run], run: eb.Run, glyphs: eb.Dataset) -> None:
-    with pytest.raises(AttributeError, match=r"train with record=\('weights',\)"):
+    with pytest.raises(AttributeError, match=r"train with record=\('weights',\) to keep states"):
         replay(quick(steps=2), 1)
     with pytest.raises(IndexError, match="valid steps are 0 to 7"):
         replay(run, 8)

@@ -32,10 +32,11 @@ def kept_before(run: Run, step: int) -> tuple[int, bytes]:
     ArgumentError
         None is as old as that.
     """
+    states = run.states  # whose absence says how to train
     places = np.flatnonzero(run.state_step <= step)
     if not len(places):
         raise ArgumentError(f"this run kept no state before step {step}: nothing is there to replay it from")
-    return int(run.state_step[places[-1]]), run.states[places[-1]].tobytes()
+    return int(run.state_step[places[-1]]), states[places[-1]].tobytes()
 
 
 @contextlib.contextmanager

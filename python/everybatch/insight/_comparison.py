@@ -217,7 +217,7 @@ def compare(
     """
     if isinstance(runs, Run | str | os.PathLike):
         raise ArgumentError("compare needs two runs or more, in a list or a dict")
-    sources = as_sources(runs, labels, plot="compare", ndim=None)
+    sources = as_sources(runs, labels, plot="insight.compare", ndim=None)
     if len(sources) < 2:
         raise ArgumentError(f"compare needs two runs or more, and was given {len(sources)}")
     given = [source.run for source in sources if source.run is not None]

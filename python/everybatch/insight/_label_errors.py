@@ -195,6 +195,8 @@ def label_errors(
     True
     """
     choice(part, "part", ("train", "test"))
+    if isinstance(runs, Run | str | os.PathLike):
+        raise TypeError(f"runs must be a list of more runs or their folders, not one {type(runs).__name__}: runs=[...]")
     given = [run_of(each) for each in (run, *runs)]
     if part == "test":
         if planted is not None:

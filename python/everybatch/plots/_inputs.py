@@ -41,7 +41,7 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
     labels
         One for each run, or None for labels made from what differs between the runs.
     plot
-        The function's name, for messages.
+        The function's name, for messages: of `everybatch.plots`, or with its module, "insight.compare".
     ndim
         Dimensions of bare numbers (1: a curve, 2: a matrix); None if the plot needs runs.
 
@@ -54,7 +54,7 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
     """
     if isinstance(runs, Mapping):
         if labels is not None:
-            raise ArgumentError(f"plots.{plot}: give labels as the keys of the dict or with labels=, not both")
+            raise ArgumentError(f"{_asked(plot)}: give labels as the keys of the dict or with labels=, not both")
         items, labels = list(runs.values()), [str(name) for name in runs]
     elif _is_one(runs, ndim):
         items = [runs]
@@ -63,7 +63,7 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
     else:
         raise _wrong_type(runs, plot, ndim)
     if not items:
-        raise ArgumentError(f"plots.{plot}: there is nothing to draw in an empty {type(runs).__name__}")
+        raise ArgumentError(f"{_asked(plot)}: there is nothing to draw in an empty {type(runs).__name__}")
 
     loaded = [_load(item, plot, ndim) for item in items]
     if labels is None:
@@ -71,7 +71,7 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
     else:
         names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
         if len(names) != len(items):
-            raise ArgumentError(f"plots.{plot}: {len(names)} labels for {len(items)} runs; give one for each")
+            raise ArgumentError(f"{_asked(plot)}: {len(names)} labels for {len(items)} runs; give one for each")
     return [
         Source(name, item, None) if isinstance(item, Run) else Source(name, None, item)
         for name, item in zip(names, loaded, strict=True)
@@ -89,7 +89,7 @@ def class_names(sources: Sequence[Source], counts: Sequence[int], *, plot: str) 
     known = [source.run.classes for source in sources if source.run is not None]
     names = known[0] if known else tuple(str(number) for number in range(counts[0]))
     if any(other != names for other in known) or any(count != len(names) for count in counts):
-        raise ArgumentError(f"plots.{plot}: these runs have different classes and do not fit into one picture")
+        raise ArgumentError(f"{_asked(plot)}: these runs have different classes and do not fit into one picture")
     return names
 
 
@@ -106,9 +106,9 @@ def _load(item: Any, plot: str, ndim: int | None) -> Run | npt.NDArray[np.float6
     except (TypeError, ValueError) as error:
         raise _wrong_type(item, plot, ndim) from error
     if values.ndim != ndim:
-        raise ArgumentError(f"plots.{plot}: bare numbers must be {shape}; these have shape {values.shape}")
+        raise ArgumentError(f"{_asked(plot)}: bare numbers must be {shape}; these have shape {values.shape}")
     if not values.size:
-        raise ArgumentError(f"plots.{plot}: there is nothing to draw in an empty list")
+        raise ArgumentError(f"{_asked(plot)}: there is nothing to draw in an empty list")
     return values
 
 
@@ -138,11 +138,15 @@ def _fallbacks(items: Sequence[Any]) -> list[str]:
     ]
 
 
+def _asked(plot: str) -> str:
+    return plot if "." in plot else f"plots.{plot}"
+
+
 def _wrong_type(item: Any, plot: str, ndim: int | None) -> TypeError:
     bare = {None: "", 1: ", a list of numbers", 2: ", a two-dimensional array"}[ndim]
     kind = type(item).__name__
     if isinstance(item, list | tuple) and item:
         kind = f"a {kind} with {type(item[-1]).__name__} in it"
     return TypeError(
-        f"plots.{plot} takes a Run, the folder of a saved run{bare}, or a list or dict of these, not {kind}"
+        f"{_asked(plot)} takes a Run, the folder of a saved run{bare}, or a list or dict of these, not {kind}"
     )
