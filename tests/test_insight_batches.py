@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -15,6 +17,12 @@ from everybatch.insight import batches, replay
 from everybatch.insight._ledger import LEAST, falls, unusual
 
 RECORD = ("predictions", "weights", "losses")
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +83,15 @@ def test_fewer_measurements_make_intervals(data: eb.Dataset) -> None:
 
 
 # By the definition, one value at a time; SciPy's median_abs_deviation scales by 1.4826, too.
+def test_a_line_of_two_points_is_in_its_picture(data: eb.Dataset) -> None:
+    run = eb.train(
+        eb.networks.lenet5(), data, batch_size=64, steps=10, evaluate_every=10, record=("predictions",), progress=False
+    )
+    assert len(run.test_accuracy) == 2
+    low, high = batches(run).plot().axes[0].get_ylim()
+    assert low < run.test_accuracy.min() < run.test_accuracy.max() < high
+
+
 def test_scores_are_those_of_the_values_before() -> None:
     values = np.random.default_rng(0).normal(size=300)
     scores = unusual(values, course=50)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -29,6 +30,12 @@ CASES: dict[str, dict[str, Any]] = {
     "fused": {"kernels": "fused", "label_smoothing": 0.1},
     "a part of the test images": {"evaluate_on": 20, "select": "best", "monitor": "test_loss"},
 }
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
 
 
 @pytest.mark.filterwarnings("ignore::everybatch.errors.SelectionWarning")

@@ -52,7 +52,7 @@ def ledger(found: Batches, fall: int | None) -> Figure:
 def _curve(ax: Axes, found: Batches, fall: int | None) -> None:
     taken = np.concatenate([[found.step[0] + 1 - found.steps[0]], found.step + 1])
     ax.plot(taken, found.accuracy, color=TEST, linewidth=1.0, marker="." if len(taken) <= FEW else "")
-    low, high = zoomed([found.accuracy[1:]])
+    low, high = zoomed([found.accuracy])
     if len(found.falls):
         at = found.falls + 1
         label = count(len(found.falls), "fall")

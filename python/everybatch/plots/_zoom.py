@@ -10,12 +10,16 @@ import numpy.typing as npt
 __all__ = ["zoomed"]
 
 _SKIP = 0.2  # the part of a run, at its beginning, that the limits disregard
+_FEW = 3
 _LEAST = 0.004  # the smallest span: noise of a few images should not fill the picture
 
 
 def zoomed(curves: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
-    """Return limits that fit curves (or ends of bands) after their first fifth, so that differences at the end show."""
-    late = [curve[int(np.ceil(len(curve) * _SKIP)) if len(curve) > 1 else 0 :] for curve in curves]
+    """Return limits that fit curves (or ends of bands) after their first fifth, so that differences at the end show.
+
+    Of two or three points all count: without the first there would be no line to see.
+    """
+    late = [curve[int(np.ceil(len(curve) * _SKIP)) if len(curve) > _FEW else 0 :] for curve in curves]
     values = np.concatenate([np.ravel(curve) for curve in late]) if late else np.empty(0)
     values = values[~np.isnan(values)]
     if not len(values):
