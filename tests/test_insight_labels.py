@@ -192,6 +192,27 @@ def test_two_runs_vote_together(quick: Quick) -> None:
         eb.insight.label_errors(runs[0], runs=[smaller], dataset=data)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_passes_of_a_network_that_has_diverged_do_not_count(glyphs: eb.Dataset) -> None:
+    """The rate of step 8 is 5e36, and what comes of it no number: the pass after it predicts class 0."""
+    network = eb.Network([eb.Flatten(), eb.Linear(784, 10)])
+    how = {"optimizer": "sgd", "lr": 0.05, "schedule": eb.schedules.multistep([8], gamma=1e38), "evaluate_every": 99}
+    run = eb.train(
+        network, glyphs, steps=20, batch_size=16, measure_training=20, record=("examples",), progress=False, **how
+    )
+    assert np.isnan(run.training_losses[-1]).any()
+    sound = len(run.training_losses) - 1
+    found, drawn = eb.insight.label_errors(run), eb.insight.data_map(run)
+    assert len(found.votes) == len(eb.insight.memorisation(run).step) == sound
+    order = np.argsort(found.indices)
+    np.testing.assert_allclose(found.mean_loss[order], run.training_losses[:sound].mean(axis=0, dtype=np.float64))
+    probability = np.exp(-run.training_losses[:sound].astype(np.float64))
+    np.testing.assert_allclose(drawn.confidence, probability.mean(axis=0))
+    arrays = {name: values[-1:] for name, values in run._arrays.items() if name.startswith("training_")}
+    with pytest.raises(ArgumentError, match="diverged before its first pass"):
+        eb.insight.data_map(eb.Run(run._arrays | arrays, run.config))
+
+
 def test_more_runs_come_in_a_list(quick: Quick) -> None:
     run = quick(record=("examples",))
     for one in (run, "runs/a", Path("runs/a")):

@@ -76,14 +76,14 @@ def run_of(given: Run | str | os.PathLike[str]) -> Run:
 
 
 def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> Passes:
-    """Return the passes of a run, with the labels.
+    """Return the passes of a run, with the labels. One with a loss that is no number does not count, nor those after.
 
     Raises
     ------
     AttributeError
         The run did not record them; the message says how to train so that it does.
     ArgumentError, TypeError
-        It made none, or the data set is another one or cannot be found.
+        It made none that counts, or the data set is another one or cannot be found.
     """
     run = run_of(given)
     predictions, indices = run.training_predictions, run.trained_indices
@@ -92,14 +92,20 @@ def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> P
             "this run made no pass over its training images (yet): train with record=('examples',) and "
             "measure_training=20 for 20 of them, evenly over its steps"
         )
+    finite = np.isfinite(run.training_losses).all(axis=1)
+    counted = (
+        len(finite) if finite.all() else int(np.argmin(finite))
+    )  # as in the tables of images: nor what comes after
+    if not counted:
+        raise ArgumentError("this run had diverged before its first pass over the training images was over")
     data = dataset_of(run, dataset)
     return Passes(
         run=run,
         dataset=data,
         indices=indices,
         labels=data.train_labels[indices],
-        step=run.training_eval_step,
-        predictions=predictions,
-        margins=run.training_margins,
-        losses=run.training_losses,
+        step=run.training_eval_step[:counted],
+        predictions=predictions[:counted],
+        margins=run.training_margins[:counted],
+        losses=run.training_losses[:counted],
     )

@@ -95,7 +95,8 @@ def _said(run: Run, labels: npt.NDArray[np.int64]) -> _Said:
     if predictions is None or "test_sums" in run._arrays:
         votes = run.test_votes.astype(np.int64)  # whose absence says how to train
     if predictions is not None:
-        votes = count_votes(predictions[later], classes)
+        sound = np.isfinite(run.test_loss[later])  # without a number for a loss there is no vote either
+        votes = count_votes(predictions[later][sound if sound.any() else slice(None)], classes)
     window = f"over the last two thirds of the measurements, {every}"
     if losses is not None:
         loss, margins = _means(losses[later])
