@@ -294,7 +294,7 @@ def repeat(run: eb.Run, dataset: eb.Dataset) -> eb.Run:
         eb.Network.from_json(json.dumps(config["network"])),
         dataset,
         progress=False,
-        **{name: training[name] for name in taken},
+        **{name: training[name] for name in taken if name != "measure_training" or "examples" in training["record"]},
     )
 
 
@@ -310,10 +310,11 @@ def repeat(run: eb.Run, dataset: eb.Dataset) -> eb.Run:
         {"validation": 0.2, "select": "best", "patience": 3, "monitor": "validation_accuracy", "epochs": 3},
         {"steps": 7, "schedule": eb.schedules.warmup(3, "one_cycle"), "ema": 0.8, "label_smoothing": 0.1},
         {"augment": eb.Augment(shift=2, rotate=9, elastic=0.5, erase=0.4), "validation": [3, 1, 60]},
+        {"record": ("predictions", "losses", "examples", "weights"), "measure_training": 3, "weights_every": 2},
     ],
 )
 def test_the_config_is_enough_to_repeat_a_run(quick: Quick, glyphs: eb.Dataset, arguments: dict[str, Any]) -> None:
-    run = quick(with_dropout(), record=("predictions",), **arguments)
+    run = quick(with_dropout(), **{"record": ("predictions",)} | arguments)
     assert_identical(repeat(run, glyphs), run)
 
 
