@@ -9,6 +9,7 @@ import numpy as np
 
 from everybatch._core import Data
 from everybatch._gpu import gpu_settings
+from everybatch._measures import MEASURES
 from everybatch._threads import torch_threads
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -22,8 +23,8 @@ def keeps_states(run: Run) -> bool:
     return "state_step" in run._arrays and len(run.state_step) > 0
 
 
-def kept_before(run: Run, step: int) -> tuple[int, bytes]:
-    """Return the last state that a run kept before it took step number `step` (from 0), and the steps taken then.
+def kept_before(run: Run, step: int) -> int:
+    """Return the place among its states of the last one that a run kept before it took step number `step` (from 0).
 
     Raises
     ------
@@ -32,11 +33,12 @@ def kept_before(run: Run, step: int) -> tuple[int, bytes]:
     ArgumentError
         None is as old as that.
     """
-    states = run.states  # whose absence says how to train
+    if "states" not in run._arrays:
+        raise AttributeError(MEASURES["states"].missing())
     places = np.flatnonzero(run.state_step <= step)
     if not len(places):
         raise ArgumentError(f"this run kept no state before step {step}: nothing is there to replay it from")
-    return int(run.state_step[places[-1]]), states[places[-1]].tobytes()
+    return int(places[-1])
 
 
 @contextlib.contextmanager

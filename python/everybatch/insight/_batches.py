@@ -18,7 +18,6 @@ from everybatch._words import count
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._again import at_work, keeps_states, kept_before
-from everybatch.insight._dataset import dataset_of
 from everybatch.insight._ledger import Changes, changes, class_losses, falls, unusual
 from everybatch.insight._seen import Seen, seen
 from everybatch.run import Run
@@ -118,7 +117,6 @@ class Batches:
     interval: str
     """How often was measured, in words: counts depend on it."""
     _seen: Seen
-    _data: Dataset
 
     def members(self, row: int) -> Integers:
         """Return the training images of an interval's batches, in their order; the row -1 is the last."""
@@ -307,7 +305,7 @@ def batches(
     if effects is not None:
         choice(effects, "effects", ("auto", "falls", "every"))
     one = seen(run, dataset, least=2, what="batches")
-    run, data = one.run, dataset_of(one.run, dataset)
+    run = one.run
     if effects == "auto":
         effects = "falls" if keeps_states(run) else None
     if effects is not None and not keeps_states(run):
@@ -329,12 +327,11 @@ def batches(
         lr=run.lr[step],
         falls=found[:, 1],
         fall_begins=found[:, 0],
-        effects=None if wanted is None else _effects(run, data, wanted, progress=progress),
+        effects=None if wanted is None else _effects(run, one.data, wanted, progress=progress),
         accuracy=run.test_accuracy.astype(np.float64),
         images=len(one.labels),
         interval=one.interval,
         _seen=one,
-        _data=data,
     )
 
 
@@ -391,9 +388,9 @@ def _parts(run: Run, steps: Integers) -> list[tuple[bytes, Integers]]:
     starts: list[tuple[bytes, list[int]]] = []
     reached = -1
     for step in steps.tolist():
-        taken, state = kept_before(run, step)
-        if not starts or taken > reached:
-            starts.append((state, []))
+        place = kept_before(run, step)
+        if not starts or run.state_step[place] > reached:
+            starts.append((run.states[place].tobytes(), []))
         starts[-1][1].append(step)
         reached = step + 1
     return [(state, np.array(part, np.int64)) for state, part in starts]

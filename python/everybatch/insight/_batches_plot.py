@@ -108,7 +108,7 @@ def _batch(ax: Axes, found: Batches, fall: int) -> None:
     """Images of the batch that did the most harm."""
     step = int(found.before(fall)[0])
     batch = found._seen.run.batch_indices(step)
-    shown, data = batch[:_MOST], found._data
+    shown, data = batch[:_MOST], found._seen.data
     names = [caption([(data.classes[label], "")], _FITS) for label in data.train_labels[shown]]
     mosaic(ax, data.train_images[shown], names, 5)
     more = f" ({len(shown)} of {len(batch)})" if len(shown) < len(batch) else ""
@@ -118,7 +118,7 @@ def _batch(ax: Axes, found: Batches, fall: int) -> None:
 def _lost(ax: Axes, found: Batches, fall: int) -> None:
     """Test images that the fall lost: what they are, and what they were taken for."""
     lost = found.lost_images(fall)
-    shown, data = lost[:_MOST], found._data
+    shown, data = lost[:_MOST], found._seen.data
     order = {int(image): place for place, image in enumerate(found._seen.run.test_indices)}
     after = [int(found._seen.predictions[fall + 1, order[int(image)]]) for image in shown]
     names = [(data.classes[data.test_labels[i]], data.classes[p]) for i, p in zip(shown, after, strict=True)]

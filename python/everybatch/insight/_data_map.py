@@ -12,8 +12,8 @@ import numpy.typing as npt
 from everybatch._arguments import choice
 from everybatch._measures import SUMS
 from everybatch.dataset import Dataset
-from everybatch.insight._dataset import labels_trained
-from everybatch.insight._passes import passes_of, run_of
+from everybatch.insight._dataset import labels_trained, run_of
+from everybatch.insight._passes import passes_of
 from everybatch.run import Run
 from everybatch.runs._tables import import_pandas
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import numpy.typing as npt
 
 from everybatch._trained_on import trained_on
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
-from everybatch.run import Run
+from everybatch.run import Run, load_run
 
-__all__ = ["dataset_of", "labels_measured", "labels_trained"]
+__all__ = ["dataset_of", "labels_measured", "labels_trained", "run_of"]
 
 Labels = npt.NDArray[np.int64]
+
+
+def run_of(given: Run | str | os.PathLike[str], takes: str = "run must be an everybatch Run") -> Run:
+    """Return a run that is given, or the one that is saved in a folder that is given.
+
+    Raises
+    ------
+    TypeError
+        It is neither; the message begins with what it `takes`.
+    """
+    if isinstance(given, str | os.PathLike):
+        return load_run(given)
+    if not isinstance(given, Run):
+        raise TypeError(f"{takes} or the folder of one, not {type(given).__name__}")
+    return given
 
 
 def dataset_of(run: Run, given: Dataset | None = None) -> Dataset:

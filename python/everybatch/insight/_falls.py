@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch.insight._ledger import changes
 from everybatch.insight._paired import paired_error
 
 __all__ = ["Fall", "falls"]
@@ -46,16 +47,13 @@ def falls(predictions: npt.NDArray[np.unsignedinteger[Any]], labels: npt.NDArray
     -----
     The same images are measured twice, so that the standard error of the change is paired: see `paired_error`.
     """
-    images = len(labels)
     first = max(1, round(_EARLY * len(predictions)))
+    counted = changes(predictions, labels, int(np.max(labels)) + 1)
     found = []
-    before = predictions[min(first, len(predictions)) - 1] == labels
     for number in range(first, len(predictions)):
-        after = predictions[number] == labels
-        lost, gained = int(np.sum(before & ~after)), int(np.sum(~before & after))
+        lost, gained = int(counted.lost[number - 1]), int(counted.gained[number - 1])
         if lost > gained:
-            error = float(paired_error(gained, lost, images))
-            z = (gained - lost) / images / error if error > 0 else -np.inf
+            error = float(paired_error(gained, lost, len(labels)))
+            z = (gained - lost) / len(labels) / error if error > 0 else -np.inf
             found.append(Fall(number, lost, gained, z))
-        before = after
     return sorted(found, key=lambda fall: (fall.z, fall.measurement))[:most]

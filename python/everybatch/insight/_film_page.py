@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import json
 from importlib import resources
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from everybatch._pages import policy
 from everybatch.insight._film_picture import cut, frames_of
 from everybatch.insight._flows import flows_between
 
@@ -27,9 +27,6 @@ def page(film: ConfusionFilm, frames: int) -> str:
     """Return the whole page, with at most so many frames."""
     files = resources.files(__package__)
     style, script = (files.joinpath("static", name).read_text(encoding="utf-8") for name in ("film.css", "film.js"))
-    # Nothing may be fetched, and no script may run but the page's own.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     config = film._seen.run.config
     name = " on ".join(str(config[part].get("name")) for part in ("network", "dataset") if config[part].get("name"))
     title = html.escape(name or "run")
@@ -38,7 +35,7 @@ def page(film: ConfusionFilm, frames: int) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta http-equiv="Content-Security-Policy" content="{policy(script)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}: confusion film</title>
 <link rel="icon" href="data:,">

@@ -14,7 +14,8 @@ from everybatch._arguments import choice
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight import _suspects, _test_suspects
-from everybatch.insight._passes import passes_of, run_of
+from everybatch.insight._dataset import run_of
+from everybatch.insight._passes import passes_of
 from everybatch.insight._suspects import Suspects
 from everybatch.run import Run
 from everybatch.runs._tables import import_pandas

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
-from everybatch.insight._dataset import dataset_of
+from everybatch.insight._dataset import dataset_of, run_of
 from everybatch.insight._interval import interval_of
-from everybatch.run import Run, load_run
+from everybatch.run import Run
 
-__all__ = ["Passes", "passes_of", "run_of"]
+__all__ = ["Passes", "passes_of"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -60,21 +60,6 @@ class Passes:
         return f"{number} over the training images, {every}, up to step {self.step[count - 1]:,}"
 
 
-def run_of(given: Run | str | os.PathLike[str]) -> Run:
-    """Return a run that is given, or the one that is saved in a folder that is given.
-
-    Raises
-    ------
-    TypeError
-        It is neither.
-    """
-    if isinstance(given, (str, os.PathLike)):
-        return load_run(given)
-    if not isinstance(given, Run):
-        raise TypeError(f"run must be an everybatch Run or the folder of one, not {type(given).__name__}")
-    return given
-
-
 def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> Passes:
     """Return the passes of a run, with the labels. One with a loss that is no number does not count, nor those after.
 
@@ -93,9 +78,8 @@ def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> P
             "measure_training=20 for 20 of them, evenly over its steps"
         )
     finite = np.isfinite(run.training_losses).all(axis=1)
-    counted = (
-        len(finite) if finite.all() else int(np.argmin(finite))
-    )  # as in the tables of images: nor what comes after
+    # As in the tables of images: nor what comes after.
+    counted = len(finite) if finite.all() else int(np.argmin(finite))
     if not counted:
         raise ArgumentError("this run had diverged before its first pass over the training images was over")
     data = dataset_of(run, dataset)

@@ -18,9 +18,9 @@ from everybatch._words import count
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._again import at_work, kept_before
-from everybatch.insight._dataset import dataset_of
+from everybatch.insight._dataset import dataset_of, run_of
 from everybatch.insight._difference import Difference, difference
-from everybatch.run import Run, load_run
+from everybatch.run import Run
 from everybatch.runs._tables import import_pandas
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def replay(
     >>> len(eb.insight.replay(run, 5, without="each").effect)
     64
     """
-    run = load_run(run) if isinstance(run, str | os.PathLike) else run
+    run = run_of(run)
     data = dataset_of(run, dataset)
     batch = run.batch_indices(step)
     number = int(step.__index__())
@@ -329,7 +329,7 @@ def _taken(run: Run, data: Dataset, step: int, ways: list[dict[str, Any]], later
     ArgumentError
         It is not the step that the run took.
     """
-    _, state = kept_before(run, step)
+    state = run.states[kept_before(run, step)].tobytes()
     with at_work(run, data) as there:
         found: dict[str, Any] = _core.replay(state, there, run.train_loss, step, ways, later)
     measured = np.flatnonzero(run.eval_step == step + 1)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from everybatch._arguments import flag, whole
 from everybatch._disk import as_path, whole_file
-from everybatch.insight._dataset import dataset_of
-from everybatch.insight._passes import run_of
+from everybatch.insight._dataset import dataset_of, run_of
 from everybatch.insight._report_content import content
 from everybatch.insight._report_page import page
 from everybatch.insight._seen import predictions_of

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 from importlib import resources
 from typing import Any
+
+from everybatch._pages import policy
 
 __all__ = ["page"]
 
@@ -20,8 +20,6 @@ def page(content: dict[str, Any]) -> str:
     # One scope for each: both are modules that know nothing of one another but `createChart`.
     script = f"const createChart = (() => {{\n{chart}\nreturn createChart;\n}})();\n"
     script += static("insight/static/insight.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     # No name can end the element that it stands in.
     told = json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     name, facts = html.escape(content["name"]), html.escape(content["facts"])
@@ -29,7 +27,7 @@ def page(content: dict[str, Any]) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta http-equiv="Content-Security-Policy" content="{policy(script)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}: every image at every measurement</title>
 <link rel="icon" href="data:,">

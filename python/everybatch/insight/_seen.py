@@ -13,9 +13,9 @@ import numpy.typing as npt
 from everybatch._arguments import whole
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
-from everybatch.insight._dataset import dataset_of
+from everybatch.insight._dataset import dataset_of, run_of
 from everybatch.insight._interval import interval_of
-from everybatch.run import Run, load_run
+from everybatch.run import Run
 
 __all__ = ["Seen", "need", "predictions_of", "seen"]
 
@@ -105,10 +105,7 @@ def seen(run: Run | str | os.PathLike[str], dataset: Dataset | None = None, *, l
     ArgumentError, TypeError
         It has fewer than `least` measurements; or its data set is another one, or cannot be found.
     """
-    if isinstance(run, str | os.PathLike):
-        run = load_run(run)
-    if not isinstance(run, Run):
-        raise TypeError(f"{what} takes a Run or the folder of one, not {type(run).__name__}")
+    run = run_of(run, f"{what} takes a Run")
     predictions = predictions_of(run)
     if len(predictions) < least:
         have = {0: "none", 1: "one"}.get(len(predictions), str(len(predictions)))

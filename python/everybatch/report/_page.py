@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
 import json
 from importlib import resources
 from typing import Any
 
+from everybatch._pages import policy
 from everybatch._words import duration
 from everybatch.report._runs import Told, configs
 from everybatch.report._text import escaped
@@ -23,15 +22,12 @@ def page(sweep: Sweep, told: Told, table: str, figures: str) -> str:
     """Return the whole page."""
     files = resources.files(__package__)
     style, script = (files.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    # Nothing may be fetched, and no script may run but the page's own.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     name = sweep.name.rstrip("/").rsplit("/", 1)[-1]
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta http-equiv="Content-Security-Policy" content="{policy(script)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escaped(name)}: a sweep</title>
 <link rel="icon" href="data:,">
