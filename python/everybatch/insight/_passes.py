@@ -77,9 +77,9 @@ def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> P
             "this run made no pass over its training images (yet): train with record=('examples',) and "
             "measure_training=20 for 20 of them, evenly over its steps"
         )
-    finite = np.isfinite(run.training_losses).all(axis=1)
+    diverged = np.flatnonzero(~np.isfinite(run.training_losses).all(axis=1))
     # As in the tables of images: nor what comes after.
-    counted = len(finite) if finite.all() else int(np.argmin(finite))
+    counted = int(diverged[0]) if diverged.size else len(predictions)
     if not counted:
         raise ArgumentError("this run had diverged before its first pass over the training images was over")
     data = dataset_of(run, dataset)
