@@ -54,7 +54,7 @@ def test_every_layer() -> None:
 
 def pictures(side: int, steps: int, batch: int) -> eb.Dataset:
     """Glyphs in three channels, each glyph in the middle of so many pixels."""
-    grey = eb.datasets.glyphs(train=steps * batch, test=8, seed=4)
+    grey = eb.datasets.glyphs(train=steps * batch, test=6, seed=4)
 
     def framed(images: np.ndarray) -> np.ndarray:
         images = images.repeat(side // 28, 1).repeat(side // 28, 2)
@@ -94,7 +94,7 @@ def test_torchvisions_networks(name: str) -> None:
 )
 def test_torchvisions_networks_train_as_in_pytorch(build: Callable[[], nn.Module], side: int) -> None:
     torch.manual_seed(0)
-    run, plain = both(build(), pictures(side, STEPS, 8), SGD, batch_size=8, **BY_SGD)
+    run, plain = both(build(), pictures(side, STEPS, 4), SGD, batch_size=4, **BY_SGD)
     assert run.steps == STEPS
     assert_same(run, plain)
 

@@ -65,6 +65,17 @@ def without_gradients(self: Does, x: Tensor) -> Tensor:
         return self.conv(x)
 
 
+class Unregistered(nn.Module):
+    """Its layers are in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = [conv()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convs[0](x)
+
+
 def counts(self: Does, x: Tensor) -> Tensor:
     self.conv.bias.data.add_(1)
     return self.conv(x)
@@ -129,6 +140,7 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
     "frozen": (frozen, r"middle has a frozen tensor: middle\.weight is not trained"),
     "weight norm": (lambda: parametrizations.weight_norm(conv()), "middle computes weights by a parametrization"),
     "spectral norm": (lambda: nn.utils.spectral_norm(conv()), "middle has a forward hook"),
+    "in a list": (Unregistered, "middle computes with a weight that is not among its parameters.*nn.ModuleList"),
     "tied": (tied, r"middle\.1 uses middle\.0\.weight a second time, after middle\.0 \(conv2d\)"),
     "half": (lambda: conv().half(), r"middle\.weight has the number format torch\.float16.*module\.float\(\)"),
     "double": (lambda: conv().double(), r"middle\.weight has the number format torch\.float64"),
@@ -246,7 +258,11 @@ def test_what_is_no_module(given: Any, words: str) -> None:
         ((1, 0, 28), ArgumentError, "above 0"),
         (28, TypeError, r"must be \(channels, height, width\), not 28"),
         ((1.0, 28, 28), TypeError, "must be"),
-        ((3, 28, 28), ShapeError, r"\(3, 28, 28\), conv1 \(conv2d\) takes 1 channels and is given 3"),
+        (
+            (3, 28, 28),
+            ShapeError,
+            r"\(3, 28, 28\) \(channels, height, width\), conv1 \(conv2d\) takes 1 channels and is given 3",
+        ),
         ((1, 32, 32), ShapeError, r"fc1 \(linear\) takes vectors of 9216 numbers and is given \(N, 12544\)"),
         ((1, 3, 3), ShapeError, r"conv2 \(conv2d\) cannot take what it is given"),
     ],
@@ -254,6 +270,11 @@ def test_what_is_no_module(given: Any, words: str) -> None:
 def test_input_shapes_that_contradict(shape: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         eb.from_torch(ExampleNet(), shape)
+
+
+def test_train_names_the_way(glyphs: eb.Dataset) -> None:
+    with pytest.raises(TypeError, match=r"not FashionMlp: eb\.from_torch\(module\) makes a model of it"):
+        eb.train(FashionMlp(), glyphs)  # type: ignore[arg-type]
 
 
 def test_vectors_are_asked_to_be_flattened() -> None:
@@ -270,10 +291,11 @@ def test_a_view_of_a_number_that_does_not_fit() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.fc(F.max_pool2d(self.conv(x), 3).view(-1, 320))
 
-    with pytest.raises((ShapeError, UnsupportedModuleError), match="320"):
-        eb.from_torch(Net(), GREY)  # 1280 numbers for each image, so that four rows come of it
-    with pytest.raises((ShapeError, UnsupportedModuleError), match="320"):
-        eb.from_torch(Net(), (1, 29, 29))  # 1620
+    # (28 - 2) / 3 = 8 pixels by 8 of 20 channels: four rows of each image.
+    with pytest.raises(UnsupportedModuleError, match=r"makes \(1004, 320\) of 251 images of 1280 numbers each by view"):
+        eb.from_torch(Net(), GREY)
+    with pytest.raises(ShapeError, match=r"\(view\) does not fit 251 images of 1620 numbers each: .*320"):
+        eb.from_torch(Net(), (1, 29, 29))
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,25 @@ def test_channels_last() -> None:
         assert_same_logits(eb.from_torch(module, COLOUR, share=share), module)
 
 
+def test_tensors_of_any_strides() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 8, 3),
+        nn.MaxPool2d(3),
+        nn.Flatten(),
+        nn.Linear(8 * 8 * 8, 10),
+    )
+    gaps = torch.rand(200)
+    module[0].weight.data = torch.randn(3, 3, 1, 4).permute(3, 2, 1, 0)
+    module[1].weight.data, module[1].running_mean = gaps[0:12:3], gaps[100:112:3]
+    module[3].weight.data, module[3].bias.data = torch.randn(3, 3, 4, 8).permute(3, 2, 0, 1), gaps[20:60:5]
+    module[6].weight.data, module[6].bias.data = torch.randn(512, 10).t(), gaps[70:90:2]
+    for share in (True, False):
+        assert_same_logits(eb.from_torch(module, (1, 28, 28), share=share), module)
+
+
 def test_training_works_on_a_copy(colour: eb.Dataset) -> None:
     module = resnet()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

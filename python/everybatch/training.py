@@ -309,6 +309,7 @@ def train(
     """
     if not isinstance(network, (Network, Model)):
         hint = ": wrap the layers in eb.Network([...])" if isinstance(network, (list, tuple)) else ""
+        hint = ": eb.from_torch(module) makes a model of it" if isinstance(network, torch.nn.Module) else hint
         raise TypeError(f"network must be a Network or a Model, not {type(network).__name__}{hint}")
     check_dataset(dataset)
     settings = Settings.check(dataset, **locals())  # each argument by its name

@@ -361,6 +361,7 @@ mod tests {
         let lenet = lenet();
         let mut state = lenet.state_dict().unwrap();
         let weight = state[0].1.shallow_clone();
+        let whole = weight.copy();
         let model = Model::of(
             lenet.network.clone(),
             state.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect(),
@@ -372,9 +373,9 @@ mod tests {
         of_model.set_data(&weight.to_kind(Kind::Half));
         let error = model.check_memory().unwrap_err().to_string();
         assert!(error.contains("0.weight") && error.contains("must be Float"), "{error}");
-        of_model.set_data(&weight);
+        of_model.set_data(&whole);
         assert!(model.check_memory().is_ok());
-        state[0].1 = weight.to_kind(Kind::Double);
+        state[0].1 = whole.to_kind(Kind::Double);
         assert!(Model::of(lenet.network.clone(), state).unwrap_err().to_string().contains("are Double"));
     }
 

@@ -346,10 +346,15 @@ def _mean(rec: Recorder, x: Traced, dim: Any = None, keepdim: bool = False, dtyp
 
 def _reshape(function: Callable[..., Any], rec: Recorder, x: Traced, *args: Any, **kwargs: Any) -> Traced:
     name = name_of(function)
-    size = rec.reshaped(name, function, x, *args, **kwargs)
-    if size == tuple(x.shape) and x.dtype == torch.float32:
-        return rec.view(x, size)
     features = math.prod(x.shape[1:])
+    try:
+        size = rec.reshaped(function, x, *args, **kwargs)
+    except (RuntimeError, IndexError) as error:
+        said = str(error).strip().splitlines()[0]
+        what = f"does not fit {rec.batch} images of {features} numbers each: {said}"
+        raise rec.misfit(name, what) from error
+    if size == tuple(x.shape):
+        return rec.view(x, size)
     if size[:1] != (rec.batch,):
         what = f"makes ({', '.join(map(str, size))}) of {rec.batch} images of {features} numbers each by {name}"
         raise refused(rec.path, what, "keep the batch as the first axis, as torch.flatten(x, 1) does")

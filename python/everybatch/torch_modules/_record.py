@@ -148,28 +148,24 @@ class Recorder(TorchFunctionMode):
                 return torch.empty((0, *given.shape[1:]), dtype=torch.float32)
             return torch.empty(given.shape, dtype=torch.float32) if isinstance(given, torch.Tensor) else given
 
-        found = self._found(operation, func, tuple(map(empty, args)), kwargs)
-        return (self.batch, *found.shape[1:])
-
-    def reshaped(self, operation: str, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Size:
-        """Return the shape that a function of shapes alone gives."""
-        return tuple(self._found(operation, func, args, kwargs).shape)
-
-    def _found(
-        self, operation: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> torch.Tensor:
         with torch._C.DisableTorchFunction(), torch.no_grad():
             try:
-                found: torch.Tensor = func(*args, **kwargs)
+                found: torch.Tensor = func(*map(empty, args), **kwargs)
             except (RuntimeError, IndexError, ValueError) as error:
                 said = str(error).strip().splitlines()[0]
                 raise self.misfit(operation, f"cannot take what it is given: {said}") from error
-        return found
+        return (self.batch, *found.shape[1:])
+
+    def reshaped(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Size:
+        """Return the shape that a function of shapes alone gives."""
+        with torch._C.DisableTorchFunction():
+            return tuple(func(*args, **kwargs).shape)
 
     def misfit(self, operation: str, what: str) -> ShapeError:
         """Return the error for a layer that cannot take its input's shape."""
         place = f"{self.path or 'the module'} ({operation})"
-        return ShapeError(f"from_torch: with images of shape {self.input_shape}, {place} {what}")
+        shape = f"{self.input_shape} (channels, height, width)"
+        return ShapeError(f"from_torch: with images of shape {shape}, {place} {what}")
 
     def layer(
         self,
@@ -213,6 +209,12 @@ class Recorder(TorchFunctionMode):
 
     def weight(self, tensor: object, role: str) -> str:
         """Return the name of a weight in the module, which must be one of its own and trained."""
+        if isinstance(tensor, nn.Parameter) and id(tensor) not in self._names:
+            raise refused(
+                self.path,
+                f"computes with a {role} that is not among its parameters, so that no optimizer sees it",
+                f"keep modules in an nn.ModuleList, not in a list, and parameters as attributes; {METER}",
+            )
         if not isinstance(tensor, torch.Tensor) or id(tensor) not in self._names:
             raise refused(
                 self.path,

@@ -25,8 +25,14 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
+    /// The next tensor, without gaps: one that is shared with somebody may have any strides, which oneDNN does not heed.
     fn next(&mut self) -> Result<Tensor> {
-        Ok(self.tensors.take()?.f_detach()?)
+        let tensor = self.tensors.take()?.f_detach()?;
+        let channels_last = tensor.dim() == 4 && tensor.f_permute([0, 2, 3, 1])?.is_contiguous();
+        match channels_last {
+            true => Ok(tensor),
+            false => Ok(tensor.f_contiguous()?),
+        }
     }
 
     fn layers(&mut self, layers: &[Layer]) -> Result<Vec<Op>> {
