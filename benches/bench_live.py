@@ -1,8 +1,9 @@
 """What watching costs: a run with its folder and `live=True`, below a cell of a real kernel.
 
-Wall times of whole runs differ by more than that from one to the next, so what is measured is the time that the run's own
-thread spends in the folder and in drawing, from the first chart to the last picture, and what the kernel's other threads
-(which send the charts) take of a processor meanwhile; both against the seconds of the steps and their measurements.
+Wall times of whole runs differ by more than that from one to the next, so what is measured is the time that the run's
+own thread spends in the folder and in drawing, from the first chart to the last picture, and what the kernel's other
+threads (which send the charts) take of a processor meanwhile; both against the seconds of the steps and their
+measurements.
 
     python benches/bench_live.py
     python benches/bench_live.py --write      # and puts the table into benches/README.md
@@ -58,9 +59,7 @@ def in_kernel(name: str, folder: str) -> None:
     data = eb.datasets.default()
     others = -_others()
     with mock.patch.multiple(Beside, **{method: noting(method) for method in methods}):
-        run = eb.train(
-            eb.networks.lenet5(), data, device="cpu", progress=False, folder=folder, live=True, **ROWS[name]
-        )
+        run = eb.train(eb.networks.lenet5(), data, device="cpu", progress=False, folder=folder, live=True, **ROWS[name])
     others += _others()
     told = {"steps": run.steps, "seconds": run.total_seconds, "own": sum(spent.values()), "others": others, **spent}
     print("told", json.dumps(told))
