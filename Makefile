@@ -69,9 +69,11 @@ test-rust: $(VENV)/.build-tools  ## Test the core without Python
 	@$(BIN)/python $(BACKEND) env >/dev/null
 	cargo test $(PROFILE) $(CORE)
 
+# Two at a time, on two cores or more: most of the time a test waits for something.
+WORKERS ?= 2
 .PHONY: test-python
-test-python: build $(VENV)/.dev-tools $(VENV)/.browser  ## Test the package
-	$(BIN)/python -m pytest
+test-python: build $(VENV)/.dev-tools $(VENV)/.browser  ## Test the package, WORKERS=2 test files at a time
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: test-cuda
 test-cuda: build $(VENV)/.dev-tools  ## Run the tests that need an NVIDIA GPU
