@@ -6,7 +6,21 @@ import numpy as np
 
 import everybatch as eb
 
-ACTIVATIONS = ("relu", "leaky_relu", "softplus", "gelu", "silu", "tanh", "sigmoid")
+ACTIVATIONS = (
+    "relu",
+    "leaky_relu",
+    "softplus",
+    "gelu",
+    "silu",
+    "tanh",
+    "sigmoid",
+    "relu6",
+    "elu",
+    "selu",
+    "mish",
+    "hardswish",
+    "hardsigmoid",
+)
 
 
 def random_network(seed: int) -> eb.Network:
@@ -80,6 +94,9 @@ class _Draw:
                 self.height, self.width = self.height // 2, self.width // 2
             else:
                 layers += self.plain(2)
+        if self.random.integers(3) == 0:
+            self.height, self.width = (int(size) for size in self.random.integers(1, 6, 2))
+            layers.append(eb.AdaptiveAvgPool2d((self.height, self.width)))
         last = self.random.integers(4)
         if last < 2:
             layers.append([eb.GlobalAvgPool(), eb.GlobalMaxPool()][last])

@@ -21,6 +21,7 @@ import reference
 from everybatch.errors import ArgumentError
 from everybatch.export._onnx_graph import Graph
 from everybatch.export._torch_module import _modules
+from random_networks import ACTIVATIONS
 from test_parity import every_layer
 
 Array = np.ndarray
@@ -30,7 +31,33 @@ NETWORKS: dict[str, Callable[[], eb.Network]] = {
     "resnet": lambda: eb.networks.resnet(stages=[4, 8], blocks=2, dropout=0.2),
     "resnet, average": lambda: eb.networks.resnet(stages=[4], blocks=1, last_pool="avg"),
     "every layer": lambda: every_layer()[0],
+    "adaptive pool, more activations": lambda: adaptive(),
 }
+
+
+def adaptive() -> eb.Network:
+    """Pooling to larger and smaller maps, in windows that overlap, and activations that no other network has."""
+    more = ("elu", "selu", "mish", "hardswish", "relu6", "hardsigmoid")
+    elu, selu, mish, hardswish, relu6, hardsigmoid = (eb.Activation(name) for name in more)
+    return eb.Network(
+        [
+            eb.Conv2d(1, 6, (3, 5), stride=2, dilation=2),
+            elu,
+            eb.AdaptiveAvgPool2d((5, 20)),
+            eb.Residual(
+                [eb.Conv2d(6, 6, 3, padding=1), selu, eb.AdaptiveAvgPool2d((3, 8))], [eb.MaxPool2d((3, 6), (1, 2))]
+            ),
+            mish,
+            eb.Conv2d(6, 6, 1),
+            hardswish,
+            eb.AdaptiveAvgPool2d(2),
+            relu6,
+            eb.Flatten(),
+            eb.Linear(24, 20),
+            hardsigmoid,
+            eb.Linear(20, 10),
+        ]
+    )
 
 
 def settled(network: eb.Network) -> eb.Model:
@@ -343,7 +370,7 @@ def test_every_kind_of_layer_and_activation_is_in_the_tests() -> None:
     for build in NETWORKS.values():
         walk(eb.export._given.layers_of(build().initialize()))
     assert kinds >= set(eb.layers.__all__) - {"BatchNorm1d"}  # which has a test of its own
-    assert functions - {None} == {"relu", "leaky_relu", "softplus", "gelu", "silu", "tanh", "sigmoid"}
+    assert functions - {None} == set(ACTIVATIONS)
 
 
 def test_the_reference_module_of_plain_pytorch_agrees() -> None:

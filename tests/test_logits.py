@@ -25,6 +25,12 @@ TORCHS = {
     "silu": nn.SiLU(),
     "tanh": nn.Tanh(),
     "sigmoid": nn.Sigmoid(),
+    "relu6": nn.ReLU6(),
+    "elu": nn.ELU(),
+    "selu": nn.SELU(),
+    "mish": nn.Mish(),
+    "hardswish": nn.Hardswish(),
+    "hardsigmoid": nn.Hardsigmoid(),
 }
 
 

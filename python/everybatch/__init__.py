@@ -22,6 +22,7 @@ from everybatch.dataset import Dataset  # noqa: E402
 from everybatch.errors import DataWarning, EverybatchError, SelectionWarning, StopTraining  # noqa: E402
 from everybatch.layers import (  # noqa: E402
     Activation,
+    AdaptiveAvgPool2d,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
@@ -40,10 +41,12 @@ from everybatch.meter import Meter  # noqa: E402
 from everybatch.resuming import resume  # noqa: E402
 from everybatch.run import Run, load_run  # noqa: E402
 from everybatch.sweeps import Sweep, load_sweep, sweep  # noqa: E402
+from everybatch.torch_modules import from_torch  # noqa: E402
 from everybatch.training import train  # noqa: E402
 
 __all__ = [
     "Activation",
+    "AdaptiveAvgPool2d",
     "Augment",
     "AvgPool2d",
     "BatchNorm1d",
@@ -77,6 +80,7 @@ __all__ = [
     "evaluate_checkpoints",
     "export",
     "find_lr",
+    "from_torch",
     "insight",
     "load_run",
     "load_sweep",

@@ -22,6 +22,7 @@ RENAME = "train a model.copy() whose classes are set to None"
 # Layers that treat every channel, or every number of a vector, alike and by itself.
 _EACH_ALIKE = {
     "Activation",
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
     "Dropout",
     "Dropout2d",

@@ -1,7 +1,7 @@
 """The Rust core. Everything public here is re-exported by `everybatch`; import it from there."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -15,6 +15,7 @@ __all__ = [
     "CHOICES",
     "DEFAULTS",
     "Activation",
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -47,6 +48,7 @@ __all__ = [
     "glyphs",
     "learning_rates",
     "look_at_state",
+    "model_of",
     "read_idx",
     "replay",
     "resolve_device",
@@ -208,7 +210,7 @@ class Network:
 
 @final
 class Model:
-    """A network with its weights, made by `Network.initialize` or found in `Run.model`.
+    """A network with its weights, made by `Network.initialize` or `from_torch`, or found in `Run.model`.
 
     Images are given to its methods as arrays of one picture or many (whatever `Dataset` takes), as the path of a
     picture file or a Pillow picture, or as a list of these. Arrays must have the shape of the network's images, which
@@ -514,13 +516,22 @@ def BatchNorm2d(num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> 
     """Batch normalisation of images, with PyTorch's running statistics. (C, H, W) -> (C, H, W)."""
 
 def Activation(function: str, *, negative_slope: float | None = None) -> Layer:
-    """An activation function by name: relu, leaky_relu, softplus, gelu, silu, tanh or sigmoid. Any shape."""
+    """An activation function by name, one of PyTorch's. Any shape.
+
+    They are relu, leaky_relu, softplus, gelu, silu, tanh, sigmoid, relu6, elu, selu, mish, hardswish and hardsigmoid.
+    """
 
 def MaxPool2d(kernel_size: _Pair, stride: _Pair | None = None, padding: _Pair = 0) -> Layer:
     """Max pooling; stride is the kernel size unless given. (C, H, W) -> (C, H', W')."""
 
 def AvgPool2d(kernel_size: _Pair, stride: _Pair | None = None, padding: _Pair = 0) -> Layer:
     """Average pooling that counts the padding; stride is the kernel size unless given. (C, H, W) -> (C, H', W')."""
+
+def AdaptiveAvgPool2d(output_size: _Pair) -> Layer:
+    """Average pooling to maps of one size, with PyTorch's windows. (C, H, W) -> (C, H', W').
+
+    Windows overlap where the sizes do not divide each other, and repeat pixels where the map becomes larger.
+    """
 
 def GlobalAvgPool() -> Layer:
     """Mean over height and width. (C, H, W) -> (C,)."""
@@ -542,6 +553,24 @@ def Dropout2d(p: float = 0.5) -> Layer:
 
 def Residual(body: Sequence[Layer], shortcut: Sequence[Layer] = (), activation: str | Layer | None = None) -> Layer:
     """activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None."""
+
+def model_of(
+    network: Network,
+    state_dict: Mapping[str, torch.Tensor],
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Model:
+    """A model of these tensors themselves, which whoever gave them goes on to share.
+
+    Names and shapes must be those of the network's `Model.state_dict`; on the CPU, float32 but for counters.
+
+    Raises
+    ------
+    ArgumentError
+        A name is missing or not the network's, a tensor has another dtype, or `mean` and `std` do not fit.
+    ShapeError
+        A tensor has a shape that is not the network's.
+    """
 
 def build(name: str, options: dict[str, Any]) -> Network:
     """The network of that name in `everybatch.networks`, with these options.

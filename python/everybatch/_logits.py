@@ -18,9 +18,24 @@ _BOUNDS = {
     "silu": (-0.278, math.inf),
     "sigmoid": (0.0, 1.0),
     "tanh": (-1.0, 1.0),
+    "relu6": (0.0, 6.0),
+    "elu": (-1.0, math.inf),
+    "selu": (-1.758, math.inf),
+    "mish": (-0.309, math.inf),
+    "hardswish": (-0.375, math.inf),
+    "hardsigmoid": (0.0, 1.0),
 }
 # These give nothing beyond the bounds of what they are given, or nothing but that.
-_PASSING = ("Flatten", "Dropout", "Dropout2d", "MaxPool2d", "AvgPool2d", "GlobalMaxPool", "GlobalAvgPool")
+_PASSING = (
+    "Flatten",
+    "Dropout",
+    "Dropout2d",
+    "MaxPool2d",
+    "AvgPool2d",
+    "AdaptiveAvgPool2d",
+    "GlobalMaxPool",
+    "GlobalAvgPool",
+)
 
 
 def bounded_logits(network: Network) -> str | None:

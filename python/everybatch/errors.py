@@ -22,6 +22,7 @@ __all__ = [
     "SelectionWarning",
     "ShapeError",
     "StopTraining",
+    "UnsupportedModuleError",
 ]
 
 
@@ -31,6 +32,10 @@ class EverybatchError(Exception):
 
 class ArgumentError(EverybatchError, ValueError):
     """An argument has a value that cannot work: unknown name, out of range, or at odds with another one."""
+
+
+class UnsupportedModuleError(ArgumentError):
+    """A PyTorch module computes something that the layers of everybatch cannot express. The message names the place."""
 
 
 class ShapeError(EverybatchError, ValueError):

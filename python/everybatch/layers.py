@@ -5,6 +5,7 @@ Shapes are those of one example, (channels, height, width) or (features,).
 
 from everybatch._core import (
     Activation,
+    AdaptiveAvgPool2d,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
@@ -21,6 +22,7 @@ from everybatch._core import (
 
 __all__ = [
     "Activation",
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",

@@ -5,7 +5,8 @@ use pyo3::prelude::*;
 use super::arguments::{type_name, Pair, Whole};
 use super::python::ours;
 use crate::network::{
-    check, check_extent, Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual,
+    check, check_extent, Activation, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d,
+    Residual,
 };
 
 /// One layer of a network: plain data, made by `Conv2d(...)`, `Linear(...)` and the other layer functions.
@@ -91,7 +92,7 @@ fn batch_norm2d(num_features: Whole, eps: f64, momentum: f64) -> PyResult<PyLaye
     checked(Layer::BatchNorm2d(BatchNorm { num_features: num_features.0, eps, momentum }))
 }
 
-/// An activation function by name: relu, leaky_relu, softplus, gelu, silu, tanh or sigmoid. Any shape.
+/// An activation function by name, one of PyTorch's. Any shape.
 #[pyfunction]
 #[pyo3(name = "Activation", signature = (function, *, negative_slope=None))]
 fn activation(function: &str, negative_slope: Option<f64>) -> PyResult<PyLayer> {
@@ -127,6 +128,13 @@ fn max_pool2d(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> PyResul
     text_signature = "(kernel_size, stride=None, padding=0)")]
 fn avg_pool2d(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> PyResult<PyLayer> {
     checked(Layer::AvgPool2d(pool(kernel_size, stride, padding)))
+}
+
+/// Average pooling to maps of one size, with PyTorch's windows. (C, H, W) -> (C, H', W').
+#[pyfunction]
+#[pyo3(name = "AdaptiveAvgPool2d", signature = (output_size))]
+fn adaptive_avg_pool2d(output_size: Pair) -> PyResult<PyLayer> {
+    checked(Layer::AdaptiveAvgPool2d(AdaptivePool2d { output_size: output_size.0 }))
 }
 
 /// Mean over height and width. (C, H, W) -> (C,).
@@ -210,6 +218,7 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         wrap_pyfunction!(activation, module)?,
         wrap_pyfunction!(max_pool2d, module)?,
         wrap_pyfunction!(avg_pool2d, module)?,
+        wrap_pyfunction!(adaptive_avg_pool2d, module)?,
         wrap_pyfunction!(global_avg_pool, module)?,
         wrap_pyfunction!(global_max_pool, module)?,
         wrap_pyfunction!(flatten, module)?,

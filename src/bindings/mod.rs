@@ -44,6 +44,7 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         wrap_pyfunction!(data::glyphs, module)?,
         wrap_pyfunction!(data::batch_indices, module)?,
         wrap_pyfunction!(network::build, module)?,
+        wrap_pyfunction!(model::model_of, module)?,
         wrap_pyfunction!(journal::look_at_state, module)?,
         wrap_pyfunction!(replay::replay, module)?,
         wrap_pyfunction!(replay::effects, module)?,

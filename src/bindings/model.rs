@@ -235,30 +235,7 @@ impl PyModel {
 
     /// Copies values in. Names and shapes must be the model's.
     fn load_state_dict(&self, py: Python, state_dict: &Bound<PyAny>) -> PyResult<()> {
-        let mut state = Vec::new();
-        let items = state_dict.call_method0("items").map_err(|_| {
-            let kind = type_name(state_dict);
-            pyo3::exceptions::PyTypeError::new_err(format!(
-                "state_dict must map names to tensors, and is a {kind}"
-            ))
-        })?;
-        let check = CHECK_TENSOR.get(py)?;
-        for item in items.try_iter()? {
-            let (name, value): (Bound<PyAny>, Bound<PyAny>) = item?.extract()?;
-            let name: String = name.extract().map_err(|_| {
-                pyo3::exceptions::PyTypeError::new_err(format!(
-                    "state dict: names must be text, and {name} is not"
-                ))
-            })?;
-            let tensor: PyTensor = value.extract().map_err(|_| {
-                let kind = type_name(&value);
-                pyo3::exceptions::PyTypeError::new_err(format!(
-                    "state dict: {name} is a {kind}, not a torch.Tensor"
-                ))
-            })?;
-            check.call1((&name, &value))?;
-            state.push((name, tensor.0));
-        }
+        let state = named_tensors(py, state_dict)?;
         computing(py, move || self.whole()?.load_state_dict(&state))
     }
 
@@ -282,6 +259,56 @@ impl PyModel {
         let network = &lock(&self.inner).network;
         format!("<Model {:?}: {} parameters>", network.name, network.num_parameters())
     }
+}
+
+/// A model of these tensors themselves, which whoever gave them goes on to share.
+#[pyfunction]
+#[pyo3(signature = (network, state_dict, mean=None, std=None))]
+pub fn model_of(
+    py: Python,
+    network: &PyNetwork,
+    state_dict: &Bound<PyAny>,
+    mean: Option<Vec<f64>>,
+    std: Option<Vec<f64>>,
+) -> PyResult<PyModel> {
+    let state = named_tensors(py, state_dict)?;
+    let normalization = network.normalization(mean, std)?;
+    let network = network.0.clone();
+    let model = computing(py, move || {
+        let mut model = Model::of(network, state)?;
+        model.set_normalization(normalization)?;
+        Ok(model)
+    })?;
+    Ok(PyModel::new(model))
+}
+
+/// A dict of names and tensors, of which the core can read each.
+fn named_tensors(py: Python, state_dict: &Bound<PyAny>) -> PyResult<Vec<(String, Tensor)>> {
+    let mut state = Vec::new();
+    let items = state_dict.call_method0("items").map_err(|_| {
+        let kind = type_name(state_dict);
+        pyo3::exceptions::PyTypeError::new_err(format!(
+            "state_dict must map names to tensors, and is a {kind}"
+        ))
+    })?;
+    let check = CHECK_TENSOR.get(py)?;
+    for item in items.try_iter()? {
+        let (name, value): (Bound<PyAny>, Bound<PyAny>) = item?.extract()?;
+        let name: String = name.extract().map_err(|_| {
+            pyo3::exceptions::PyTypeError::new_err(format!(
+                "state dict: names must be text, and {name} is not"
+            ))
+        })?;
+        let tensor: PyTensor = value.extract().map_err(|_| {
+            let kind = type_name(&value);
+            pyo3::exceptions::PyTypeError::new_err(format!(
+                "state dict: {name} is a {kind}, not a torch.Tensor"
+            ))
+        })?;
+        check.call1((&name, &value))?;
+        state.push((name, tensor.0));
+    }
+    Ok(state)
 }
 
 /// What `Model.evaluate` measured.

@@ -6,13 +6,31 @@ use super::from_python::Value;
 use super::layers::PyLayer;
 use super::model::PyModel;
 use super::run::computing;
-use crate::error::unknown;
+use crate::error::{unknown, Result};
 use crate::network::{builders, check_extent, Model, Network, Normalization};
 
 /// A network: a list of layers, and the shape of the images that it is meant for.
 #[pyclass(name = "Network", module = "everybatch", frozen, eq)]
 #[derive(Clone, PartialEq)]
 pub struct PyNetwork(pub Network);
+
+impl PyNetwork {
+    /// Of pixels in [0, 1]; none at all where neither is given.
+    pub fn normalization(
+        &self,
+        mean: Option<Vec<f64>>,
+        std: Option<Vec<f64>>,
+    ) -> Result<Option<Normalization>> {
+        let channels = self.0.input_shape[0] as usize;
+        match (mean, std) {
+            (None, None) => Ok(None),
+            (mean, std) => {
+                let mean = mean.unwrap_or_else(|| vec![0.0; channels]);
+                Normalization::new(mean, std.unwrap_or_else(|| vec![1.0; channels])).map(Some)
+            }
+        }
+    }
+}
 
 #[pymethods]
 impl PyNetwork {
@@ -83,14 +101,7 @@ impl PyNetwork {
         mean: Option<Vec<f64>>,
         std: Option<Vec<f64>>,
     ) -> PyResult<PyModel> {
-        let channels = self.0.input_shape[0] as usize;
-        let normalization = match (mean, std) {
-            (None, None) => None,
-            (mean, std) => Some(Normalization::new(
-                mean.unwrap_or_else(|| vec![0.0; channels]),
-                std.unwrap_or_else(|| vec![1.0; channels]),
-            )?),
-        };
+        let normalization = self.normalization(mean, std)?;
         let network = self.0.clone();
         let model = computing(py, move || {
             let mut model = Model::initialize(network, seed.0)?;

@@ -19,7 +19,13 @@ fn unary(activation: Activation) -> Option<(&'static CStr, Option<f64>, &'static
         Activation::Silu => (c"swish", None, c""),
         Activation::Tanh => (c"tanh", None, c""),
         Activation::Sigmoid => (c"sigmoid", None, c""),
-        Activation::Softplus => return None,
+        Activation::Hardswish => (c"hardswish", None, c""),
+        Activation::Softplus
+        | Activation::Relu6
+        | Activation::Elu
+        | Activation::Selu
+        | Activation::Mish
+        | Activation::Hardsigmoid => return None,
     })
 }
 

@@ -169,6 +169,10 @@ fn output_shape(layer: &Layer, input: &Shape) -> Result<Shape, Problem> {
                 slide([height, width], pool.kernel_size, pool.stride, pool.padding, [1, 1])?;
             Shape(vec![channels, height, width])
         }
+        Layer::AdaptiveAvgPool2d(pool) => {
+            let [height, width] = pool.output_size;
+            Shape(vec![image(input)?.0, height, width])
+        }
         Layer::BatchNorm1d(norm) => {
             let (needed, fits) = (norm.num_features, format!("({},)", norm.num_features));
             match input.0[..] {
@@ -291,6 +295,7 @@ pub fn check(layer: &Layer) -> Result<()> {
                 ));
             }
         }
+        Layer::AdaptiveAvgPool2d(p) => positive("output_size", &p.output_size)?,
         Layer::BatchNorm1d(b) | Layer::BatchNorm2d(b) => {
             positive("num_features", &[b.num_features])?;
             if !(b.eps > 0.0 && b.eps.is_finite()) {
@@ -322,7 +327,7 @@ pub fn check(layer: &Layer) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchNorm, Linear, Pool2d};
+    use super::super::{AdaptivePool2d, BatchNorm, Linear, Pool2d};
     use super::*;
 
     fn shapes(layers: Vec<Layer>, input: [i64; 3]) -> Result<Vec<String>> {
@@ -341,6 +346,20 @@ mod tests {
             Layer::MaxPool2d(Pool2d::new(3, 2, 1)),
         ];
         assert_eq!(shapes(layers, [1, 28, 30]).unwrap(), ["(8, 14, 15)", "(8, 7, 8)"]);
+    }
+
+    #[test]
+    fn an_adaptive_pool_gives_the_size_that_it_has() {
+        let pool = |size| Layer::AdaptiveAvgPool2d(AdaptivePool2d { output_size: size });
+        assert_eq!(
+            shapes(vec![pool([3, 50]), pool([7, 7])], [4, 9, 2]).unwrap(),
+            ["(4, 3, 50)", "(4, 7, 7)"]
+        );
+        assert!(shapes(vec![Layer::Flatten, pool([1, 1])], [4, 9, 2])
+            .unwrap_err()
+            .to_string()
+            .contains("an image"));
+        assert!(check(&pool([0, 3])).unwrap_err().to_string().contains("output_size is 0"));
     }
 
     // 2^16 channels of 16² pixels are 2^24 numbers; 17² are more.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::tensors::Tensors;
-use super::{masks, Conv2d, Layer, Pool2d, Residual};
+use super::{masks, AdaptivePool2d, Conv2d, Layer, Pool2d, Residual};
 use crate::error::Result;
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
@@ -128,6 +128,7 @@ impl Pass<'_> {
             Layer::Activation(activation) => activation.forward(x)?,
             Layer::MaxPool2d(pool) => max_pool(x, pool)?,
             Layer::AvgPool2d(pool) => avg_pool(x, pool)?,
+            Layer::AdaptiveAvgPool2d(pool) => adaptive_avg_pool(x, pool)?,
             Layer::GlobalAvgPool => global_avg_pool(x)?,
             // Not amax: on a tie its gradient goes to every maximum, PyTorch's pooling picks one.
             Layer::GlobalMaxPool => {
@@ -160,6 +161,10 @@ pub fn max_pool(x: &Tensor, pool: &Pool2d) -> Result<Tensor> {
 
 pub fn avg_pool(x: &Tensor, pool: &Pool2d) -> Result<Tensor> {
     Ok(x.f_avg_pool2d(pool.kernel_size, pool.stride, pool.padding, false, true, None)?)
+}
+
+pub fn adaptive_avg_pool(x: &Tensor, pool: &AdaptivePool2d) -> Result<Tensor> {
+    Ok(x.f_adaptive_avg_pool2d(pool.output_size)?)
 }
 
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {

@@ -18,6 +18,7 @@ pub enum Layer {
     Activation(Activation),
     MaxPool2d(Pool2d),
     AvgPool2d(Pool2d),
+    AdaptiveAvgPool2d(AdaptivePool2d),
     /// Mean over height and width: (C, H, W) -> (C,).
     GlobalAvgPool,
     /// Maximum over height and width: (C, H, W) -> (C,).
@@ -135,6 +136,14 @@ impl Pool2d {
     }
 }
 
+/// Average pooling to a map of this size, with PyTorch's windows: they overlap where the sizes do not divide each other, and
+/// repeat pixels where the map is larger than the image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptivePool2d {
+    pub output_size: [i64; 2],
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Linear {
@@ -176,6 +185,7 @@ impl Layer {
             Layer::Activation(_) => "Activation",
             Layer::MaxPool2d(_) => "MaxPool2d",
             Layer::AvgPool2d(_) => "AvgPool2d",
+            Layer::AdaptiveAvgPool2d(_) => "AdaptiveAvgPool2d",
             Layer::GlobalAvgPool => "GlobalAvgPool",
             Layer::GlobalMaxPool => "GlobalMaxPool",
             Layer::Flatten => "Flatten",
@@ -197,6 +207,7 @@ impl Layer {
             | Layer::Activation(_)
             | Layer::MaxPool2d(_)
             | Layer::AvgPool2d(_)
+            | Layer::AdaptiveAvgPool2d(_)
             | Layer::GlobalAvgPool
             | Layer::GlobalMaxPool
             | Layer::Flatten
@@ -312,6 +323,7 @@ impl fmt::Display for Layer {
                 }
                 write!(f, ")")
             }
+            Layer::AdaptiveAvgPool2d(p) => write!(f, "{}({})", self.kind(), Pair(p.output_size)),
             Layer::GlobalAvgPool | Layer::GlobalMaxPool | Layer::Flatten => write!(f, "{}()", self.kind()),
             Layer::Linear(l) => {
                 let bias = if l.bias { "" } else { ", bias=False" };

@@ -24,8 +24,10 @@ pub use activation::Activation;
 pub use describe::{check, describe, Row, Shape};
 #[cfg(test)]
 pub use forward::forward_in_double;
-pub use forward::{avg_pool, conv2d, forward, forward_unfused, global_avg_pool, max_pool, Precision};
-pub use layer::{all_layers, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+pub use forward::{
+    adaptive_avg_pool, avg_pool, conv2d, forward, forward_unfused, global_avg_pool, max_pool, Precision,
+};
+pub use layer::{all_layers, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
 pub use masks::{drawing, mixed, with_masks_of, Rows};
 pub use memory::Needs;
 pub use model::{Model, Normalization};

@@ -1,12 +1,12 @@
 //! A network with its weights, and the normalisation of the pixels that it was trained with.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::init::initial_tensor;
-use super::{forward, tensor_specs, Needs, Network, Normalizer, Precision, Shape, TensorSpec};
+use super::{forward, tensor_specs, Init, Needs, Network, Normalizer, Precision, Shape, TensorSpec};
 use crate::error::{Error, Result};
 use crate::libtorch::{channels_last, copied, storage_bytes};
 
@@ -79,6 +79,18 @@ impl Model {
         let mut model =
             Model { network, specs, tensors, normalization: None, classes: None, background: None };
         model.require_grad()?;
+        Ok(model)
+    }
+
+    /// The tensors themselves, which stay in the hands of whoever gave them: what is written to them changes the model. Names
+    /// and shapes must be the network's; on the CPU, float32 but for counters.
+    pub fn of(network: Network, state: Vec<(String, Tensor)>) -> Result<Self> {
+        let specs = tensor_specs(&network.layers);
+        check_names(&network, &specs, &state)?;
+        let mut given: HashMap<String, Tensor> = state.into_iter().collect();
+        let tensors = specs.iter().filter_map(|spec| given.remove(&spec.name)).collect();
+        let model = Model { network, specs, tensors, normalization: None, classes: None, background: None };
+        model.check_memory()?;
         Ok(model)
     }
 
@@ -198,10 +210,24 @@ impl Model {
         Ok(())
     }
 
-    /// Refuses weights whose memory was taken from under them, which a tensor of the state dict makes possible: to
-    /// compute with them would be to read what is not there.
+    /// Refuses weights that are no longer what they were, or whose memory was taken from under them, which whoever shares
+    /// them makes possible: to compute with them would be to read what is not there.
     pub fn check_memory(&self) -> Result<()> {
+        let device = self.device();
         for (spec, tensor) in self.specs.iter().zip(&self.tensors) {
+            let kind = if spec.init == Init::Counter { Kind::Int64 } else { Kind::Float };
+            if tensor.f_kind()? != kind || tensor.size() != spec.shape || tensor.device() != device {
+                return Err(Error::Argument(format!(
+                    "the weights {} of network {:?} are {:?} of shape {} on {:?}, and must be {kind:?} of shape {} on \
+                     {device:?}: the module that they are shared with was changed. Bring it back, or make a new model of it.",
+                    spec.name,
+                    self.network.name,
+                    tensor.f_kind()?,
+                    Shape(tensor.size()),
+                    tensor.device(),
+                    Shape(spec.shape.clone()),
+                )));
+            }
             let needed = spec.numel() * if tensor.f_kind()? == Kind::Int64 { 8 } else { 4 };
             let there = storage_bytes(tensor)?;
             if there < needed {
@@ -229,37 +255,7 @@ impl Model {
 
     /// Copies values in. Names and shapes must be the model's, all of them and no others; nothing is changed otherwise.
     pub fn load_state_dict(&mut self, state: &[(String, Tensor)]) -> Result<()> {
-        let listed = |names: Vec<&str>| match names.len() {
-            0..=5 => names.join(", "),
-            more => format!("{}, and {} more", names[..5].join(", "), more - 5),
-        };
-        let has = |name: &str| state.iter().any(|(given, _)| given == name);
-        let missing: Vec<_> = self.specs.iter().map(|s| s.name.as_str()).filter(|name| !has(name)).collect();
-        let known = |name: &str| self.specs.iter().any(|spec| spec.name == name);
-        let unexpected: Vec<_> =
-            state.iter().map(|(name, _)| name.as_str()).filter(|name| !known(name)).collect();
-        if !missing.is_empty() || !unexpected.is_empty() {
-            let mut message = format!("the state dict does not belong to network {:?}.", self.network.name);
-            if !missing.is_empty() {
-                message.push_str(&format!(" Missing: {}.", listed(missing)));
-            }
-            if !unexpected.is_empty() {
-                message.push_str(&format!(" Unexpected: {}.", listed(unexpected)));
-            }
-            return Err(Error::Argument(message));
-        }
-        for (name, tensor) in state {
-            if let Some(spec) =
-                self.specs.iter().find(|spec| spec.name == *name && spec.shape != tensor.size())
-            {
-                return Err(Error::Shape(format!(
-                    "state dict: {name} has shape {}, and network {:?} needs {}",
-                    Shape(tensor.size()),
-                    self.network.name,
-                    Shape(spec.shape.clone())
-                )));
-            }
-        }
+        check_names(&self.network, &self.specs, state)?;
         // Everything is brought into the model's form before anything is changed.
         let values = self.specs.iter().zip(&self.tensors).map(|(spec, tensor)| {
             let given = state.iter().find(|(name, _)| *name == spec.name).map(|(_, value)| value);
@@ -277,6 +273,40 @@ impl Model {
             Ok(())
         })
     }
+}
+
+/// Refuses names that are missing or none of the network's, and shapes that are not.
+fn check_names(network: &Network, specs: &[TensorSpec], state: &[(String, Tensor)]) -> Result<()> {
+    let listed = |names: Vec<&str>| match names.len() {
+        0..=5 => names.join(", "),
+        more => format!("{}, and {} more", names[..5].join(", "), more - 5),
+    };
+    let has = |name: &str| state.iter().any(|(given, _)| given == name);
+    let missing: Vec<_> = specs.iter().map(|s| s.name.as_str()).filter(|name| !has(name)).collect();
+    let known = |name: &str| specs.iter().any(|spec| spec.name == name);
+    let unexpected: Vec<_> =
+        state.iter().map(|(name, _)| name.as_str()).filter(|name| !known(name)).collect();
+    if !missing.is_empty() || !unexpected.is_empty() {
+        let mut message = format!("the state dict does not belong to network {:?}.", network.name);
+        if !missing.is_empty() {
+            message.push_str(&format!(" Missing: {}.", listed(missing)));
+        }
+        if !unexpected.is_empty() {
+            message.push_str(&format!(" Unexpected: {}.", listed(unexpected)));
+        }
+        return Err(Error::Argument(message));
+    }
+    for (name, tensor) in state {
+        if let Some(spec) = specs.iter().find(|spec| spec.name == *name && spec.shape != tensor.size()) {
+            return Err(Error::Shape(format!(
+                "state dict: {name} has shape {}, and network {:?} needs {}",
+                Shape(tensor.size()),
+                network.name,
+                Shape(spec.shape.clone())
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -330,6 +360,28 @@ mod tests {
         let twice = names.iter().map(|name| name.replace('9', "8")).collect();
         assert!(model.set_classes(Some(twice)).unwrap_err().to_string().contains("\"class 8\""));
         assert_eq!(model.classes(), Some(names.as_slice()));
+    }
+
+    #[test]
+    fn tensors_that_are_shared_are_looked_after() {
+        let lenet = lenet();
+        let mut state = lenet.state_dict().unwrap();
+        let weight = state[0].1.shallow_clone();
+        let model = Model::of(
+            lenet.network.clone(),
+            state.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect(),
+        );
+        let model = model.unwrap();
+        let _ = weight.shallow_clone().f_zero_().unwrap();
+        assert_eq!(model.tensors[0].abs().max().double_value(&[]), 0.0);
+        let mut of_model = model.tensors[0].shallow_clone();
+        of_model.set_data(&weight.to_kind(Kind::Half));
+        let error = model.check_memory().unwrap_err().to_string();
+        assert!(error.contains("0.weight") && error.contains("must be Float"), "{error}");
+        of_model.set_data(&weight);
+        assert!(model.check_memory().is_ok());
+        state[0].1 = weight.to_kind(Kind::Double);
+        assert!(Model::of(lenet.network.clone(), state).unwrap_err().to_string().contains("are Double"));
     }
 
     #[test]

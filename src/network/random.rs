@@ -4,7 +4,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Activation, BatchNorm, Conv2d, Layer, Linear, Network, Pool2d, Residual};
+use super::{Activation, AdaptivePool2d, BatchNorm, Conv2d, Layer, Linear, Network, Pool2d, Residual};
 
 /// A small network of any layers but dropout, for five classes.
 pub fn random_network(seed: u64) -> Network {
@@ -103,6 +103,11 @@ impl Draw {
                 _ => self.plain(2),
             };
             layers.push(layer);
+        }
+        if self.random.random_range(0..4) == 0 {
+            let output_size = [self.random.random_range(1..=5), self.random.random_range(1..=5)];
+            layers.push(Layer::AdaptiveAvgPool2d(AdaptivePool2d { output_size }));
+            self.map = [self.map[0], output_size[0], output_size[1]];
         }
         let [channels, height, width] = self.map;
         let (layer, mut features) = match self.random.random_range(0..4) {

@@ -105,6 +105,7 @@ pub fn own_tensors(layer: &Layer, path: &str) -> Vec<TensorSpec> {
         Layer::Activation(_)
         | Layer::MaxPool2d(_)
         | Layer::AvgPool2d(_)
+        | Layer::AdaptiveAvgPool2d(_)
         | Layer::GlobalAvgPool
         | Layer::GlobalMaxPool
         | Layer::Flatten

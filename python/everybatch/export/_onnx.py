@@ -56,7 +56,7 @@ def onnx(model: Model, path: str | os.PathLike[str], *, normalize: bool = True, 
         from everybatch.export._onnx_graph import Graph
     except ImportError as error:
         raise missing_package("onnx", "the package onnx", "onnx") from error
-    graph = Graph(model.state_dict())
+    graph = Graph(model.state_dict(), model.input_shape[1:])
     x = "images"
     if normalize:
         mean, std = normalization_of(model)

@@ -26,9 +26,12 @@ class Graph:
     ----------
     weights
         `Model.state_dict`.
+    size
+        Height and width of the images; then of the maps that the operators so far give.
     """
 
-    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, weights: Mapping[str, torch.Tensor], size: tuple[int, int] = (0, 0)) -> None:
+        self.size = size
         self.nodes: list[NodeProto] = []
         self.tensors: list[TensorProto] = []
         self._weights = weights
@@ -61,6 +64,7 @@ class Graph:
 
 
 def _conv(graph: Graph, layer: Layer, x: str, path: str) -> str:
+    _slide(graph, layer)
     return graph.add(
         "Conv",
         f"{path}.output",
@@ -89,6 +93,7 @@ def _batch_norm(graph: Graph, layer: Layer, x: str, path: str) -> str:
 
 def _pool(operator: str, **attributes: Any) -> Callable[[Graph, Layer, str, str], str]:
     def read(graph: Graph, layer: Layer, x: str, path: str) -> str:
+        _slide(graph, layer)
         return graph.add(
             operator,
             f"{path}.output",
@@ -100,6 +105,33 @@ def _pool(operator: str, **attributes: Any) -> Callable[[Graph, Layer, str, str]
         )
 
     return read
+
+
+def _slide(graph: Graph, layer: Layer) -> None:
+    """Follow the size of a map that a window slides over."""
+    height, width = (
+        (size + 2 * layer["padding"][axis] - layer.get("dilation", (1, 1))[axis] * (layer["kernel_size"][axis] - 1) - 1)
+        // layer["stride"][axis]
+        + 1
+        for axis, size in enumerate(graph.size)
+    )
+    graph.size = height, width
+
+
+def _adaptive_pool(graph: Graph, layer: Layer, x: str, path: str) -> str:
+    """Each pixel is a mean of rows and columns: rows · x · columns, for which ONNX has no operator of its own."""
+    rows, columns = (_means(size, count) for size, count in zip(graph.size, layer["output_size"], strict=True))
+    graph.size = layer["output_size"][0], layer["output_size"][1]
+    return graph.add("MatMul", f"{path}.output", graph.add("MatMul", f"{path}.rows", rows, x), columns.T.copy())
+
+
+def _means(size: int, count: int) -> Floats:
+    """Return (count, size): the share that each of `size` pixels has in each window, which are PyTorch's."""
+    means = np.zeros((count, size), np.float32)
+    for index in range(count):
+        start, stop = index * size // count, -(-(index + 1) * size // count)
+        means[index, start:stop] = 1 / (stop - start)
+    return means
 
 
 def _global_pool(operator: str) -> Callable[[Graph, Layer, str, str], str]:
@@ -118,7 +150,9 @@ def _nothing(graph: Graph, layer: Layer, x: str, path: str) -> str:  # noqa: ARG
 
 
 def _residual(graph: Graph, layer: Layer, x: str, path: str) -> str:
+    size = graph.size
     body = graph.layers(layer["body"], x, f"{path}.body.")
+    graph.size = size
     shortcut = graph.layers(layer["shortcut"], x, f"{path}.shortcut.")
     both = graph.add("Add", f"{path}.sum", body, shortcut)
     return both if layer["activation"] is None else _activation(graph, layer["activation"], both, path)
@@ -138,12 +172,28 @@ def _activation(graph: Graph, layer: Layer, x: str, path: str) -> str:
         share = graph.add("Add", f"{path}.share", erf, np.array(1, np.float32))
         half = graph.add("Mul", f"{path}.half", x, np.array(0.5, np.float32))
         return graph.add("Mul", output, half, share)
+    if function == "relu6":
+        return graph.add("Clip", output, x, np.array(0, np.float32), np.array(6, np.float32))
+    if function == "hardsigmoid":
+        return graph.add("HardSigmoid", output, x, alpha=1 / 6)
+    if function == "mish":  # x · tanh(softplus(x)), an operator of its own only from operator set 18 on
+        share = graph.add("Tanh", f"{path}.tanh", graph.add("Softplus", f"{path}.softplus", x))
+        return graph.add("Mul", output, x, share)
     raise unknown_layer(function, path)
 
 
-_SAME = {"relu": "Relu", "softplus": "Softplus", "tanh": "Tanh", "sigmoid": "Sigmoid"}
+_SAME = {
+    "relu": "Relu",
+    "softplus": "Softplus",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "elu": "Elu",
+    "selu": "Selu",
+    "hardswish": "HardSwish",
+}
 _READERS: dict[str, Callable[[Graph, Layer, str, str], str]] = {
     "Activation": _activation,
+    "AdaptiveAvgPool2d": _adaptive_pool,
     "AvgPool2d": _pool("AveragePool", count_include_pad=1),
     "BatchNorm1d": _batch_norm,
     "BatchNorm2d": _batch_norm,

@@ -57,6 +57,7 @@ class FromPixels(nn.Sequential):
 _SAME: dict[str, Callable[..., nn.Module]] = {
     kind.__name__: kind
     for kind in (
+        nn.AdaptiveAvgPool2d,
         nn.AvgPool2d,
         nn.BatchNorm1d,
         nn.BatchNorm2d,
@@ -76,6 +77,12 @@ _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
+    "relu6": nn.ReLU6,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "mish": nn.Mish,
+    "hardswish": nn.Hardswish,
+    "hardsigmoid": nn.Hardsigmoid,
 }
 _GLOBAL_POOLS: dict[str, Callable[..., nn.Module]] = {
     "GlobalAvgPool": nn.AdaptiveAvgPool2d,

@@ -98,6 +98,7 @@ impl Compiler<'_> {
             },
             Layer::MaxPool2d(pool) => ops.push(Op::MaxPool { pool: pool.clone(), bounds: None }),
             Layer::AvgPool2d(pool) => ops.push(Op::AvgPool(pool.clone())),
+            Layer::AdaptiveAvgPool2d(pool) => ops.push(Op::AdaptiveAvgPool(pool.clone())),
             Layer::GlobalAvgPool => ops.push(Op::GlobalAvgPool),
             Layer::GlobalMaxPool => ops.push(Op::GlobalMaxPool),
             Layer::Flatten => ops.push(Op::Flatten),

@@ -70,7 +70,7 @@ fn rule(ops: &mut Vec<Op>, at: usize) -> Result<bool> {
             ops.remove(at);
         }
         // The mean of shifted values is the shifted mean, unless zeros of a padding are among them.
-        [Op::Affine { .. }, Op::GlobalAvgPool, ..] => ops.swap(at, at + 1),
+        [Op::Affine { .. }, Op::GlobalAvgPool | Op::AdaptiveAvgPool(_), ..] => ops.swap(at, at + 1),
         [Op::Affine { .. }, Op::AvgPool(pool), ..] if pool.padding == [0, 0] => ops.swap(at, at + 1),
         // The maximum of shifted values is the shifted maximum.
         [Op::Affine { scale: None, .. }, Op::MaxPool { bounds: None, .. } | Op::GlobalMaxPool, ..] => {

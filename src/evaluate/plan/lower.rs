@@ -115,6 +115,7 @@ fn lower_one(op: &mut Op, size: &[i64], target: Target) -> Result<()> {
         | Op::Product(_)
         | Op::Activation(_)
         | Op::AvgPool(_)
+        | Op::AdaptiveAvgPool(_)
         | Op::GlobalAvgPool
         | Op::GlobalMaxPool
         | Op::Flatten => {}

@@ -9,7 +9,9 @@ use super::products::Product;
 use crate::error::Result;
 use crate::kernels::Windows;
 use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
-use crate::network::{avg_pool, conv2d, global_avg_pool, Activation, Conv2d, Pool2d};
+use crate::network::{
+    adaptive_avg_pool, avg_pool, conv2d, global_avg_pool, Activation, AdaptivePool2d, Conv2d, Pool2d,
+};
 
 pub enum Op {
     Conv {
@@ -55,6 +57,7 @@ pub enum Op {
         bounds: Option<Bounds>,
     },
     AvgPool(Pool2d),
+    AdaptiveAvgPool(AdaptivePool2d),
     GlobalAvgPool,
     GlobalMaxPool,
     Flatten,
@@ -128,6 +131,7 @@ impl Op {
             | Op::MaxPool { .. }
             | Op::GroupMax { .. }
             | Op::AvgPool(_)
+            | Op::AdaptiveAvgPool(_)
             | Op::GlobalAvgPool
             | Op::GlobalMaxPool
             | Op::Flatten => [&[], &[]],
@@ -158,9 +162,12 @@ impl Op {
                 bounds.iter().flat_map(|Bounds { low, high }| [low, high]).collect()
             }
             Op::Residual { scale, .. } => scale.iter().collect(),
-            Op::Activation(_) | Op::AvgPool(_) | Op::GlobalAvgPool | Op::GlobalMaxPool | Op::Flatten => {
-                vec![]
-            }
+            Op::Activation(_)
+            | Op::AvgPool(_)
+            | Op::AdaptiveAvgPool(_)
+            | Op::GlobalAvgPool
+            | Op::GlobalMaxPool
+            | Op::Flatten => vec![],
         }
     }
 
@@ -194,6 +201,7 @@ impl Op {
                 vec![size[0], size[1], height, width]
             }
             Op::GroupMax { groups, .. } => vec![size[0], size[1] / groups, size[2], size[3]],
+            Op::AdaptiveAvgPool(pool) => vec![size[0], size[1], pool.output_size[0], pool.output_size[1]],
             Op::GlobalAvgPool | Op::GlobalMaxPool => vec![size[0], size[1]],
             Op::Flatten => vec![size[0], size[1..].iter().product()],
             Op::Residual { body, .. } => body.iter().fold(size, |size, op| op.output_size(size)),
@@ -228,6 +236,7 @@ impl Op {
             Op::MaxPool { pool, bounds } => pooled_maximum(&x, pool, bounds.as_ref())?,
             Op::GroupMax { groups, bounds } => group_maximum(&x, *groups, bounds.as_ref())?,
             Op::AvgPool(pool) => avg_pool(&x, pool)?,
+            Op::AdaptiveAvgPool(pool) => adaptive_avg_pool(&x, pool)?,
             Op::GlobalAvgPool => global_avg_pool(&x)?,
             Op::GlobalMaxPool => x.f_amax([2i64, 3].as_slice(), false)?,
             Op::Flatten => x.f_flatten(1, -1)?,

@@ -91,7 +91,11 @@ impl Walk<'_> {
                     None => sum,
                 }
             }
-            Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::GlobalAvgPool | Layer::GlobalMaxPool => bounds,
+            Layer::MaxPool2d(_)
+            | Layer::AvgPool2d(_)
+            | Layer::AdaptiveAvgPool2d(_)
+            | Layer::GlobalAvgPool
+            | Layer::GlobalMaxPool => bounds,
             Layer::Dropout(_) | Layer::Dropout2d(_) => bounds,
         };
         Ok(bounds.iter().all(|bound| *bound <= MOST).then_some(bounds)) // a NaN is not
@@ -134,7 +138,15 @@ fn activated(function: Activation, mut bounds: Bounds) -> Bounds {
         Activation::Softplus => *bound += 1.0,
         // Not `min`, which would lose a NaN.
         Activation::Tanh | Activation::Sigmoid => *bound = if *bound > 1.0 { 1.0 } else { *bound },
-        Activation::Relu | Activation::Gelu | Activation::Silu => {}
+        Activation::Hardsigmoid => *bound = if *bound >= 0.0 { 1.0 } else { *bound },
+        Activation::Relu6 => *bound = if *bound > 6.0 { 6.0 } else { *bound },
+        Activation::Selu => *bound *= 1.76, // its slope below zero
+        Activation::Relu
+        | Activation::Gelu
+        | Activation::Silu
+        | Activation::Elu
+        | Activation::Mish
+        | Activation::Hardswish => {}
     });
     bounds
 }

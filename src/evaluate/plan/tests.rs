@@ -4,8 +4,8 @@ use tch::Device;
 
 use super::*;
 use crate::network::{
-    builders, forward, random_network, Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Network,
-    Pool2d, Residual,
+    builders, forward, random_network, Activation, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Layer, Linear,
+    Network, Pool2d, Residual,
 };
 
 fn unfused(layers: &[Layer], tensors: &mut std::slice::Iter<Tensor>, x: &Tensor) -> Tensor {
@@ -182,6 +182,10 @@ fn layers_without_a_fused_form_run_too() {
         Layer::AvgPool2d(Pool2d::new(3, 2, 1)),
         Layer::Dropout2d(Dropout { p: 0.5 }),
         Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
+        Layer::BatchNorm2d(BatchNorm::new(6)),
+        Layer::AdaptiveAvgPool2d(AdaptivePool2d { output_size: [3, 5] }),
+        Layer::Activation(Activation::Hardswish),
+        Layer::AdaptiveAvgPool2d(AdaptivePool2d { output_size: [2, 4] }),
         Layer::Flatten,
         Layer::Linear(Linear { bias: false, ..Linear::new(6 * 2 * 4, 5) }),
     ];

@@ -47,9 +47,11 @@ fn add(layer: &Layer, next: &mut usize, ops: &mut Vec<Op>) {
         Layer::GlobalAvgPool => Op::GlobalAvgPool,
         Layer::Flatten => Op::Flatten,
         Layer::Residual(block) => compile_residual(block, next),
-        Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::Dropout(_) | Layer::Dropout2d(_) => {
-            Op::Other(layer.clone())
-        }
+        Layer::MaxPool2d(_)
+        | Layer::AvgPool2d(_)
+        | Layer::AdaptiveAvgPool2d(_)
+        | Layer::Dropout(_)
+        | Layer::Dropout2d(_) => Op::Other(layer.clone()),
     };
     ops.push(op);
 }
@@ -85,6 +87,12 @@ fn slope_of(function: Activation) -> Option<f64> {
         | Activation::Gelu
         | Activation::Silu
         | Activation::Tanh
-        | Activation::Sigmoid => None,
+        | Activation::Sigmoid
+        | Activation::Relu6
+        | Activation::Elu
+        | Activation::Selu
+        | Activation::Mish
+        | Activation::Hardswish
+        | Activation::Hardsigmoid => None,
     }
 }

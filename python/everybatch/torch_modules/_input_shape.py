@@ -1,0 +1,98 @@
+"""The shape of the images that a module is made for, where its layers tell."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from everybatch.errors import ArgumentError, ShapeError
+from everybatch.torch_modules._trace import trace
+
+__all__ = ["as_input_shape", "inferred"]
+
+Shape = tuple[int, int, int]
+
+USUAL = (28, 32, 64, 96, 128, 224)
+"""The sides of images that networks are made for: of several that fit, one of these is meant, if it is the only one."""
+
+_MOST = 100
+_CHANNELS = (1, 3)
+
+
+def as_input_shape(given: Any) -> Shape:
+    """Return (channels, height, width).
+
+    Raises
+    ------
+    TypeError, ArgumentError
+        It is something else.
+    """
+    try:
+        numbers = [operator.index(number) for number in given]
+    except TypeError:
+        raise TypeError(f"input_shape must be (channels, height, width), not {given!r}") from None
+    if len(numbers) != 3 or min(numbers) < 1:
+        hint = ": leave the number of images out" if len(numbers) == 4 else ""
+        raise ArgumentError(f"input_shape must be (channels, height, width), all above 0, not {given!r}{hint}")
+    channels, height, width = numbers
+    return channels, height, width
+
+
+def inferred(module: nn.Module) -> Shape:
+    """Return the one shape of square images that the module can take, or the only usual one among several.
+
+    Raises
+    ------
+    ArgumentError
+        Several fit, or none.
+    UnsupportedModuleError
+        It computes something that no layer does.
+    """
+    candidates = _channels(module)
+    fitting = [
+        (channels, side, side) for channels in candidates for side in USUAL if _fits(module, (channels, side, side))
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        sides = range(1, _MOST + 1)
+        fitting = [
+            (channels, side, side) for channels in candidates for side in sides if _fits(module, (channels, side, side))
+        ]
+        if len(fitting) == 1:
+            return fitting[0]
+    if not fitting:
+        trace(
+            module, (candidates[0], USUAL[0], USUAL[0]), 2, training=False, frozen_is_fine=True
+        )  # says what does not fit
+    listed = ", ".join(map(str, fitting[:4])) + (" and others" if len(fitting) > 4 else "")
+    raise ArgumentError(
+        f"from_torch: the module takes images of more than one shape, {listed}: give input_shape=(channels, height, "
+        "width)"
+    )
+
+
+def _fits(module: nn.Module, shape: Shape) -> bool:
+    try:
+        trace(module, shape, 2, training=False, frozen_is_fine=True)
+    except ShapeError:
+        return False
+    return True
+
+
+def _channels(module: nn.Module) -> Sequence[int]:
+    """Return how many channels the images may have, by the first layer."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            return [part.in_channels]
+        if isinstance(part, nn.Linear):
+            return [c for c in _CHANNELS if part.in_features % c == 0 and _is_square(part.in_features // c)] or [1]
+    return _CHANNELS
+
+
+def _is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number
