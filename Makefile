@@ -13,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BACKEND := build_backend/everybatch_build.py
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml $(BACKEND) $(shell find src -name '*.rs')
-PYTHON_FILES := python tests benches examples build_backend $(wildcard notebooks)
+PYTHON_FILES := python tests benches fuzz examples build_backend $(wildcard notebooks)
 
 # One profile for maturin, clippy and the tests: torch's C++ bindings, the slowest part of a build, are then compiled
 # once for the extension and once for the core without Python.
@@ -24,6 +24,11 @@ LIKE_MATURIN = eval "$$($(BIN)/python $(BACKEND) env)" &&
 CUDA_KIT_WHEELS := numpy matplotlib tqdm cloudpickle pillow pytest
 # The core without Python takes .cargo/config.toml's word for where libtorch is.
 CORE := --no-default-features
+# What libFuzzer sees of the Rust code: counters of its branches, and what it compares.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+FUZZED := network_json idx model_file run_state
 unexport LIBTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_USE_PYTORCH LIBTORCH_STATIC PYO3_PYTHON VIRTUAL_ENV
 
 # ---------------------------------------------------------------- for users
@@ -93,6 +98,7 @@ cuda-kit:  ## Gather in cuda-kit/ what a GPU machine without Rust or network nee
 .PHONY: lint
 lint: build $(VENV)/.dev-tools  ## Check formatting, style and types, in Rust and Python
 	cargo fmt --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	@$(LIKE_MATURIN) set -x && cargo clippy $(PROFILE) --all-targets -- -D warnings
 	cargo clippy $(PROFILE) --all-targets $(CORE) -- -D warnings
 	$(BIN)/ruff check $(PYTHON_FILES)
@@ -103,6 +109,7 @@ lint: build $(VENV)/.dev-tools  ## Check formatting, style and types, in Rust an
 .PHONY: format
 format: $(VENV)/.dev-tools  ## Format Rust and Python in place
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	$(BIN)/ruff check --fix --exit-zero --quiet $(PYTHON_FILES)
 	$(BIN)/ruff format $(PYTHON_FILES)
 
@@ -125,6 +132,20 @@ faults: build $(VENV)/.dev-tools  ## Make every call that writes fail in turn, a
 	cc -O1 -shared -fPIC -o target/disk.so tests/disk.c -ldl -lpthread
 	LD_PRELOAD=$(CURDIR)/target/disk.so OMP_NUM_THREADS=1 $(BIN)/python tests/disk_faults.py 2>target/faults.log || \
 		{ tail -n 40 target/faults.log; exit 1; }
+
+.PHONY: fuzz-core
+fuzz-core: build  ## Feed the readers in Rust by libFuzzer, which sees the branches that are reached, for MINUTES=10
+	@$(LIKE_MATURIN) host=$$(rustc -vV | sed -n 's/^host: //p'); export CARGO_TARGET_DIR=$(CURDIR)/target/fuzz; \
+	RUSTFLAGS="$(COVERAGE)" cargo build $(PROFILE) --manifest-path fuzz/Cargo.toml --target "$$host"; \
+	$(BIN)/python fuzz/seeds.py target/fuzz/seeds; \
+	mkdir -p findings $(FUZZED:%=target/fuzz/corpus/%); \
+	for name in $(FUZZED); do \
+		OMP_NUM_THREADS=1 LD_LIBRARY_PATH="$$LIBTORCH/lib" "target/fuzz/$$host/release/$$name" \
+			"target/fuzz/corpus/$$name" "target/fuzz/seeds/$$name" -artifact_prefix="findings/$$name-" -max_len=65536 \
+			-timeout=10 -rss_limit_mb=4000 -max_total_time=$$((60 * $(or $(MINUTES),10) / 4)) -print_final_stats=1 \
+			>"target/fuzz/$$name.log" 2>&1 || { tail -n 40 "target/fuzz/$$name.log"; exit 1; }; \
+		echo "$$name: $$(sed -n 's/^Done //p' "target/fuzz/$$name.log"), nothing found"; \
+	done
 
 .PHONY: fuzz
 fuzz: build $(VENV)/.dev-tools  ## Feed every reader of files with damaged ones, for MINUTES=10
