@@ -61,7 +61,7 @@ def told_of_batch(model: eb.Model, run: eb.Run, step: int, data: eb.Dataset) -> 
         {},
         {"record": ("predictions", "losses"), "validation": 40, "evaluate_every": 5, "seed": 3},
         {"tolerance": 0.02, "complete_every": 5, "seed": 2},
-        {"tolerance": 0.02, "validation": 0.1, "evaluate_every": "epoch", "evaluate_on": slice(0, 1_100)},
+        {"tolerance": 0.02, "validation": 0.1, "evaluate_every": 5, "evaluate_on": slice(0, 1_100)},
     ],
     ids=["complete", "recording", "estimates", "estimates of a part"],
 )

@@ -57,7 +57,7 @@ def stride(module: Net) -> None:
 
 
 def replaced(module: Net) -> None:
-    module.norm = nn.Identity()  # type: ignore[assignment]
+    module.norm = nn.Tanh()  # type: ignore[assignment]
 
 
 def hooked(module: Net) -> None:
@@ -70,6 +70,7 @@ def patched(module: Net) -> None:
 
 def doubled(module: Net) -> None:
     module.double()
+    in_place(module)
 
 
 CHANGES: list[Callable[[Net], None]] = [

@@ -110,6 +110,7 @@ def test_the_callback_keeps_what_was_recorded_before_an_error(glyphs: eb.Dataset
     assert told.meter.run.steps == 2
 
 
+@pytest.mark.filterwarnings("ignore")  # its own
 def test_lightning_itself(glyphs: eb.Dataset, tmp_path: Path) -> None:
     lightning = pytest.importorskip("lightning.pytorch")
 
@@ -137,3 +138,4 @@ def test_lightning_itself(glyphs: eb.Dataset, tmp_path: Path) -> None:
     trainer.fit(Module(), loader)
     assert told.meter.run.steps == 5
     assert told.meter.run.state == "finished"
+    assert told.meter.measured_by == "plan", told.meter.reason

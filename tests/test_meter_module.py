@@ -127,6 +127,7 @@ def wrappers() -> dict[str, Any]:
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # what torch.compile imports
 @pytest.mark.parametrize("name", wrappers())
 def test_what_is_wrapped_around_a_module_is_looked_through(glyphs: eb.Dataset, name: str) -> None:
     module = net()
@@ -139,6 +140,7 @@ def test_what_is_wrapped_around_a_module_is_looked_through(glyphs: eb.Dataset, n
     assert meter.run.config["network"]["name"] == "Net"
 
 
+@pytest.mark.filterwarnings("ignore:Grad strides do not match")
 def test_distributed_data_parallel_is_looked_through(glyphs: eb.Dataset, tmp_path: Any) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
     try:

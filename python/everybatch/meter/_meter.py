@@ -234,7 +234,7 @@ class Meter:
         )
         images = len(settings.test_indices)
         self._compared = np.unique(np.linspace(0, images - 1, min(images, _COMPARED)).astype(int)).tolist()
-        self._config = {
+        self._config: dict[str, Any] = {
             "network": {"name": type(self._measured.module).__name__},
             "dataset": describe_dataset(dataset),
             "training": for_config(settings, batch_size, per_epoch),
