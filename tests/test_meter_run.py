@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -14,6 +15,9 @@ import torch
 
 import everybatch as eb
 from everybatch.errors import ArgumentError
+from everybatch.live._curves import charts
+from everybatch.watch._charts import View, axis_end, series
+from everybatch.watch._watch import Watch
 from metering import Itself, net, steps
 
 RECORD = ("predictions", "losses", "examples")
@@ -162,6 +166,50 @@ def test_a_folder_is_watched_and_not_resumed(glyphs: eb.Dataset, tmp_path: Path)
         eb.resume(folder)
     with pytest.raises(FileExistsError, match="not empty"):
         eb.Meter(module, glyphs, folder=folder)
+
+
+def test_a_page_of_runs_that_know_no_epochs(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    meters = [
+        eb.Meter(net(), glyphs, folder=tmp_path / "untold"),
+        eb.Meter(net(), glyphs, folder=tmp_path / "told", steps_per_epoch=2, steps=4),
+    ]
+    for meter in meters:
+        meter.step(1.0, lr=0.1)
+        meter._core.write(now=True)
+    watch = Watch(tmp_path)
+    found = {run["name"]: run for run in watch.overview()["runs"]}
+    told, untold = found["told"], found["untold"]
+    assert (told["steps"], told["total"], told["epochs"], told["left"] is None) == (1, 4, 0.5, False)
+    assert (untold["steps"], untold["total"], untold["epochs"]) == (1, 1, None)
+    assert untold["last"]["test_accuracy"] == pytest.approx(meters[0].test_accuracy)
+    for name, axis in itertools.product(("told", "untold"), ("step", "epoch", "seconds")):
+        run: Any = eb.load_run(tmp_path / name)
+        run.narrow = False  # as one that is watched
+        drawn = dict(series(run, View("accuracy", 100, None), axis, ()))
+        assert ("test" in drawn) == ((name, axis) != ("untold", "epoch"))
+        assert (axis_end(run, axis) > 0) == ((name, axis) != ("untold", "epoch"))
+        assert len(charts(run._arrays, run.config)) >= 2
+    for meter in meters:
+        meter.end(RuntimeError("enough"))
+    ended = {run["name"]: run for run in Watch(tmp_path).overview()["runs"]}
+    assert ended["untold"]["resume"] is None
+    assert ended["untold"]["message"] == "RuntimeError: enough"
+
+
+def test_a_sweep_of_loops_of_ones_own(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    def one(config: dict[str, Any]) -> eb.Run:
+        module = net(config["seed"])
+        with eb.Meter(Itself(module) if config["run"] else module, glyphs) as meter:
+            for loss in steps(module, glyphs, 3, lr=config["lr"]):
+                meter.step(loss, lr=config["lr"])
+        return meter.run
+
+    sweep = eb.sweep(
+        one, {"lr": [0.01, 0.1], "run": [False, True]}, backend="serial", store=tmp_path / "store", progress=False
+    )
+    table = sweep.table()
+    assert list(table["status"]) == ["finished"] * 4
+    assert table["final_test_accuracy"].notna().all()
 
 
 def test_nothing_is_left_where_a_meter_is_refused(glyphs: eb.Dataset, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "Layer",
     "Linear",
     "MaxPool2d",
+    "Meter",
     "Model",
     "Network",
     "Outcome",
