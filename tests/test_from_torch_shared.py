@@ -65,10 +65,42 @@ def test_another_number_format_is_refused_while_it_lasts() -> None:
     model = eb.from_torch(module, COLOUR, share=True)
     images = pictures(model)
     module.half()
-    with pytest.raises(ArgumentError, match=r"weights 0\.weight .* are Half .* and must be Float"):
+    with pytest.raises(ArgumentError, match=r"the module's bn1\.running_mean is another tensor by now"):
         model.logits(images)
+    module.float()
+    with pytest.raises(
+        ArgumentError, match=r"bn1\.running_mean is another tensor by now.* eb.from_torch\(module, share=True\)"
+    ):
+        model.copy()
+
+
+def test_another_number_format_of_a_parameter() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    model = eb.from_torch(module, (1, 28, 28), share=True)
+    module.half()
+    with pytest.raises(ArgumentError, match=r"weights 1\.weight .* are Half .* and must be Float"):
+        model.logits(pictures(model))
     with pytest.raises(ArgumentError, match="are Half"):
         model.copy()
+    module.float()
+    assert_same_logits(model, module)
+
+
+def test_what_is_replaced_is_missed() -> None:
+    module = resnet()
+    model = eb.from_torch(module, COLOUR, share=True)
+    kept = model.copy()
+    module.layer1 = nn.Sequential()
+    with pytest.raises(ArgumentError, match=r"the module's layer1\.0\.conv1\.weight is another tensor by now"):
+        model.evaluate(pictures(model), range(5))
+    with pytest.raises(ArgumentError, match=r"layer1\.0\.conv1\.weight is another"):
+        model.state_dict()
+    assert kept.logits(pictures(model)).shape == (5, 10)
+    module = resnet()
+    model = eb.from_torch(module, COLOUR, share=True)
+    module.load_state_dict({name: tensor.clone() for name, tensor in module.state_dict().items()}, assign=True)
+    with pytest.raises(ArgumentError, match=r"the module's conv1\.weight is another"):
+        model.logits(pictures(model))
 
 
 def test_channels_last() -> None:

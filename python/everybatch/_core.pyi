@@ -560,10 +560,12 @@ def model_of(
     state_dict: Mapping[str, torch.Tensor],
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    owner: Callable[[], str | None] | None = None,
 ) -> Model:
     """A model of these tensors themselves, which whoever gave them goes on to share.
 
-    Names and shapes must be those of the network's `Model.state_dict`; on the CPU, float32 but for counters.
+    Names and shapes must be those of the network's `Model.state_dict`; on the CPU, float32 but for counters. `owner` is
+    called before each use of the weights, and returns the text of an ArgumentError if they are no longer its own.
 
     Raises
     ------

@@ -15,7 +15,7 @@ use super::network::PyNetwork;
 use super::python::{ours, CHECK_TENSOR, GROUND, IMAGES_AND_LABELS, MODEL_IMAGES, NUMBERS_OF_LABELS};
 use super::run::{computing, lock};
 use crate::data::{self, Split};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::{logits, Evaluator, Summary};
 use crate::libtorch::{check_precision, matrix};
 use crate::network::{Model, Precision};
@@ -24,11 +24,13 @@ use crate::network::{Model, Precision};
 #[pyclass(name = "Model", module = "everybatch", frozen)]
 pub struct PyModel {
     inner: Mutex<Model>,
+    /// Asked before each look into weights that belong to someone else: None, or why they are no longer that one's.
+    owner: Option<PyObject>,
 }
 
 impl PyModel {
     pub fn new(model: Model) -> Self {
-        PyModel { inner: Mutex::new(model) }
+        PyModel { inner: Mutex::new(model), owner: None }
     }
 
     /// A copy with weights of its own, to work on while the model stays usable.
@@ -43,6 +45,13 @@ impl PyModel {
 
     /// The model, to look into its weights. They are looked after first: the tensors of `state_dict` share their memory.
     fn whole(&self) -> Result<MutexGuard<'_, Model>> {
+        if let Some(owner) = &self.owner {
+            // Before the lock, which nobody may hold who waits for Python's.
+            let asked = Python::with_gil(|py| owner.call0(py)?.extract::<Option<String>>(py));
+            if let Some(gone) = asked.unwrap_or_else(|error| Some(error.to_string())) {
+                return Err(Error::Argument(gone));
+            }
+        }
         let model = lock(&self.inner);
         model.check_memory()?;
         Ok(model)
@@ -263,13 +272,14 @@ impl PyModel {
 
 /// A model of these tensors themselves, which whoever gave them goes on to share.
 #[pyfunction]
-#[pyo3(signature = (network, state_dict, mean=None, std=None))]
+#[pyo3(signature = (network, state_dict, mean=None, std=None, owner=None))]
 pub fn model_of(
     py: Python,
     network: &PyNetwork,
     state_dict: &Bound<PyAny>,
     mean: Option<Vec<f64>>,
     std: Option<Vec<f64>>,
+    owner: Option<PyObject>,
 ) -> PyResult<PyModel> {
     let state = named_tensors(py, state_dict)?;
     let normalization = network.normalization(mean, std)?;
@@ -279,7 +289,7 @@ pub fn model_of(
         model.set_normalization(normalization)?;
         Ok(model)
     })?;
-    Ok(PyModel::new(model))
+    Ok(PyModel { owner, ..PyModel::new(model) })
 }
 
 /// A dict of names and tensors, of which the core can read each.

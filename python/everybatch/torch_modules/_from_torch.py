@@ -15,6 +15,7 @@ from everybatch._plain_torch import plain_torch
 from everybatch.torch_modules._checks import as_module, check_module
 from everybatch.torch_modules._follow import follow
 from everybatch.torch_modules._input_shape import as_input_shape, inferred
+from everybatch.torch_modules._owner import Owner
 from everybatch.torch_modules._same import check_same
 from everybatch.torch_modules._tree import tree
 
@@ -49,7 +50,8 @@ def from_torch(
         128 and 224.
     share
         The model has the module's own tensors, so that what is done to these in place, by an optimizer for one, changes
-        its logits too. Training it works on a copy, as always. By default the model has copies.
+        its logits too. Where the module gets other tensors instead, as by ``module.half()``, the model refuses to
+        compute. Training it works on a copy, as always. By default the model has copies.
     mean, std
         Of pixels in [0, 1], one number for each channel: how the images were normalised that the module was trained on.
         Without them the model passes pixels in [0, 1] on as they are, until it is trained on a data set.
@@ -131,7 +133,8 @@ def convert(
         network = Network.from_json(json.dumps(description))
         own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         state = {new: own[old] if share else _copy(own[old]) for new, old in made.tensors.items()}
-        model = model_of(network, state, mean, std)
+        owner = Owner(module, {old: own[old] for old in made.tensors.values()}) if share else None
+        model = model_of(network, state, mean, std, owner)
         check_same(module, model, log_softmax=made.log_softmax)
     return Converted(model, made.tensors)
 
