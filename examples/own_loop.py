@@ -37,8 +37,9 @@ def main(name: str = "glyphs", train: int = 6_000, test: int = 2_000, folder: st
     # what a meter gives it unless told otherwise (inputs=).
     images = torch.tensor(data.train_images)[:, None].float().div(255).sub(data.mean[0]).div(data.std[0])
     loader = DataLoader(TensorDataset(images, torch.tensor(data.train_labels)), batch_size=64, shuffle=True)
+    torch.manual_seed(0)
     net = Net()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(loader))
     with eb.Meter(net, data, steps_per_epoch=len(loader), steps=len(loader), folder=folder) as meter:
         for batch, labels in loader:

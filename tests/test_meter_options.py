@@ -107,6 +107,14 @@ def test_a_model_is_sent_to_train(glyphs: eb.Dataset, tiny: eb.Network) -> None:
         eb.Meter(tiny.initialize(0), glyphs)  # type: ignore[arg-type]
 
 
+def test_a_module_that_normalises_by_itself_is_given_pixels(glyphs: eb.Dataset, tiny: eb.Network) -> None:
+    model = eb.train(tiny, glyphs, steps=1, device="cpu", progress=False).model
+    module = eb.export.torch_module(model, normalize=True)
+    with pytest.raises(ArgumentError, match="normalises pixels by itself: give inputs='unit'"):
+        eb.Meter(module, glyphs)
+    assert eb.Meter(module, glyphs, inputs="unit").test_loss == pytest.approx(model.evaluate(glyphs).loss, rel=1e-4)
+
+
 def test_images_of_another_size_than_the_module_takes(glyphs: eb.Dataset) -> None:
     with pytest.raises(RuntimeError, match=r"shape|mat1"):
         eb.Meter(nn.Sequential(nn.Flatten(), nn.Linear(100, 10)), glyphs)

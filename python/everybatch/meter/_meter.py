@@ -27,6 +27,7 @@ from everybatch._words import count
 from everybatch.dataset import Dataset, check_dataset
 from everybatch.datasets._folder_read import background_of
 from everybatch.errors import ArgumentError
+from everybatch.export._torch_module import FromPixels
 from everybatch.folder import Journal
 from everybatch.live import beside, can_show
 from everybatch.meter._measured import Measured
@@ -188,6 +189,8 @@ class Meter:
         if precision == "tf32":
             raise ArgumentError("precision is 'tf32', which is a setting of torch's own: torch.backends.cuda and cudnn")
         self._dataset, self._inputs = dataset, Inputs(inputs, dataset)
+        if isinstance(unwrapped(module), FromPixels) and inputs == "normalized":
+            raise ArgumentError("this module of eb.export.torch_module normalises pixels by itself: give inputs='unit'")
         own = placed(unwrapped(module))[0]
         device = str(own) if own.type == "cuda" else "cpu"
         settings, per_epoch = checked(

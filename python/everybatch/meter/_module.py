@@ -58,7 +58,7 @@ def placed(module: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def forward_of(module: nn.Module, transform: Forward | None) -> Forward:
-    """Return what makes logits of images (n, C, H, W), for as long as the module is where it is now."""
+    """Return what makes logits of images (n, C, H, W), on the CPU, for as long as the module is where it is now."""
     device, dtype = placed(module)
 
     def forward(images: torch.Tensor) -> torch.Tensor:
@@ -73,7 +73,7 @@ def forward_of(module: nn.Module, transform: Forward | None) -> Forward:
             )
         if logits.is_complex():
             raise TypeError("the module gave complex numbers, and logits are real")
-        return logits
+        return logits.detach().to("cpu", torch.float32)
 
     return forward
 

@@ -6,8 +6,9 @@ from collections.abc import Hashable, Iterator
 
 import torch
 from torch import nn
+from torch.nn.modules import module as everywhere
 
-__all__ = ["hooked", "stamp"]
+__all__ = ["stamp"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, tuple, type(None))
 _MODE = "training"
@@ -18,7 +19,8 @@ def stamp(module: nn.Module) -> Hashable:
 
     Numbers that are written into its tensors do not count: a plan reads them anew each time.
     """
-    return tuple(_layers(module)), tuple(_tensors(module))
+    of_all = bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks)
+    return of_all, tuple(_layers(module)), tuple(_tensors(module))
 
 
 def _tensors(module: nn.Module) -> Iterator[Hashable]:
@@ -37,7 +39,7 @@ def _layers(module: nn.Module) -> Iterator[Hashable]:
     for name, layer in module.named_modules(remove_duplicate=False):
         own = vars(layer)
         settings = tuple(value for key, value in own.items() if key != _MODE and _is_plain(value))
-        yield name, id(layer), type(layer), id(own.get("forward")), hooked(layer), settings
+        yield name, id(layer), type(layer), id(own.get("forward")), _hooked(layer), settings
 
 
 def _is_plain(value: object) -> bool:
@@ -47,6 +49,6 @@ def _is_plain(value: object) -> bool:
     return type(value) in _PLAIN
 
 
-def hooked(layer: nn.Module) -> bool:
+def _hooked(layer: nn.Module) -> bool:
     """Return whether anything looks at what a layer is given or gives, and may change it."""
     return bool(layer._forward_hooks or layer._forward_pre_hooks)
