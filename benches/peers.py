@@ -116,15 +116,17 @@ class Peer:
         while True:
             yield from self.train_loader
 
-    def step(self) -> None:
-        """One optimizer step."""
+    def step(self) -> torch.Tensor:
+        """One optimizer step, and its loss."""
         images, labels = next(self.batches)
         if self.kind in ("best", "channels_last"):
             images = images.contiguous(memory_format=torch.channels_last)
         self.net.train()
         self.optimizer.zero_grad()
-        F.cross_entropy(self._logits(images), labels).backward()
+        loss = F.cross_entropy(self._logits(images), labels)
+        loss.backward()
         self.optimizer.step()
+        return loss
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         if self.kind == "compiled":

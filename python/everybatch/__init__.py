@@ -37,6 +37,7 @@ from everybatch.layers import (  # noqa: E402
     Residual,
 )
 from everybatch.lr_finder import LrFinder, find_lr  # noqa: E402
+from everybatch.meter import Meter  # noqa: E402
 from everybatch.resuming import resume  # noqa: E402
 from everybatch.run import Run, load_run  # noqa: E402
 from everybatch.sweeps import Sweep, load_sweep, sweep  # noqa: E402
@@ -64,6 +65,7 @@ __all__ = [
     "Linear",
     "LrFinder",
     "MaxPool2d",
+    "Meter",
     "Model",
     "Network",
     "Residual",

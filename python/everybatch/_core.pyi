@@ -31,6 +31,7 @@ __all__ = [
     "Layer",
     "Linear",
     "MaxPool2d",
+    "Meter",
     "Model",
     "Network",
     "Outcome",
@@ -632,6 +633,99 @@ class Estimator:
 
     def target(self) -> float | None:
         """The standard error that the next estimate aims at; None where every measurement is complete."""
+
+@final
+class Meter:
+    """Measures the weights of a module whose steps somebody else takes; `everybatch.Meter` is the front.
+
+    Parameters
+    ----------
+    data
+        On the CPU.
+    settings
+        Of the core's `TrainConfig`, what is about measuring and recording.
+    device
+        Where the module computes: the images go there.
+    mean, std
+        That pixels in [0, 1] are normalised by.
+    chunk
+        Images that a function is given at a time.
+    steps_per_epoch, total
+        If they are known.
+    """
+
+    def __new__(
+        cls,
+        data: Data,
+        settings: dict[str, Any],
+        device: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        chunk: int,
+        steps_per_epoch: int | None,
+        total: int | None,
+    ) -> Meter: ...
+    def step(
+        self,
+        loss: float,
+        accuracy: float | None = None,
+        lr: float | None = None,
+        batch: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> None:
+        """A step was taken, on the training images at indices (n,) int64 with logits (n, classes), if these are told.
+
+        Raises
+        ------
+        ArgumentError, ShapeError
+            They are told at some steps alone, or are none that were trained on.
+        """
+
+    def is_due(self, last: bool) -> bool:
+        """Whether there is anything to measure; for the `last` time perhaps, which is to be complete."""
+
+    def measure(self, by: Model | Callable[[torch.Tensor], torch.Tensor], last: bool) -> None:
+        """Measures what is due, by the weights of a model or a function of normalised images (n, C, H, W) to logits."""
+
+    def evaluate(self, by: Model | Callable[[torch.Tensor], torch.Tensor], classes: tuple[str, ...]) -> Evaluation:
+        """What the weights make of the test images, beside what is recorded."""
+
+    def copied(self, model: Model) -> Model:
+        """A copy that normalises pixels as they are given to the module."""
+
+    def look(self, by: Model | Callable[[torch.Tensor], torch.Tensor], images: Sequence[int]) -> torch.Tensor:
+        """Logits (n, classes) float32 of chosen test images."""
+
+    def restart_clock(self) -> None:
+        """The time until now was no step's."""
+
+    def write_to(self, journal: Any) -> None:
+        """From now on rows go to a journal, as of `train`."""
+
+    def write(self, now: bool) -> None:
+        """Have the journal write what it lacks, if there is one: now, or if it is time to."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything until now, by name."""
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+
+    @property
+    def diverged_at(self) -> int | None:
+        """Steps before a loss was not finite, if no measurement has found the weights sound since."""
+
+    @property
+    def tells_batches(self) -> bool:
+        """Whether steps told of their images."""
+
+    @property
+    def newest(self) -> tuple[float, float]:
+        """Loss and accuracy of the test images when they were measured last."""
+
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        """How a plan measured the test images; None if there was none."""
 
 @final
 class Outcome:

@@ -9,6 +9,8 @@ from typing import Any, Generic, Literal, Never, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._metered import is_metered
+
 __all__ = ["Measure", "Part", "Recorded"]
 
 Part = Literal["train", "validation", "test"]
@@ -102,6 +104,11 @@ class Measure(Generic[Kind]):
         if recorded is None:
             if self.otherwise is None or not self.is_in(run):
                 is_recorded = self.record in (run._config["training"].get("record") or ())
+                if is_recorded and is_metered(run._config):
+                    raise AttributeError(
+                        f"this run has no {self.name}: its meter was not told which images were in the batches. Give "
+                        "meter.step indices= and logits="
+                    )
                 raise AttributeError(self.not_yet() if is_recorded else self.missing())
             return _read_only(self.otherwise(run))
         return recorded if self.by is None else _read_only(self.by(recorded))

@@ -15,6 +15,7 @@ from everybatch._arguments import flag, functions, whole
 from everybatch._core import Data, Model, Step
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
+from everybatch._metered import is_metered, not_resumed
 from everybatch._not_compiled import not_compiled
 from everybatch._threads import torch_threads
 from everybatch._trained_on import trained_on
@@ -65,6 +66,7 @@ def resume(
     ------
     ArgumentError
         The run has reached its end, or cannot be of this length, or the data set is another one, or cannot be found.
+        Or a `Meter` recorded it, in a loop that everybatch does not know.
     FileExistsError
         The run is still going.
     FileNotFoundError, FileFormatError
@@ -105,6 +107,8 @@ def go_on(
         if state == "diverged" or (state == "finished" and not of_length):
             hint = ": give epochs= or steps= to make it longer" if state == "finished" else ""
             raise ArgumentError(f"the run in {journal.folder} is {state}, and has nothing to go on with{hint}")
+        if is_metered(begun["config"]):
+            raise ArgumentError(not_resumed(journal.folder))
         dataset = trained_on(dataset, begun["config"]["dataset"])
         config, settings = _lengthened(begun, of_length)
         training, status = config["training"], journal.earlier.ended.get("config", {}).get("status", {})

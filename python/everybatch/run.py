@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import operator
 import os
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from everybatch._arguments import choice
 from everybatch._measures import MEASURES, Measures
+from everybatch._metered import epoch_steps, is_metered
 from everybatch.checkpoints import list_checkpoints
 from everybatch.errors import ArgumentError
 from everybatch.runs import _read, _repr, _tables, _write
@@ -69,7 +71,7 @@ class Run(Measures):
 
     @property
     def eval_epoch(self) -> Doubles:
-        """(evaluations,) float64: `eval_step` in epochs."""
+        """(evaluations,) float64: `eval_step` in epochs; NaN if nobody told a `Meter` how long they are."""
         return self.eval_step / self._steps_per_epoch
 
     @property
@@ -96,7 +98,10 @@ class Run(Measures):
 
     @property
     def epochs(self) -> float:
-        """Optimizer steps taken, in epochs; not a whole number in a run that was ended early."""
+        """Optimizer steps taken, in epochs; not a whole number in a run that was ended early.
+
+        NaN if nobody told a `Meter` how long they are.
+        """
         return self.steps / self._steps_per_epoch
 
     # ---- how it went -----------------------------------------------------------------------------------
@@ -219,6 +224,11 @@ class Run(Measures):
             if self._load_model is None:
                 if self.state == "running":
                     raise AttributeError("this run has no model yet: its folder has it some seconds after it has begun")
+                if is_metered(self._config) and self._config["meter"].get("measured_by") == "module":
+                    raise AttributeError(
+                        "this run has no model: the module that was measured is no network of everybatch's layers. "
+                        "Keep its weights with torch.save(module.state_dict(), path)"
+                    )
                 raise AttributeError("this run was made, or saved, without a model")
             self._model = self._load_model()
         return self._model
@@ -241,10 +251,13 @@ class Run(Measures):
         IndexError
             The run has no such step.
         ArgumentError
-            The run's config is at odds with itself, as one that was changed by hand.
+            The run's config is at odds with itself, as one that was changed by hand. Or the run was recorded by a
+            `Meter`, which does not know the batches.
         """
         from everybatch import _core
 
+        if is_metered(self._config):
+            raise ArgumentError("this run was recorded by an eb.Meter, which does not know the images of the batches")
         number = _index(step, "step")
         if not 0 <= number < self.steps:
             valid = f"valid steps are 0 to {self.steps - 1}" if self.steps else "it took none"
@@ -355,7 +368,7 @@ class Run(Measures):
         OSError
             The folder cannot be written; nothing is left behind.
         """
-        model = self.model if self._model is not None or self._load_model is not None else None
+        model = self.model if self._has_model else None
         config = self._config
         if self.state == "running":  # a copy does not go on
             config = config | {"status": config["status"] | {"state": "lost", "message": "saved while it went on"}}
@@ -370,8 +383,13 @@ class Run(Measures):
     # ---- internal --------------------------------------------------------------------------------------
 
     @property
-    def _steps_per_epoch(self) -> int:
-        return int(self._config["training"]["steps_per_epoch"])
+    def _steps_per_epoch(self) -> float:
+        steps = epoch_steps(self._config)
+        return math.nan if steps is None else steps
+
+    @property
+    def _has_model(self) -> bool:
+        return self._model is not None or self._load_model is not None
 
     @property
     def _has_validation(self) -> bool:

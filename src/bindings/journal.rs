@@ -14,6 +14,9 @@ use crate::error::Result;
 use crate::libtorch::as_called;
 use crate::train::{Adds, Column, Predictions, RunState, Step};
 
+/// A list of the history, as [`crate::train::History::columns`] tells it.
+pub type Listed<'a> = (&'static str, Column<'a>, Adds);
+
 /// How often at most rows are written, unless something may take long.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -32,19 +35,29 @@ impl Journal {
 
     /// Writes what was recorded since, if it is time to or `now`; waits for the device.
     pub fn write(&mut self, step: &mut Step, now: bool) -> Result<PyResult<()>> {
-        if !now && self.last.elapsed() < PAUSE {
+        if !now && !self.is_due() {
             return Ok(Ok(()));
         }
         self.write_now(step, false)
     }
 
+    /// Whether it is time to write.
+    pub fn is_due(&self) -> bool {
+        self.last.elapsed() >= PAUSE
+    }
+
     fn write_now(&mut self, step: &mut Step, ends: bool) -> Result<PyResult<()>> {
         step.complete_history()?;
+        self.tell(&mut step.columns(), ends)
+    }
+
+    /// Writes what these lists have beyond the rows that are held.
+    pub fn tell(&mut self, columns: &mut [Listed], ends: bool) -> Result<PyResult<()>> {
         let written = as_called(|| {
             Python::with_gil(|py| -> PyResult<bool> {
                 let writer = self.writer.bind(py);
                 let held: BTreeMap<String, usize> = writer.getattr("rows")?.extract()?;
-                writer.call_method1("write", (added(py, step, &held)?, ends))?.extract()
+                writer.call_method1("write", (added(py, columns, &held)?, ends))?.extract()
             })
         })?;
         self.last = Instant::now();
@@ -90,24 +103,24 @@ pub fn look_at_state(
 }
 
 /// By name what the lists of the history have beyond the rows that are held.
-fn added<'py>(
+pub fn added<'py>(
     py: Python<'py>,
-    step: &mut Step,
+    columns: &mut [Listed],
     held: &BTreeMap<String, usize>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    for (name, column, adds) in step.columns() {
+    for (name, column, adds) in columns {
         let held = held.get(adds.axis.name()).copied().unwrap_or_default();
         let array = match column {
-            Column::Float(list) => rows(py, list, adds, held)?,
-            Column::Double(list) => rows(py, list, adds, held)?,
-            Column::Int(list) => rows(py, list, adds, held)?,
-            Column::Half(list) => rows(py, list, adds, held)?,
-            Column::Bytes(list) => rows(py, list, adds, held)?,
-            Column::Classes(Predictions::Bytes(list)) => rows(py, list, adds, held)?,
-            Column::Classes(Predictions::Words(list)) => rows(py, list, adds, held)?,
+            Column::Float(list) => rows(py, list, *adds, held)?,
+            Column::Double(list) => rows(py, list, *adds, held)?,
+            Column::Int(list) => rows(py, list, *adds, held)?,
+            Column::Half(list) => rows(py, list, *adds, held)?,
+            Column::Bytes(list) => rows(py, list, *adds, held)?,
+            Column::Classes(Predictions::Bytes(list)) => rows(py, list, *adds, held)?,
+            Column::Classes(Predictions::Words(list)) => rows(py, list, *adds, held)?,
         };
-        dict.set_item(name, array)?;
+        dict.set_item(*name, array)?;
     }
     Ok(dict)
 }

@@ -12,6 +12,7 @@ mod from_python;
 mod images;
 mod journal;
 mod layers;
+mod meter;
 mod model;
 mod network;
 mod observer;
@@ -34,6 +35,7 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_class::<train::PyOutcome>()?;
     module.add_class::<dataset::PyData>()?;
     module.add_class::<estimator::PyEstimator>()?;
+    module.add_class::<meter::PyMeter>()?;
     module.add_class::<turns::PyTurns>()?;
     module.add_class::<turns::PyTurn>()?;
     layers::register(module)?;

@@ -38,6 +38,11 @@ impl PyModel {
         self.whole()?.to_device(Device::Cpu)
     }
 
+    /// The weights themselves, as they are at any later time; copies of those alone that lie in another order in memory.
+    pub fn shared(&self) -> Result<Model> {
+        self.whole()?.contiguous()
+    }
+
     /// The model, to look into its weights. They are looked after first: the tensors of `state_dict` share their memory.
     fn whole(&self) -> Result<MutexGuard<'_, Model>> {
         if let Some(owner) = &self.owner {
@@ -224,13 +229,7 @@ impl PyModel {
             let evaluator = Evaluator::new(&split, &model.normalization(), classes, precision)?;
             Summary::new(&evaluator.measure(&model)?, &split.labels)
         })?;
-        Ok(PyEvaluation {
-            loss: summary.loss,
-            accuracy: summary.accuracy,
-            class_accuracy: summary.class_accuracy.into_pyarray(py).unbind(),
-            confusion: summary.confusion.into_pyarray(py).unbind(),
-            classes: names.map(Bound::unbind),
-        })
+        Ok(PyEvaluation::new(py, summary, names.map(Bound::unbind)))
     }
 
     /// Names and torch tensors that share memory with the model, as PyTorch would name them.
@@ -335,6 +334,18 @@ pub struct PyEvaluation {
     confusion: Py<PyArray2<i64>>,
     /// Their names in that order, a tuple, or None.
     classes: Option<PyObject>,
+}
+
+impl PyEvaluation {
+    pub fn new(py: Python, summary: Summary, classes: Option<PyObject>) -> Self {
+        PyEvaluation {
+            loss: summary.loss,
+            accuracy: summary.accuracy,
+            class_accuracy: summary.class_accuracy.into_pyarray(py).unbind(),
+            confusion: summary.confusion.into_pyarray(py).unbind(),
+            classes,
+        }
+    }
 }
 
 #[pymethods]

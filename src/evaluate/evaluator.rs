@@ -1,11 +1,12 @@
 //! Measures a fixed set of images again and again, with whatever weights there are.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::inference::Inference;
-use super::{Choice, Estimator, Figures, Metrics};
+use super::{Choice, Metrics, Source, Subject, Today};
 use crate::data::Split;
 use crate::error::Result;
+use crate::libtorch::Alone;
 use crate::network::{Model, Normalization, Precision};
 
 pub struct Evaluator {
@@ -41,9 +42,14 @@ impl Evaluator {
         self.inference.choice()
     }
 
-    /// Compiles today's weights and measures every image with them.
+    /// Compiles today's weights and gives the logits (N, classes) that they make of every image.
+    pub fn logits(&self, model: &Model) -> Result<Tensor> {
+        self.inference.logits(model)
+    }
+
+    /// Measures every image in the same way.
     pub fn measure(&self, model: &Model) -> Result<Metrics> {
-        Metrics::new(&self.inference.logits(model)?, &self.labels, self.classes)
+        Metrics::new(&self.logits(model)?, &self.labels, self.classes)
     }
 }
 
@@ -66,34 +72,42 @@ impl Evaluator {
     }
 }
 
-/// What a measurement gives.
-pub enum Measured {
-    /// Of all images.
-    Complete(Metrics),
-    Estimated(Figures),
+impl Evaluator {
+    /// Its images, with weights.
+    pub fn with<'a>(&'a self, model: &'a Model) -> Weighed<'a> {
+        Weighed { images: self, model }
+    }
 }
 
-impl Evaluator {
-    /// Measures as many images as `estimator` needs, with the weights after `step` steps; all if it is to be `complete`.
-    pub fn estimate(
-        &self,
-        model: &Model,
-        estimator: &mut Estimator,
-        step: usize,
-        complete: bool,
-    ) -> Result<Measured> {
-        if !complete && !estimator.complete_pass_is_due(step) {
-            let _alone = self.inference.alone(); // all along: threads are dear to call and to send away
-            let mut today = self.today(model, EXPECTED)?;
-            if let Some(figures) = estimator.estimate(step, &mut today)? {
-                return Ok(Measured::Estimated(figures));
-            }
-        }
-        let logits = self.inference.logits(model)?;
-        let metrics = Metrics::new(&logits, &self.labels, self.classes)?;
-        let right = metrics.class_correct.f_sum(Kind::Int64)?.f_int64_value(&[])?;
-        estimator.saw_all(step, &logits, right as f64 / self.labels.size()[0] as f64)?;
-        Ok(Measured::Complete(metrics))
+/// See [`Evaluator::with`].
+pub struct Weighed<'a> {
+    images: &'a Evaluator,
+    model: &'a Model,
+}
+
+impl Subject for Weighed<'_> {
+    fn all(&mut self) -> Result<Tensor> {
+        Ok(self.images.logits(self.model)?.f_to_device(Device::Cpu)?)
+    }
+
+    fn few(&mut self) -> Result<Box<dyn Source + '_>> {
+        let alone = self.images.inference.alone(); // all along: threads are dear to call and to send away
+        Ok(Box::new(Few { today: self.images.today(self.model, EXPECTED)?, _alone: alone }))
+    }
+}
+
+struct Few<'a> {
+    today: Today<'a>,
+    _alone: Option<Alone>,
+}
+
+impl Source for Few<'_> {
+    fn grain(&self) -> usize {
+        self.today.grain()
+    }
+
+    fn logits(&mut self, images: &[i64]) -> Result<Tensor> {
+        Ok(self.today.logits(images)?.f_to_device(Device::Cpu)?)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use super::{class_kind, halves, Choice, Evaluator};
+use super::{class_kind, halves, Choice, Evaluator, Single};
 use crate::data::Split;
 use crate::error::Result;
 use crate::network::{Model, Normalization, Precision};
@@ -45,12 +45,19 @@ impl Passing {
 
     /// Measures every image, each block in the way of `choice`.
     pub fn measure(&self, model: &Model, choice: &Choice) -> Result<Pass> {
+        self.measure_by(|images| {
+            let mut block = Evaluator::new(images, &self.normalization, self.classes, self.precision)?;
+            block.choose(choice)?;
+            block.logits(model)
+        })
+    }
+
+    /// The same with logits (n, classes) of a block of images that `logits` gives, on their device.
+    pub fn measure_by(&self, mut logits: impl FnMut(&Split) -> Result<Tensor>) -> Result<Pass> {
         let (mut predictions, mut margins, mut losses) = (Vec::new(), Vec::new(), Vec::new());
         for indices in self.indices.f_split(self.block, 0)? {
             let images = self.split.select(&indices)?;
-            let mut block = Evaluator::new(&images, &self.normalization, self.classes, self.precision)?;
-            block.choose(choice)?;
-            let found = block.measure(model)?.single;
+            let found = Single::new(&logits(&images)?, &images.labels)?;
             predictions.push(found.predicted.f_to_kind(class_kind(self.classes))?);
             margins.push(halves(&found.margins()?)?);
             losses.push(halves(&found.losses)?);

@@ -127,6 +127,12 @@ impl Model {
         self.with_tensors(self.tensors.iter().map(Tensor::shallow_clone).collect())
     }
 
+    /// The same, with copies of those tensors that are not stored in the order of their shape.
+    pub fn contiguous(&self) -> Result<Self> {
+        let tensors = self.tensors.iter().map(|t| Ok(t.f_detach()?.f_contiguous()?));
+        Ok(self.with_tensors(tensors.collect::<Result<_>>()?))
+    }
+
     fn with_tensors(&self, tensors: Vec<Tensor>) -> Self {
         Model {
             network: self.network.clone(),

@@ -202,11 +202,16 @@ impl Examples {
         Ok(())
     }
 
+    /// What is seen from here on counts, whatever was seen before.
+    pub fn go_on_after(&self, taken: usize) -> Result<()> {
+        [&self.now, &self.measured].into_iter().try_for_each(|moment| moment.set(taken))
+    }
+
     /// Forgets everything, after a rehearsal.
     pub fn clear(&self) -> Result<()> {
         self.steps.clear()?;
         self.test.clear()?;
-        [&self.now, &self.measured].into_iter().try_for_each(|moment| moment.set(0))
+        self.go_on_after(0)
     }
 
     /// By the names of the arrays, (images, ...) each, over the same memory.
@@ -231,7 +236,7 @@ impl Examples {
     /// Takes up what `put_into` put there after so many steps.
     pub fn restore(&self, state: &RunState, taken: usize) -> Result<()> {
         state.copy_into(PART, self.tensors()?)?;
-        [&self.now, &self.measured].into_iter().try_for_each(|moment| moment.set(taken))
+        self.go_on_after(taken)
     }
 }
 

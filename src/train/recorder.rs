@@ -18,7 +18,7 @@ use super::session::RunState;
 use super::states::States;
 use super::step::Taken;
 use crate::error::{Error, Result};
-use crate::evaluate::{class_kind, class_totals, confusion, halves, Evaluator, Figures, Metrics, Pass};
+use crate::evaluate::{class_kind, class_totals, confusion, halves, Figures, Metrics, Pass};
 use crate::libtorch::{matrix, Gpu, Lane};
 
 /// Rows that a block holds. The CPU has nothing to wait for, so there each row is read at once.
@@ -35,8 +35,9 @@ const LAST_PREDICTIONS: &str = "last_predictions";
 /// The sets of images of a run.
 #[derive(Clone, Copy)]
 pub struct Sets<'a> {
-    pub test: &'a Evaluator,
-    pub validation: Option<&'a Evaluator>,
+    /// (N,) int64 labels of the measured images.
+    pub test: &'a Tensor,
+    pub validation: Option<&'a Tensor>,
     /// Training images of the data set, and those of them that are trained on.
     pub train: i64,
     pub trained: &'a [i64],
@@ -93,9 +94,19 @@ impl Sheet {
     }
 
     pub fn write_step(&self, row: &Tensor, step: &Taken) -> Result<()> {
-        self.cursors[0].write(&self.train, row)?;
-        self.cursors[0].advance()?;
+        self.write_row(row)?;
         self.examples.iter().try_for_each(|examples| examples.see_step(step))
+    }
+
+    /// Writes a step of whose batch nothing else is known.
+    pub fn write_row(&self, row: &Tensor) -> Result<()> {
+        self.cursors[0].write(&self.train, row)?;
+        self.cursors[0].advance()
+    }
+
+    /// Steps and measurements from here on are sound, whatever losses there were before.
+    pub fn go_on_after(&self, taken: usize) -> Result<()> {
+        self.examples.iter().try_for_each(|examples| examples.go_on_after(taken))
     }
 
     /// The weights of now are the ones that are measured next.
@@ -139,16 +150,15 @@ fn evaluation_row(metrics: &Metrics) -> Result<Tensor> {
 impl Recorder {
     /// The rows of work in the lanes of `gpu` are written by the device, if there is one.
     pub fn new(sets: &Sets, record: &[Record], gpu: Option<&Arc<dyn Gpu>>) -> Result<Self> {
-        Recorder::with_rows(sets, record, gpu, block_size(sets.test.labels.device()))
+        Recorder::with_rows(sets, record, gpu, block_size(sets.test.device()))
     }
 
     fn with_rows(sets: &Sets, record: &[Record], gpu: Option<&Arc<dyn Gpu>>, rows: i64) -> Result<Self> {
         let Sets { test, validation, train, trained, classes } = *sets;
-        let labels = test.labels.shallow_clone();
+        let labels = test.shallow_clone();
         let device = labels.device();
         let curves = |labels: &Tensor| Ok::<_, Error>(Curves::new(class_totals(labels, classes)?.into()));
-        let mut history =
-            History::new(curves(&labels)?, validation.map(|part| curves(&part.labels)).transpose()?);
+        let mut history = History::new(curves(&labels)?, validation.map(curves).transpose()?);
         let of_steps = record.iter().filter_map(|one| Some((one.name(), one.of_step()?)));
         let (names, requested): (Vec<_>, _) = of_steps.unzip();
         history.states = record.contains(&Record::Weights).then(States::default);
@@ -346,14 +356,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Split;
     use crate::libtorch::OneLane;
-    use crate::network::{Normalization, Precision};
-
-    fn evaluator(labels: &[i64]) -> Evaluator {
-        let split = Split::new(&vec![0; labels.len()], [labels.len(), 1, 1, 1], labels, 2).unwrap();
-        Evaluator::new(&split, &Normalization::identity(1), 2, Precision::Float32).unwrap()
-    }
 
     fn evaluated(logits: &[f32], labels: &[i64]) -> Metrics {
         Metrics::new(&Tensor::from_slice(logits).view([-1, 2]), &Tensor::from_slice(labels), 2).unwrap()
@@ -361,7 +364,7 @@ mod tests {
 
     #[test]
     fn blocks_larger_than_one_row_lose_nothing() {
-        let (test, validation) = (evaluator(&[0, 1, 1]), evaluator(&[1, 0]));
+        let (test, validation) = (Tensor::from_slice(&[0i64, 1, 1]), Tensor::from_slice(&[1i64, 0]));
         let lane: Arc<dyn Gpu> = Arc::new(OneLane);
         for (rows, gpu) in [1, 2, 5].into_iter().flat_map(|rows| [(rows, None), (rows, Some(&lane))]) {
             let sets =

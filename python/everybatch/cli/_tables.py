@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -82,7 +83,8 @@ def summary(run: Run) -> str:
     if run.state != "finished":
         message = run.config["status"].get("message")
         why = f" ({message})" if message else ""
-        lines.append(f"The run was not finished: {run.state} in epoch {int(run.epochs) + 1}{why}.")
+        when = f"after step {run.steps:,}" if math.isnan(run.epochs) else f"in epoch {int(run.epochs) + 1}"
+        lines.append(f"The run was not finished: {run.state} {when}{why}.")
     return "\n".join(lines)
 
 

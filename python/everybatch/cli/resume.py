@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import everybatch
+from everybatch._metered import total_steps
 from everybatch.cli._data import add_data, add_limits, data_of, describe, found_data_named
 from everybatch.cli._log_lines import log_lines
 from everybatch.cli._parser import Commands, command, whole
@@ -51,14 +52,14 @@ def run(args: Namespace) -> int:
     if not args.quiet:
         of = before.config["dataset"]["name"] if data is None else describe(data)
         print(f"Data: {of}")
-        print(f"So far: {before.steps:,} of {before.config['training']['total_steps']:,} batches, {before.state}")
+        print(f"So far: {before.steps:,} of {total_steps(before.config, before.steps):,} batches, {before.state}")
     with warnings_at_once(), log_lines(), found_data_named():
         result = everybatch.resume(
             args.folder,
             data,
             epochs=args.epochs,
             steps=args.steps,
-            progress=not args.quiet and before.config["training"]["log_every"] is None and sys.stderr.isatty(),
+            progress=not args.quiet and before.config["training"].get("log_every") is None and sys.stderr.isatty(),
         )
     if not args.quiet:
         print(f"\n{class_table(result.classes, result.confusion)}\n\n{summary(result)}")

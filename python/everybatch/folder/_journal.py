@@ -144,7 +144,7 @@ class Journal:
         told
             ``config``, the ``arrays`` of the run as a whole, and the ``settings`` that the core is given.
         model
-            With the weights that the run begins with; None for a run that goes on.
+            With the weights that the run begins with; None for a run that goes on, or has none.
 
         Raises
         ------
@@ -205,8 +205,8 @@ class Journal:
         except OSError as error:
             self._failed(error)
 
-    def end(self, run: Run, model: Model) -> None:
-        """Write how the run ended: what is not written yet of its arrays, its model, and its config."""
+    def end(self, run: Run, model: Model | None) -> None:
+        """Write how the run ended: what is not written yet of its arrays, its model if it has one, and its config."""
         if self._passing:
             return
         try:
@@ -214,7 +214,7 @@ class Journal:
         except OSError as error:
             self._failed(error)
 
-    def _end(self, arrays: Mapping[str, Array], config: Mapping[str, Any], model: Model) -> None:
+    def _end(self, arrays: Mapping[str, Array], config: Mapping[str, Any], model: Model | None) -> None:
         of_run = {name: array for name, array in arrays.items() if ARRAYS[name].dimensions[0] not in AXES}
         arrays = {name: array for name, array in arrays.items() if name not in of_run}
         whole = {name: of_run.pop(name) for name in REQUESTED if name in of_run}
@@ -222,13 +222,14 @@ class Journal:
         # GPU has taken back what its device ran ahead.
         first = self.rows & _but_the_last_evaluation(counts_of(arrays))
         self._write(first, cut(arrays, first))
-        model.save(str(self.folder / MODEL))
+        if model is not None:
+            model.save(str(self.folder / MODEL))
         if whole:
             self._file.append(WHOLE, packed(whole))
         end = {
             "config": config,
             "arrays": of_run,
-            "model": fingerprint(self.folder / MODEL),
+            "model": None if model is None else fingerprint(self.folder / MODEL),
         }
         self._file.append(ENDED, _json(end))
         self._file.sync()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._measures import ARRAYS
+from everybatch._metered import is_metered
 from everybatch.errors import FileFormatError
 from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS, WHOLE
 from everybatch.folder._lock import holder
@@ -107,7 +108,8 @@ class Follower:
         """Return the run's config, of one that began."""
         if self.ended:
             return dict(self.ended["config"])
-        status = {"state": self.state, "message": how_to_go_on(self.folder) if self.state == "lost" else ""}
+        goes_on = self.state == "lost" and not is_metered(self.begun["config"])
+        status = {"state": self.state, "message": how_to_go_on(self.folder) if goes_on else ""}
         return {**self.begun["config"], "status": status}
 
     def _take(self, kind: bytes, payload: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from everybatch._arguments import whole
+from everybatch._metered import is_metered
 from everybatch._words import count
 from everybatch.errors import ArgumentError
 from everybatch.insight._mosaic import caption, mosaic
@@ -106,6 +107,10 @@ def _suspects(ax: Axes, found: Batches, fall: int) -> None:
 
 def _batch(ax: Axes, found: Batches, fall: int) -> None:
     """Images of the batch that did the most harm."""
+    if is_metered(found._seen.run._config):
+        ax.axis("off")
+        ax.text(0, 1, "A meter does not know\nthe images of batches.", va="top", fontsize=small(), color=INK)
+        return
     step = int(found.before(fall)[0])
     batch = found._seen.run.batch_indices(step)
     shown, data = batch[:_MOST], found._seen.data

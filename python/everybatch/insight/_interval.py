@@ -10,7 +10,7 @@ __all__ = ["interval_of", "sparser"]
 Integers = npt.NDArray[np.int64]
 
 
-def interval_of(step: Integers, per_epoch: int) -> str:
+def interval_of(step: Integers, per_epoch: int | None) -> str:
     """Return in words how often was measured; `step` (measurements,) has the steps taken before each, rising.
 
     The last measurement, which comes at the end of a run, may follow earlier than the others.
@@ -27,12 +27,12 @@ def interval_of(step: Integers, per_epoch: int) -> str:
     return f"every {low:,} steps" if low == high else f"every {low:,} to {high:,} steps"
 
 
-def sparser(step: Integers, per_epoch: int) -> dict[int, Integers]:
+def sparser(step: Integers, per_epoch: int | None) -> dict[int, Integers]:
     """Return by interval, in steps, which measurements there would be if fewer had been made.
 
     Intervals are the run's own one (the commonest), that times 2, 5, 10, 20, 50 and so on below an epoch, and an epoch.
     Of each multiple of the interval it is the last measurement not after it, besides the first and the last of all, as
-    `train` makes them. The first entry has all measurements.
+    `train` makes them. The first entry has all measurements. Without an epoch they go up to the length of the run.
     """
     gaps = np.diff(step)
     if not len(gaps):
@@ -40,8 +40,9 @@ def sparser(step: Integers, per_epoch: int) -> dict[int, Integers]:
     values, counts = np.unique(gaps, return_counts=True)
     own = int(values[np.argmax(counts)])
     factors = [factor * 10**power for power in range(10) for factor in (1, 2, 5)]
-    intervals = [own * factor for factor in factors if own * factor < min(per_epoch, int(step[-1] - step[0]))]
-    if own <= per_epoch <= step[-1] - step[0]:
+    whole = int(step[-1] - step[0])
+    intervals = [own * factor for factor in factors if own * factor < min(per_epoch or whole, whole)]
+    if per_epoch is not None and own <= per_epoch <= whole:
         intervals.append(per_epoch)
     found = {own: np.arange(len(step))}
     for interval in intervals:

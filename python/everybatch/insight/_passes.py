@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._metered import epoch_steps
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._dataset import dataset_of, run_of
@@ -55,7 +56,7 @@ class Passes:
 
     def said(self, count: int) -> str:
         """Return in words which passes the first `count` of them are: how many, how often, and up to when."""
-        every = interval_of(self.step, int(self.run._config["training"]["steps_per_epoch"]))
+        every = interval_of(self.step, epoch_steps(self.run._config))
         number = f"{count} of {len(self.step)} passes" if count < len(self.step) else f"{count} passes"
         return f"{number} over the training images, {every}, up to step {self.step[count - 1]:,}"
 

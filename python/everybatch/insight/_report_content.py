@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._metered import is_metered, total_steps
 from everybatch._words import count
 from everybatch.insight._falls import Fall, falls
 from everybatch.insight._packed import loss_codes, packed, sprites
@@ -70,6 +71,8 @@ def _batches(run: Run, found: list[Fall]) -> tuple[list[dict[str, Any]], Integer
     """Return what is told of falls, and the training images of their batches: these are named by their place in it."""
     spans = [(int(run.eval_step[fall.measurement - 1]), int(run.eval_step[fall.measurement])) for fall in found]
     steps = {step for first, last in spans for step in range(max(first, last - _BATCHES), last)}
+    if is_metered(run._config):
+        steps = set()  # nobody knows them
     batches = {step: run.batch_indices(step) for step in sorted(steps)}
     trained: Integers = np.unique(np.concatenate([np.empty(0, np.int64), *batches.values()]))
     told = [
@@ -82,6 +85,7 @@ def _batches(run: Run, found: list[Fall]) -> tuple[list[dict[str, Any]], Integer
             "batches": [
                 {"step": step, "images": np.searchsorted(trained, batches[step]).tolist()}
                 for step in range(max(first, last - _BATCHES), last)
+                if step in batches
             ],
         }
         for fall, (first, last) in zip(found, spans, strict=True)
@@ -93,7 +97,8 @@ def _facts(one: Seen, shown: int) -> str:
     run, training = one.run, one.run.config["training"]
     parts = [
         f"{run.config['network']['name']} on {one.data.name}",
-        f"{run.steps:,} of {training['total_steps']:,} batches of {training['batch_size']}",
+        f"{run.steps:,} of {total_steps(run._config, run.steps):,} batches"
+        + (f" of {training['batch_size']}" if training["batch_size"] else ""),
         f"{count(len(one.labels), 'test image')} measured {count(len(one.step), 'time')}, {one.interval}",
         f"seed {training['seed']}",
     ]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._arguments import whole
+from everybatch._metered import epoch_steps
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._dataset import dataset_of, run_of
@@ -52,9 +53,9 @@ class Seen:
         return self.run.classes
 
     @property
-    def per_epoch(self) -> int:
-        """Steps of an epoch."""
-        return int(self.run._config["training"]["steps_per_epoch"])
+    def per_epoch(self) -> int | None:
+        """Steps of an epoch, if they are known."""
+        return epoch_steps(self.run._config)
 
     @property
     def interval(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._measures import SUMS
+from everybatch._metered import epoch_steps
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._dataset import dataset_of
@@ -89,7 +90,7 @@ def _said(run: Run, labels: npt.NDArray[np.int64]) -> _Said:
     """Take the best of what a run recorded of its test images; see `label_errors`."""
     classes = len(run.classes)
     step = run.eval_step[run.images_measured == len(run.test_indices)]  # with a tolerance, the complete ones
-    every = interval_of(step, int(run._config["training"]["steps_per_epoch"]))
+    every = interval_of(step, epoch_steps(run._config))
     later = slice(len(step) // 3, len(step))
     predictions, losses = run._arrays.get("predictions"), run._arrays.get("losses")
     if predictions is None or "test_sums" in run._arrays:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from everybatch._metered import total_steps
 from everybatch._words import count
 from everybatch.live._beside import run_of
 from everybatch.live._curves import charts
@@ -59,7 +60,8 @@ class WidgetView:
         self._widget.close()
 
     def _update(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        steps, total = len(arrays["train_loss"]), self._told["config"]["training"]["total_steps"]
+        steps = len(arrays["train_loss"])
+        total = total_steps(self._told["config"], steps)
         status = f"{steps:,} of {count(total, 'batch')}"
         if len(arrays["test_accuracy"]):
             status += f", test accuracy {100 * arrays['test_accuracy'][-1]:.2f} %"

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._measures import MEASURES
+from everybatch._metered import NO_EPOCHS, epoch_steps
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
@@ -69,7 +70,10 @@ def curve(run: Run, metric: str, x: str) -> Curve:
     at = measure.steps_of(run)
     low, high = bounds(run, measure, y) or (None, None)
     if x == "epoch":
-        return Curve(at / (run.config["training"]["steps_per_epoch"]), y, low, high)
+        per_epoch = epoch_steps(run._config)
+        if per_epoch is None:
+            raise ArgumentError(f"x is 'epoch', and {NO_EPOCHS}")
+        return Curve(at / per_epoch, y, low, high)
     if x == "seconds":
         spent = np.concatenate([[0.0], run.train_seconds])
         spent[run.eval_step] += run.eval_seconds

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from everybatch._core import CHOICES
 from everybatch._measures import ARRAYS, EVENTS, SUMS
+from everybatch._metered import is_metered
 from everybatch.errors import ArgumentError, suggest
 
 __all__ = ["OPTIONAL", "check_arrays", "check_config"]
@@ -50,17 +51,7 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
             raise ArgumentError(f"config lacks the section {section!r} (a dict)")
     for name in ("train", "test"):
         _whole_number(plain, "dataset", name, least=1)
-    for name in ("batch_size", "steps_per_epoch"):
-        _whole_number(plain, "training", name, least=1)
-    _whole_number(plain, "training", "seed", least=0)
-    if plain["training"]["seed"] >= 1 << 64:
-        raise ArgumentError(f"config['training']['seed'] is {plain['training']['seed']}; it must be less than 2**64")
-    for name, kinds, what in (("lr", (int, float), "a number"), ("checkpoints", (str,), "the path of a folder")):
-        value = plain["training"].get(name)
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise ArgumentError(f"config['training'][{name!r}] is {value!r}; it must be {what}")
-    if not isinstance(plain["training"].get("shuffle"), bool):
-        raise ArgumentError("config['training']['shuffle'] must be true or false")
+    _check_training(plain)
     classes = plain["dataset"].get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise ArgumentError("config['dataset']['classes'] must be a list of class names, at least one")
@@ -71,6 +62,23 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         if plain["status"].get(name) is not None:
             _whole_number(plain, "status", name, least=0)
     return plain
+
+
+def _check_training(plain: dict[str, Any]) -> None:
+    """Refuse a section ``training`` that cannot be. Of a loop of one's own a meter may not know all."""
+    metered = is_metered(plain)
+    for name in ("batch_size", "steps_per_epoch"):
+        if not (metered and plain["training"].get(name, 0) is None):
+            _whole_number(plain, "training", name, least=1)
+    _whole_number(plain, "training", "seed", least=0)
+    if plain["training"]["seed"] >= 1 << 64:
+        raise ArgumentError(f"config['training']['seed'] is {plain['training']['seed']}; it must be less than 2**64")
+    for name, kinds, what in (("lr", (int, float), "a number"), ("checkpoints", (str,), "the path of a folder")):
+        value = plain["training"].get(name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise ArgumentError(f"config['training'][{name!r}] is {value!r}; it must be {what}")
+    if not isinstance(plain["training"].get("shuffle"), bool) and not metered:
+        raise ArgumentError("config['training']['shuffle'] must be true or false")
 
 
 def check_arrays(arrays: Mapping[str, Array], config: Mapping[str, Any]) -> dict[str, Array]:

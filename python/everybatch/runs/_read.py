@@ -90,6 +90,8 @@ def _read_folder(source: Path) -> Stored:
     if not follower.ended:
         return Stored(arrays, config, None if model is None else lambda: model)
     path, entry = source / folder_files.MODEL, follower.ended.get("model")
+    if entry is None:  # a module that a meter ran
+        return Stored(arrays, config, None)
     _check_file(path, entry, size_only=True)
     return Stored(arrays, config, lambda: _read_model(path, entry, config["dataset"]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html as escaping
 import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ def html(run: Run) -> str:
         ("data set", f"{_dataset(run)}: {dataset['train']:,} training and {dataset['test']:,} test images"),
         (
             "training",
-            f"{count(run.steps, 'step')} ({run.epochs:.4g} epochs) in {duration(run.total_seconds)}",
+            f"{count(run.steps, 'step')}{_epochs(run)} in {duration(run.total_seconds)}",
         ),
         ("state", _state(run)),
     ]
@@ -67,6 +68,10 @@ def _network(run: Run) -> str:
 
 def _dataset(run: Run) -> str:
     return str(run._config["dataset"].get("name") or "data set")
+
+
+def _epochs(run: Run) -> str:
+    return "" if math.isnan(run.epochs) else f" ({run.epochs:.4g} epochs)"
 
 
 def _state(run: Run) -> str:

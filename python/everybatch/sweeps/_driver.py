@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from everybatch._arguments import flag, whole
+from everybatch._metered import total_steps
 from everybatch._not_compiled import not_compiled
 from everybatch._trial import Trial
 from everybatch.dataset import Dataset, check_dataset
@@ -250,6 +251,6 @@ def _rungs(rule: Pruning, row: Row, store: Store) -> dict[int, float]:
     if row["status"] == "failed":
         return {int(step): value for step, value in row["rungs"].items()}
     run = store.load_run(row["key"])
-    total = run._config["training"]["total_steps"]
+    total = total_steps(run._config, run.steps)
     rungs = (step for step in range(rule.every, run.steps + 1) if rule.is_rung(step, total))
     return {step: rule.value_of(run, step) for step in rungs}

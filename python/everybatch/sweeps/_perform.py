@@ -110,7 +110,7 @@ def perform(
         assert rule is not None  # nothing else prunes
         row |= {"status": "pruned", "pruning": rule.to_dict()}
     with store.staging(trial.key) as folder:
-        write_files(folder, run._config, run._arrays, run.model if job.keep_models else None)
+        write_files(folder, run._config, run._arrays, run.model if job.keep_models and run._has_model else None)
         _write_row(folder, row)
         store.put(folder, TRIALS, trial.key)
     going.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,11 @@ def summarise(run: Run) -> dict[str, Any]:
     lowest loss of all measurements after the first step that are no estimates. Training accuracy and loss are means
     over the last 100 batches, and the best of such means. None stands for what was not measured.
     """
-    row: dict[str, Any] = {"parameters": run.model.network.num_parameters, "steps": run.steps, "epochs": run.epochs}
+    row: dict[str, Any] = {
+        "parameters": run.model.network.num_parameters if run._has_model else None,
+        "steps": run.steps,
+        "epochs": None if math.isnan(run.epochs) else run.epochs,
+    }
     kept = np.flatnonzero(run.eval_step == run.model_step)
     after = run.eval_step > 0
     for name in RESULTS:

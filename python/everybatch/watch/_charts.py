@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._measures import MEASURES, QUANTITIES, parts_of
+from everybatch._metered import epoch_steps
 from everybatch.watch._thin import Thin, thin
 from everybatch.watch._watched import Watched
 
@@ -66,8 +68,8 @@ def _axis(run: Watched, measure: str, axis: str) -> Array:
     """Return where the values of a measure are along the bottom."""
     at: Array = MEASURES[measure].steps_of(run)
     if axis == "epoch":
-        epochs: Array = at / run._config["training"]["steps_per_epoch"]
-        return epochs
+        per_epoch = epoch_steps(run._config)
+        return np.empty(0) if per_epoch is None else at / per_epoch  # which nobody draws
     if axis == "seconds":
         spent: Array = np.concatenate([[0.0], run.train_seconds])
         spent[run.eval_step] += run.eval_seconds
@@ -80,5 +82,5 @@ def axis_end(run: Watched, axis: str) -> float:
     """Return how far a run has come along the bottom."""
     steps = len(run.train_loss)
     if axis == "epoch":
-        return float(steps / run._config["training"]["steps_per_epoch"])
+        return steps / (epoch_steps(run._config) or math.inf)
     return float(run.train_seconds.sum() + run.eval_seconds.sum()) if axis == "seconds" else float(steps)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._measures import ARRAYS, MEASURES, REQUESTED, Measures
+from everybatch._metered import epoch_steps, is_metered
 from everybatch.errors import ArgumentError, EverybatchError, FileFormatError
 from everybatch.folder import Follower
 from everybatch.folder._files import HISTORY
@@ -159,7 +160,7 @@ class Watched(Measures):
     def _summarised(self) -> dict[str, Any]:
         config, status = self._config, self._config["status"]
         training = config["training"]
-        steps, total = len(self.train_loss), training.get("total_steps")
+        steps, total, per_epoch = len(self.train_loss), training.get("total_steps"), epoch_steps(config)
         best = MEASURES["test_accuracy"].best_of(self)
         seconds = self.train_seconds
         state = str(status["state"])
@@ -172,7 +173,7 @@ class Watched(Measures):
             "message": _message(status),
             "steps": steps,
             "total": total if isinstance(total, int) else steps,
-            "epochs": steps / training["steps_per_epoch"],
+            "epochs": None if per_epoch is None else steps / per_epoch,
             "network": str(config["network"].get("name") or "network"),
             "dataset": str(config["dataset"].get("name") or "data set"),
             "started": str(config.get("started") or ""),
@@ -183,7 +184,7 @@ class Watched(Measures):
             "best": None
             if best is None
             else {"accuracy": float(self.test_accuracy[best]), "step": int(self.eval_step[best])},
-            "resume": self._resume if state in ("lost", "interrupted") else None,
+            "resume": self._resume if state in ("lost", "interrupted") and not is_metered(config) else None,
         }
 
     def _recent_seconds(self) -> float:

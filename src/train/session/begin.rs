@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tch::{Device, Tensor};
 
-use super::estimates::Estimators;
 use super::identity::{check_same, identity};
 use super::{Plain, RunState, Session};
 use crate::data::{BatchOrder, Dataset, Split};
@@ -12,6 +11,7 @@ use crate::error::Result;
 use crate::evaluate::{Evaluator, Passing};
 use crate::libtorch::{Gpu, OneLane};
 use crate::network::{Model, Needs};
+use crate::train::estimates::Estimators;
 use crate::train::prepare::{check_fit, complement, part};
 use crate::train::weights::Weights;
 use crate::train::work::{Parts, Work};
@@ -84,10 +84,11 @@ impl Session {
         if device != Device::Cpu && config.precision.uses_matrix_units() {
             model = model.channels_last()?;
         }
-        let estimators = Estimators::new(&evaluators, data.classes, config, steps_per_epoch, gpu.is_some())?;
+        let labels: Vec<_> = evaluators.iter().map(|part| &part.labels).collect();
+        let estimators = Estimators::new(&labels, data.classes, config, steps_per_epoch, gpu.is_some())?;
         let sets = Sets {
-            test: &evaluators[0],
-            validation: evaluators.get(1),
+            test: labels[0],
+            validation: labels.get(1).copied(),
             train: train.len(),
             trained: &kept,
             classes: data.classes,

@@ -2,7 +2,6 @@
 //! else that a run depends on (the order of the batches, dropout, augmentation) is a function of its seed and the step.
 
 mod begin;
-mod estimates;
 mod identity;
 mod replayed;
 mod state;
@@ -15,8 +14,8 @@ use tch::Tensor;
 
 pub use state::RunState;
 
-use self::estimates::{Estimators, Found};
 use super::config::checkpoint_name;
+use super::estimates::{Estimators, Found};
 use super::history::Curves;
 use super::observer::End;
 use super::schedule::{LearningRate, Plateau};
@@ -26,7 +25,7 @@ use super::work::Work;
 use super::{Counts, DeviceReport, History, Recorder, TrainConfig};
 use crate::data::BatchOrder;
 use crate::error::Result;
-use crate::evaluate::{Choice, DeviceChoice, Evaluator, Learned, Passing};
+use crate::evaluate::{Choice, DeviceChoice, Evaluator, Learned, Passing, Subject};
 use crate::libtorch::upload;
 
 pub struct Session {
@@ -221,8 +220,8 @@ impl Session {
     /// Measures by estimate, but for what is to be, or has to be, complete.
     fn estimate(&mut self, complete: bool) -> Result<()> {
         let model = self.weights.measured();
-        let Found { figures, test } =
-            self.estimators.measure(model, &self.evaluators, self.taken, complete)?;
+        let subjects = self.evaluators.iter().map(|part| Box::new(part.with(model)) as Box<dyn Subject>);
+        let Found { figures, test } = self.estimators.measure(subjects, self.taken, complete)?;
         self.recorder.estimated(self.taken, &figures, test)
     }
 

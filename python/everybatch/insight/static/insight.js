@@ -334,7 +334,7 @@ function showBatches() {
   const fall = told.falls[now.fall], box = $("batches");
   if (!fall) return;
   const left = fall.step - fall.before - fall.batches.length;
-  box.replaceChildren(make("p", `${fall.step === fall.before + 1 ? `Between the measurements lies step ${whole(fall.before)}` : `Between the measurements lie the steps ${whole(fall.before)} to ${whole(fall.step - 1)}`}${left ? `; these are the last ${fall.batches.length} of them` : ""}. Steps are numbered from 0, as for run.batch_indices and insight.replay. That a batch came before a fall does not show that it caused it.`, "note"));
+  box.replaceChildren(make("p", `${fall.step === fall.before + 1 ? `Between the measurements lies step ${whole(fall.before)}` : `Between the measurements lie the steps ${whole(fall.before)} to ${whole(fall.step - 1)}`}${!left ? "" : fall.batches.length ? `; these are the last ${fall.batches.length} of them` : "; which images were in their batches was not recorded"}. Steps are numbered from 0, as for run.batch_indices and insight.replay. That a batch came before a fall does not show that it caused it.`, "note"));
   for (const batch of [...fall.batches].reverse()) {
     box.append(make("h3", `The batch of step ${whole(batch.step)}: ${plural(batch.images.length, "image")}`));
     const tiles = make("div", undefined, "tiles");
