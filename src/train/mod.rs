@@ -10,7 +10,9 @@ mod dropout;
 mod examples;
 mod fused;
 mod history;
+mod loss;
 mod method;
+mod norm;
 mod observer;
 mod optimizer;
 mod predictions;
@@ -33,7 +35,7 @@ pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConf
 pub use device::DeviceReport;
 pub use examples::Examples;
 pub use history::{Column, Curves, History, Passes};
-pub use method::Method;
+pub use method::{AdjustLr, Method};
 pub use observer::{End, Next, Observer, State, Step};
 pub use optimizer::Optimizer;
 pub use predictions::Predictions;
