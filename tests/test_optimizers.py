@@ -207,7 +207,7 @@ def test_they_learn(quick: Quick) -> None:
     rates = {"rmsprop": 1e-3, "nadam": 2e-3, "lion": 1e-3, "muon": 0.02}
     for optimizer, lr in rates.items():
         run = quick(optimizer=optimizer, lr=lr, epochs=8)
-        assert run.train_loss[-5:].mean() < 0.7 * run.train_loss[:5].mean(), optimizer
+        assert run.train_loss[-5:].mean() < 0.85 * run.train_loss[:5].mean(), optimizer
 
 
 def test_a_sweep_goes_through_optimizers(tiny: eb.Network, glyphs: eb.Dataset, tmp_path: Path) -> None:

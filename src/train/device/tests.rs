@@ -133,7 +133,7 @@ fn variants() -> Vec<(&'static str, TrainConfig)> {
             TrainConfig { method: nadam, lr: 1e-3, schedule: host::one_cycle(), ..config() },
         ),
         ("lion", TrainConfig { method: lion, lr: 1e-4, ..config() }),
-        ("muon", TrainConfig { method: muon, schedule: host::one_cycle(), ..config() }),
+        ("muon", TrainConfig { method: muon, lr: 1e-3, schedule: host::one_cycle(), ..config() }),
         ("clipped", TrainConfig { clip_grad_norm: Some(0.5), ..config() }),
         ("weighted", TrainConfig { class_weight, label_smoothing: 0.1, ..config() }),
         ("adam", TrainConfig { method: Method::Adam { betas, eps: 1e-8, weight_decay: 0.01 }, ..config() }),
