@@ -43,8 +43,8 @@ class Values:
             return made(Augment, given)
         if isinstance(given, dict) and name != "class_weight":
             raise ArgumentError(
-                "only schedule, augment and class_weight are tables; a range, { low = 1, high = 2 }, goes into [random.space] or "
-                "[sobol.space]"
+                "only schedule, augment and class_weight are tables; a range, { low = 1, high = 2 }, goes into "
+                "[random.space] or [sobol.space]"
             )
         return given
 
