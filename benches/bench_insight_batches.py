@@ -1,12 +1,15 @@
 """Which batch did it? Twenty batches of an epoch are poisoned, and the ledger is asked for them.
 
 LeNet-5 on MNIST, one epoch of 937 batches of 64, measured on 2,000 test images after each. From step 200 on, twenty
-batches are poisoned in one of three ways:
+batches are poisoned in one of four ways:
 
 * labels: every image has the label of another class; the loss of the batch itself shows that,
 * one class: all images are of one class, with the right label. With batch norm, whose statistics are then those of one
   class, the batch's own loss shows that; without (--no-batch-norm) it is that of any batch,
-* turned: the images stand on their heads, with the right label.
+* turned: the images stand on their heads, with the right label,
+* scale: all images of the data set, the test images too, have a quarter of MNIST's brightness, but those of the twenty
+  batches, as if a part of the files had been written with another scale. In training, batch norm divides that away, so
+  that the batch's own loss shows nothing; the running statistics, with which images are tested, take it in.
 
 The table says how many of the twenty are among the twenty worst steps from 200 on: by the measured effect against a
 null step (`eb.insight.batches`), by the plain change of the test loss, and by the batch's own training loss before it.
@@ -31,7 +34,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "momentum": {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9},
     "sgd": {"optimizer": "sgd", "lr": 0.05},
 }
-POISONS = ("labels", "one class", "turned")
+POISONS = ("labels", "one class", "turned", "scale")
 
 
 def poisoned(data: eb.Dataset, poison: str, seed: int) -> tuple[eb.Dataset, np.ndarray]:
@@ -39,7 +42,9 @@ def poisoned(data: eb.Dataset, poison: str, seed: int) -> tuple[eb.Dataset, np.n
     draw = np.random.default_rng(seed)
     count = len(data.train_labels)
     steps = np.sort(draw.choice(np.arange(FIRST, count // BATCH), POISONED, replace=False))
-    images, labels = data.train_images.copy(), data.train_labels.copy()
+    images, labels, test_images = data.train_images.copy(), data.train_labels.copy(), data.test_images
+    if poison == "scale":
+        images, test_images = images // 4, test_images // 4
     for step in steps:
         batch = _core.batch_indices(count, BATCH, seed, True, int(step))
         if poison == "labels":
@@ -47,9 +52,11 @@ def poisoned(data: eb.Dataset, poison: str, seed: int) -> tuple[eb.Dataset, np.n
         elif poison == "one class":
             others = draw.choice(np.flatnonzero(data.train_labels == draw.integers(10)), len(batch))
             images[batch], labels[batch] = data.train_images[others], data.train_labels[others]
+        elif poison == "scale":
+            images[batch] = data.train_images[batch]
         else:
             images[batch] = images[batch][:, ::-1, ::-1]
-    return eb.Dataset(images, labels, data.test_images, data.test_labels, classes=data.classes), steps
+    return eb.Dataset(images, labels, test_images, data.test_labels, classes=data.classes), steps
 
 
 def found(values: np.ndarray, steps: np.ndarray, poison: np.ndarray) -> int:

@@ -76,7 +76,7 @@ VALUES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"tolerance": "small"}, TypeError, "tolerance must be a number, not 'small'"),
     ({"tolerance": 0.01, "complete_every": 0}, ArgumentError, "complete_every is 0"),
     ({"tolerance": 0.01, "complete_every": 1.5}, TypeError, "complete_every must be a whole number"),
-    ({"tolerance": 0.01, "complete_every": "step"}, ArgumentError, "complete_every is 'step': choose one of 'epoch'"),
+    ({"tolerance": 0.01, "complete_every": "step"}, ArgumentError, "complete_every is 'step': give a whole number"),
     ({"select": "first"}, ArgumentError, "select is 'first': choose one of 'last', 'best'"),
     ({"select": None}, TypeError, "select must be a name"),
     ({"patience": 0}, ArgumentError, "patience is 0"),

@@ -109,7 +109,11 @@ def optional_whole(value: object, name: str) -> int | None:
 
 def steps_or_epoch(value: object, name: str) -> int | str:
     """Check a number of steps, or ``"epoch"``."""
-    return choice(value, name, ("epoch",)) if isinstance(value, str) else whole(value, name)
+    if not isinstance(value, str):
+        return whole(value, name)
+    if value != "epoch":
+        raise ArgumentError(f"{name} is {value!r}: give a whole number of steps, or 'epoch'")
+    return value
 
 
 def part_of(

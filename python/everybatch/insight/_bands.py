@@ -177,7 +177,7 @@ class Bands:
         if not n:
             raise ArgumentError(f"class {of!r} has no test image")
         low, high = changed_interval(gained, lost, n, self.level)
-        losses = self._seen.run._arrays.get("losses")
+        losses = self._seen.losses
         loss = (None, None) if losses is None else loss_change(losses[first, mine], losses[then, mine])
         return Change(
             before=int(self.step[first]),
@@ -315,11 +315,10 @@ def bands(
     low, high = wilson(right.sum(axis=1), n, level)
     class_low, class_high = wilson(right, classes, level)
     accuracy = right.sum(axis=1) / n
-    sound = np.flatnonzero(np.isfinite(MEASURES["test_accuracy"].sound(one.run)))
+    sound = np.flatnonzero(np.isfinite(MEASURES["test_accuracy"].sound(one.run)[: len(one.step)]))
     sound = sound if len(sound) else np.arange(len(one.step))
     flatters, spread = optimism(one, sound, splits, seed)
-    losses = one.run._arrays.get("losses")
-    loss, loss_error, loss_changed = (None, None, None) if losses is None else loss_errors(losses)
+    loss, loss_error, loss_changed = (None, None, None) if one.losses is None else loss_errors(one.losses)
     with np.errstate(invalid="ignore"):
         class_accuracy = right / np.where(classes > 0, classes, np.nan)
     return Bands(

@@ -267,6 +267,8 @@ def batches(
     Who did it is measured by replaying the step twice, as it was and as a *null step*: from the same weights and the
     same state of the optimizer, with a gradient of zero (see `replay`). The difference is the effect of this batch's
     gradient. What a batch with wrong labels, or of one class, does a step later it has done already here.
+    What a batch does by batch norm's running statistics, as one with images of another scale, is in the plain change of
+    the loss and not in the effect: the null step sees the batch, too.
 
     Parameters
     ----------
@@ -314,13 +316,13 @@ def batches(
     net = counted.gained - counted.lost
     step = one.step[1:] - 1
     found = falls(one.predictions, one.labels, len(one.classes))
-    wanted = None if effects is None else _wanted(run, effects, step[found[:, 1]])
+    wanted = None if effects is None else _wanted(one, effects, step[found[:, 1]])
     return Batches(
         step=step,
         steps=np.diff(one.step),
         net=net,
         **_by_name(counted),
-        loss_change=(change := np.diff(run.test_loss.astype(np.float64))),
+        loss_change=(change := np.diff(run.test_loss[: len(one.step)].astype(np.float64))),
         class_loss_change=_class_loss_change(one),
         z_net=unusual(net),
         z_loss=unusual(change),
@@ -328,7 +330,7 @@ def batches(
         falls=found[:, 1],
         fall_begins=found[:, 0],
         effects=None if wanted is None else _effects(run, one.data, wanted, progress=progress),
-        accuracy=run.test_accuracy.astype(np.float64),
+        accuracy=run.test_accuracy[: len(one.step)].astype(np.float64),
         images=len(one.labels),
         interval=one.interval,
         _seen=one,
@@ -336,9 +338,9 @@ def batches(
 
 
 def _class_loss_change(one: Seen) -> Doubles | None:
-    if "losses" not in one.run._arrays:
+    if one.losses is None:
         return None
-    change: Doubles = np.diff(class_losses(one.run.losses, one.labels, len(one.classes)), axis=0)
+    change: Doubles = np.diff(class_losses(one.losses, one.labels, len(one.classes)), axis=0)
     return change
 
 
@@ -346,10 +348,10 @@ def _by_name(counted: Changes) -> dict[str, Integers]:
     return {name: getattr(counted, name) for name in ("gained", "lost", "class_gained", "class_lost")}
 
 
-def _wanted(run: Run, effects: str, falls: Integers) -> Integers:
-    """Return the numbers of the steps whose effects are asked for, ascending."""
+def _wanted(one: Seen, effects: str, falls: Integers) -> Integers:
+    """Return the numbers of the steps whose effects are asked for, ascending: none of those after divergence."""
     if effects == "every":
-        return np.arange(run.state_step[0], run.steps)
+        return np.arange(one.run.state_step[0], one.step[-1])
     ranges = [np.arange(max(0, last + 1 - BEFORE_A_FALL), last + 1) for last in falls]
     return np.unique(np.concatenate([*ranges, np.empty(0, np.int64)])).astype(np.int64)
 

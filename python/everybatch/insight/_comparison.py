@@ -15,7 +15,7 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._agreement import kappa, spearman
 from everybatch.insight._events import events
-from everybatch.insight._seen import Seen, predictions_of, seen
+from everybatch.insight._seen import Seen, predictions_of, seen, sound
 from everybatch.plots._inputs import as_sources
 from everybatch.run import Run
 from everybatch.runs._tables import import_pandas
@@ -259,11 +259,10 @@ def _like(first: Seen, run: Run) -> Seen:
     Raises
     ------
     ArgumentError
-        It was not measured yet.
+        It was not measured yet, or had diverged before.
     """
-    if not len(run.predictions):
-        raise ArgumentError("compare needs a measurement of each run, and one has none")
-    return Seen(run, run.predictions, first.labels, run.eval_step, first.data)
+    predictions, step = sound(run, what="compare")
+    return Seen(run, predictions, first.labels, step, first.data)
 
 
 def _compared(views: Sequence[Seen], names: tuple[str, ...]) -> Comparison:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from everybatch._arguments import flag, whole
 from everybatch._disk import as_path, whole_file
-from everybatch.insight._dataset import dataset_of, run_of
 from everybatch.insight._report_content import content
 from everybatch.insight._report_page import page
-from everybatch.insight._seen import predictions_of
+from everybatch.insight._seen import seen
 
 if TYPE_CHECKING:
     from everybatch.dataset import Dataset
@@ -61,7 +60,8 @@ def report(
     AttributeError
         The run did not record its predictions.
     ArgumentError
-        The data set is another one, or cannot be found; `measurements` is below 2.
+        Nothing was measured, or not before it diverged; the data set is another one, or cannot be found; `measurements`
+        is below 2.
     ImportError
         Pillow is not installed.
     FileExistsError, FileNotFoundError, OSError
@@ -69,9 +69,7 @@ def report(
     """
     target, replace = as_path(path, "file"), flag(overwrite, "overwrite")
     most = whole(measurements, "measurements", 2)
-    shown = run_of(run)
-    predictions_of(shown)  # whose absence says how to train
-    text = page(content(shown, dataset_of(shown, dataset), most))
+    text = page(content(seen(run, dataset, what="report"), most))
     with whole_file(target, overwrite=replace) as file:
         file.write(text.encode("utf-8", errors="replace"))
     return target

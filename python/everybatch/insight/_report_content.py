@@ -12,7 +12,7 @@ from everybatch.insight._falls import Fall, falls
 from everybatch.insight._packed import loss_codes, packed, sprites
 
 if TYPE_CHECKING:
-    from everybatch.dataset import Dataset
+    from everybatch.insight._seen import Seen
     from everybatch.run import Run
 
 __all__ = ["content"]
@@ -24,36 +24,33 @@ _BATCHES = 10
 """Before each fall: those last ones whose images the page has."""
 
 
-def content(run: Run, data: Dataset, most: int) -> dict[str, Any]:
+def content(one: Seen, most: int) -> dict[str, Any]:
     """Return the content of the page: numbers, names, packed arrays and pictures.
 
     Parameters
     ----------
-    run
-        With predictions.
-    data
-        What it was trained on.
+    one
+        What was measured.
     most
         How many measurements at most.
     """
-    predictions, labels = run.predictions, data.test_labels[run.test_indices]
+    run, data, predictions, labels = one.run, one.data, one.predictions, one.labels
     chosen = _spread(len(predictions), most)
     found = falls(predictions, labels, _FALLS)
     told, trained = _batches(run, found)
     kind = np.uint8 if len(data.classes) <= 256 else np.uint16
-    losses = getattr(run, "losses", None)
     return {
         "name": run.config["network"]["name"],
-        "facts": _facts(run, data, len(chosen)),
+        "facts": _facts(one, len(chosen)),
         "classes": list(data.classes),
-        "steps": run.eval_step[chosen].tolist(),
+        "steps": one.step[chosen].tolist(),
         "accuracy": [_number(value) for value in run.test_accuracy[chosen]],
         "loss": [_number(value) for value in run.test_loss[chosen]],
         "labels": labels.tolist(),
         "numbers": run.test_indices.tolist(),
         "wide": kind is np.uint16,
         "predictions": packed(predictions[chosen].T.astype(kind)),
-        "losses": None if losses is None else packed(loss_codes(losses[chosen].T)),
+        "losses": None if one.losses is None else packed(loss_codes(one.losses[chosen].T)),
         "images": sprites(data.test_images[run.test_indices]),
         "falls": told,
         "trained": {
@@ -92,17 +89,17 @@ def _batches(run: Run, found: list[Fall]) -> tuple[list[dict[str, Any]], Integer
     return told, trained
 
 
-def _facts(run: Run, data: Dataset, shown: int) -> str:
-    training = run.config["training"]
-    apart = np.unique(np.diff(run.eval_step)[:-1])
-    every = f", every {count(int(apart[0]), 'batch')}" if len(apart) == 1 else ""
+def _facts(one: Seen, shown: int) -> str:
+    run, training = one.run, one.run.config["training"]
     parts = [
-        f"{run.config['network']['name']} on {data.name}",
+        f"{run.config['network']['name']} on {one.data.name}",
         f"{run.steps:,} of {training['total_steps']:,} batches of {training['batch_size']}",
-        f"{count(len(run.test_indices), 'test image')} measured {len(run.eval_step):,} times{every}",
+        f"{count(len(one.labels), 'test image')} measured {count(len(one.step), 'time')}, {one.interval}",
         f"seed {training['seed']}",
     ]
-    if shown < len(run.eval_step):
+    if len(one.step) < len(run.eval_step):
+        parts.append(f"diverged: without the {count(len(run.eval_step) - len(one.step), 'measurement')} after that")
+    if shown < len(one.step):
         parts.append(f"{shown:,} of the measurements are shown here")
     return " · ".join(parts)
 

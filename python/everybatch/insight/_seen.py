@@ -17,12 +17,15 @@ from everybatch.insight._dataset import dataset_of, run_of
 from everybatch.insight._interval import interval_of
 from everybatch.run import Run
 
-__all__ = ["Seen", "need", "predictions_of", "seen"]
+__all__ = ["Seen", "need", "predictions_of", "seen", "sound"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Seen:
     """The predictions of a run and what they are to be held against.
+
+    Of a run that diverged there are the measurements before the first one with a loss that is no number: of logits that
+    are none, the predicted class says nothing.
 
     Attributes
     ----------
@@ -57,6 +60,12 @@ class Seen:
     def interval(self) -> str:
         """How often was measured, in words."""
         return interval_of(self.step, self.per_epoch)
+
+    @property
+    def losses(self) -> npt.NDArray[np.float16] | None:
+        """(measurements, images) float16: the loss of each image, if the run recorded them."""
+        losses = self.run._arrays.get("losses")
+        return None if losses is None else losses[: len(self.step)]
 
     @property
     def class_images(self) -> npt.NDArray[np.int64]:
@@ -106,14 +115,30 @@ def seen(run: Run | str | os.PathLike[str], dataset: Dataset | None = None, *, l
         It has fewer than `least` measurements; or its data set is another one, or cannot be found.
     """
     run = run_of(run, f"{what} takes a Run")
-    predictions = predictions_of(run)
-    if len(predictions) < least:
-        have = {0: "none", 1: "one"}.get(len(predictions), str(len(predictions)))
-        raise ArgumentError(
-            f"{what} needs {'a measurement' if least == 1 else f'{least} measurements'}, and this run has {have}"
-        )
+    predictions, step = sound(run, least=least, what=what)
     data = dataset_of(run, dataset)
-    return Seen(run, predictions, data.test_labels[run.test_indices], run.eval_step, data)
+    return Seen(run, predictions, data.test_labels[run.test_indices], step, data)
+
+
+def sound(run: Run, *, least: int = 1, what: str) -> tuple[npt.NDArray[np.unsignedinteger[Any]], npt.NDArray[np.int64]]:
+    """Return predictions and steps of the measurements before the first with a loss that is no number.
+
+    Raises
+    ------
+    AttributeError
+        The run did not record predictions.
+    ArgumentError
+        There are fewer than `least`.
+    """
+    predictions = predictions_of(run)
+    diverged = np.flatnonzero(~np.isfinite(run.test_loss))
+    count = int(diverged[0]) if diverged.size else len(predictions)
+    if count < least:
+        have = {0: "none", 1: "one"}.get(count, str(count))
+        before = f" before it diverged ({len(predictions):,} in all)" if diverged.size else ""
+        wanted = "a measurement" if least == 1 else f"{least} measurements"
+        raise ArgumentError(f"{what} needs {wanted}, and this run has {have}{before}")
+    return predictions[:count], run.eval_step[:count]
 
 
 def predictions_of(run: Run) -> npt.NDArray[np.unsignedinteger[Any]]:
