@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn names_are_those_of_json() {
         assert_eq!(names::<Kernels>(), ["exact", "fused"]);
-        assert_eq!(names::<Method>(), ["sgd", "adam", "adamw"]);
+        assert_eq!(names::<Method>(), ["sgd", "adam", "adamw", "rmsprop", "nadam", "lion", "muon"]);
         assert_eq!(serde_json::from_str::<Kernels>("\"fused\"").unwrap(), Kernels::Fused);
     }
 }

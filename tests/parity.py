@@ -19,11 +19,17 @@ STEPS = 20
 
 
 def both(
-    network: eb.Network, module: nn.Module, dataset: eb.Dataset, plain: Optimizer, gain: float = 1.0, **arguments: Any
+    network: eb.Network,
+    module: nn.Module,
+    dataset: eb.Dataset,
+    plain: Optimizer,
+    gain: float = 1.0,
+    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = nn.functional.cross_entropy,
+    **arguments: Any,
 ) -> tuple[eb.Run, reference.Losses]:
     """Train `network` for one epoch with the arguments, and `module` from the same weights on the same batches.
 
-    `gain` multiplies the initial weights of convolutions and linear layers.
+    `gain` multiplies the initial weights of convolutions and linear layers; `criterion` is PyTorch's training loss.
     """
     model = network.initialize(seed=1)
     for tensor in model.state_dict().values():
@@ -35,7 +41,7 @@ def both(
     labels = torch.tensor(dataset.train_labels)
     test = reference.pixels(dataset.test_images, dataset.mean, dataset.std), torch.tensor(dataset.test_labels)
     batches = [torch.tensor(run.batch_indices(step)) for step in range(run.steps)]
-    return run, reference.train(module, ((images[b], labels[b]) for b in batches), test, plain)
+    return run, reference.train(module, ((images[b], labels[b]) for b in batches), test, plain, criterion)
 
 
 def assert_same(run: eb.Run, plain: reference.Losses, tolerance: float = 1e-4) -> None:

@@ -114,13 +114,17 @@ def train(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     test: tuple[torch.Tensor, torch.Tensor],
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.cross_entropy,
 ) -> Losses:
-    """Train on the batches (images, labels), and measure the test images before the first and after every step."""
+    """Train on the batches (images, labels), and measure the test images before the first and after every step.
+
+    The `criterion` is of training; measured is the mean cross-entropy.
+    """
     steps = optimizer(module.parameters())
     train_losses, test_losses = [], [mean_loss(module, *test)]
     for images, labels in batches:
         module.train()
-        loss = functional.cross_entropy(module(images), labels)
+        loss = criterion(module(images), labels)
         steps.zero_grad()
         loss.backward()
         steps.step()

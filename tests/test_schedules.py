@@ -142,6 +142,11 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], Callable[[Iterable[nn.Parameter]], t
     ),
     "adam": ({"lr": 0.01}, lambda parameters: torch.optim.Adam(parameters, lr=0.01)),
     "adamw": ({"optimizer": "adamw", "lr": 0.01}, lambda parameters: torch.optim.AdamW(parameters, lr=0.01)),
+    "rmsprop": (
+        {"optimizer": "rmsprop", "lr": 0.001, "momentum": 0.9},
+        lambda parameters: torch.optim.RMSprop(parameters, lr=0.001, momentum=0.9),
+    ),
+    "nadam": ({"optimizer": "nadam", "lr": 0.01}, lambda parameters: torch.optim.NAdam(parameters, lr=0.01)),
 }
 
 

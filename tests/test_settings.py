@@ -48,14 +48,14 @@ PYTHONS = {"log_every", "device", "progress", "live", "callbacks", "folder", "ke
 
 def test_every_argument_of_train_is_checked_and_reaches_the_core() -> None:
     names = set(keywords(eb.train))
-    elsewhere = {"validation", "evaluate_on", "checkpoints", "folder", "progress", "live", "callbacks"}
+    elsewhere = {"validation", "evaluate_on", "class_weight", "checkpoints", "folder", "progress", "live", "callbacks"}
     assert names - set(_CHECKS) == elsewhere
     parts = [DEFAULTS["train"], DEFAULTS["train"]["watch"], *DEFAULTS["optimizers"].values()]
     assert names - {name for part in parts for name in part} == (RENAMED - {"checkpoints"}) | PYTHONS
 
 
 # `--schedule constant` is what None means. Images are always shuffled there, and these have no options.
-ELSEWHERE = {"betas", "eps", "shuffle", "progress", "live", "callbacks"}
+ELSEWHERE = {"shuffle", "progress", "live", "callbacks"}
 
 
 def test_the_options_of_the_command_line_are_those_of_train() -> None:

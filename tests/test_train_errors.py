@@ -34,7 +34,7 @@ ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"batch_size": 2.0}, TypeError, "batch_size must be a whole number"),
     ({"optimizer": "adm"}, ArgumentError, "'adm'.*Did you mean 'adam'"),
     ({"optimizer": "Adam"}, ArgumentError, "Did you mean 'adam'"),
-    ({"optimizer": "lion"}, ArgumentError, "'sgd', 'adam', 'adamw'"),
+    ({"optimizer": "lamb"}, ArgumentError, "'sgd', 'adam', 'adamw'"),
     ({"optimizer": None}, TypeError, "optimizer.*None"),
     ({"lr": NAN}, ArgumentError, "(?i)lr is nan"),
     ({"lr": INF}, ArgumentError, "lr is inf"),

@@ -17,6 +17,7 @@ require_torch()  # before the extension, which needs that very version and finds
 from everybatch import datasets, estimates, export, insight, networks, plots, schedules, sweeps  # noqa: E402
 from everybatch._core import Evaluation, Layer, Model, Network, Step, __version__  # noqa: E402
 from everybatch.augment import Augment  # noqa: E402
+from everybatch.callbacks import RunStart  # noqa: E402
 from everybatch.checkpoints import evaluate_checkpoints  # noqa: E402
 from everybatch.dataset import Dataset  # noqa: E402
 from everybatch.errors import DataWarning, EverybatchError, SelectionWarning, StopTraining  # noqa: E402
@@ -70,6 +71,7 @@ __all__ = [
     "Network",
     "Residual",
     "Run",
+    "RunStart",
     "SelectionWarning",
     "Step",
     "StopTraining",

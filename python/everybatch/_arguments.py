@@ -16,7 +16,6 @@ __all__ = [
     "choice",
     "choices",
     "flag",
-    "functions",
     "numbers",
     "optional",
     "optional_whole",
@@ -96,19 +95,6 @@ def choices(values: object, name: str, known: Sequence[str]) -> list[str]:
     if not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of names, not {values!r}")
     return list(dict.fromkeys(choice(value, name, known) for value in values))
-
-
-def functions(value: object, name: str) -> list[Callable[[Any], object]]:
-    """Check one function, or several."""
-    if callable(value):
-        return [value]
-    if not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a function or a list of functions, not {value!r}")
-    given = list(value)
-    for entry in given:
-        if not callable(entry):
-            raise TypeError(f"{name} must hold functions, and {entry!r} is not one")
-    return given
 
 
 def optional(check: Callable[[Any, str], Any]) -> Callable[[object, str], Any]:

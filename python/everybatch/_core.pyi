@@ -64,7 +64,8 @@ CHOICES: dict[str, tuple[str, ...]]
 DEFAULTS: dict[str, dict[str, Any]]
 """What the core takes where nothing else is said.
 
-``"train"``: the settings of a run; ``"optimizers"`` and ``"networks"``: the options of each.
+``"train"``: the settings of a run; ``"optimizers"`` and ``"networks"``: the options of each; ``"adamw_lr_ratio"``:
+that of Muon, by ``adjust_lr``.
 """
 
 _Pair = int | Sequence[int]
@@ -373,7 +374,7 @@ class Evaluation:
 
 @final
 class Step:
-    """What a callback of `train` is given after each optimizer step."""
+    """What a callback of `train` is given after an optimizer step, or a measurement."""
 
     @property
     def step(self) -> int:
@@ -401,15 +402,15 @@ class Step:
 
     @property
     def lr(self) -> float:
-        """Learning rate of the step."""
+        """Learning rate of the step; NaN before the first."""
 
     @property
     def train_loss(self) -> float:
-        """Loss of the step's batch."""
+        """Loss of the step's batch, which training makes smaller; NaN before the first step."""
 
     @property
     def train_accuracy(self) -> float:
-        """Share of the step's batch predicted right, in [0, 1]."""
+        """Share of the step's batch predicted right, in [0, 1]; NaN before the first step."""
 
     @property
     def test_loss(self) -> float:
@@ -848,8 +849,13 @@ def train(
     journal: Any = None,
     state: bytes | None = None,
     history: dict[str, torch.Tensor] | None = None,
+    starts: Sequence[Callable[[int], object]] = ...,
+    evaluations: Sequence[Callable[[Step], object]] = ...,
 ) -> Outcome:
     """Train a copy of `model`, with checkpoints in `folder` if the settings want them.
+
+    Each callback comes with a number of steps, and is called after every so many; `evaluations` are called after every
+    measurement, and `starts` with the steps taken, before anything else.
 
     The settings are those of `everybatch.train`, checked and in plain types, as ``DEFAULTS["train"]`` has them. The
     turn is passed on after every step but the last; a run that is told to end when it comes back is an interrupted one.

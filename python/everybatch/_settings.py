@@ -23,8 +23,10 @@ from everybatch._arguments import (
     steps_or_epoch,
     whole,
 )
+from everybatch._class_weight import BALANCED, class_weights
 from everybatch._core import CHOICES, DEFAULTS
 from everybatch._measures import MEASURES, MONITORS, RECORDABLE
+from everybatch._optimizers import OPTIONS, options_of, recorded_options
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -61,11 +63,17 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "lr": real,
     "schedule": as_schedule,
     "weight_decay": optional(real),
-    "momentum": real,
-    "nesterov": flag,
-    "betas": partial(numbers, count=2),
-    "eps": real,
+    "momentum": optional(real),
+    "nesterov": optional(flag),
+    "betas": optional(partial(numbers, count=2)),
+    "eps": optional(real),
+    "alpha": optional(real),
+    "centered": optional(flag),
+    "momentum_decay": optional(real),
+    "adjust_lr": optional(_one_of("adjust_lr")),
+    "adamw_lr_ratio": optional(real),
     "label_smoothing": real,
+    "clip_grad_norm": optional(real),
     "ema": optional(real),
     "augment": _augment,
     "evaluate_every": steps_or_epoch,
@@ -100,6 +108,8 @@ class Settings:
     test_indices: npt.NDArray[np.int64]
     validation_indices: npt.NDArray[np.int64] | None
     trained_indices: npt.NDArray[np.int64]
+    class_weights: list[float] | None
+    """Of each class, in the training loss."""
 
     @classmethod
     def check(cls, dataset: Dataset, /, **given: Any) -> Settings:
@@ -112,8 +122,7 @@ class Settings:
         """
         values = {name: check(given[name], name) for name, check in _CHECKS.items()}
         optimizer, seed, batch_size = (values[name] for name in ("optimizer", "seed", "batch_size"))
-        if optimizer != "sgd" and (values["momentum"] or values["nesterov"]):
-            raise ArgumentError(f"momentum and nesterov belong to optimizer='sgd'; {optimizer!r} has betas")
+        values = {name: value for name, value in values.items() if name not in OPTIONS} | options_of(optimizer, values)
         if values["steps"] is not None and values["epochs"] != 1:
             raise ArgumentError(f"epochs is {values['epochs']} and steps is {values['steps']}: give one of them")
         check_lr(values["schedule"], values["lr"])
@@ -128,21 +137,26 @@ class Settings:
                 f"{'' if held_out is None else ' beside those held out'}: choose a smaller one"
             )
         defaults = {
-            "weight_decay": DEFAULTS["optimizers"][optimizer]["weight_decay"],
             "monitor": "test_loss" if held_out is None else "validation_loss",
             "kernels": "exact" if values["precision"] == "float32" else "fused",
         }
+        trained = np.setdiff1d(np.arange(len(dataset.train_labels)), [] if held_out is None else held_out)
+        weights = given["class_weight"]
+        if weights is not None:
+            weights = class_weights(weights, dataset.train_labels[trained], dataset.classes)
         settings = cls(
             values={
                 **values,
                 **{name: default for name, default in defaults.items() if values[name] is None},
                 "validation": _as_given(given["validation"], held_out),
                 "evaluate_on": _as_given(given["evaluate_on"], test),
+                "class_weight": BALANCED if isinstance(given["class_weight"], str) else weights,
             },
             steps_per_epoch=math.ceil(left / batch_size),
             test_indices=np.arange(len(dataset.test_labels)) if test is None else test,
             validation_indices=held_out,
-            trained_indices=np.setdiff1d(np.arange(len(dataset.train_labels)), [] if held_out is None else held_out),
+            trained_indices=trained,
+            class_weights=weights,
         )
         # What only the core knows. Which images are held out does not matter to it, only whether there are any.
         checked = settings.for_core() | {"validation": [] if held_out is None else [0], "evaluate_on": None}
@@ -208,6 +222,7 @@ class Settings:
             **{name: values[name] for name in DEFAULTS["train"] if name in values},
             "length": {"epochs": values["epochs"]} if steps is None else {"steps": steps},
             "method": {optimizer: {name: values[name] for name in DEFAULTS["optimizers"][optimizer]}},
+            "class_weight": self.class_weights,
             "validation": [] if self.validation_indices is None else self.validation_indices,
             "evaluate_on": None if values["evaluate_on"] is None else self.test_indices,
             "watch": {**watch, "keep_best": values["select"] == "best"},
@@ -217,10 +232,19 @@ class Settings:
     def for_config(self) -> dict[str, Any]:
         """Return what a `Run` keeps, in JSON's types: the arguments that would repeat it, and what follows."""
         plain = self._plain()
+        options = {name: plain.pop(name) for name in OPTIONS if name in plain}
+        # So that trials of sweeps of earlier versions are known again:
         if "examples" not in plain["record"]:
-            del plain["measure_training"]  # so that trials of sweeps of earlier versions are known again
+            del plain["measure_training"]
+        for name in ("class_weight", "clip_grad_norm"):
+            if plain[name] is None:
+                del plain[name]
+        if plain.get("class_weight") == BALANCED:
+            plain["class_weights"] = self.class_weights
+        told = plain | recorded_options(plain["optimizer"], options)
+        places = {name: place for place, name in enumerate(_CHECKS)}
         return {
-            **plain,
+            **{name: told[name] for name in sorted(told, key=lambda name: places.get(name, len(places)))},
             "monitor": self.monitor if self._follows else None,
             "steps_per_epoch": self.steps_per_epoch,
             "total_steps": self.total_steps,

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch import schedules
-from everybatch._arguments import functions, real, whole
+from everybatch._arguments import real, whole
 from everybatch._core import Model, Network, Step
 from everybatch._not_compiled import not_compiled
+from everybatch.callbacks import listed
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, StopTraining
 from everybatch.training import train
@@ -129,7 +130,7 @@ def find_lr(
     for name in sorted(own & settings.keys()):
         raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
     watch = _Watch()
-    callbacks = functions(settings.pop("callbacks", ()), "callbacks")
+    callbacks = listed(settings.pop("callbacks", ()), "callbacks")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that the loss diverges is what the test provokes
         run = train(

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from everybatch import _core
-from everybatch._arguments import flag, functions, whole
-from everybatch._core import Data, Model, Step
+from everybatch._arguments import flag, whole
+from everybatch._core import Data, Model
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
 from everybatch._metered import is_metered, not_resumed
 from everybatch._not_compiled import not_compiled
 from everybatch._threads import torch_threads
 from everybatch._trained_on import trained_on
+from everybatch.callbacks import Callback, Callbacks
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.folder import Journal
@@ -39,7 +40,7 @@ def resume(
     steps: int | None = None,
     progress: bool = True,
     live: bool = False,
-    callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
+    callbacks: Callback | Iterable[Callback] = (),
 ) -> Run:
     """Go on with a run that `train` wrote to a folder: one that was lost, interrupted or stopped, or is to be longer.
 
@@ -60,7 +61,7 @@ def resume(
         those of a run that was as long from the beginning, if nothing is decided by measurements; what was measured
         at its former end stays, and with a tolerance the estimates after it are others for that.
     progress, live, callbacks
-        As of `train`; callbacks are not kept in the folder.
+        As of `train`; callbacks are not kept in the folder. What ``on_start`` is given tells the steps taken.
 
     Raises
     ------
@@ -92,11 +93,11 @@ def go_on(
     *,
     progress: bool = False,
     live: bool = False,
-    callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
+    callbacks: Callback | Iterable[Callback] = (),
     device: str | None = None,
 ) -> Run:
     """Do what `resume` says; with the epochs and steps of another length, if they are given, and on another device."""
-    called, hooks = functions(callbacks, "callbacks"), HOOKS.get()
+    called, hooks = Callbacks.check(callbacks, "callbacks"), HOOKS.get()
     if hooks.turn is not None:
         hooks.turn.wait()
     with contextlib.ExitStack() as stack:

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import torch
 
 from everybatch import _core
-from everybatch._arguments import flag, functions
+from everybatch._arguments import flag
 from everybatch._beginning import beginning
+from everybatch._class_weight import ClassWeight
 from everybatch._core import Data, Model, Network, Outcome, Step
 from everybatch._gpu import gpu_settings
 from everybatch._hooks import HOOKS
@@ -28,6 +29,7 @@ from everybatch._progress import ProgressBar
 from everybatch._provenance import describe_dataset, hardware, versions
 from everybatch._settings import Settings
 from everybatch.augment import Augment
+from everybatch.callbacks import Callback, Callbacks
 from everybatch.checkpoints import prepare_folder, refuse_inside
 from everybatch.dataset import Dataset, check_dataset
 from everybatch.errors import ArgumentError, LogitsWarning, SelectionWarning
@@ -57,11 +59,18 @@ def train(
     lr: float = 1e-3,
     schedule: Schedule | str | None = None,
     weight_decay: float | None = None,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
+    momentum: float | None = None,
+    nesterov: bool | None = None,
+    betas: tuple[float, float] | None = None,
+    eps: float | None = None,
+    alpha: float | None = None,
+    centered: bool | None = None,
+    momentum_decay: float | None = None,
+    adjust_lr: str | None = None,
+    adamw_lr_ratio: float | None = None,
     label_smoothing: float = 0.0,
+    class_weight: ClassWeight | None = None,
+    clip_grad_norm: float | None = None,
     ema: float | None = None,
     augment: Augment | None = None,
     validation: Part | None = None,
@@ -89,12 +98,12 @@ def train(
     kernels: str | None = None,
     progress: bool = True,
     live: bool = False,
-    callbacks: Callable[[Step], object] | Iterable[Callable[[Step], object]] = (),
+    callbacks: Callback | Iterable[Callback] = (),
 ) -> Run:
     """Train a classifier and measure the whole test set after every batch.
 
-    The loss is the mean cross-entropy. Images are normalised with the data set's mean and standard deviation (a model
-    that was trained before keeps its own).
+    The loss is the mean cross-entropy, by `class_weight` and with `label_smoothing` if these are given. Images are
+    normalised with the data set's mean and standard deviation (a model that was trained before keeps its own).
 
     Parameters
     ----------
@@ -113,21 +122,50 @@ def train(
     batch_size
         Images of a batch. The last batch of an epoch may be smaller.
     optimizer
-        "sgd", "adam" or "adamw", with the formulas and defaults of `torch.optim`.
+        "sgd", "adam", "adamw", "rmsprop" or "nadam", with the formulas and defaults of `torch.optim`; "lion" (Chen et
+        al. 2023); or "muon" (Jordan et al. 2024), as `torch.optim.Muon`, for hidden weights alone. See Notes. An option
+        that belongs to others is refused; None is the optimizer's default.
     lr
-        Learning rate; the highest one if a schedule moves it.
+        Learning rate; the highest one if a schedule moves it. Usual ones differ by optimizer: "lion" takes a third to a
+        tenth of what "adamw" does, "muon" 0.02.
     schedule
         How the learning rate moves from step to step: one of `everybatch.schedules`, or "cosine", "one_cycle",
         "plateau" or "step" with their defaults.
     weight_decay
-        PyTorch's default unless given: 0, and 0.01 for "adamw".
+        Of all optimizers, for all parameters: 0 unless given, 0.01 for "adamw", 0.1 for "muon". "sgd", "adam",
+        "rmsprop" and "nadam" add it, times the weights, to the gradient; "adamw", "lion" and "muon" shrink the weights
+        themselves by lr * weight_decay (decoupled).
     momentum, nesterov
-        Of "sgd".
-    betas, eps
-        Of "adam" and "adamw".
+        Of "sgd", "rmsprop" (which has no nesterov) and "muon": 0 and False, for "muon" 0.95 and True.
+    betas
+        Of "adam", "adamw" and "nadam", (0.9, 0.999); of "lion", (0.9, 0.99); of the AdamW beside "muon", (0.9, 0.95).
+    eps
+        Of "adam", "adamw", "rmsprop" and "nadam", 1e-8; of the AdamW beside "muon", 1e-10.
+    alpha, centered
+        Of "rmsprop": how much the mean of the squared gradients keeps, 0.99; and whether their squared mean is taken
+        from it, False.
+    momentum_decay
+        Of "nadam": 0.004.
+    adjust_lr
+        Of "muon": how the learning rate depends on a weight's shape. "original" takes it times
+        sqrt(max(1, outputs / inputs)); "match_rms_adamw" times 0.2 * sqrt(max(outputs, inputs)), so that the learning
+        rates of AdamW suit it (Liu et al. 2025).
+    adamw_lr_ratio
+        Of "muon": the learning rate of the AdamW beside it, as a share of `lr`. None: 0.015, which takes 0.02 to
+        0.0003; and 1 with "match_rms_adamw".
     label_smoothing
         Share of the target that goes to all classes alike, in [0, 1) (Szegedy et al. 2015). It is part of the training
         loss, not of test and validation losses.
+    class_weight
+        How much images of each class count in the training loss: a list or array with one number for each class, in
+        their order; a dict from names or numbers of classes to numbers, 1 for those that it leaves out; or "balanced",
+        which is images / (classes * images of the class), as in scikit-learn, of the images that are trained on. The
+        loss of a batch is then the mean by these weights, the sum of weight times loss divided by the sum of the
+        weights, with `label_smoothing` as in `torch.nn.CrossEntropyLoss`. That is what `Run.train_loss` tells; test and
+        validation losses, all accuracies and what `record` keeps of images do not know of weights.
+    clip_grad_norm
+        The Euclidean norm that the gradient of all parameters together may have: a longer one is made that long, as by
+        `torch.nn.utils.clip_grad_norm_`. None: any. `Run.grad_norm` is that before.
     ema
         Decay of an exponential moving average of the weights, in [0, 1), such as 0.999. The averaged weights (and
         batch-norm statistics) are then the ones that are measured, kept as checkpoints and returned.
@@ -222,9 +260,12 @@ def train(
         a hundredth of the time, and the notebook keeps a picture of it. Elsewhere `everybatch watch` shows a run that
         has a `folder`.
     callbacks
-        Functions called after every step with a `Step`. Raising `StopTraining` ends the run after one more
-        measurement; any other exception ends it, and carries what was recorded as its attribute ``run``. They run in
-        the thread that called `train`, and may call it again.
+        Functions called after every step with a `Step`; or objects with any of the methods ``on_start(start)``, called
+        with a `RunStart` before anything is measured, ``on_step(step)`` after every step, ``on_evaluation(step)`` after
+        every measurement, that before the first step among them, and ``on_end(run)`` with the `Run`, however it ended.
+        One of them, or several. Raising `StopTraining` ends the run after one more measurement; any other exception
+        ends it, and carries what was recorded as its attribute ``run``. They run in the thread that called `train`,
+        and may call it again. See Notes.
 
     Returns
     -------
@@ -251,6 +292,19 @@ def train(
 
     On a GPU a complete pass costs little beside the steps, so that every measurement is complete there, as it is of
     fewer than 1,000 images; a tolerance is then noted in `Run.config`, and changes nothing.
+
+    "muon" steps the hidden weights, by the momentum made orthogonal: those of convolutions, as matrices of outputs by
+    all their inputs, and of linear layers. What is left to AdamW, as its author has it, is everything that is no matrix
+    (biases, batch norm) and the weight of the output layer, the last one of the network.
+
+    Callbacks are called in the order in which they are given, after a step that was measured first ``on_evaluation`` of
+    all, then ``on_step`` and the functions. In `Step` of the measurement before the first step, what belongs to a step
+    is NaN. A measurement that is made because the run ends comes after the last step's ``on_step``; one of an estimate
+    that is then made complete comes again. A step or measurement whose loss is not finite ends the run and is told to
+    ``on_end`` alone. When one raises, those after it are not called, but every ``on_end`` is, with what there is of the
+    run, whose `state` says how it ended: after Ctrl-C, a divergence and a failure, too. Raised in ``on_start``,
+    `StopTraining` and other exceptions end the run after its first measurement. What ``on_end`` raises is raised once
+    every other one was called, with the attribute ``run``; the run and its folder stay as they are.
 
     On a GPU, steps and measurements are recorded once as CUDA graphs and replayed, each in a stream of its own: the
     next step is taken while the weights of the last one are measured. Where that is not possible they run one by one;
@@ -315,7 +369,7 @@ def train(
     settings = Settings.check(dataset, **locals())  # each argument by its name
     if checkpoints is None and checkpoint_every != "epoch":
         raise ArgumentError(f"checkpoint_every is {checkpoint_every!r}, and there is no folder: give checkpoints=...")
-    called = functions(callbacks, "callbacks")
+    called = Callbacks.check(callbacks, "callbacks")
     hooks = HOOKS.get()
     if settings.selects_on_test:
         warnings.warn(selection(settings.monitor), SelectionWarning, stacklevel=2)
@@ -368,7 +422,7 @@ def carried_out(
     kept: Path | None,
     journal: Journal | None,
     *,
-    callbacks: Sequence[Callable[[Step], object]],
+    callbacks: Callbacks,
     progress: bool,
     live: bool,
 ) -> Run:
@@ -391,7 +445,7 @@ def carried_out(
     """
     hooks, config = HOOKS.get(), told["config"]
     training = config["training"]
-    called: list[tuple[Callable[[Step], object], int]] = [(function, 1) for function in callbacks]
+    called: list[tuple[Callable[[Step], object], int]] = [(function, 1) for function in callbacks.on_step]
     if training["log_every"] is not None:
         called.append((log_step, training["log_every"]))
     called.extend(hooks.callbacks)
@@ -402,9 +456,20 @@ def carried_out(
             shown = stack.enter_context(beside(journal, told, history)) if live else None
             lists = {name: _tensor(array) for name, array in history.items()}
             outcome = _core.train(
-                model, data, told["settings"], kept, bar, called, hooks.turn, shown or journal, state, lists
+                model,
+                data,
+                told["settings"],
+                kept,
+                bar,
+                called,
+                hooks.turn,
+                shown or journal,
+                state,
+                lists,
+                callbacks.starting(config),
+                callbacks.on_evaluation,
             )
-        return _ended(outcome, config, told["arrays"], journal, shown)
+        return _ended(outcome, config, told["arrays"], callbacks, journal, shown)
 
 
 def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
@@ -416,10 +481,11 @@ def _ended(
     outcome: Outcome,
     config: Mapping[str, Any],
     of_run: Mapping[str, npt.NDArray[Any]],
+    callbacks: Callbacks,
     journal: Journal | None,
     shown: Beside | None,
 ) -> Run:
-    """Make the run of what the core gave."""
+    """Make the run of what the core gave, and tell of it."""
     message = outcome.message
     if journal is not None and outcome.state == "interrupted":
         message = how_to_go_on(journal.folder)
@@ -435,23 +501,32 @@ def _ended(
         },
     }
     run = Run({**outcome.arrays, **of_run}, {**config, **later}, outcome.model)
-    if journal is not None:
-        journal.end(run, outcome.model)
     if shown is not None:
         shown.run = run
-    if outcome.raised is not None:
-        outcome.raised.run = run  # type: ignore[attr-defined]
-        raise outcome.raised
+    raised = outcome.raised
+    try:
+        if journal is not None:
+            journal.end(run, outcome.model)
+    finally:
+        raised = callbacks.ended(run, raised)
+    if raised is not None:
+        raised.run = run  # type: ignore[attr-defined]
+        raise raised
     if outcome.diverged_at is not None:
         warnings.warn(_divergence(run, outcome.diverged_at), RuntimeWarning, stacklevel=4)
     return run
 
 
 def _divergence(run: Run, step: int) -> str:
-    return (
-        f"the loss became NaN or infinite with the weights after {step} of {run.config['training']['total_steps']} "
-        f"steps, and the run ended there. A smaller lr than {run.config['training']['lr']:g} may help."
+    training = run.config["training"]
+    told = (
+        f"the loss became NaN or infinite with the weights after {step} of {training['total_steps']} steps, and the "
+        f"run ended there. A smaller lr than {training['lr']:g} may help."
     )
+    weights = training.get("class_weight")
+    if isinstance(weights, list) and 0 in weights:
+        told += " Or a batch had no image of a class whose class_weight is above 0, and no mean: give larger batches."
+    return told
 
 
 def selection(monitor: str) -> str:

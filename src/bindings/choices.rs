@@ -8,13 +8,14 @@ use super::python::plain;
 use crate::names::names;
 use crate::network::builders::{self, Pool, Shortcut};
 use crate::network::{Activation, Precision};
-use crate::train::{Kernels, Method, Monitor, Record, State, TrainConfig};
+use crate::train::{AdjustLr, Kernels, Method, Monitor, Record, State, TrainConfig};
 
 /// By option, the names that it may have.
 fn choices(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let choices = PyDict::new(py);
     for (option, known) in [
         ("optimizer", names::<Method>()),
+        ("adjust_lr", names::<AdjustLr>()),
         ("precision", names::<Precision>()),
         ("kernels", names::<Kernels>()),
         ("monitor", names::<Monitor>()),
@@ -38,7 +39,18 @@ fn defaults(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         .iter()
         .filter_map(|name| Some((name.to_string(), builders::defaults(name)?)))
         .collect();
-    plain(py, &json!({ "train": TrainConfig::default(), "optimizers": optimizers, "networks": networks }))
+    let ratios: Map<String, Value> = names::<AdjustLr>()
+        .iter()
+        .zip([AdjustLr::Original, AdjustLr::MatchRmsAdamw])
+        .map(|(name, by)| (name.to_string(), by.adamw_lr_ratio().into()))
+        .collect();
+    let all = json!({
+        "train": TrainConfig::default(),
+        "optimizers": optimizers,
+        "adamw_lr_ratio": ratios,
+        "networks": networks,
+    });
+    plain(py, &all)
 }
 
 pub fn register(module: &Bound<PyModule>) -> PyResult<()> {

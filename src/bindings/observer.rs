@@ -19,11 +19,21 @@ use crate::train::{Next, Observer, Step, Turn, Verdict};
 /// How often at most the Python lock is taken to look for Ctrl-C and to move the progress bar.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// What Python wants to be called.
+#[derive(Default)]
+pub struct Called {
+    /// Before anything else, with the steps taken.
+    pub starts: Vec<PyObject>,
+    /// With a [`PyStep`] after every so many steps.
+    pub steps: Vec<(PyObject, usize)>,
+    /// With one after every measurement.
+    pub evaluations: Vec<PyObject>,
+}
+
 pub struct PyObserver {
     /// Called now and then with (steps taken, train_loss, test_loss, test_accuracy).
     pub progress: Option<PyObject>,
-    /// Called with a [`PyStep`] after every so many steps.
-    pub callbacks: Vec<(PyObject, usize)>,
+    called: Called,
     /// Written before the callbacks look, and the run's state kept after them.
     journal: Option<Journal>,
     /// Passed on after each step but the last.
@@ -40,13 +50,13 @@ pub struct PyObserver {
 impl PyObserver {
     pub fn new(
         progress: Option<PyObject>,
-        callbacks: Vec<(PyObject, usize)>,
+        called: Called,
         journal: Option<PyObject>,
         turn: Option<Arc<Turn>>,
     ) -> Self {
         PyObserver {
             progress,
-            callbacks,
+            called,
             journal: journal.map(Journal::new),
             turn,
             raised: None,
@@ -62,8 +72,9 @@ impl PyObserver {
             return Ok(Err(error));
         }
         let due = self.last_look.elapsed() >= PAUSE || step.taken == step.total;
-        let called = self.callbacks.iter().filter(|(_, every)| step.taken % every == 0);
-        let called: Vec<_> = called.map(|(callback, _)| callback).collect();
+        let of_step = self.called.steps.iter().filter(|(_, every)| step.taken % every == 0);
+        let of_evaluation = self.called.evaluations.iter().filter(|_| step.measured);
+        let called: Vec<_> = of_evaluation.chain(of_step.map(|(callback, _)| callback)).collect();
         if let Some(journal) = &mut self.journal {
             let may_take_long = !called.is_empty() || self.turn.is_some();
             if let Err(error) = journal.write(step, may_take_long)? {
@@ -85,12 +96,7 @@ impl PyObserver {
                     progress.call1(py, (step.taken, latest.0, latest.1, latest.2))?;
                 }
             }
-            let Some(seen) = seen else { return Ok(()) };
-            let seen = Bound::new(py, seen)?;
-            let done = called.iter().try_for_each(|callback| callback.call1(py, (&seen,)).map(drop));
-            let seen = seen.get();
-            py.allow_threads(|| seen.end());
-            done
+            seen.map_or(Ok(()), |seen| seen.show(py, &called))
         };
         as_called(|| Python::with_gil(python))
     }
@@ -120,6 +126,33 @@ impl PyObserver {
 }
 
 impl Observer for PyObserver {
+    fn begin(&mut self, step: &mut Step) -> Result<Next> {
+        let starts = &self.called.starts;
+        let python =
+            |py: Python| starts.iter().try_for_each(|start| start.call1(py, (step.taken,)).map(drop));
+        match as_called(|| Python::with_gil(python))? {
+            Ok(()) => Ok(Next::Continue),
+            Err(error) => Ok(self.heed(error)),
+        }
+    }
+
+    fn after_evaluation(&mut self, step: &mut Step) -> Result<Next> {
+        if self.called.evaluations.is_empty() {
+            return Ok(Next::Continue);
+        }
+        if let Some(journal) = &mut self.journal {
+            if let Err(error) = journal.write(step, true)? {
+                return Ok(self.heed(error));
+            }
+        }
+        let seen = PyStep::new(step)?;
+        let called: Vec<_> = self.called.evaluations.iter().collect();
+        match as_called(|| Python::with_gil(|py| seen.show(py, &called)))? {
+            Ok(()) => Ok(Next::Continue),
+            Err(error) => Ok(self.heed(error)),
+        }
+    }
+
     fn after_step(&mut self, step: &mut Step) -> Result<Next> {
         let mut next = match self.look(step)? {
             Ok(()) => Next::Continue,
@@ -158,7 +191,7 @@ impl Observer for PyObserver {
     }
 }
 
-/// What a callback is given after each optimizer step.
+/// What a callback is given after an optimizer step, or a measurement.
 #[pyclass(name = "Step", module = "everybatch", frozen)]
 pub struct PyStep {
     /// Optimizer steps taken so far.
@@ -242,6 +275,15 @@ impl PyStep {
             validation_accuracy: validation.map(|part| last(&part.accuracy)),
             weights,
         })
+    }
+
+    /// Calls each with it, until one raises.
+    fn show(self, py: Python, called: &[&PyObject]) -> PyResult<()> {
+        let seen = Bound::new(py, self)?;
+        let done = called.iter().try_for_each(|callback| callback.call1(py, (&seen,)).map(drop));
+        let seen = seen.get();
+        py.allow_threads(|| seen.end());
+        done
     }
 
     /// The callbacks have seen it.

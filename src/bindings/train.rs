@@ -15,7 +15,7 @@ use super::dataset::PyData;
 use super::from_python::{from_python, only};
 use super::images::{images, Images};
 use super::model::PyModel;
-use super::observer::PyObserver;
+use super::observer::{Called, PyObserver};
 use super::python::plain;
 use super::run::{computing, detached};
 use super::turns::PyTurn;
@@ -72,10 +72,11 @@ pub struct PyOutcome {
 }
 
 /// Trains a copy of `model`, with checkpoints in `folder` if the settings want them; after each step but the last `turn` is passed on.
-/// It goes on from `state` and the `history` that belongs to it, by the names of the arrays, if they are given: what a
+/// `callbacks` are called with a `Step` after every so many steps, `evaluations` after every measurement, and `starts` with the
+/// steps taken, before anything else. It goes on from `state` and the `history` that belongs to it, by the names of the arrays, if they are given: what a
 /// `journal` kept.
 #[pyfunction]
-#[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None, journal=None, state=None, history=None))]
+#[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None, journal=None, state=None, history=None, starts=vec![], evaluations=vec![]))]
 #[allow(clippy::too_many_arguments)] // each is one thing of the run
 pub fn train(
     py: Python<'_>,
@@ -89,13 +90,16 @@ pub fn train(
     journal: Option<PyObject>,
     state: Option<&[u8]>,
     history: Option<BTreeMap<String, PyTensor>>,
+    starts: Vec<PyObject>,
+    evaluations: Vec<PyObject>,
 ) -> PyResult<PyOutcome> {
     let device = data.device;
     let mut config = config(settings, device)?;
     if let (Some(checkpoints), Some(folder)) = (&mut config.checkpoints, folder) {
         checkpoints.folder = folder;
     }
-    let mut observer = PyObserver::new(progress, callbacks, journal, turn.map(|turn| turn.0.clone()));
+    let called = Called { starts, steps: callbacks, evaluations };
+    let mut observer = PyObserver::new(progress, called, journal, turn.map(|turn| turn.0.clone()));
     let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
     let outcome = computing(py, || {
         let model = model.copied()?;

@@ -131,6 +131,10 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Share of the probability that the target gives to all classes alike, in [0, 1).
     pub label_smoothing: f64,
+    /// (classes,) how much images of each class count in the training loss, which is the mean by these weights.
+    pub class_weight: Option<Vec<f64>>,
+    /// The Euclidean norm that the gradient of all parameters together may have; a longer one is made that long.
+    pub clip_grad_norm: Option<f64>,
     /// Decay of the averaged weights, which are then the ones that are measured, kept and returned.
     pub ema: Option<f64>,
     /// Changes to the training images.
@@ -174,6 +178,8 @@ impl Default for TrainConfig {
             lr: 1e-3,
             schedule: Schedule::default(),
             label_smoothing: 0.0,
+            class_weight: None,
+            clip_grad_norm: None,
             ema: None,
             augment: None,
             validation: vec![],
@@ -235,6 +241,17 @@ impl TrainConfig {
                 return Err(Error::Argument(format!("{name} is {value}: it must lie in [0, 1)")));
             }
         }
+        if let Some(weights) = &self.class_weight {
+            check_class_weight(weights)?;
+        }
+        if let Some(most) = self.clip_grad_norm {
+            if !(most.is_finite() && most > 0.0) {
+                return Err(Error::Argument(format!(
+                    "clip_grad_norm is {most}: it is the norm that the gradient may have, a finite number above 0, for \
+                     example 1.0; leave it out for none"
+                )));
+            }
+        }
         self.method.check()?;
         self.schedule.check(self.lr, &self.method)?;
         if let Some(augment) = &self.augment {
@@ -276,8 +293,7 @@ impl TrainConfig {
 
     /// How often the weights are kept in memory beside those that train: the optimizer's means, averages, the best.
     pub fn copies(&self) -> usize {
-        let means = self.method.means().map(usize::from);
-        means[0] + means[1] + usize::from(self.ema.is_some()) + usize::from(self.watch.keep_best)
+        self.method.copies() + usize::from(self.ema.is_some()) + usize::from(self.watch.keep_best)
     }
 
     /// Whether the test set is due once `taken` steps out of `total` have been taken.
@@ -314,9 +330,43 @@ impl TrainConfig {
     }
 }
 
+/// As float32 has them.
+fn check_class_weight(weights: &[f64]) -> Result<()> {
+    let wrong = weights.iter().enumerate().find(|(_, weight)| {
+        let weight = **weight as f32;
+        !(weight.is_finite() && weight >= 0.0)
+    });
+    if let Some((class, weight)) = wrong {
+        return Err(Error::Argument(format!(
+            "class_weight has {weight} for class {class}: a weight is a finite number, 0 or above"
+        )));
+    }
+    match weights.iter().any(|weight| *weight as f32 > 0.0) {
+        true => Ok(()),
+        false => Err(Error::argument(
+            "class_weight is 0 for all classes, and then there is nothing to train on: give at least one a weight above 0",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_of_classes_count_something() {
+        let check = |weights: &[f64]| {
+            TrainConfig { class_weight: Some(weights.to_vec()), ..TrainConfig::default() }.check()
+        };
+        assert!(check(&[0.0, 2.5]).is_ok());
+        for wrong in [&[][..], &[0.0, 0.0], &[1e-60], &[1.0, -0.5], &[f64::NAN, 1.0], &[1e60, 1.0]] {
+            assert!(check(wrong).unwrap_err().to_string().contains("class_weight"), "{wrong:?}");
+        }
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let config = TrainConfig { clip_grad_norm: Some(wrong), ..TrainConfig::default() };
+            assert!(config.check().unwrap_err().to_string().contains("clip_grad_norm is"), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_distance_is_a_number_or_a_word() {

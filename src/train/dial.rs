@@ -50,6 +50,22 @@ impl Dial {
         Ok(())
     }
 
+    /// `x` times it.
+    pub fn times(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Dial::Host(number) => x.f_mul_scalar(number.get())?,
+            Dial::Device(number) => x.f_mul(number)?,
+        })
+    }
+
+    /// What lies by this share of the way from `x` to `end`.
+    pub fn between(&self, x: &Tensor, end: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Dial::Host(number) => x.f_lerp(end, number.get())?,
+            Dial::Device(number) => x.f_lerp_tensor(end, number)?,
+        })
+    }
+
     /// `x` divided by it, in place.
     pub fn divide(&self, mut x: Tensor) -> Result<Tensor> {
         Ok(match self {
@@ -72,6 +88,18 @@ impl Dial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // By hand.
+    #[test]
+    fn a_device_computes_as_the_host_does() {
+        let (x, end) = (Tensor::from_slice(&[1f32, 8.0]), Tensor::from_slice(&[5f32, 0.0]));
+        for dial in [Dial::on_host(), Dial::on_device(Device::Cpu).unwrap()] {
+            dial.set(0.25).unwrap();
+            let floats = |tensor: Tensor| Vec::<f32>::try_from(tensor).unwrap();
+            assert_eq!(floats(dial.times(&x).unwrap()), [0.25, 2.0]);
+            assert_eq!(floats(dial.between(&x, &end).unwrap()), [2.0, 6.0]);
+        }
+    }
 
     // float32 ends at 3.4e38.
     #[test]

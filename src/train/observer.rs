@@ -19,6 +19,8 @@ pub struct Step<'a> {
     /// Training images of an epoch, and of a batch.
     pub examples: usize,
     pub batch_size: usize,
+    /// Whether the weights of now were measured.
+    pub measured: bool,
     session: &'a mut Session,
 }
 
@@ -32,6 +34,7 @@ impl<'a> Step<'a> {
             steps_per_epoch: session.steps_per_epoch,
             examples: session.examples(),
             batch_size: session.config.batch_size,
+            measured: session.recorder.newest_measured() == Some(session.taken as i64),
             session,
         }
     }
@@ -86,6 +89,18 @@ pub enum Next {
 }
 
 pub trait Observer {
+    /// Before anything is measured or trained on, also where a run goes on: anything but [`Next::Continue`] ends it, but for the
+    /// first measurement, which every run has.
+    fn begin(&mut self, _step: &mut Step) -> Result<Next> {
+        Ok(Next::Continue)
+    }
+
+    /// After a measurement that [`Observer::after_step`] does not tell of: before the first step, or once more at the end.
+    fn after_evaluation(&mut self, _step: &mut Step) -> Result<Next> {
+        Ok(Next::Continue)
+    }
+
+    /// After a step, and the measurement of its weights if there was one ([`Step::measured`]).
     fn after_step(&mut self, step: &mut Step) -> Result<Next>;
 
     /// Asked where a run may take long and no step is taken, as before the first: anything but [`Next::Continue`] ends it.

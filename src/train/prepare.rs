@@ -33,6 +33,17 @@ pub fn complement(count: i64, left_out: &[i64]) -> Result<Vec<i64>> {
     Ok((0..count).filter(|index| kept[*index as usize]).collect())
 }
 
+/// Refuses weights of other classes than those of the data.
+pub fn check_class_weight(weights: Option<&Vec<f64>>, classes: i64) -> Result<()> {
+    match weights {
+        Some(weights) if weights.len() as i64 != classes => Err(Error::Argument(format!(
+            "class_weight has {} weights, and the data set has {classes} classes: give one for each",
+            weights.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Whether network, data and batches belong together, asked before anything is computed.
 pub fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Result<()> {
     let (train, test) = (data.train.image_shape(), data.test.image_shape());
@@ -68,6 +79,13 @@ pub fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_class_has_a_weight() {
+        assert!(check_class_weight(None, 3).is_ok() && check_class_weight(Some(&vec![1.0; 3]), 3).is_ok());
+        let error = check_class_weight(Some(&vec![1.0; 2]), 3).unwrap_err().to_string();
+        assert!(error.contains("has 2 weights, and the data set has 3 classes"), "{error}");
+    }
 
     #[test]
     fn what_is_left_out_is_gone() {

@@ -202,6 +202,11 @@ impl Recorder {
         !self.eval_steps.is_empty() || !self.history.eval_step.is_empty()
     }
 
+    /// Steps before the newest measurement.
+    pub fn newest_measured(&self) -> Option<i64> {
+        self.eval_steps.last().or(self.history.eval_step.last()).copied()
+    }
+
     pub fn step_was_written(&mut self) -> Result<()> {
         self.train_used += 1;
         match self.train_used == self.rows {

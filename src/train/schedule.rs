@@ -107,9 +107,9 @@ impl Schedule {
                         return wrong(name, value, "lie in [0, 1)");
                     }
                 }
-                if *cycle_momentum && !method.means()[0] {
+                if *cycle_momentum && !method.has_momentum() {
                     return Err(Error::argument(
-                        "schedule: a one-cycle schedule moves the momentum too, and optimizer \"sgd\" has none: give \
+                        "schedule: a one-cycle schedule moves the momentum too, and this optimizer has none: give \
                          momentum, or cycle_momentum=False",
                     ));
                 }

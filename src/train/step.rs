@@ -4,12 +4,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tch::{Device, Reduction, Tensor};
+use tch::{Device, Tensor};
 
 use super::average::Average;
 use super::device::Recorded;
 use super::dropout::step_seed;
 use super::fused::Fused;
+use super::loss::Loss;
+use super::norm::clipped;
 use super::optimizer::Steps;
 use super::recorder::Sheet;
 use super::work::Parts;
@@ -21,7 +23,7 @@ use crate::network::{drawing, Model, Normalizer, Precision};
 
 /// What a step was taken on and what the weights before it made of that.
 pub struct Taken {
-    /// Scalar: mean cross-entropy of the batch.
+    /// Scalar: mean cross-entropy of the batch, by the weights of its classes: what is made smaller.
     pub loss: Tensor,
     /// (N, classes) float32
     pub logits: Tensor,
@@ -38,7 +40,8 @@ pub struct Body {
     train: Split,
     augmenter: Option<Augmenter>,
     normalizer: Normalizer,
-    label_smoothing: f64,
+    loss: Loss,
+    clip_grad_norm: Option<f64>,
     precision: Precision,
     /// The network without autograd, if it is to do without.
     fused: Option<Fused>,
@@ -73,16 +76,24 @@ impl Body {
         Ok(Taken { loss: loss.f_detach()?, logits: logits.f_detach()?, labels, batch, gradients })
     }
 
-    /// Changes weights and average by one step along these gradients.
+    /// Changes weights and average by one step along these gradients, which are clipped before.
     pub fn go(&self, gradients: &[Tensor]) -> Result<()> {
-        self.optimizer.step(&self.model.parameters(), gradients)?;
+        let parameters = self.model.parameters();
+        match self.clip_grad_norm {
+            Some(most) => self.optimizer.step(&parameters, &clipped(gradients, most)?)?,
+            None => self.optimizer.step(&parameters, gradients)?,
+        }
         self.average.iter().try_for_each(|average| average.update(&self.model))
     }
 
     fn loss(&self, logits: &Tensor, labels: &Tensor, share: Option<f64>) -> Result<Tensor> {
-        let smoothing = self.label_smoothing;
-        let mean = logits.f_cross_entropy_loss(labels, None::<&Tensor>, Reduction::Mean, -100, smoothing)?;
+        let mean = self.loss.of(logits, labels)?;
         Ok(share.map_or(Ok(mean.shallow_clone()), |share| mean.f_mul_scalar(share))?)
+    }
+
+    /// How much the examples at these `places` of a batch count in its loss, as a share of all of it.
+    pub fn share(&self, batch: &Tensor, places: &Tensor) -> Result<f64> {
+        self.loss.share(&self.train.labels.f_index_select(0, batch)?, places)
     }
 
     /// Loss, logits and the gradients of the parameters.
@@ -169,7 +180,8 @@ impl Stepper {
             train: train.to_device(device)?,
             augmenter: augmenter.transpose()?,
             normalizer: Normalizer::new(&model.normalization(), device)?,
-            label_smoothing: config.label_smoothing,
+            loss: Loss::new(config, device, gpu.is_some())?,
+            clip_grad_norm: config.clip_grad_norm,
             precision: config.precision,
             fused: fused.then(|| Fused::new(&model.network, config.precision)),
             optimizer: Optimizer::new(config.method, steps, &model.parameters())?,

@@ -70,14 +70,24 @@ pub fn train_with(
 
 /// Goes on until the run ends.
 fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
+    let mut next = observer.begin(&mut Step::of(session))?;
     if !session.recorder.has_measured() {
         session.measure(false)?;
         session.keep_state()?;
-        match observer.glance()? {
-            Next::Interrupt => return Ok(End::Interrupted),
-            Next::Stop => return Ok(End::Stopped),
-            Next::Continue => {}
+        if next != Next::Interrupt && session.diverged().is_none() {
+            next = match (next, observer.after_evaluation(&mut Step::of(session))?) {
+                (Next::Continue, seen) | (_, seen @ Next::Interrupt) => seen,
+                (stop, _) => stop,
+            };
         }
+        if next == Next::Continue {
+            next = observer.glance()?;
+        }
+    }
+    match next {
+        Next::Interrupt => return Ok(End::Interrupted),
+        Next::Stop => return Ok(End::Stopped),
+        Next::Continue => {}
     }
     if let Some(end) = session.end() {
         return Ok(end); // at once, or when the state that it goes on from was taken
@@ -88,8 +98,7 @@ fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
             if let Some(end) = session.diverged() {
                 return Ok(end);
             }
-            let measured = session.measurement_is_due();
-            if measured {
+            if session.measurement_is_due() {
                 session.measure(session.taken == session.total)?;
                 if let Some(end) = session.diverged() {
                     return Ok(end);
@@ -97,24 +106,40 @@ fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
             }
             session.pass()?;
             session.keep()?;
-            match observer.after_step(&mut Step::of(session))? {
+            let mut seen = Step::of(session);
+            let (measured, next) = (seen.measured, observer.after_step(&mut seen)?);
+            match next {
                 Next::Interrupt => return Ok(End::Interrupted),
                 Next::Stop if session.taken < session.total => {
-                    if !measured || session.newest_is_an_estimate() {
-                        session.measure(true)?;
-                    }
-                    return Ok(End::Stopped);
+                    let lacks = !measured || session.newest_is_an_estimate();
+                    return if lacks {
+                        measured_last(session, observer, End::Stopped)
+                    } else {
+                        Ok(End::Stopped)
+                    };
                 }
                 Next::Stop | Next::Continue => {}
             }
             if let Some(end) = session.end() {
                 // Validation images that are all measured may have run out of patience where test images are not.
-                if matches!(end, End::RanOutOfPatience) && session.newest_is_an_estimate() {
-                    session.measure(true)?;
-                }
-                return Ok(end);
+                return match matches!(end, End::RanOutOfPatience) && session.newest_is_an_estimate() {
+                    true => measured_last(session, observer, end),
+                    false => Ok(end),
+                };
             }
         }
+    }
+}
+
+/// Measures once more what a run that comes to this end gives.
+fn measured_last(session: &mut Session, observer: &mut dyn Observer, end: End) -> Result<End> {
+    session.measure(true)?;
+    if let Some(end) = session.diverged() {
+        return Ok(end);
+    }
+    match observer.after_evaluation(&mut Step::of(session))? {
+        Next::Interrupt => Ok(End::Interrupted),
+        Next::Stop | Next::Continue => Ok(end),
     }
 }
 
@@ -220,6 +245,66 @@ pub(super) mod tests {
         assert!(history.train_loss[..step].iter().all(|loss| loss.is_finite()), "{history:?}");
         let earlier = history.eval_step.iter().zip(&history.test.loss).filter(|(s, _)| **s < step as i64);
         assert!(earlier.into_iter().all(|(_, loss)| loss.is_finite()), "{history:?}");
+    }
+
+    /// Notes what it is told of, and answers once.
+    #[derive(Default)]
+    struct Listener {
+        told: Vec<String>,
+        answers: Option<(&'static str, Next)>,
+    }
+
+    impl Listener {
+        fn hear(&mut self, what: &str, step: &Step) -> Next {
+            let measured = if step.measured { "" } else { ", not measured" };
+            let told = format!("{what} {}{measured}", step.taken);
+            let next = self.answers.filter(|(at, _)| *at == told).map_or(Next::Continue, |(_, next)| next);
+            self.told.push(told);
+            next
+        }
+    }
+
+    impl Observer for Listener {
+        fn begin(&mut self, step: &mut Step) -> Result<Next> {
+            Ok(self.hear("begin", step))
+        }
+
+        fn after_evaluation(&mut self, step: &mut Step) -> Result<Next> {
+            Ok(self.hear("evaluation", step))
+        }
+
+        fn after_step(&mut self, step: &mut Step) -> Result<Next> {
+            Ok(self.hear("step", step))
+        }
+    }
+
+    #[test]
+    fn observers_are_told_of_everything_once() {
+        let config = TrainConfig { evaluate_every: Every::Steps(2), length: Length::Steps(4), ..config() };
+        let hear = |answers| {
+            let mut listener = Listener { answers, ..Listener::default() };
+            let outcome = run(&config, &mut listener);
+            (listener.told, outcome)
+        };
+        let begins = ["begin 0, not measured", "evaluation 0"];
+        let steps = ["step 1, not measured", "step 2", "step 3, not measured", "step 4"];
+        let (told, outcome) = hear(None);
+        assert_eq!(told, [&begins[..], &steps].concat());
+        assert!(matches!(outcome.end, End::Finished));
+        // A stop where nothing was measured brings a measurement.
+        let (told, outcome) = hear(Some((steps[0], Next::Stop)));
+        assert_eq!(told, [&begins[..], &steps[..1], &["evaluation 1"]].concat());
+        assert!(matches!(outcome.end, End::Stopped));
+        // Whoever ends a run before its first step gets the measurement that every run has.
+        for (at, next, heard) in
+            [(begins[0], Next::Stop, 2), (begins[0], Next::Interrupt, 1), (begins[1], Next::Stop, 2)]
+        {
+            let (told, outcome) = hear(Some((at, next)));
+            assert_eq!(told, begins[..heard]);
+            assert_eq!((outcome.history.eval_step, outcome.history.train_loss.len()), (vec![0], 0));
+            let expected = if next == Next::Stop { End::Stopped } else { End::Interrupted };
+            assert_eq!(std::mem::discriminant(&outcome.end), std::mem::discriminant(&expected));
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ from everybatch._core import CHOICES, Model, Network
 from everybatch._measures import KEEPS, MONITORS, RECORDABLE
 from everybatch.checkpoints import refuse_inside
 from everybatch.cli._augment import BOUNDS, parse_augment
+from everybatch.cli._class_weight import parse_class_weight
 from everybatch.cli._data import add_data, add_limits, describe, open_data, options_again
 from everybatch.cli._folders import check_out, check_writable
 from everybatch.cli._log_lines import log_lines
@@ -48,7 +49,8 @@ _EXAMPLE = """\
   everybatch train --network resnet --option stages=16,32,64 --option dropout=0.3 --data glyphs --out runs/small
   everybatch train --init runs/small --data glyphs --lr 0.0001 --evaluate-every epoch --out runs/longer
   everybatch train --network lenet5 --epochs 8 --lr 0.003 --schedule one_cycle --augment shift=2,rotate=10 \\
-    --ema 0.99 --validation 0.1 --select best --evaluate-every epoch --out runs/best --checkpoints weights/best"""
+    --ema 0.99 --validation 0.1 --select best --evaluate-every epoch --out runs/best --checkpoints weights/best
+  everybatch train --network lenet5 --optimizer muon --lr 0.02 --class-weight balanced --clip-grad-norm 1"""
 
 
 def add(commands: Commands) -> None:
@@ -90,12 +92,32 @@ def add(commands: Commands) -> None:
     _option(how, "epochs", metavar="N", type=whole, help="passes over the training images")
     _option(how, "steps", metavar="N", type=whole, help="batches to train on, instead of --epochs")
     _option(how, "batch_size", metavar="N", type=whole, help="images of a batch")
-    _option(how, "optimizer", choices=CHOICES["optimizer"], help="as in torch.optim")
+    _option(
+        how,
+        "optimizer",
+        choices=CHOICES["optimizer"],
+        help="as in torch.optim; lion (Chen et al. 2023); muon for hidden weights, with AdamW for the rest",
+    )
     _option(how, "lr", metavar="RATE", type=float, help="learning rate; the highest one of a schedule")
     _option(how, "schedule", choices=tuple(BY_NAME), default="constant", help="how the learning rate moves")
-    _option(how, "weight_decay", metavar="X", type=float, help="PyTorch's default unless given: 0, for adamw 0.01")
-    _option(how, "momentum", metavar="X", type=float, help="of sgd, from 0 to below 1")
-    _option(how, "nesterov", action="store_true", help="Nesterov's momentum, of sgd")
+    _option(how, "weight_decay", metavar="X", type=float, help="0 unless given, for adamw 0.01, for muon 0.1")
+    _option(how, "momentum", metavar="X", type=float, help="of sgd, rmsprop and muon, from 0 to below 1")
+    _option(
+        how, "nesterov", action=argparse.BooleanOptionalAction, help="Nesterov's momentum, of sgd, and of muon anyway"
+    )
+    _option(how, "betas", metavar="B1,B2", type=_numbers, help="of adam, adamw, nadam and lion, and muon's AdamW")
+    _option(how, "eps", metavar="X", type=float, help="of adam, adamw, rmsprop and nadam, and muon's AdamW")
+    _option(how, "alpha", metavar="X", type=float, help="of rmsprop: what the mean of squares keeps; 0.99 unless given")
+    _option(how, "centered", action=argparse.BooleanOptionalAction, help="of rmsprop: divide by a variance")
+    _option(how, "momentum_decay", metavar="X", type=float, help="of nadam; 0.004 unless given")
+    _option(how, "adjust_lr", choices=CHOICES["adjust_lr"], help="of muon: how the rate depends on a weight's shape")
+    _option(
+        how,
+        "adamw_lr_ratio",
+        metavar="X",
+        type=float,
+        help="of muon: the learning rate of its AdamW, as a share; 0.015 unless given, and 1 with match_rms_adamw",
+    )
     _option(
         how,
         "label_smoothing",
@@ -103,6 +125,15 @@ def add(commands: Commands) -> None:
         type=float,
         help="share of the target that goes to all classes alike, from 0 to below 1",
     )
+    _option(
+        how,
+        "class_weight",
+        metavar="balanced|W1,W2,...|CLASS=W,...",
+        type=parse_class_weight,
+        help="how much images of each class count in the training loss: balanced, a number for each class, or for some "
+        "(1 for the others); also as JSON",
+    )
+    _option(how, "clip_grad_norm", metavar="X", type=float, help="make a gradient that is longer than this so long")
     _option(
         how,
         "ema",
@@ -332,6 +363,13 @@ def _network(start: Network | Model) -> Network:
 
 def _every(text: str) -> int | str:
     return "epoch" if text == "epoch" else whole(text)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas between them") from None
 
 
 def _part(text: str) -> int | float:

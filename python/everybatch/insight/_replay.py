@@ -194,9 +194,9 @@ def replay(
     without
         Training images of the batch to leave out: an index of one or several, as `Run.batch_indices` names them. The
         step is then what it would have been had they not been in the batch: batch norm does not see them, and the
-        others count as much as before, 1/N each with N of the whole batch, are augmented as before and keep their
-        dropout masks. The parts of the images hence add up to the step's gradient. Or ``"each"``: each image of the
-        batch in turn, for what each of them did.
+        others count as much as before, 1/N each with N of the whole batch (with `class_weight`, their weight by that of
+        the whole batch), are augmented as before and keep their dropout masks. The parts of the images hence add up to
+        the step's gradient. Or ``"each"``: each image of the batch in turn, for what each of them did.
     without_class
         A class, by number or name, whose images are left out.
     lr, lr_factor

@@ -122,8 +122,20 @@ fn variants() -> Vec<(&'static str, TrainConfig)> {
         "erase_area": [0.02, 0.2]}"#;
     let best =
         WatchConfig { keep_best: true, monitor: Monitor::TestLoss, patience: Some(40), min_delta: 0.0 };
+    let [rmsprop, nadam, lion, muon] = [3, 4, 5, 6].map(|at: usize| Method::ALL[at]);
+    let class_weight = Some((0..10).map(|class| 0.5 + f64::from(class)).collect());
     vec![
         ("sgd", config()),
+        ("rmsprop", TrainConfig { method: rmsprop, lr: 1e-4, ..config() }),
+        ("nadam", TrainConfig { method: nadam, lr: 1e-3, ..config() }),
+        (
+            "one cycle with nadam",
+            TrainConfig { method: nadam, lr: 1e-3, schedule: host::one_cycle(), ..config() },
+        ),
+        ("lion", TrainConfig { method: lion, lr: 1e-4, ..config() }),
+        ("muon", TrainConfig { method: muon, lr: 1e-3, schedule: host::one_cycle(), ..config() }),
+        ("clipped", TrainConfig { clip_grad_norm: Some(0.5), ..config() }),
+        ("weighted", TrainConfig { class_weight, label_smoothing: 0.1, ..config() }),
         ("adam", TrainConfig { method: Method::Adam { betas, eps: 1e-8, weight_decay: 0.01 }, ..config() }),
         ("one cycle", TrainConfig { schedule: host::one_cycle(), ..config() }),
         (

@@ -1,96 +1,79 @@
 //! Adam and AdamW.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::{in_float32, Optimizer};
+use super::ground::{decayed, named, Ground};
+use super::{in_float32, Moment, Rule, Steps};
 use crate::error::Result;
-use crate::libtorch::{call, fused_adam, Adam, Argument, Number};
+use crate::libtorch::{add_products, add_quotients, fused_adam, Adam, Number};
+use crate::train::dial::Dial;
 
-impl Optimizer {
-    pub(super) fn adam(&self, parameters: &[Tensor], gradients: &[Tensor], method: Adam) -> Result<()> {
-        match (&self.taken, self.momentum.get()) {
-            (Some(taken), Number::Host(momentum)) => {
-                let _ = taken.shallow_clone().f_add_scalar_(1.0)?;
-                let means = [self.first.as_slice(), &self.second];
-                let method = Adam { betas: (momentum, method.betas.1), ..method };
-                fused_adam(parameters, gradients, means, taken, self.lr.get(), method)
-            }
-            _ => self.adam_by_separate_kernels(parameters, gradients, method),
-        }
+pub struct AdamRule {
+    method: Adam,
+    /// Means of the gradients, and of their squares.
+    first: Vec<Tensor>,
+    second: Vec<Tensor>,
+    /// Steps taken, for the fused kernel: a float32 scalar beside the parameters, which serves them all.
+    taken: Option<Tensor>,
+    lr: Dial,
+    /// The first beta. On the device only if it changes on the way: libtorch's fused kernels take it as a constant, so then
+    /// separate kernels do the work, which need the numbers below.
+    momentum: Dial,
+    /// 1 - momentum
+    rest: Dial,
+    /// lr / (1 - beta₁ᵗ)
+    step_size: Dial,
+    /// √(1 - beta₂ᵗ)
+    correction: Dial,
+    /// What decoupled weight decay leaves of the weights: 1 - lr · weight_decay.
+    kept: Dial,
+}
+
+impl AdamRule {
+    pub fn new(ground: &Ground, method: Adam) -> Result<Self> {
+        let moving = ground.moving();
+        let counted = matches!(ground.steps, Steps::Fused | Steps::OnDevice);
+        let counter = counted.then(|| Tensor::f_zeros([0i64; 0], (Kind::Float, ground.device())));
+        Ok(AdamRule {
+            method,
+            first: ground.zeros(true)?,
+            second: ground.zeros(true)?,
+            taken: counter.transpose()?,
+            lr: ground.dial()?,
+            momentum: ground.dial_there(moving)?,
+            rest: ground.dial_there(moving)?,
+            step_size: ground.dial_there(moving)?,
+            correction: ground.dial_there(moving)?,
+            kept: ground.dial_there(moving)?,
+        })
     }
 
     /// On a CPU these are the kernels that torch.optim.Adam runs there by default, in its order. Its fused kernel rounds
     /// differently, and a last bit matters: the first steps are of size lr whatever the gradient's size, so one more or
     /// less turns a sign somewhere, and after ten steps the losses of a residual network part in the third digit.
-    fn adam_by_separate_kernels(
-        &self,
-        parameters: &[Tensor],
-        gradients: &[Tensor],
-        method: Adam,
-    ) -> Result<()> {
-        let gradients = self.decayed(parameters, gradients, method)?;
+    fn by_separate_kernels(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
+        let Adam { betas, eps, weight_decay, decoupled } = self.method;
+        if decoupled {
+            parameters.iter().try_for_each(|parameter| self.kept.multiply(parameter))?;
+        }
+        let gradients = decayed(parameters, gradients, if decoupled { 0.0 } else { weight_decay })?;
         for (mean, gradient) in self.first.iter().zip(&gradients) {
             self.rest.approach(mean, gradient)?;
         }
         for square in &self.second {
-            let _ = square.shallow_clone().f_mul_scalar_(method.betas.1)?;
+            let _ = square.shallow_clone().f_mul_scalar_(betas.1)?;
         }
-        self.add_squares(&gradients, 1.0 - method.betas.1)?;
-        let eps = in_float32(method.eps);
+        add_products(&self.second, &gradients, &gradients, 1.0 - betas.1)?;
+        let eps = in_float32(eps);
         let denominators = self
             .second
             .iter()
             .map(|square| Ok(self.correction.divide(square.f_sqrt()?)?.f_add_scalar_(eps)?));
-        self.go(parameters, &denominators.collect::<Result<Vec<_>>>()?)
-    }
-
-    /// The gradients; weight decay adds the weights to them, or shrinks these.
-    fn decayed(&self, parameters: &[Tensor], gradients: &[Tensor], method: Adam) -> Result<Vec<Tensor>> {
-        if method.decoupled {
-            parameters.iter().try_for_each(|parameter| self.kept.multiply(parameter))?;
-        }
-        let decay = in_float32(method.weight_decay);
-        let pairs = gradients.iter().zip(parameters);
-        let decayed = pairs.map(|(gradient, parameter)| match method.decoupled || decay == 0.0 {
-            true => Ok(gradient.shallow_clone()),
-            false => Ok(gradient.f_add(&parameter.f_mul_scalar(decay)?)?),
-        });
-        decayed.collect()
-    }
-
-    /// Adds `share` of the squared gradients to their mean.
-    fn add_squares(&self, gradients: &[Tensor], share: f64) -> Result<()> {
-        if let Number::Host(_) = self.step_size.get() {
-            let (squares, gradients) = (Argument::Tensors(&refs(&self.second)), refs(gradients));
-            let [one, other] = [&gradients, &gradients].map(|all| Argument::Tensors(all));
-            let share = same(share, gradients.len())?;
-            return call(
-                c"aten::_foreach_addcmul_",
-                c"Tensor",
-                &[squares, one, other, Argument::Tensor(&share)],
-            );
-        }
-        for (square, gradient) in self.second.iter().zip(gradients) {
-            let _ = square.shallow_clone().f_add_(&gradient.f_mul(gradient)?.f_mul_scalar_(share)?)?;
-        }
-        Ok(())
-    }
-
-    /// Changes the parameters along the means.
-    fn go(&self, parameters: &[Tensor], denominators: &[Tensor]) -> Result<()> {
+        let denominators = denominators.collect::<Result<Vec<_>>>()?;
         match self.step_size.get() {
-            Number::Host(step_size) => call(
-                c"aten::_foreach_addcdiv_",
-                c"Tensor",
-                &[
-                    Argument::Tensors(&refs(parameters)),
-                    Argument::Tensors(&refs(&self.first)),
-                    Argument::Tensors(&refs(denominators)),
-                    Argument::Tensor(&same(-step_size, parameters.len())?),
-                ],
-            ),
+            Number::Host(step_size) => add_quotients(parameters, &self.first, &denominators, -step_size),
             Number::Device(step_size) => {
-                let means = self.first.iter().zip(denominators);
+                let means = self.first.iter().zip(&denominators);
                 for (parameter, (mean, denominator)) in parameters.iter().zip(means) {
                     let change = mean.f_div(denominator)?.f_mul_(step_size)?;
                     let _ = parameter.shallow_clone().f_sub_(&change)?;
@@ -101,10 +84,33 @@ impl Optimizer {
     }
 }
 
-fn same(value: f64, count: usize) -> Result<Tensor> {
-    Ok(Tensor::f_full([count as i64], value, (Kind::Double, Device::Cpu))?)
-}
+impl Rule for AdamRule {
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let taken = self.taken.iter().map(|taken| ("taken".to_string(), taken.shallow_clone()));
+        let means = [named("first", &self.first), named("second", &self.second)];
+        means.into_iter().flatten().chain(taken).collect()
+    }
 
-fn refs(tensors: &[Tensor]) -> Vec<&Tensor> {
-    tensors.iter().collect()
+    fn set(&self, Moment { taken, lr, momentum }: Moment) -> Result<()> {
+        let Adam { betas, weight_decay, .. } = self.method;
+        let steps = taken as f64 + 1.0;
+        self.lr.set(lr)?;
+        self.momentum.set(momentum)?;
+        self.rest.set(1.0 - momentum)?;
+        self.step_size.set(in_float32(lr / (1.0 - momentum.powf(steps))))?;
+        self.correction.set((1.0 - betas.1.powf(steps)).sqrt())?;
+        self.kept.set(in_float32(1.0 - lr * weight_decay))
+    }
+
+    fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
+        match (&self.taken, self.momentum.get()) {
+            (Some(taken), Number::Host(momentum)) => {
+                let _ = taken.shallow_clone().f_add_scalar_(1.0)?;
+                let means = [self.first.as_slice(), &self.second];
+                let method = Adam { betas: (momentum, self.method.betas.1), ..self.method };
+                fused_adam(parameters, gradients, means, taken, self.lr.get(), method)
+            }
+            _ => self.by_separate_kernels(parameters, gradients),
+        }
+    }
 }

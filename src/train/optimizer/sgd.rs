@@ -1,25 +1,65 @@
 //! Stochastic gradient descent.
 
+use std::cell::Cell;
+
 use tch::Tensor;
 
-use super::Optimizer;
+use super::ground::{named, Ground};
+use super::{Moment, Rule};
 use crate::error::Result;
 use crate::libtorch::{fused_sgd, Number, Sgd};
+use crate::train::dial::Dial;
 
-impl Optimizer {
-    pub(super) fn sgd(
-        &self,
-        parameters: &[Tensor],
-        gradients: &[Tensor],
-        nesterov: bool,
-        weight_decay: f64,
-    ) -> Result<()> {
-        let (lr, buffers) = (self.lr.get(), self.first.as_slice());
+pub struct SgdRule {
+    nesterov: bool,
+    weight_decay: f64,
+    on_device: bool,
+    /// None without momentum.
+    buffers: Vec<Tensor>,
+    /// Whether the next step of a host is the first.
+    first_step: Cell<bool>,
+    lr: Dial,
+    /// On the device only if it changes on the way: libtorch's fused kernel takes it as a constant.
+    momentum: Dial,
+    /// lr · momentum
+    step_size: Dial,
+}
+
+impl SgdRule {
+    pub fn new(ground: &Ground, momentum: f64, nesterov: bool, weight_decay: f64) -> Result<Self> {
+        let moving = ground.moving();
+        Ok(SgdRule {
+            nesterov,
+            weight_decay,
+            on_device: ground.on_device(),
+            buffers: ground.zeros(momentum != 0.0 || moving)?,
+            first_step: Cell::new(false),
+            lr: ground.dial()?,
+            momentum: ground.dial_there(moving)?,
+            step_size: ground.dial_there(moving)?,
+        })
+    }
+}
+
+impl Rule for SgdRule {
+    fn state(&self) -> Vec<(String, Tensor)> {
+        named("first", &self.buffers)
+    }
+
+    fn set(&self, Moment { taken, lr, momentum }: Moment) -> Result<()> {
+        self.first_step.set(taken == 0 && !self.on_device);
+        self.lr.set(lr)?;
+        self.momentum.set(momentum)?;
+        self.step_size.set(lr * momentum)
+    }
+
+    fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
+        let (lr, buffers, weight_decay) = (self.lr.get(), self.buffers.as_slice(), self.weight_decay);
         // With buffers of zeros every other step is what a first step would be.
         let sgd = |momentum, nesterov| Sgd { momentum, weight_decay, nesterov, first_step: false };
         let momentum = match self.momentum.get() {
             Number::Host(momentum) => {
-                let method = Sgd { first_step: self.first_step.get(), ..sgd(momentum, nesterov) };
+                let method = Sgd { first_step: self.first_step.get(), ..sgd(momentum, self.nesterov) };
                 return fused_sgd(parameters, gradients, buffers, lr, method);
             }
             Number::Device(momentum) => momentum,
@@ -29,7 +69,7 @@ impl Optimizer {
         for buffer in buffers {
             let _ = buffer.shallow_clone().f_mul_(momentum)?;
         }
-        if !nesterov {
+        if !self.nesterov {
             return fused_sgd(parameters, gradients, buffers, lr, sgd(1.0, false));
         }
         // The buffer takes the gradient up; then the weights go along the gradient, and along the buffer.

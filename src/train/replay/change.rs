@@ -13,8 +13,9 @@ use crate::train::step::Stepper;
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
     /// Places in the batch of images that are left out, as if they had not been there: batch norm does not see them. The
-    /// others count as much as before, 1/N each with N of the whole batch, so that the parts of all images add up to the
-    /// gradient, and without all of them it would be zero. Augmentation and dropout do with the others what they did.
+    /// others count as much as before, 1/N each with N of the whole batch (or with weights of classes, their weight by that
+    /// of the whole batch), so that the parts of all images add up to the gradient, and without all of them it would be
+    /// zero. Augmentation and dropout do with the others what they did. A gradient that is clipped is clipped without them.
     pub without: Vec<usize>,
     /// Another learning rate.
     pub lr: Option<f64>,
@@ -68,8 +69,8 @@ impl Stepper {
                  would get other masks. Train on a CPU, or without dropout",
             ));
         }
-        let share = kept.len() as f64 / count as f64;
         let places = upload(&Tensor::f_from_slice(&kept)?, body.device())?;
+        let share = body.share(batch, &places)?;
         let (batch, drawn) =
             (batch.f_index_select(0, &places)?, drawn.map(|drawn| drawn.select(&places)).transpose()?);
         self.drawing(taken, &mut || {

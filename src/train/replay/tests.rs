@@ -108,8 +108,16 @@ fn weights(state: &RunState) -> Tensor {
 // such gradients together. That holds only if the others keep weight, augmentation and masks.
 #[test]
 fn steps_without_each_image_add_up() {
-    for kernels in [Kernels::Exact, Kernels::Fused] {
+    let weights_of_classes: Vec<f64> = (0..10).map(|class| 0.5 + f64::from(class)).collect();
+    for (kernels, class_weight) in [
+        (Kernels::Exact, None),
+        (Kernels::Fused, None),
+        (Kernels::Exact, Some(weights_of_classes.clone())),
+        (Kernels::Fused, Some(weights_of_classes)),
+    ] {
         let (config, model) = plain(kernels);
+        let label_smoothing = if class_weight.is_some() { 0.2 } else { 0.0 };
+        let config = TrainConfig { class_weight, label_smoothing, ..config };
         let mut keeper = Keeper::default();
         let data = dataset(12);
         let outcome = train_with(&model, &data, &config, Device::Cpu, None, None, &mut keeper).unwrap();

@@ -12,7 +12,7 @@ use crate::evaluate::{Evaluator, Passing};
 use crate::libtorch::{Gpu, OneLane};
 use crate::network::{Model, Needs};
 use crate::train::estimates::Estimators;
-use crate::train::prepare::{check_fit, complement, part};
+use crate::train::prepare::{check_class_weight, check_fit, complement, part};
 use crate::train::weights::Weights;
 use crate::train::work::{Parts, Work};
 use crate::train::{LearningRate, Observer, Record, Recorder, Sets, TrainConfig};
@@ -40,6 +40,7 @@ impl Session {
         let total = config.length.in_steps(steps_per_epoch);
         config.schedule.check_length(total)?;
         check_fit(&model.network, data, &order)?;
+        check_class_weight(config.class_weight.as_ref(), data.classes)?;
         if device == Device::Cpu {
             let needs = Needs::of(&model.network, model.network.input_shape)?;
             needs.check_training(

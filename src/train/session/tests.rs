@@ -127,11 +127,27 @@ pub fn cases() -> Vec<Case> {
     let estimated = |name, config| Case { images: 1200, ..host(name, config) };
     let fused = |config| TrainConfig { kernels: Kernels::Fused, ..config };
     let jumping = || TrainConfig { lr: 0.1, ..config() };
+    let [rmsprop, nadam, lion, muon] = [3, 4, 5, 6].map(|at: usize| Method::ALL[at]);
+    let centered =
+        Method::RmsProp { alpha: 0.9, eps: 1e-8, momentum: 0.5, centered: true, weight_decay: 0.01 };
+    let weighted = |config| {
+        let class_weight = Some((0..10).map(|class| 0.5 + f64::from(class)).collect());
+        TrainConfig { class_weight, clip_grad_norm: Some(0.5), label_smoothing: 0.1, ..config }
+    };
     let cases = vec![
         host("sgd", TrainConfig { method: sgd(0.0, false), ..config() }),
         host("momentum", TrainConfig { method: sgd(0.9, true), ..config() }),
         host("adam", TrainConfig { method: adam, ..config() }),
         host("adamw", TrainConfig { method: adamw, ..config() }),
+        host("rmsprop", TrainConfig { method: rmsprop, ..config() }),
+        host("centered rmsprop", TrainConfig { method: centered, ..config() }),
+        host("nadam", TrainConfig { method: nadam, schedule: one_cycle.clone(), ..config() }),
+        host("lion", TrainConfig { method: lion, ema: Some(0.9), ..config() }),
+        host("muon", TrainConfig { method: muon, ..config() }),
+        host("fused nadam", fused(TrainConfig { method: nadam, ..config() })),
+        host("fused muon", fused(TrainConfig { method: muon, precision: Precision::BFloat16, ..config() })),
+        host("weighted", weighted(TrainConfig { method: sgd(0.9, false), ..config() })),
+        Case { dropout: 0.5, ..host("fused weighted", fused(weighted(config()))) },
         host("fused momentum", fused(TrainConfig { method: sgd(0.9, false), ..config() })),
         host("fused adam", fused(TrainConfig { method: adam, ..config() })),
         host("fused adamw", fused(TrainConfig { method: adamw, ..config() })),
@@ -176,10 +192,21 @@ pub fn cases() -> Vec<Case> {
         let config = TrainConfig { length: Length::Steps(21), ..config };
         Case { name, config, dropout: 0.0, recorded: true, images: 12 }
     };
-    let everything =
-        TrainConfig { schedule: one_cycle, method: adamw, ema: Some(0.9), validation, augment, ..config() };
+    let everything = TrainConfig {
+        schedule: one_cycle.clone(),
+        method: adamw,
+        ema: Some(0.9),
+        validation,
+        augment,
+        ..config()
+    };
     let recorded = vec![
         on_device("recorded momentum", TrainConfig { method: sgd(0.9, true), ..config() }),
+        on_device("recorded nadam", weighted(TrainConfig { method: nadam, ..config() })),
+        on_device(
+            "recorded muon",
+            TrainConfig { method: muon, schedule: one_cycle.clone(), ema: Some(0.9), ..config() },
+        ),
         on_device("recorded adam", TrainConfig { watch: best, ..config() }),
         on_device("recorded with everything", everything),
     ];

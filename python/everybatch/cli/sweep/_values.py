@@ -41,10 +41,10 @@ class Values:
             return _schedule(given)
         if name == "augment":
             return made(Augment, given)
-        if isinstance(given, dict):
+        if isinstance(given, dict) and name != "class_weight":
             raise ArgumentError(
-                "only schedule and augment are tables; a range, { low = 1, high = 2 }, goes into [random.space] or "
-                "[sobol.space]"
+                "only schedule, augment and class_weight are tables; a range, { low = 1, high = 2 }, goes into "
+                "[random.space] or [sobol.space]"
             )
         return given
 
@@ -55,7 +55,8 @@ class Values:
         return self._one(name, given, ranges=ranges)
 
     def _one(self, name: str, given: Any, *, ranges: bool) -> Any:
-        if ranges and isinstance(given, dict) and any(end in given for end in _RANGE):
+        # A class may be called low.
+        if ranges and name != "class_weight" and isinstance(given, dict) and any(end in given for end in _RANGE):
             return made(_range, given)
         return self.setting(name, given)
 
