@@ -13,6 +13,7 @@ import base64
 import copy
 import hashlib
 import io
+import os
 import re
 import sys
 import tempfile
@@ -88,6 +89,8 @@ def _outputs(outputs: list[Any], count: int, folder: Path) -> Iterator[Any]:
         if said:
             yield _stream(said, folder)
             said = ""
+        if any(kind.startswith("application/vnd.jupyter.widget") for kind in output.get("data", {})):
+            continue  # bars again
         data = {kind: output.data[kind] for kind in _KINDS if kind in output.get("data", {})}
         if len(data.get("text/html", "")) > LARGEST_TABLE:
             del data["text/html"]
@@ -111,7 +114,9 @@ def _stream(said: str, folder: Path) -> Any:
 
 
 def _plain(text: str, folder: Path) -> str:
-    return _ADDRESS.sub("", text.replace(f"{folder}/", "").replace(str(folder), "."))
+    for path, name in ((f"{folder}/", ""), (str(folder), "."), (os.environ.get("EVERYBATCH_DATA"), "$EVERYBATCH_DATA")):
+        text = text.replace(path, name) if path else text
+    return _ADDRESS.sub("", text)
 
 
 def _small(png: str) -> str:

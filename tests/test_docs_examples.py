@@ -20,7 +20,7 @@ SMALL = eb.datasets.glyphs(train=64 * 12, test=100)
 SHORTER: dict[str, dict[str, str]] = {
     "index.md": {},
     "tutorial.md": {
-        "train=12_000": "train=720",
+        ".subset(train=12_000)": "",
         "[0, 50, 100, 200]": "[0, 3, 6, 12]",
         "20 + int": "2 + int",
         "jumps[20:]": "jumps[2:]",

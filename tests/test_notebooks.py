@@ -54,26 +54,30 @@ def test_it_has_the_outputs_of_its_code_and_they_are_small(path: Path) -> None:
         assert structure(kept(notebook, Path("/nowhere"))) == structure(notebook)
 
 
-def test_what_is_kept_of_outputs(tmp_path: Path) -> None:
+def test_what_is_kept_of_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERYBATCH_DATA", "/where/mnist/lies")
     output, stream = nbformat.v4.new_output, nbformat.v4.new_output("stream", name="stdout", text="a")
-    folder = {"text/plain": f"{tmp_path}/page.html <X at 0x7f00>", "application/x": "?"}
+    said = {"text/plain": f"{tmp_path}/page.html of /where/mnist/lies <X at 0x7f00>", "application/x": "?"}
+    bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "0%"}
     cell = nbformat.v4.new_code_cell(
         "x",
         outputs=[
             stream,
             output("stream", name="stderr", text="50%"),
             output("stream", name="stdout", text="b"),
-            output("execute_result", folder, execution_count=7),
+            output("execute_result", said, execution_count=7),
+            output("display_data", bar),
             output("stream", name="stdout", text="MNIST cannot be had here (URLError), so"),
         ],
         metadata={"execution": {"started": "now"}},
     )
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3"}, "widgets": {}})
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "widgets": {}})
     small = kept(notebook, tmp_path)
     assert small.cells[0].metadata == {}
     assert [each.get("text") or each.data for each in small.cells[0].outputs] == [
         "ab",
-        {"text/plain": "page.html <X>"},
+        {"text/plain": "page.html of $EVERYBATCH_DATA <X>"},
         "MNIST cannot be had here (URLError), so",
     ]
     assert small.cells[0].execution_count == small.cells[0].outputs[1].execution_count == 1

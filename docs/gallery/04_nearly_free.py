@@ -19,13 +19,10 @@ true, found, error = (100 * each for each in (exact.test_accuracy, quick.test_ac
 fig, axes = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
 for ax, part in zip(axes, (slice(0, None), slice(90, None)), strict=True):
     steps = quick.eval_step[part]
-    ax.fill_between(
-        steps, (found - 2 * error)[part], (found + 2 * error)[part], color="#0072B2", alpha=0.25, linewidth=0
-    )
+    low, high = (found - 2 * error)[part], (found + 2 * error)[part]
+    ax.fill_between(steps, low, high, color="#0072B2", alpha=0.25, linewidth=0, label="± 2 standard errors")
     ax.plot(steps, true[part], color="0.15", linewidth=2, label="all images")
-    ax.plot(
-        steps, found[part], ".-", color="#0072B2", linewidth=0.8, markersize=3, label="estimate, ± 2 standard errors"
-    )
+    ax.plot(steps, found[part], ".-", color="#0072B2", linewidth=0.8, markersize=3, label="estimate")
     ax.set(xlabel="batch", ylabel="test accuracy in %")
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].legend(loc="lower right", frameon=False)

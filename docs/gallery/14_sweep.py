@@ -4,8 +4,6 @@ Four settings with three seeds each: the mean of every setting with its range ov
 line from its settings to its result.
 """
 
-import matplotlib.pyplot as plt
-
 import everybatch as eb
 
 data = eb.datasets.glyphs(train=3_200, test=500)
@@ -23,7 +21,5 @@ sweep = eb.sweep(
     progress=False,
 )
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained", width_ratios=(3, 2))
-sweep.plot("bands", ax=left)
-sweep.plot("parallel", ax=right)
-fig.savefig("sweep.png", dpi=110)
+sweep.plot("bands").figure.savefig("sweep.png", dpi=110)
+sweep.plot("parallel").figure.savefig("sweep_parallel.png", dpi=110)
