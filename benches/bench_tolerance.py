@@ -77,6 +77,10 @@ class Replica:
     estimated: eb.Run
     exact: eb.Run
 
+    def __post_init__(self) -> None:
+        if not np.array_equal(self.estimated.train_loss, self.exact.train_loss):
+            raise ValueError("the two runs went different ways: with as many threads, and on the same machine?")
+
     def errors(self, name: str, after: int) -> tuple[Floats, Floats]:
         """What the estimates after so many steps are off by, and their standard errors; complete passes left out."""
         counted = (self.estimated.eval_step > after) & (self.estimated.images_measured < len(self.exact.test_indices))

@@ -71,6 +71,8 @@ def build_editable(
 ) -> str:
     """Compile the extension into ``python/everybatch`` and point the environment there (``pip -e``)."""
     _enter_build_environment()
+    for earlier in (ROOT / "python" / "everybatch").glob("_core.*.so"):
+        earlier.unlink()  # one that is named for one version of Python would be imported before the new one
     return _maturin().build_editable(wheel_directory, config_settings, metadata_directory)
 
 

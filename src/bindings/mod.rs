@@ -7,6 +7,7 @@ mod data;
 mod dataset;
 mod errors;
 mod estimator;
+mod every_python;
 mod from_python;
 mod images;
 mod journal;

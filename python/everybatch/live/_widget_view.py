@@ -21,8 +21,8 @@ __all__ = ["WidgetView"]
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTHING = {_WIDGET: {"version_major": 2, "version_minor": 0, "model_id": ""}, "text/plain": ""}
 """Takes no room: what a widget leaves that was closed."""
-_PACE: dict[str, Any] = {"pause": 0.2, "share": 0.004, "credit": 0.1}
-_PICTURE_PACE: dict[str, Any] = {"pause": 20.0, "share": 0.003, "takes": 0.3}
+_PACE: dict[str, Any] = {"pause": 0.2, "share": 0.003, "credit": 0.1}
+_PICTURE_PACE: dict[str, Any] = {"pause": 20.0, "share": 0.002, "takes": 0.3}
 
 
 class WidgetView:
@@ -42,7 +42,7 @@ class WidgetView:
         )
         self._widget = make_widget({"title": self._title, "status": "the first batch", "charts": []})
         self._chart = Output({**self._widget._repr_mimebundle_()[0], "text/plain": f"{self._title}, live"})
-        self._picture = Output({"text/plain": "Here a picture of the chart is kept, from the second minute on."})
+        self._picture = Output({"text/plain": "Here a picture of the chart is kept, from the third minute on."})
 
     def draw(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Show what there is, if it is time to."""

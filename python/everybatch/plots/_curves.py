@@ -120,7 +120,12 @@ def _running(values: Doubles, places: npt.NDArray[np.int64], window: int, *, mea
     """Return the median or mean of the window around each place."""
     middle, half = (np.mean if mean else np.median), window // 2
     result = np.full(len(places), np.nan)
-    for row, place in enumerate(places):
+    whole = (places >= half) & (places + half < len(values)) & bool(not np.isnan(values).any())
+    if whole.any():  # all at once: one by one they take half the time of a picture
+        result[whole] = middle(
+            np.lib.stride_tricks.sliding_window_view(values, 2 * half + 1)[places[whole] - half], axis=1
+        )
+    for row, place in zip(np.flatnonzero(~whole), places[~whole], strict=True):
         reach = min(half, int(place))
         part = values[place - reach : place + reach + 1]
         part = part[~np.isnan(part)]
