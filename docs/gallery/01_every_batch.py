@@ -11,4 +11,4 @@ run = eb.train(eb.networks.lenet5(), data, epochs=1, batch_size=64, progress=Fal
 
 ax = eb.plots.class_accuracy(run)
 ax.figure.savefig("every_batch.png", dpi=120)
-print(run)
+print(f"{run.final_accuracy:.2%} after the last batch; {run.best_accuracy:.2%} at best, which flatters")
