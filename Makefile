@@ -74,9 +74,11 @@ test-rust: $(VENV)/.build-tools  ## Test the core without Python
 	@$(BIN)/python $(BACKEND) env >/dev/null
 	cargo test $(PROFILE) $(CORE)
 
+# Two at a time, on two cores or more: most of the time a test waits for something.
+WORKERS ?= 2
 .PHONY: test-python
-test-python: build $(VENV)/.dev-tools $(VENV)/.browser  ## Test the package
-	$(BIN)/python -m pytest
+test-python: build $(VENV)/.dev-tools $(VENV)/.browser  ## Test the package, WORKERS=2 test files at a time
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: test-cuda
 test-cuda: build $(VENV)/.dev-tools  ## Run the tests that need an NVIDIA GPU
@@ -108,6 +110,15 @@ lint: build $(VENV)/.dev-tools  ## Check formatting, style and types, in Rust an
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest everybatch._core
+
+# Types alone: nothing is compiled from C or C++, and no libtorch of those systems is looked for.
+.PHONY: check-platforms
+check-platforms:  ## Check the Rust code for Arm Linux, macOS and Windows, which needs rustup
+	@set -x; for target in aarch64-unknown-linux-gnu aarch64-apple-darwin x86_64-pc-windows-msvc; do \
+		rustup target add "$$target" 2>/dev/null; \
+		PYO3_NO_PYTHON=1 CC=true CXX=true AR=$(CURDIR)/build_backend/no_ar.sh RANLIB=true \
+		CARGO_TARGET_DIR=$(CURDIR)/target/platforms cargo check --lib --target "$$target" \
+			--features tch/doc-only,torch-sys/doc-only,pyo3/extension-module; done
 
 .PHONY: format
 format: $(VENV)/.dev-tools  ## Format Rust and Python in place

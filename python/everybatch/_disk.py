@@ -11,6 +11,7 @@ from typing import IO
 
 from everybatch._exchange import exchange
 from everybatch._leftovers import begun, clear_leftovers, locked, remove, sibling
+from everybatch._system import open_file
 from everybatch.errors import ArgumentError
 
 __all__ = [
@@ -243,7 +244,7 @@ def to_disk(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    handle = open_file(path, "O_RDWR" if os.name == "nt" else "O_RDONLY")  # Windows flushes only what it may write
     try:
         os.fsync(handle)
     finally:

@@ -20,6 +20,8 @@ def exchange(one: Path, other: Path) -> bool:
     FileNotFoundError
         One of them is not there.
     """
+    if os.name != "posix":
+        return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False

@@ -7,13 +7,14 @@ cleared.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from everybatch._system import lock, open_file
 
 __all__ = ["begun", "clear_leftovers", "displaced", "locked", "remove", "sibling"]
 
@@ -43,17 +44,12 @@ def begun(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of a file or folder; tells whether that is so."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = open_file(path, "O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK")
     except OSError:
         yield False
         return
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except OSError:  # someone holds it, or there are no locks here
-            held = False
-        yield held
+        yield lock(handle, wait=wait)
     finally:
         os.close(handle)
 

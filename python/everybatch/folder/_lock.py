@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from everybatch._byte_locks import is_taken, take
+from everybatch._byte_locks import is_taken, let_go, take
 from everybatch._disk import explained
 
 __all__ = ["LOCK", "Lock", "holder"]
@@ -68,6 +68,8 @@ class Lock:
         if not self._closed.is_set():
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, 0)
+            with contextlib.suppress(OSError):  # a process that was forked a moment ago may still have it open
+                let_go(self._file)
             self._let_go()
 
     def _let_go(self) -> None:

@@ -267,6 +267,8 @@ def batches(
     Who did it is measured by replaying the step twice, as it was and as a *null step*: from the same weights and the
     same state of the optimizer, with a gradient of zero (see `replay`). The difference is the effect of this batch's
     gradient. What a batch with wrong labels, or of one class, does a step later it has done already here.
+    What a batch does by batch norm's running statistics, as one with images of another scale, is in the plain change of
+    the loss and not in the effect: the null step sees the batch, too.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from everybatch._byte_locks import is_taken, let_go, take
+from everybatch._system import open_file
 
 __all__ = ["Claims", "count_claimed"]
 
@@ -27,7 +28,7 @@ class Claims:
         self._held: set[str] = set()
         if folder is not None:
             with contextlib.suppress(OSError):
-                self._file = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._file = open_file(folder / _NAME, "O_RDWR", "O_CREAT")
 
     @property
     def shared(self) -> bool:
@@ -61,7 +62,7 @@ class Claims:
 def count_claimed(folder: Path, keys: Iterable[str]) -> int:
     """Return how many of these trials someone on this machine has claimed."""
     try:
-        file = os.open(folder / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = open_file(folder / _NAME, "O_RDONLY", "O_NOFOLLOW")
     except OSError:
         return 0
     try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import mmap
-import os
 import pickle
 from typing import Any
 
 import numpy as np
 
+from everybatch._system import nameless_file
 from everybatch.dataset import Dataset
 from everybatch.sweeps._parcel import dataset_from, parts_of
 
@@ -19,14 +19,16 @@ _ALIGN = 64
 
 def put_bytes(content: bytes) -> int:
     """Return the descriptor of a nameless file with this content."""
-    file = os.memfd_create("everybatch")
+    file = nameless_file()
     with open(file, "wb", closefd=False) as handle:
         handle.write(content)
     return file
 
 
 def read_bytes(file: int) -> bytes:
-    return os.pread(file, os.fstat(file).st_size, 0)
+    # Not by reading: the workers have one and the same file open, and with it one place in it.
+    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as view:
+        return view[:]
 
 
 def put_dataset(dataset: Dataset) -> int:
@@ -38,7 +40,7 @@ def put_dataset(dataset: Dataset) -> int:
         place += -(-array.nbytes // _ALIGN) * _ALIGN
     head = pickle.dumps((layout, rest))
     begin = -(-(8 + len(head)) // mmap.PAGESIZE) * mmap.PAGESIZE
-    file = os.memfd_create("everybatch")
+    file = nameless_file()
     with open(file, "wb", closefd=False) as handle:
         handle.write(len(head).to_bytes(8, "little") + head)
         for name, array in arrays.items():

@@ -29,6 +29,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from everybatch._disk import as_name, at_home, explained, make_folders, put_in_place, to_disk, whole_file
+from everybatch._system import is_gone
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.run import Run, load_run
 from everybatch.runs._files import MODEL, opened, sealed
@@ -278,7 +279,7 @@ class LocalStore(Store):
                 continue
             owner = entry.name.partition(".")[2].partition(".")[2].removesuffix(".tmp")
             host, _, number = owner.rpartition(".")
-            gone = host == socket.gethostname() and number.isdigit() and not Path(f"/proc/{number}").exists()
+            gone = host == socket.gethostname() and number.isdigit() and is_gone(int(number))
             if gone or entry.name.endswith(".old"):
                 shutil.rmtree(entry.path, ignore_errors=True)
 

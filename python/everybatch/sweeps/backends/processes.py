@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from everybatch.errors import InternalError
+from everybatch._system import can_pass_files, usable_cores
+from everybatch.errors import ArgumentError, InternalError
 from everybatch.sweeps._memory import put_bytes, put_dataset
 from everybatch.sweeps._parcel import parcel
 from everybatch.sweeps._perform import store_failure
@@ -40,7 +41,18 @@ class _Worker:
 
 
 def run(order: Order) -> Iterator[Event]:
-    """Train the trials; see `everybatch.sweeps.backends`."""
+    """Train the trials; see `everybatch.sweeps.backends`.
+
+    Raises
+    ------
+    ArgumentError
+        The system cannot give a new process open files.
+    """
+    if not can_pass_files():
+        raise ArgumentError(
+            "backend='processes' gives its workers open files, which this system cannot: "
+            "choose backend='serial', 'packed' or 'ray'"
+        )
     with _Pool(order) as pool:
         yield from pool.work()
 
@@ -194,7 +206,7 @@ class _Pool:
 def _usual_workers(order: Order) -> int:
     if order.job.device.startswith("cuda"):
         return max(1, torch.cuda.device_count())
-    return max(1, len(os.sched_getaffinity(0)) // order.job.threads)
+    return max(1, usable_cores() // order.job.threads)
 
 
 def _device(device: str, number: int) -> str:
