@@ -30,7 +30,7 @@ __all__ = ["FOLDER", "execute", "has_outputs", "is_of_its_code", "kept", "struct
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 WIDEST = 900  # pixels of a picture
-COLOURS = 64
+COLOURS = 256
 LARGEST_TABLE = 20_000  # characters of HTML
 _KINDS = ("image/png", "text/plain", "text/html", "text/markdown")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
