@@ -13,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BACKEND := build_backend/everybatch_build.py
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml $(BACKEND) $(shell find src -name '*.rs')
-PYTHON_FILES := python tests benches fuzz examples build_backend $(wildcard notebooks)
+PYTHON_FILES := python tests benches fuzz examples build_backend docs/_hooks docs/gallery $(wildcard notebooks)
 
 # One profile for maturin, clippy and the tests: torch's C++ bindings, the slowest part of a build, are then compiled
 # once for the extension and once for the core without Python.
@@ -60,6 +60,11 @@ sdist: $(VENV)/.build-tools  ## Make a source distribution in dist/
 	PYTHONPATH=build_backend $(BIN)/python -c 'import everybatch_build; print(everybatch_build.build_sdist("dist"))'
 
 # ---------------------------------------------------------------- for developers
+
+.PHONY: docs
+docs: build $(VENV)/.docs-tools  ## Build the site in target/site, strictly, and look for broken links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python docs/_hooks/check.py target/site
 
 .PHONY: test
 test: build lint test-rust test-python  ## Build, lint and run every test
@@ -121,6 +126,10 @@ format: $(VENV)/.dev-tools  ## Format Rust and Python in place
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	$(BIN)/ruff check --fix --exit-zero --quiet $(PYTHON_FILES)
 	$(BIN)/ruff format $(PYTHON_FILES)
+
+.PHONY: notebooks
+notebooks: build $(VENV)/.dev-tools  ## Execute the notebooks and keep their outputs, or NOTEBOOKS=notebooks/insight.ipynb
+	$(BIN)/python tests/notebook_outputs.py $(NOTEBOOKS)
 
 .PHONY: bench
 bench: build $(VENV)/.dev-tools  ## Run the benchmarks in benches/
@@ -197,6 +206,12 @@ $(VENV)/.runtime: $(VENV)/.build-tools
 $(VENV)/.dev-tools: $(VENV)/.runtime
 	$(BIN)/python $(BACKEND) requirements dev > $(VENV)/dev.txt
 	$(BIN)/python -m pip install --quiet --requirement $(VENV)/dev.txt
+	@touch $@
+
+# What the site is built with.
+$(VENV)/.docs-tools: $(VENV)/.runtime
+	$(BIN)/python $(BACKEND) requirements docs > $(VENV)/docs.txt
+	$(BIN)/python -m pip install --quiet --requirement $(VENV)/docs.txt
 	@touch $@
 
 # A browser to look at reports with. Without one their tests are skipped, and nothing fails. apt is asked once.

@@ -6,10 +6,20 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from notebook_outputs import FOLDER, execute, has_outputs, is_of_its_code, kept, structure
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+WITHOUT_OUTPUTS = {  # `make notebooks` has not been run for these; with EVERYBATCH_SIZE=epoch they take hours
+    "best_accuracy",
+    "nearly_free",
+    "study_a_depth_rate_activation",
+    "study_b_deep_resnet",
+    "study_c_kernel_size",
+    "study_d_architectures",
+    "study_e_checkpoints",
+}
 
 
 @pytest.mark.slow
@@ -21,11 +31,56 @@ def test_it_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     monkeypatch.setenv("EVERYBATCH_SIZE", "smoke")
     monkeypatch.setenv("EVERYBATCH_RUNS", str(tmp_path / "runs"))
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    notebook = execute(path, tmp_path)
     pictures = [
         output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(pictures) >= 4
     if path.stem.startswith("study"):  # an interrupted study goes on from the runs that it kept
         assert list((tmp_path / "runs").rglob("history.npz"))
+    committed = nbformat.read(path, as_version=4)
+    if has_outputs(committed):  # what was committed is what the code gives, seen from afar
+        assert structure(committed) == structure(kept(notebook, tmp_path))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_has_the_outputs_of_its_code_and_they_are_small(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert has_outputs(notebook) == (path.stem not in WITHOUT_OUTPUTS)
+    if has_outputs(notebook):
+        assert is_of_its_code(notebook), f"the code has changed: make notebooks NOTEBOOKS=notebooks/{path.name}"
+        assert path.stat().st_size < 1_000_000
+        assert structure(kept(notebook, Path("/nowhere"))) == structure(notebook)
+
+
+def test_what_is_kept_of_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERYBATCH_DATA", "/where/mnist/lies")
+    output, stream = nbformat.v4.new_output, nbformat.v4.new_output("stream", name="stdout", text="a")
+    said = {"text/plain": f"{tmp_path}/page.html of /where/mnist/lies <X at 0x7f00>", "application/x": "?"}
+    bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "0%"}
+    cell = nbformat.v4.new_code_cell(
+        "x",
+        outputs=[
+            stream,
+            output("stream", name="stderr", text="50%"),
+            output("stream", name="stdout", text="b"),
+            output("execute_result", said, execution_count=7),
+            output("display_data", bar),
+            output("stream", name="stdout", text="MNIST cannot be had here (URLError), so"),
+        ],
+        metadata={"execution": {"started": "now"}},
+    )
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel, "widgets": {}})
+    small = kept(notebook, tmp_path)
+    assert small.cells[0].metadata == {}
+    assert [each.get("text") or each.data for each in small.cells[0].outputs] == [
+        "ab",
+        {"text/plain": "page.html of $EVERYBATCH_DATA <X>"},
+        "MNIST cannot be had here (URLError), so",
+    ]
+    assert small.cells[0].execution_count == small.cells[0].outputs[1].execution_count == 1
+    assert structure(small) == [[("stream",), ("execute_result", "text/plain")]]
+    assert is_of_its_code(small)
+    small.cells[0].source = "y"
+    assert not is_of_its_code(small)
