@@ -431,6 +431,7 @@ class Saves(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
+        self.maps: list[Tensor] = []
         self.last: Tensor | None = None
         self.conv = nn.Conv2d(1, 8, 3)
         self.unused = nn.Linear(3, 3)
@@ -439,6 +440,7 @@ class Saves(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         self.last = x = self.conv(x).contiguous()
+        self.maps.append(x)
         return self.fc(F.adaptive_max_pool2d(F.leaky_relu(x, 0.2), 1).flatten(1))
 
 
