@@ -423,6 +423,11 @@ def _pad(rec: Recorder, x: Traced, pad: Sequence[int], mode: str = "constant", v
     return rec.layer("pad", x, size, {"type": "ZeroPad2d", "padding": [top, left]})
 
 
+@_reads(Tensor.__repr__, Tensor.__format__)
+def _text(rec: Recorder, x: Traced, *_: Any, **__: Any) -> str:  # noqa: ARG001 - of what is printed in forward
+    return f"<tensor {_shape(x)}>"
+
+
 # ---- dropout, sums, ends ---------------------------------------------------------------------------------------------
 
 
