@@ -339,13 +339,26 @@ class SpelledPool(nn.Module):
             "mean": lambda: x.mean(dim=(2, 3)),
             "mean, negative": lambda: torch.mean(x, [-1, -2]),
             "mean, keepdim": lambda: x.mean((2, 3), keepdim=True).view(x.size(0), -1),
+            "row": lambda: x.flatten(2).mean(-1),
+            "view": lambda: x.view(x.size(0), x.size(1), -1).mean(dim=2, keepdim=True).flatten(1),
             "size": lambda: F.avg_pool2d(x, x.size()[2:]).reshape(x.shape[0], -1),
             "kernel": lambda: F.avg_pool2d(x, kernel_size=x.shape[2:])[:, :, 0, 0],
         }[self.spelling]()
         return self.fc(pooled)
 
 
-POOL_SPELLINGS = ("module", "squeeze", "squeezes", "mean", "mean, negative", "mean, keepdim", "size", "kernel")
+POOL_SPELLINGS = (
+    "module",
+    "squeeze",
+    "squeezes",
+    "mean",
+    "mean, negative",
+    "mean, keepdim",
+    "row",
+    "view",
+    "size",
+    "kernel",
+)
 
 
 class ConvBnAct(nn.Sequential):

@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], str]] = 
     ),
     "dense": (middle(lambda: people.DenseLayer(16, 8), 24), GREY, "middle concatenates values.*torch's cat"),
     "stochastic depth": (middle(people.StochasticDepth), GREY, "draws random numbers in forward"),
-    "transformer": (people.PatchTransformer, GREY, r"makes \(N, 16, 16\) of \(N, 16, 4, 4\) by flatten"),
+    "transformer": (people.PatchTransformer, GREY, "the module calls transpose, which no layer computes"),
     "softmax": (people.SoftmaxNet, GREY, "softmax ends in or contains a softmax.*Leave it out, so that"),
     "two heads": (people.TwoHeads, GREY, "returns a tuple of several results"),
     "LSTM": (people.RowLstm, GREY, r"makes \(N, 28, 28\) of \(N, 1, 28, 28\) by squeeze"),
