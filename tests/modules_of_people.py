@@ -339,13 +339,26 @@ class SpelledPool(nn.Module):
             "mean": lambda: x.mean(dim=(2, 3)),
             "mean, negative": lambda: torch.mean(x, [-1, -2]),
             "mean, keepdim": lambda: x.mean((2, 3), keepdim=True).view(x.size(0), -1),
+            "row": lambda: x.flatten(2).mean(-1),
+            "view": lambda: x.view(x.size(0), x.size(1), -1).mean(dim=2, keepdim=True).flatten(1),
             "size": lambda: F.avg_pool2d(x, x.size()[2:]).reshape(x.shape[0], -1),
             "kernel": lambda: F.avg_pool2d(x, kernel_size=x.shape[2:])[:, :, 0, 0],
         }[self.spelling]()
         return self.fc(pooled)
 
 
-POOL_SPELLINGS = ("module", "squeeze", "squeezes", "mean", "mean, negative", "mean, keepdim", "size", "kernel")
+POOL_SPELLINGS = (
+    "module",
+    "squeeze",
+    "squeezes",
+    "mean",
+    "mean, negative",
+    "mean, keepdim",
+    "row",
+    "view",
+    "size",
+    "kernel",
+)
 
 
 class ConvBnAct(nn.Sequential):
@@ -431,6 +444,7 @@ class Saves(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
+        self.maps: list[Tensor] = []
         self.last: Tensor | None = None
         self.conv = nn.Conv2d(1, 8, 3)
         self.unused = nn.Linear(3, 3)
@@ -439,6 +453,7 @@ class Saves(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         self.last = x = self.conv(x).contiguous()
+        self.maps.append(x)
         return self.fc(F.adaptive_max_pool2d(F.leaky_relu(x, 0.2), 1).flatten(1))
 
 

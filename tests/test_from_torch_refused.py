@@ -179,6 +179,7 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
         "changes the number format to torch.float64",
     ),
     "device": (lambda: Does(lambda self, x: self.conv(x.to("cpu").float().contiguous())), None),
+    "prints": (lambda: Does(lambda self, x: (print(x, f"{x}"), self.conv(x))[1]), None),
     "a bug": (lambda: Does(lambda self, x: self.missing(x)), r"middle cannot be followed.*AttributeError.*missing"),
     "caught": (lambda: Does(lambda self, x: _caught(self, x)), "middle multiplies what a layer gives"),
 }

@@ -50,7 +50,7 @@ def resnet(
     kernel_size
         Of the convolutions in the blocks, odd.
     activation
-        "relu", "leaky_relu", "softplus", "gelu", "silu", "tanh" or "sigmoid". A list mixes them by position in
+        "relu", "leaky_relu", "softplus" or any other name that `Activation` knows. A list mixes them by position in
         forward order (the first convolution's, then each block's inner and outer one), and repeats when it ends.
     batch_norm
         After each convolution. Without it, the convolutions have biases.

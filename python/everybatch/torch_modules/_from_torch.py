@@ -124,6 +124,8 @@ def convert(
         dropout.
     """
     share, module = flag(share, "share"), as_module(module)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be text, not {name!r}")
     check_module(module, share=share, only_evaluation=only_evaluation)
     with plain_torch():
         shape = inferred(module) if input_shape is None else as_input_shape(input_shape)

@@ -16,7 +16,7 @@ __all__ = ["as_input_shape", "inferred"]
 
 Shape = tuple[int, int, int]
 
-USUAL = (28, 32, 64, 96, 128, 224)
+_USUAL = (28, 32, 64, 96, 128, 224)
 """The sides of images that networks are made for: of several that fit, one of these is meant, if it is the only one."""
 
 _MOST = 100
@@ -54,7 +54,7 @@ def inferred(module: nn.Module) -> Shape:
     """
     candidates = _channels(module)
     fitting = [
-        (channels, side, side) for channels in candidates for side in USUAL if _fits(module, (channels, side, side))
+        (channels, side, side) for channels in candidates for side in _USUAL if _fits(module, (channels, side, side))
     ]
     if len(fitting) == 1:
         return fitting[0]
@@ -67,7 +67,7 @@ def inferred(module: nn.Module) -> Shape:
             return fitting[0]
     if not fitting:
         trace(
-            module, (candidates[0], USUAL[0], USUAL[0]), 2, training=False, frozen_is_fine=True
+            module, (candidates[0], _USUAL[0], _USUAL[0]), 2, training=False, frozen_is_fine=True
         )  # says what does not fit
     listed = ", ".join(map(str, fitting[:4])) + (" and others" if len(fitting) > 4 else "")
     raise ArgumentError(

@@ -332,6 +332,9 @@ def _adaptive_max_pool2d(rec: Recorder, x: Traced, output_size: Any, return_indi
 @_reads(torch.mean, Tensor.mean)
 def _mean(rec: Recorder, x: Traced, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Traced:
     axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    if x.dim() == 3 and len(rec.value_of(x).shape) > 1 and axes in ([2], [-1]) and dtype in (None, torch.float32):
+        made = rec.layer("mean", x, tuple(x.shape[:2]), {"type": "GlobalAvgPool"})
+        return Traced.of((*made.shape, 1), made.value) if keepdim else made
     if x.dim() != 4 or sorted(axis % 4 for axis in axes) != [2, 3] or dtype not in (None, torch.float32):
         what = f"takes a mean over the axes {dim} of {_shape(x)}, and only that over height and width is a layer"
         raise refused(rec.path, what, f"write x.mean((2, 3)); {METER}")
@@ -358,6 +361,8 @@ def _reshape(function: Callable[..., Any], rec: Recorder, x: Traced, *args: Any,
     if size[:1] != (rec.batch,):
         what = f"makes ({', '.join(map(str, size))}) of {rec.batch} images of {features} numbers each by {name}"
         raise refused(rec.path, what, "keep the batch as the first axis, as torch.flatten(x, 1) does")
+    if x.dim() == 4 and size == (rec.batch, int(x.shape[1]), math.prod(x.shape[2:])) and size[2] > 1:
+        return rec.view(x, size)  # pixels in a row, which a mean over them or a flatten does not mind
     if size[1:2] != (features,) or len(size) > 3:
         shape = ", ".join(map(str, size[1:]))
         what = f"makes (N, {shape}) of {_shape(x)} by {name}, and the only change of shape is flatten"
@@ -421,6 +426,11 @@ def _pad(rec: Recorder, x: Traced, pad: Sequence[int], mode: str = "constant", v
         )
     size = (rec.batch, int(x.shape[1]), height + 2 * top, width + 2 * left)
     return rec.layer("pad", x, size, {"type": "ZeroPad2d", "padding": [top, left]})
+
+
+@_reads(Tensor.__repr__, Tensor.__format__)
+def _text(rec: Recorder, x: Traced, *_: Any, **__: Any) -> str:  # noqa: ARG001 - of what is printed in forward
+    return f"<tensor {_shape(x)}>"
 
 
 # ---- dropout, sums, ends ---------------------------------------------------------------------------------------------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 __all__ = ["stand_in"]
+
+_CONTAINERS = (list, dict, set, deque)
 
 Enter = Callable[[str, Callable[..., Any]], Callable[..., Any]]
 
@@ -31,8 +34,10 @@ def _copy(module: nn.Module, path: str, enter: Enter, made: dict[int, nn.Module]
         return made[id(module)]
     twin: nn.Module = object.__new__(type(module))
     made[id(module)] = twin
-    own = dict(module.__dict__)
-    own["_parameters"], own["_buffers"] = dict(module._parameters), dict(module._buffers)
+    # Lists and dicts too: forward may add to them.
+    own: dict[str, Any] = {
+        name: value.copy() if isinstance(value, _CONTAINERS) else value for name, value in module.__dict__.items()
+    }
     prefix = f"{path}." if path else ""
     own["_modules"] = {
         name: None if child is None else _copy(child, f"{prefix}{name}", enter, made)
