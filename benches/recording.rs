@@ -67,7 +67,7 @@ fn main() -> Result<()> {
 
     let test = Evaluator::new(&data.test, &data.normalization, CLASSES, Precision::Float32)?;
     let metrics = test.measure(&model)?;
-    let sets = Sets { test: &test, validation: None, train: BATCH, trained: &[], classes: CLASSES };
+    let sets = Sets { test: &test.labels, validation: None, train: BATCH, trained: &[], classes: CLASSES };
     let mut recorder = Recorder::new(&sets, &[Record::Predictions], None)?;
     let taken = Taken {
         loss: Tensor::from(2.3f32),
