@@ -85,7 +85,7 @@ def test_the_examples_run(page: str, names: dict[str, Any]) -> None:
 
 def test_every_page_with_examples_is_tried_here_or_elsewhere() -> None:
     elsewhere = {"insight.md", "models.md"}  # test_insight_docs.py, test_readme.py
-    elsewhere |= {"from_torch.md", "meter.md"}  # test_from_torch_docs.py, test_meter_docs.py
+    elsewhere |= {"from_torch.md", "meter.md"}  # test_from_torch_docs.py; test_meter_examples.py runs the whole loop
     elsewhere |= {"datasets.md", "notebooks.md"}  # need data sets of others, or a notebook
     pages = {path.name for path in DOCS.glob("*.md") if blocks(path.name)}
     assert pages <= elsewhere | set(SHORTER)
