@@ -56,6 +56,9 @@ def test_auto_takes_the_gpu(tiny: eb.Network, glyphs: eb.Dataset) -> None:
         {"optimizer": "adamw", "weight_decay": 0.1},
         {"optimizer": "sgd", "momentum": 0.9, "lr": 0.05, "schedule": "one_cycle"},
         {"optimizer": "sgd", "lr": 0.02, "ema": 0.8, "label_smoothing": 0.1},
+        {"optimizer": "sgd", "lr": 0.02, "class_weight": "balanced", "label_smoothing": 0.1, "clip_grad_norm": 0.5},
+        {"optimizer": "rmsprop", "lr": 1e-4},
+        {"optimizer": "nadam"},
         {"optimizer": "sgd", "lr": 0.02, "validation": 0.2, "select": "best", "patience": 3},
         {"optimizer": "sgd", "lr": 0.02, "schedule": eb.schedules.plateau(patience=0), "validation": 30},
         {

@@ -236,12 +236,9 @@ class Settings:
         # So that trials of sweeps of earlier versions are known again:
         if "examples" not in plain["record"]:
             del plain["measure_training"]
-        for name in ("class_weight", "clip_grad_norm"):
-            if plain[name] is None:
-                del plain[name]
-        if plain.get("class_weight") == BALANCED:
+        if plain["class_weight"] == BALANCED:
             plain["class_weights"] = self.class_weights
-        told = plain | recorded_options(plain["optimizer"], options)
+        told = plain | dict.fromkeys(OPTIONS) | recorded_options(plain["optimizer"], options)
         places = {name: place for place, name in enumerate(_CHECKS)}
         return {
             **{name: told[name] for name in sorted(told, key=lambda name: places.get(name, len(places)))},

@@ -68,6 +68,8 @@ _OF_SWEEP = (
 )
 """Names that a typing error may be meant for."""
 SETTINGS = tuple(name for name in _DEFAULTS if name not in _NOT_SETTINGS)
+_NEWER = ("alpha", "centered", "momentum_decay", "adjust_lr", "adamw_lr_ratio", "class_weight", "clip_grad_norm")
+"""Where they are None they say nothing: trials of sweeps of earlier versions, which lack them, are known again."""
 _NO_MATTER = ("device", "log_every", "checkpoint_every", "keep_state_every", "seed", "steps_per_epoch", "total_steps")
 
 
@@ -117,6 +119,7 @@ def plan(
         if settings.selects_on_test:
             selects.append(settings.monitor)
         training = {name: value for name, value in settings.for_config().items() if name not in _NO_MATTER}
+        training = {name: value for name, value in training.items() if value is not None or name not in _NEWER}
         decided = {"network": json.loads(network.to_json()), "training": training, "data": decisive(dataset)}
         trials += _planned(len(trials), config, asked, {seed: _key(decided, seed) for seed in seeds})
     if selects:
