@@ -26,6 +26,10 @@ from everybatch.cli import main
 # A shell's background jobs start with SIGINT ignored, and Python leaves it so: the tests of Ctrl-C need the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A terminal is as wide as one that is not there, whatever the tests are run from.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 REAL_MNIST = Path(__file__).resolve().parents[2] / "shared" / "mnist"
 
 

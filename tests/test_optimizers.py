@@ -14,6 +14,7 @@ from torch import nn
 
 import everybatch as eb
 import reference
+from everybatch._threads import torch_threads
 from everybatch.errors import ArgumentError
 from parity import STEPS, assert_same, both
 from same_runs import assert_same as assert_identical
@@ -132,12 +133,13 @@ PAIRS: dict[str, tuple[dict[str, Any], Callable[[Iterable[nn.Parameter]], Any]]]
 }
 
 
-# Equal kernels in equal order round equally; what one sums up otherwise differs by much less than this.
+# Equal kernels in equal order, on one thread, round equally; what one sums up otherwise differs by much less than this.
 @pytest.mark.parametrize("name", PAIRS)
 def test_losses_are_those_of_plain_pytorch(name: str, tiny: eb.Network) -> None:
     arguments, plain = PAIRS[name]
     data = eb.datasets.glyphs(train=16 * STEPS - 5, test=100)
-    run, losses = both(tiny, plain_tiny(), data, plain, batch_size=16, **arguments)
+    with torch_threads(1):
+        run, losses = both(tiny, plain_tiny(), data, plain, batch_size=16, **arguments)
     assert run.steps == STEPS
     assert_same(run, losses, tolerance=1e-6)
 
@@ -146,8 +148,9 @@ def test_losses_are_those_of_plain_pytorch(name: str, tiny: eb.Network) -> None:
 def test_deeper_networks_too(name: str, colour: eb.Dataset) -> None:
     arguments, plain = PAIRS[name]
     data = eb.datasets.glyphs(train=32 * STEPS, test=100)
-    assert_same(*both(eb.networks.lenet5(), reference.lenet5(), data, plain, batch_size=32, **arguments), 1e-6)
-    run, losses = both(*every_layer(), colour, plain, batch_size=10, epochs=1, **arguments)
+    with torch_threads(1):
+        assert_same(*both(eb.networks.lenet5(), reference.lenet5(), data, plain, batch_size=32, **arguments), 1e-6)
+        run, losses = both(*every_layer(), colour, plain, batch_size=10, epochs=1, **arguments)
     assert_same(run, losses, tolerance=1e-6)
 
 
@@ -155,7 +158,8 @@ def test_deeper_networks_too(name: str, colour: eb.Dataset) -> None:
 def test_the_trained_weights_are_pytorchs(name: str, glyphs: eb.Dataset) -> None:
     module = reference.lenet5()
     arguments, plain = PAIRS[name]
-    run, _ = both(eb.networks.lenet5(), module, glyphs, plain, batch_size=40, **arguments)
+    with torch_threads(1):
+        run, _ = both(eb.networks.lenet5(), module, glyphs, plain, batch_size=40, **arguments)
     for key, tensor in run.model.state_dict().items():
         torch.testing.assert_close(tensor, module.state_dict()[key], rtol=1e-5, atol=1e-6, msg=key)
 
