@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 
 import everybatch as eb
 from everybatch.errors import ArgumentError
+from test_insight_report import content
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +72,7 @@ def test_runs_are_compared_by_what_came_before(run: eb.Run, sound: int, data: eb
 def test_the_film_and_the_page_end_before_it(run: eb.Run, sound: int, data: eb.Dataset, tmp_path: Path) -> None:
     film = eb.insight.confusion_film(run)
     assert np.trace(film.matrix()) == round(float(run.test_accuracy[sound - 1]) * 50)
-    page = eb.insight.report(run, tmp_path / "a.html").read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    told = json.loads(found[1])
+    told = content(eb.insight.report(run, tmp_path / "a.html"))
     assert len(told["steps"]) == len(told["loss"]) == sound
     assert None not in told["loss"]
     assert "diverged: without the 1 measurement after that" in told["facts"]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from everybatch import schedules
 from everybatch._arguments import real, whole
 from everybatch._core import Model, Network, Step
+from everybatch._measure import before_divergence
 from everybatch._not_compiled import not_compiled
 from everybatch.callbacks import listed
 from everybatch.dataset import Dataset
@@ -146,9 +147,8 @@ def find_lr(
         )
     if run.interrupted:
         raise KeyboardInterrupt  # a part of a test suggests nothing
-    finite = np.isfinite(run.train_loss)
-    count = run.steps if finite.all() else int(np.argmin(finite))
-    if finite.all() and count < 10:
+    count = before_divergence(run.train_loss)
+    if count == run.steps and count < 10:
         why = run.config["status"]["message"] or "a callback stopped it"
         raise ArgumentError(
             f"the test ended after {count} steps ({why}), and fewer than 10 tell no rate: choose a smaller start, or "

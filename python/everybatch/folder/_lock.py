@@ -20,6 +20,7 @@ from typing import Any
 
 from everybatch._byte_locks import is_taken, let_go, take
 from everybatch._disk import explained
+from everybatch._system import open_file
 
 __all__ = ["LOCK", "Lock", "holder"]
 
@@ -43,7 +44,7 @@ class Lock:
 
     def __init__(self, folder: Path) -> None:
         path = folder / LOCK
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        self._file = open_file(path, "O_RDWR", "O_CREAT")
         try:
             kernel = take(self._file)
             if kernel is False or (kernel is None and holder(folder) is not None):
@@ -156,7 +157,7 @@ def _born(pid: object) -> str | None:
 def _is_locked(path: Path) -> bool | None:
     """Whether someone has the lock; None: there are no locks here."""
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = open_file(path, "O_RDONLY")
     except OSError:
         return None
     try:

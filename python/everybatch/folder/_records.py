@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from everybatch._system import open_file
+
 __all__ = ["Appender", "goes_on", "record", "whole_records"]
 
 _MARK = b"\xebBr\n"
@@ -79,7 +81,7 @@ class Appender:
 
     def __init__(self, path: Path, end: int = 0) -> None:
         # Python's own buffer would keep what the system is to have at once.
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
+        self._file = os.fdopen(open_file(path, "O_RDWR", "O_CREAT"), "r+b", 0)
         self.end = end
         try:
             self._go_back()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measure import before_divergence
 from everybatch._metered import epoch_steps
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -78,9 +79,7 @@ def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> P
             "this run made no pass over its training images (yet): train with record=('examples',) and "
             "measure_training=20 for 20 of them, evenly over its steps"
         )
-    diverged = np.flatnonzero(~np.isfinite(run.training_losses).all(axis=1))
-    # As in the tables of images: nor what comes after.
-    counted = int(diverged[0]) if diverged.size else len(predictions)
+    counted = before_divergence(run.training_losses)  # as in the tables of images: nor what comes after
     if not counted:
         raise ArgumentError("this run had diverged before its first pass over the training images was over")
     data = dataset_of(run, dataset)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._arguments import whole
+from everybatch._measure import before_divergence
 from everybatch._metered import epoch_steps
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -132,11 +133,10 @@ def sound(run: Run, *, least: int = 1, what: str) -> tuple[npt.NDArray[np.unsign
         There are fewer than `least`.
     """
     predictions = predictions_of(run)
-    diverged = np.flatnonzero(~np.isfinite(run.test_loss))
-    count = int(diverged[0]) if diverged.size else len(predictions)
+    count = before_divergence(run.test_loss)
     if count < least:
         have = {0: "none", 1: "one"}.get(count, str(count))
-        before = f" before it diverged ({len(predictions):,} in all)" if diverged.size else ""
+        before = f" before it diverged ({len(predictions):,} in all)" if count < len(predictions) else ""
         wanted = "a measurement" if least == 1 else f"{least} measurements"
         raise ArgumentError(f"{what} needs {wanted}, and this run has {have}{before}")
     return predictions[:count], run.eval_step[:count]
