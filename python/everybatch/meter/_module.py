@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
+from everybatch._generators import put_back, states
 from everybatch.errors import ArgumentError
 
 __all__ = ["Forward", "forward_of", "placed", "untouched", "unwrapped"]
@@ -121,14 +120,11 @@ def _kept(module: nn.Module) -> Iterator[tuple[nn.Module, str, torch.Tensor, int
 @contextlib.contextmanager
 def _random_numbers(device: torch.device) -> Iterator[None]:
     """Bring back the states of all generators that a module may draw from."""
-    python, cpu = random.getstate(), torch.get_rng_state()
-    numpy = np.random.get_state()  # noqa: NPY002 - what a module may draw from
+    before = states()
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(cpu)
+        put_back(before)
         if cuda is not None:
             torch.cuda.set_rng_state(cuda, device)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from everybatch._generators import put_back, states
 from everybatch.errors import EverybatchError, UnsupportedModuleError
 from everybatch.torch_modules._operations import read
 from everybatch.torch_modules._record import Recorder
@@ -52,18 +52,12 @@ class _random_numbers:  # noqa: N801 - used as a function
         self.recorder = recorder
 
     def __enter__(self) -> None:
-        self.before = _states()
+        self.before = states()
 
     def __exit__(self, kind: Any, error: Any, stack: Any) -> None:
-        now = _states()
-        torch.set_rng_state(self.before[0])
-        random.setstate(self.before[1])
-        np.random.set_state(self.before[2])  # noqa: NPY002 - the one that a module may draw from
+        now = states()
+        put_back(self.before)
         drawn = not torch.equal(now[0], self.before[0]) or now[1] != self.before[1]
         drawn = drawn or any(np.any(a != b) for a, b in zip(now[2], self.before[2], strict=True))
         if drawn and (error is None or not isinstance(error, UnsupportedModuleError)):
             raise refused("", "draws random numbers in forward that are not dropout's") from error
-
-
-def _states() -> tuple[torch.Tensor, Any, Any]:
-    return torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
