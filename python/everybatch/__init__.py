@@ -31,11 +31,13 @@ from everybatch.layers import (  # noqa: E402
     Dropout,
     Dropout2d,
     Flatten,
+    Gate,
     GlobalAvgPool,
     GlobalMaxPool,
     Linear,
     MaxPool2d,
     Residual,
+    SqueezeExcitation,
 )
 from everybatch.lr_finder import LrFinder, find_lr  # noqa: E402
 from everybatch.meter import Meter  # noqa: E402
@@ -60,6 +62,7 @@ __all__ = [
     "Evaluation",
     "EverybatchError",
     "Flatten",
+    "Gate",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Layer",
@@ -73,6 +76,7 @@ __all__ = [
     "Run",
     "RunStart",
     "SelectionWarning",
+    "SqueezeExcitation",
     "Step",
     "StopTraining",
     "Sweep",

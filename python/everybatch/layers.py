@@ -13,11 +13,13 @@ from everybatch._core import (
     Dropout,
     Dropout2d,
     Flatten,
+    Gate,
     GlobalAvgPool,
     GlobalMaxPool,
     Linear,
     MaxPool2d,
     Residual,
+    SqueezeExcitation,
 )
 
 __all__ = [
@@ -30,9 +32,11 @@ __all__ = [
     "Dropout",
     "Dropout2d",
     "Flatten",
+    "Gate",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Linear",
     "MaxPool2d",
     "Residual",
+    "SqueezeExcitation",
 ]

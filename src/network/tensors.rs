@@ -111,7 +111,8 @@ pub fn own_tensors(layer: &Layer, path: &str) -> Vec<TensorSpec> {
         | Layer::Flatten
         | Layer::Dropout(_)
         | Layer::Dropout2d(_)
-        | Layer::Residual(_) => vec![],
+        | Layer::Residual(_)
+        | Layer::Gate(_) => vec![],
     }
 }
 

@@ -20,6 +20,7 @@ def resnet18(
     activation: str | Sequence[str] = "relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    squeeze_excitation: int | None = None,
     dropout: float = 0.0,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -47,6 +48,9 @@ def resnet18(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    squeeze_excitation
+        The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
+        arXiv 1709.01507; theirs is 16). None is no such layer.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes
@@ -74,6 +78,7 @@ def resnet34(
     activation: str | Sequence[str] = "relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    squeeze_excitation: int | None = None,
     dropout: float = 0.0,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -99,6 +104,9 @@ def resnet34(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    squeeze_excitation
+        The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
+        arXiv 1709.01507; theirs is 16). None is no such layer.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes
@@ -126,6 +134,7 @@ def deep_resnet(
     activation: str | Sequence[str] = "leaky_relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    squeeze_excitation: int | None = None,
     dropout: float = 0.3,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -152,6 +161,9 @@ def deep_resnet(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    squeeze_excitation
+        The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
+        arXiv 1709.01507; theirs is 16). None is no such layer.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::options::{activations, size};
 use super::resnet::projection;
 use super::stack::{norm, Stack};
-use super::{dropout, odd, resnet, Pool, Resnet, Shortcut};
+use super::{dropout, odd, resnet, squeeze_excitation, Pool, Resnet, Shortcut};
 use crate::error::{Error, Result};
 use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
@@ -25,6 +25,8 @@ pub struct WideResnet {
     #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     pub batch_norm: bool,
+    /// As in [`Resnet`].
+    pub squeeze_excitation: Option<i64>,
     /// Between the two convolutions of each block.
     pub dropout: f64,
     pub in_channels: i64,
@@ -44,6 +46,7 @@ impl Default for WideResnet {
             pre_activation: false,
             activation: vec![Activation::Relu],
             batch_norm: true,
+            squeeze_excitation: None,
             dropout: 0.0,
             in_channels: 1,
             num_classes: 10,
@@ -69,6 +72,7 @@ pub fn wide_resnet(options: &WideResnet) -> Result<Network> {
         activation: options.activation.clone(),
         batch_norm: options.batch_norm,
         shortcut: Shortcut::Projection,
+        squeeze_excitation: options.squeeze_excitation,
         block_dropout: options.dropout,
         last_pool: Pool::Avg,
         in_channels: options.in_channels,
@@ -106,7 +110,7 @@ fn pre_activation(options: &WideResnet, stages: [i64; 3], blocks: i64) -> Result
     for (stage, width) in stages.into_iter().enumerate() {
         for index in 0..blocks {
             let stride = if index == 0 && stage > 0 { 2 } else { 1 };
-            block(options, &mut stack, width, stride);
+            block(options, &mut stack, width, stride)?;
         }
     }
     stack.norm(options.batch_norm).activate();
@@ -116,7 +120,7 @@ fn pre_activation(options: &WideResnet, stages: [i64; 3], blocks: i64) -> Result
 
 /// Where the shape changes, the projection also sees the first batch norm and activation, which then lie before the
 /// block; elsewhere the identity passes them by.
-fn block(options: &WideResnet, stack: &mut Stack, width: i64, stride: i64) {
+fn block(options: &WideResnet, stack: &mut Stack, width: i64, stride: i64) -> Result<()> {
     let inputs = stack.width;
     let shortcut = projection(inputs, width, stride, options.batch_norm);
     let mut body = Vec::new();
@@ -135,12 +139,14 @@ fn block(options: &WideResnet, stack: &mut Stack, width: i64, stride: i64) {
     body.push(stack.activations.layer());
     body.extend(dropout(options.dropout));
     body.push(conv(width, 1));
+    body.extend(squeeze_excitation(width, options.squeeze_excitation)?);
     stack.width = width;
     stack.push(Layer::Residual(Residual {
         body,
         shortcut: shortcut.into_iter().collect(),
         activation: None,
     }));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -178,6 +184,7 @@ mod tests {
                 WideResnet { kernel_size: 2, ..base.clone() },
                 WideResnet { dropout: -0.1, ..base.clone() },
                 WideResnet { activation: vec![], ..base.clone() },
+                WideResnet { squeeze_excitation: Some(17 * 4), ..base.clone() },
             ] {
                 assert!(wide_resnet(&options).is_err(), "{options:?}");
             }
