@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 WITHOUT_OUTPUTS = {  # `make notebooks` has not been run for these; with EVERYBATCH_SIZE=full they take hours and days
     "best_accuracy",
-    "nearly_free",
     "study_a_depth_rate_activation",
     "study_b_deep_resnet",
     "study_c_kernel_size",
