@@ -24,6 +24,7 @@ EVERYTHING = [
     *("--steps", 12, "--lr", 0.01, "--schedule", "one_cycle", "--label-smoothing", 0.1, "--ema", 0.8),
     *("--augment", "shift=1,rotate=5,erase=0.5,erase-area=0.02:0.1", "--validation", 60, "--evaluate-on", 0.5),
     *("--select", "best", "--monitor", "validation_accuracy", "--patience", 50, "--min-delta", 0.001),
+    *("--augment-schedule", "cosine", "--label-smoothing-schedule", "linear"),
     *("--checkpoint-every", 4, "--record", "predictions", "--record", "examples", "--measure-training", 3),
 ]
 
@@ -50,8 +51,10 @@ def test_the_options_are_those_of_train(kept: Path, tmp_path: Path) -> None:
         lr=0.01,
         schedule=eb.schedules.one_cycle(),
         label_smoothing=0.1,
+        label_smoothing_schedule=eb.schedules.linear(),
         ema=0.8,
         augment=eb.Augment(shift=1, rotate=5, erase=0.5, erase_area=(0.02, 0.1)),
+        augment_schedule=eb.schedules.cosine(),
         validation=60,
         evaluate_on=0.5,
         record=("predictions", "examples"),

@@ -80,6 +80,13 @@ def eager(gpu: OnGpu, monkeypatch: pytest.MonkeyPatch) -> OnGpu:
         {"validation": 0.2, "select": "best", "patience": 60},
         {"schedule": eb.schedules.plateau(patience=0), "validation": 30},
         {"augment": eb.Augment(shift=2, rotate=10, scale=0.1, shear=5, elastic=0.5, erase=0.5)},
+        {
+            "augment": eb.Augment(shift=2, rotate=10, elastic=0.5, erase=0.5),
+            "augment_schedule": eb.schedules.linear(begin=0.1, end=0.7),
+            "label_smoothing": 0.2,
+            "label_smoothing_schedule": eb.schedules.linear(end=0.8),
+        },
+        {"class_weight": "balanced", "label_smoothing": 0.2, "label_smoothing_schedule": "cosine"},
         {"precision": "bfloat16"},
         {"precision": "bfloat16", "ema": 0.9},
         {"precision": "tf32"},

@@ -606,8 +606,8 @@ def check_settings(settings: dict[str, Any], device: str, steps_per_epoch: int) 
 def check_augment(augment: dict[str, Any]) -> None:
     """Refuse an augmentation whose numbers cannot work."""
 
-def augment(given: _Images, augment: dict[str, Any], seed: int, step: int) -> npt.NDArray[np.uint8]:
-    """Images (N, H, W, C) uint8 as a training step would see them."""
+def augment(given: _Images, augment: dict[str, Any], seed: int, step: int, strength: float) -> npt.NDArray[np.uint8]:
+    """Images (N, H, W, C) uint8 as a training step would see them, if `strength` in [0, 1] is its factor."""
 
 @final
 class Estimator:

@@ -9,6 +9,7 @@ mod dial;
 mod dropout;
 mod estimates;
 mod examples;
+mod factor;
 mod fused;
 mod history;
 mod loss;

@@ -41,6 +41,8 @@ _DEFAULTS = {
     if parameter.kind is parameter.KEYWORD_ONLY
 }
 
+_FACTORS = tuple(name for name in BY_NAME if name != "plateau")
+
 _LONG = """\
 By default every image of the test set is measured after every batch. Ctrl-C ends the training; what was
 recorded until then is saved all the same."""
@@ -125,6 +127,7 @@ def add(commands: Commands) -> None:
         type=float,
         help="share of the target that goes to all classes alike, from 0 to below 1",
     )
+    _option(how, "label_smoothing_schedule", choices=_FACTORS, help="what it is multiplied by at each step")
     _option(
         how,
         "class_weight",
@@ -148,6 +151,12 @@ def add(commands: Commands) -> None:
         type=parse_augment,
         help=f"change the training images at random, for example shift=2,rotate=10; keys: {', '.join(BOUNDS)} "
         "(erase_area=0.02:0.2)",
+    )
+    _option(
+        how,
+        "augment_schedule",
+        choices=_FACTORS,
+        help="what these changes are multiplied by at each step: linear has them fall to nothing over the run",
     )
     _option(how, "seed", metavar="N", type=whole, help="of weights, batch order, dropout and drawn images")
     _option(how, "device", help="auto (the GPU if there is one), cpu, cuda or cuda:1")

@@ -23,6 +23,7 @@ __all__ = ["Values", "as_table", "check_keys", "made", "place"]
 Made = TypeVar("Made")
 
 _SCHEDULES = tuple(name for name in schedules.__all__ if name != "Schedule")
+_SCHEDULED = ("schedule", "augment_schedule", "label_smoothing_schedule")
 _RANGE = ("low", "high")
 
 
@@ -37,14 +38,14 @@ class Values:
         """Return the value of one setting."""
         if name == "network":
             return self._network(given)
-        if name == "schedule":
+        if name in _SCHEDULED:
             return _schedule(given)
         if name == "augment":
             return made(Augment, given)
         if isinstance(given, dict) and name != "class_weight":
             raise ArgumentError(
-                "only schedule, augment and class_weight are tables; a range, { low = 1, high = 2 }, goes into "
-                "[random.space] or [sobol.space]"
+                f"only {', '.join(_SCHEDULED)}, augment and class_weight are tables; a range, {{ low = 1, high = 2 }}, "
+                "goes into [random.space] or [sobol.space]"
             )
         return given
 
