@@ -109,6 +109,7 @@ def test_recorded_runs_are_the_runs_without_recording(gpu: OnGpu, eager: OnGpu, 
     "network",
     [
         eb.networks.resnet(stages=[8, 16], dropout=0.3),
+        eb.networks.resnet(stages=[8, 16], stochastic_depth=0.5),
         eb.networks.wide_resnet(width=1, stem_channels=8, pre_activation=True, dropout=0.2),
         eb.networks.lenet5(activation=["leaky_relu", "softplus"]),
     ],

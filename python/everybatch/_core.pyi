@@ -37,6 +37,7 @@ __all__ = [
     "Outcome",
     "Residual",
     "Step",
+    "StochasticDepth",
     "Turn",
     "Turns",
     "__version__",
@@ -552,6 +553,9 @@ def Dropout(p: float = 0.5) -> Layer:
 
 def Dropout2d(p: float = 0.5) -> Layer:
     """Sets each channel to zero with probability p in training. (C, H, W) -> (C, H, W)."""
+
+def StochasticDepth(p: float) -> Layer:
+    """Sets each image to zero with probability p in training (Huang et al. 2016): ends a Residual's body. Any shape."""
 
 def Residual(body: Sequence[Layer], shortcut: Sequence[Layer] = (), activation: str | Layer | None = None) -> Layer:
     """activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None."""

@@ -36,6 +36,8 @@ mod work;
 pub use axes::{Adds, Axis, Counts};
 pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use device::DeviceReport;
+#[cfg(test)]
+pub use dropout::tests::generator;
 pub use examples::Examples;
 pub use history::{Column, Curves, History, Passes};
 pub use meter::{Batch, Means, Measuring, Meter, Told};
