@@ -51,6 +51,7 @@ __all__ = [
     "learning_rates",
     "look_at_state",
     "model_of",
+    "precisions",
     "read_idx",
     "replay",
     "resolve_device",
@@ -600,6 +601,34 @@ def batch_indices(examples: int, batch_size: int, seed: int, shuffle: bool, step
 
 def resolve_device(name: str) -> str:
     """The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words."""
+
+def precisions(device: str = "auto") -> tuple[str, ...]:
+    """What `train` computes in on a device: "float32", "tf32" on NVIDIA GPUs, "bfloat16" with instructions for it.
+
+    Parameters
+    ----------
+    device
+        "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1".
+
+    Returns
+    -------
+    tuple of str
+        Values of the argument `precision` of `everybatch.train`.
+
+    Raises
+    ------
+    ArgumentError
+        No device is called so.
+    DeviceError
+        The device is not there.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> precision = "bfloat16" if "bfloat16" in eb.precisions() else "float32"  # for scripts that go anywhere
+    >>> "tf32" in eb.precisions("cpu")
+    False
+    """
 
 def learning_rates(schedule: dict[str, Any], lr: float, steps: int, steps_per_epoch: int) -> npt.NDArray[np.float64]:
     """The learning rate (steps,) float64 of each step of a run, as far as it does not depend on measurements."""

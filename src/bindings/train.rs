@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use numpy::{Element, IntoPyArray, PyArray1, PyArray4};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3_tch::PyTensor;
 use tch::Device;
 
@@ -21,7 +21,9 @@ use super::run::{computing, detached};
 use super::turns::PyTurn;
 use crate::data::{self, Augment, Augmenter};
 use crate::error::Error;
-use crate::libtorch::{check_precision, device as find_device, device_name, rows, Gpu};
+use crate::libtorch::{
+    check_precision, device as find_device, device_name, precisions as core_precisions, rows, Gpu,
+};
 use crate::train::{
     self as core, Adds, Column, End, History, LearningRate, Method, Predictions, RunState, Schedule, State,
     TrainConfig, WatchConfig,
@@ -31,6 +33,14 @@ use crate::train::{
 #[pyfunction]
 pub fn resolve_device(name: &str) -> PyResult<String> {
     Ok(device_name(find_device(name)?))
+}
+
+/// What `train` computes in on a device: values of its argument `precision`.
+#[pyfunction]
+#[pyo3(signature = (device="auto"))]
+pub fn precisions<'py>(py: Python<'py>, device: &str) -> PyResult<Bound<'py, PyTuple>> {
+    let all = core_precisions(find_device(device)?);
+    Ok(plain(py, &all)?.downcast_into::<PyList>()?.to_tuple())
 }
 
 /// The settings of `train`, as far as the device can do what they ask.
