@@ -130,7 +130,7 @@ def test_steps_or_epochs(call: Call) -> None:
     [
         (["--schedule", "cosin"], "Did you mean 'cosine'"),
         (["--schedule", "cosin,min_lr=0"], "Did you mean 'cosine'"),
-        (["--schedule", "cosine,min=0"], "'min' is unknown: the keys are min_lr"),
+        (["--schedule", "cosine,min=0"], "the key 'min' is unknown.*Did you mean 'min_lr'"),
         (["--schedule", "cosine,0.1"], "'0.1': write each number of a schedule once, as KEY=NUMBER"),
         (["--schedule", "step,every=2,every=3"], "'every=3': write each number"),
         (["--schedule", "linear,begin=half"], "begin must be a number"),
