@@ -252,6 +252,12 @@ def test_what_only_has_the_name_is_refused(drop: nn.Module, match: str) -> None:
         eb.from_torch(around(drop), (1, 8, 8))
 
 
+def test_a_module_outside_of_a_block_is_refused_by_its_path() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), DropPath(0.2), nn.Flatten(), nn.Linear(4 * 36, 10))
+    with pytest.raises(UnsupportedModuleError, match="from_torch: 1 drops whole images outside of a residual block"):
+        eb.from_torch(module, (1, 8, 8))
+
+
 @pytest.mark.parametrize("drop", [StochasticDepth(0.0), DropPath(), nn.Identity()])
 def test_what_drops_nothing_is_nothing(drop: nn.Module) -> None:
     network = eb.from_torch(around(drop), (1, 8, 8)).network
