@@ -172,6 +172,19 @@ def test_the_command_line_goes_before_the_file(call: Call, here: Path) -> None:
     assert len(eb.load_sweep("here")) == 1
 
 
+def test_trials_may_have_labels(call: Call, here: Path) -> None:
+    both = '[[trials]]\nlabel = "slow"\nlr = 0.001\n[[trials]]\nlabel = "fast"\nlr = 0.01\n'
+    code, _, err = call("sweep", write(HEAD + FIXED + both), "--store", "named")
+    assert (code, err) == (0, "")
+    expected = [("slow", 0.001), ("fast", 0.01)]
+    assert [(one.config["label"], one.config["lr"]) for one in eb.load_sweep("named").trials] == expected
+    code, _, err = call("sweeps", "named", "--resume")
+    assert (code, err) == (0, "")
+    code, _, err = call("sweep", write(HEAD + FIXED + both.replace("fast", "slow")), "--store", "named")
+    assert code == 2
+    assert "both have the label 'slow'" in err
+
+
 def test_worker_processes_do_the_same(call: Call, stored: Path) -> None:
     few = HEAD + FIXED + "[grid]\nlr = [1e-3]\nnetwork.dropout = [0.0]\n"
     code, _, err = call("sweep", write(few), "--backend", "processes", "--workers", 1, "--store", "other")

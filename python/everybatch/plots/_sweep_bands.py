@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from everybatch._arguments import choice
 from everybatch._measures import CURVES
-from everybatch._trial import Trial
+from everybatch._trial import LABEL, Trial
 
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
@@ -19,7 +19,6 @@ from ._curves import Curve, window_for
 from ._labels import end_labels
 from ._style import GREY, Dashes, line_style, new_axes, small
 from ._sweep_inputs import (
-    LABEL,
     Swept,
     as_trials,
     check_setting,

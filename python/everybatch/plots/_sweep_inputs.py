@@ -12,7 +12,7 @@ import numpy as np
 from everybatch._arguments import choice
 from everybatch._measure import Measure
 from everybatch._measures import CURVES
-from everybatch._trial import NUMBERS, Trial, measure_of
+from everybatch._trial import LABEL, NUMBERS, Trial, measure_of
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "LABEL",
     "Swept",
     "as_trials",
     "check_setting",
@@ -46,8 +45,6 @@ __all__ = [
 _BEST_OR_FINAL = {name: measure for name in NUMBERS if (measure := measure_of(name)) is not None}
 """Columns of `Sweep.table` that tell how good a trial was."""
 _LONGEST = 28
-LABEL = "label"
-"""The setting that names a config and changes nothing."""
 
 
 class HasTrials(Protocol):

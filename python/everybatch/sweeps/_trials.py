@@ -18,7 +18,7 @@ from everybatch import networks
 from everybatch._arguments import whole
 from everybatch._core import Network, __version__
 from everybatch._settings import Settings
-from everybatch._trial import Trial
+from everybatch._trial import LABEL, Trial
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, EverybatchError, SelectionWarning, suggest
@@ -38,7 +38,6 @@ __all__ = [
 ]
 
 _OPTION = "network."
-_LABEL = "label"
 _NOT_SETTINGS = {
     "seed": "give sweep(seeds=...)",
     "device": "give sweep(device=...)",
@@ -176,8 +175,8 @@ def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, A
     for name in config:
         if name in _NOT_SETTINGS:
             raise ArgumentError(f"{name} cannot be a setting of a sweep: {_NOT_SETTINGS[name]}")
-        if name not in SETTINGS and name not in ("network", _LABEL) and not name.startswith(_OPTION):
-            known = (*SETTINGS, "network", _LABEL, *_OF_SWEEP)
+        if name not in SETTINGS and name not in ("network", LABEL) and not name.startswith(_OPTION):
+            known = (*SETTINGS, "network", LABEL, *_OF_SWEEP)
             raise ArgumentError(
                 f"{name!r} is no setting of eb.train, nor an option of a network (network.{name})."
                 f"{suggest(name, known)}"
@@ -290,15 +289,15 @@ def _key(decided: dict[str, Any], seed: int) -> str:
 
 def _check_labels(configs: Sequence[Config]) -> None:
     """Raise where labels do not name the configs: each has one of its own, or none has any."""
-    if not any(_LABEL in config for config in configs):
+    if not any(LABEL in config for config in configs):
         return
     seen: dict[str, int] = {}
     for number, config in enumerate(configs, 1):
-        if _LABEL not in config:
+        if LABEL not in config:
             raise ArgumentError(
                 f"config {number} of {len(configs)} has no label, and others have: give each of them one, or none"
             )
-        label = config[_LABEL]
+        label = config[LABEL]
         if not isinstance(label, str):
             raise TypeError(f"label must be text that names the config, not {type(label).__name__} ({label!r})")
         if label in seen:
@@ -319,9 +318,9 @@ def _distinct(trials: list[Trial]) -> list[Trial]:
     """
     first = {trial.key: trial for trial in reversed(trials)}
     for trial in trials:
-        if trial.setting(_LABEL) != (same := first[trial.key].setting(_LABEL)):
+        if trial.setting(LABEL) != (same := first[trial.key].setting(LABEL)):
             raise ArgumentError(
-                f"the labels {same!r} and {trial.setting(_LABEL)!r} are of configs that ask for the same training: "
+                f"the labels {same!r} and {trial.setting(LABEL)!r} are of configs that ask for the same training: "
                 "leave one of them out"
             )
     kept = sorted(first.values(), key=lambda trial: trial.number)
