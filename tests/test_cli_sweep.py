@@ -223,6 +223,7 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
     evaluate_every = { low = 1, high = 2, whole = true }
     schedule = ["cosine", { name = "warmup", steps = 1, then = { name = "one_cycle", pct_start = 0.5 } }]
     augment = [{ shift = 1 }, { rotate = 10, erase = 0.5, erase_area = [0.1, 0.2] }]
+    augment_schedule = ["constant", { name = "linear", begin = 0.5 }]
     [pruning]
     rule = "successive_halving"
     min_steps = 1
@@ -238,6 +239,7 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
         "evaluate_every": eb.sweeps.uniform(1, 2, whole=True),
         "schedule": ["cosine", eb.schedules.warmup(1, eb.schedules.one_cycle(0.5))],
         "augment": [eb.Augment(shift=1), eb.Augment(rotate=10, erase=0.5, erase_area=(0.1, 0.2))],
+        "augment_schedule": ["constant", eb.schedules.linear(begin=0.5)],
     }
     expected = eb.sweep(
         eb.sweeps.sobol(space, 4, seed=1),
@@ -367,6 +369,9 @@ def test_ctrl_c_keeps_what_there_is(call: Call, here: Path, monkeypatch: pytest.
         (SMALL + 'schedule = { name = "one_cycle", pct = 0.1 }\n', ["schedule", "'pct'", "pct_start"]),
         (SMALL + 'schedule = { name = "warmup" }\n', ["schedule", "steps is missing"]),
         (SMALL + 'schedule = { name = "one_cycle", pct_start = 7 }\n', ["schedule", "pct_start"]),
+        (SMALL + 'augment_schedule = "linear"\n', ["augment_schedule is given without augment"]),
+        (SMALL + 'augment = { shift = 1 }\naugment_schedule = { name = "linear", from = 1 }\n', ["'from'", "begin"]),
+        (SMALL + 'augment = { shift = 1 }\naugment_schedule = { name = "plateau" }\n', ["goes by measurements"]),
         (SMALL + "augment = { shfit = 2 }\n", ["augment", "Did you mean 'shift'?"]),
         (SMALL + "augment = { shift = -2 }\n", ["augment", "shift"]),
         (SMALL + "augment = 2\n", ["augment", "table"]),

@@ -36,6 +36,7 @@ from everybatch.layers import (  # noqa: E402
     Linear,
     MaxPool2d,
     Residual,
+    StochasticDepth,
 )
 from everybatch.lr_finder import LrFinder, find_lr  # noqa: E402
 from everybatch.meter import Meter  # noqa: E402
@@ -74,6 +75,7 @@ __all__ = [
     "RunStart",
     "SelectionWarning",
     "Step",
+    "StochasticDepth",
     "StopTraining",
     "Sweep",
     "__version__",

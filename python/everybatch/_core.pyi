@@ -37,6 +37,7 @@ __all__ = [
     "Outcome",
     "Residual",
     "Step",
+    "StochasticDepth",
     "Turn",
     "Turns",
     "__version__",
@@ -554,6 +555,9 @@ def Dropout(p: float = 0.5) -> Layer:
 def Dropout2d(p: float = 0.5) -> Layer:
     """Sets each channel to zero with probability p in training. (C, H, W) -> (C, H, W)."""
 
+def StochasticDepth(p: float) -> Layer:
+    """Sets each image to zero with probability p in training (Huang et al. 2016): ends a Residual's body. Any shape."""
+
 def Residual(body: Sequence[Layer], shortcut: Sequence[Layer] = (), activation: str | Layer | None = None) -> Layer:
     """activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None."""
 
@@ -635,8 +639,8 @@ def check_settings(settings: dict[str, Any], device: str, steps_per_epoch: int) 
 def check_augment(augment: dict[str, Any]) -> None:
     """Refuse an augmentation whose numbers cannot work."""
 
-def augment(given: _Images, augment: dict[str, Any], seed: int, step: int) -> npt.NDArray[np.uint8]:
-    """Images (N, H, W, C) uint8 as a training step would see them."""
+def augment(given: _Images, augment: dict[str, Any], seed: int, step: int, strength: float) -> npt.NDArray[np.uint8]:
+    """Images (N, H, W, C) uint8 as a training step would see them, if `strength` in [0, 1] is its factor."""
 
 @final
 class Estimator:

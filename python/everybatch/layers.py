@@ -18,6 +18,7 @@ from everybatch._core import (
     Linear,
     MaxPool2d,
     Residual,
+    StochasticDepth,
 )
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "Residual",
+    "StochasticDepth",
 ]

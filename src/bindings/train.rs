@@ -193,7 +193,7 @@ fn augmentation(given: &Bound<PyAny>) -> PyResult<Augment> {
     Ok(augment)
 }
 
-/// Images (N, H, W, C) uint8 as a training step would see them.
+/// Images (N, H, W, C) uint8 as a training step would see them, if `strength` in [0, 1] is its factor.
 #[pyfunction]
 pub fn augment<'py>(
     py: Python<'py>,
@@ -201,13 +201,17 @@ pub fn augment<'py>(
     augment: &Bound<'py, PyAny>,
     seed: u64,
     step: usize,
+    strength: f64,
 ) -> PyResult<Bound<'py, PyArray4<u8>>> {
     let augment = augmentation(augment)?;
+    if !(0.0..=1.0).contains(&strength) {
+        return Err(Error::Argument(format!("strength is {strength}: it must lie in [0, 1]")).into());
+    }
     let Images { pixels, shape } = images(given, "images")?;
     let changed = computing(py, || {
         let size = [shape[1] as i64, shape[2] as i64];
         let augmenter = Augmenter::new(&augment, size, seed, Device::Cpu)?;
-        let changed = augmenter.apply(&data::images(&pixels, shape)?, step)?;
+        let changed = augmenter.apply(&data::images(&pixels, shape)?, step, strength)?;
         let bytes = changed.f_round()?.f_clamp(0.0, 255.0)?.f_to_kind(tch::Kind::Uint8)?;
         Ok(Vec::<u8>::try_from(bytes.f_permute([0, 2, 3, 1])?.f_flatten(0, -1)?)?)
     })?;

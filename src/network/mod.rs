@@ -90,6 +90,12 @@ impl Network {
         }
         check_extent(layers)?;
         layers.iter().try_for_each(check)?;
+        if let Some(at) = layers.iter().position(|layer| matches!(layer, Layer::StochasticDepth(_))) {
+            return Err(Error::Argument(format!(
+                "layer {at} (StochasticDepth) drops whole images, and here nothing of them would be left: make it the last layer \
+                 of a Residual's body, whose shortcut then passes the image on"
+            )));
+        }
         let rows = self.rows()?;
         let last = rows.into_iter().rev().find(|row| row.depth == 0);
         Ok(last.map_or(Shape(vec![]), |row| row.output))
@@ -235,6 +241,21 @@ mod tests {
         };
         assert!(within(0.1).drops());
         assert!(!within(0.0).drops());
+    }
+
+    #[test]
+    fn images_are_not_dropped_outside_of_a_block() {
+        let drop = || Layer::StochasticDepth(Dropout { p: 0.5 });
+        let network = |layers| Network::new("net", [1, 2, 2], layers);
+        let linear = || Layer::Linear(Linear::new(4, 2));
+        let error = network(vec![Layer::Flatten, drop(), linear()]).unwrap_err().to_string();
+        assert!(error.contains("layer 1 (StochasticDepth) drops whole images"), "{error}");
+        let block = Layer::Residual(Residual {
+            body: vec![linear(), drop()],
+            shortcut: vec![linear()],
+            activation: None,
+        });
+        assert!(network(vec![Layer::Flatten, block]).unwrap().drops());
     }
 
     #[test]

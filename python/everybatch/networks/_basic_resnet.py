@@ -20,6 +20,7 @@ def resnet18(
     activation: str | Sequence[str] = "relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -47,6 +48,9 @@ def resnet18(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes
@@ -74,6 +78,7 @@ def resnet34(
     activation: str | Sequence[str] = "relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -99,6 +104,9 @@ def resnet34(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes
@@ -126,6 +134,7 @@ def deep_resnet(
     activation: str | Sequence[str] = "leaky_relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    stochastic_depth: float = 0.0,
     dropout: float = 0.3,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -152,6 +161,9 @@ def deep_resnet(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes

@@ -20,6 +20,7 @@ def wide_resnet(
     activation: str | Sequence[str] = "relu",
     batch_norm: bool = True,
     dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
     in_channels: int = 1,
     num_classes: int = 10,
     input_size: int | Sequence[int] = 28,
@@ -48,6 +49,9 @@ def wide_resnet(
         With each activation. Without it, the convolutions have biases.
     dropout
         Probability between the two convolutions of each block, in [0, 1); 0 is none.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     in_channels, num_classes
         Channels of the images, and number of logits.
     input_size

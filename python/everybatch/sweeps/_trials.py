@@ -68,7 +68,17 @@ _OF_SWEEP = (
 )
 """Names that a typing error may be meant for."""
 SETTINGS = tuple(name for name in _DEFAULTS if name not in _NOT_SETTINGS)
-_NEWER = ("alpha", "centered", "momentum_decay", "adjust_lr", "adamw_lr_ratio", "class_weight", "clip_grad_norm")
+_NEWER = (
+    "alpha",
+    "centered",
+    "momentum_decay",
+    "adjust_lr",
+    "adamw_lr_ratio",
+    "class_weight",
+    "clip_grad_norm",
+    "augment_schedule",
+    "label_smoothing_schedule",
+)
 """Where they are None they say nothing: trials of sweeps of earlier versions, which lack them, are known again."""
 _NO_MATTER = ("device", "log_every", "checkpoint_every", "keep_state_every", "seed", "steps_per_epoch", "total_steps")
 

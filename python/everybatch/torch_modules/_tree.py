@@ -119,6 +119,9 @@ def _layers(parts: list[_Part], prefix: str, tensors: dict[str, str]) -> list[di
             )
         if part.layer["type"] == "ZeroPad2d":
             raise refused(part.path, "pads with zeros what is not given to a convolution next")
+        if part.layer["type"] == "StochasticDepth" and not prefix:
+            what = "drops whole images outside of a residual block, where nothing of them would be left"
+            raise refused(part.path, what, f"end the body of a block with it; {METER}")
         layers.append(part.layer)
         tensors.update({f"{path}{name}": given for name, given in part.tensors.items()})
     return layers

@@ -25,6 +25,8 @@ pub struct BasicResnet {
     pub batch_norm: bool,
     /// One more batch norm after every block.
     pub block_norm: bool,
+    /// Of the last block, as in [`Resnet`].
+    pub stochastic_depth: f64,
     /// Before the last layer.
     pub dropout: f64,
     pub in_channels: i64,
@@ -45,6 +47,7 @@ impl Default for BasicResnet {
             activation: vec![Activation::Relu],
             batch_norm: true,
             block_norm: false,
+            stochastic_depth: 0.0,
             dropout: 0.0,
             in_channels: 1,
             num_classes: 10,
@@ -78,6 +81,7 @@ impl BasicResnet {
             batch_norm: self.batch_norm,
             block_norm: self.block_norm,
             shortcut: Shortcut::ProjectionBatchNorm,
+            stochastic_depth: self.stochastic_depth,
             dropout: self.dropout,
             last_pool: Pool::Avg,
             in_channels: self.in_channels,

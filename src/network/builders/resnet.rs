@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{activations, numbers, size};
 use super::stack::{norm, Stack};
-use super::{dropout, odd, Pool};
+use super::{dropout, odd, stochastic_depth, Pool};
 use crate::error::{Error, Result};
 use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
@@ -48,6 +48,8 @@ pub struct Resnet {
     pub shortcut: Shortcut,
     /// Between the two convolutions of each block.
     pub block_dropout: f64,
+    /// Of the last block; the others drop their images with less, in equal steps from nothing.
+    pub stochastic_depth: f64,
     /// Before the last layer.
     pub dropout: f64,
     pub last_pool: Pool,
@@ -74,6 +76,7 @@ impl Default for Resnet {
             block_norm: false,
             shortcut: Shortcut::Projection,
             block_dropout: 0.0,
+            stochastic_depth: 0.0,
             dropout: 0.0,
             last_pool: Pool::Max,
             in_channels: 1,
@@ -93,11 +96,19 @@ pub fn resnet(options: &Resnet) -> Result<Network> {
     if options.stem_pool {
         stack.push(Pool::Max.layer(3, 2, 1));
     }
+    let (mut before, all) = (0, blocks.iter().sum());
     for (stage, (&width, &count)) in stages.iter().zip(&blocks).enumerate() {
         for index in 0..count {
             let downsamples = index == 0 && stage > 0 && width > stages[stage - 1];
             let stride = if downsamples { 2 } else { 1 };
-            block(options, &mut stack, width, stride);
+            block(
+                options,
+                &mut stack,
+                width,
+                stride,
+                stochastic_depth(options.stochastic_depth, before, all),
+            );
+            before += 1;
             stack.norm(options.block_norm);
         }
     }
@@ -129,7 +140,7 @@ fn check(options: &Resnet) -> Result<Vec<i64>> {
     Ok(per_stage)
 }
 
-fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64) {
+fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64, drops: Option<Layer>) {
     let inputs = stack.width;
     let conv = |inputs, stride| {
         let conv = Conv2d::new(inputs, width, options.kernel_size).stride(stride);
@@ -141,6 +152,7 @@ fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64) {
     body.extend(dropout(options.block_dropout));
     body.push(conv(width, 1));
     body.extend(norm(width, options.batch_norm));
+    body.extend(drops);
     let mut shortcut: Vec<Layer> =
         projection(inputs, width, stride, options.batch_norm).into_iter().collect();
     if !shortcut.is_empty() && options.shortcut == Shortcut::ProjectionBatchNorm {
@@ -215,6 +227,31 @@ mod tests {
         assert_eq!(first.activation, Some(Activation::Softplus));
     }
 
+    // Huang et al. 2016, section 4: p_l = l / L · p_L.
+    #[test]
+    fn deeper_blocks_are_dropped_more_often() {
+        let network = resnet(&Resnet { stochastic_depth: 0.6, blocks: vec![1, 2, 1], ..Resnet::default() });
+        let network = network.unwrap();
+        let last = network.layers.iter().filter_map(|layer| match layer {
+            Layer::Residual(block) => block.body.last(),
+            _ => None,
+        });
+        let p: Vec<f64> = last
+            .filter_map(|layer| match layer {
+                Layer::StochasticDepth(drop) => Some(drop.p),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(p.len(), 4);
+        assert!(
+            p.iter().zip([0.15, 0.3, 0.45, 0.6]).all(|(p, expected)| (p - expected).abs() < 1e-12),
+            "{p:?}"
+        );
+        let none = resnet(&Resnet { blocks: vec![1, 2, 1], ..Resnet::default() }).unwrap();
+        assert!(network.drops() && !none.drops());
+        assert_eq!(network.num_parameters(), none.num_parameters());
+    }
+
     #[test]
     fn without_batch_norm_convolutions_have_biases() {
         let with = parameters(Resnet::default());
@@ -234,6 +271,9 @@ mod tests {
             Resnet { activation: vec![], ..Resnet::default() },
             Resnet { dropout: 1.5, ..Resnet::default() },
             Resnet { block_dropout: f64::NAN, ..Resnet::default() },
+            Resnet { stochastic_depth: 1.0, ..Resnet::default() },
+            Resnet { stochastic_depth: -0.1, ..Resnet::default() },
+            Resnet { stochastic_depth: f64::NAN, ..Resnet::default() },
         ] {
             assert!(resnet(&options).is_err(), "{options:?}");
         }
