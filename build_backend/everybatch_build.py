@@ -214,7 +214,8 @@ def build_environment() -> dict[str, str]:
         # .cargo/config.toml names this one, for `cargo test --no-default-features` in a plain shell.
         _point(LINKS / "current", lasting)
     python = _base_python()
-    return {
+    newer = {} if sys.version_info < (3, 14) else {"PYO3_USE_ABI3_FORWARD_COMPATIBILITY": "1"}  # than this PyO3 knows
+    return newer | {
         "LIBTORCH": str(link),
         "LIBTORCH_INCLUDE": str(link),
         "LIBTORCH_LIB": str(link),

@@ -16,7 +16,7 @@ import everybatch as eb
 def network() -> eb.Network:
     """A small one that has most kinds of layers."""
     shortcut = [eb.Conv2d(2, 4, 1, bias=False), eb.BatchNorm2d(4)]
-    body = [eb.Conv2d(2, 4, 3, padding=1), eb.BatchNorm2d(4), eb.Activation("gelu")]
+    body = [eb.Conv2d(2, 4, 3, padding=1), eb.BatchNorm2d(4), eb.Activation("gelu"), eb.StochasticDepth(0.2)]
     layers = [
         eb.Conv2d(1, 2, 3),
         eb.BatchNorm2d(2),

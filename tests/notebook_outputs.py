@@ -34,7 +34,7 @@ COLOURS = 256
 LARGEST_TABLE = 20_000  # characters of HTML
 _KINDS = ("image/png", "text/plain", "text/html", "text/markdown")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_OF_THE_MACHINE = ("MNIST cannot be had here", "float32 instead of bfloat16")
+_OF_THE_MACHINE = "MNIST cannot be had here"
 """What a notebook says on some machines and not on others."""
 
 

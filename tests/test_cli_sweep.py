@@ -172,6 +172,19 @@ def test_the_command_line_goes_before_the_file(call: Call, here: Path) -> None:
     assert len(eb.load_sweep("here")) == 1
 
 
+def test_trials_may_have_labels(call: Call, here: Path) -> None:
+    both = '[[trials]]\nlabel = "slow"\nlr = 0.001\n[[trials]]\nlabel = "fast"\nlr = 0.01\n'
+    code, _, err = call("sweep", write(HEAD + FIXED + both), "--store", "named")
+    assert (code, err) == (0, "")
+    expected = [("slow", 0.001), ("fast", 0.01)]
+    assert [(one.config["label"], one.config["lr"]) for one in eb.load_sweep("named").trials] == expected
+    code, _, err = call("sweeps", "named", "--resume")
+    assert (code, err) == (0, "")
+    code, _, err = call("sweep", write(HEAD + FIXED + both.replace("fast", "slow")), "--store", "named")
+    assert code == 2
+    assert "both have the label 'slow'" in err
+
+
 def test_worker_processes_do_the_same(call: Call, stored: Path) -> None:
     few = HEAD + FIXED + "[grid]\nlr = [1e-3]\nnetwork.dropout = [0.0]\n"
     code, _, err = call("sweep", write(few), "--backend", "processes", "--workers", 1, "--store", "other")
@@ -210,6 +223,7 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
     evaluate_every = { low = 1, high = 2, whole = true }
     schedule = ["cosine", { name = "warmup", steps = 1, then = { name = "one_cycle", pct_start = 0.5 } }]
     augment = [{ shift = 1 }, { rotate = 10, erase = 0.5, erase_area = [0.1, 0.2] }]
+    augment_schedule = ["constant", { name = "linear", begin = 0.5 }]
     [pruning]
     rule = "successive_halving"
     min_steps = 1
@@ -225,6 +239,7 @@ def test_everything_that_a_file_may_say(call: Call, here: Path) -> None:
         "evaluate_every": eb.sweeps.uniform(1, 2, whole=True),
         "schedule": ["cosine", eb.schedules.warmup(1, eb.schedules.one_cycle(0.5))],
         "augment": [eb.Augment(shift=1), eb.Augment(rotate=10, erase=0.5, erase_area=(0.1, 0.2))],
+        "augment_schedule": ["constant", eb.schedules.linear(begin=0.5)],
     }
     expected = eb.sweep(
         eb.sweeps.sobol(space, 4, seed=1),
@@ -354,6 +369,9 @@ def test_ctrl_c_keeps_what_there_is(call: Call, here: Path, monkeypatch: pytest.
         (SMALL + 'schedule = { name = "one_cycle", pct = 0.1 }\n', ["schedule", "'pct'", "pct_start"]),
         (SMALL + 'schedule = { name = "warmup" }\n', ["schedule", "steps is missing"]),
         (SMALL + 'schedule = { name = "one_cycle", pct_start = 7 }\n', ["schedule", "pct_start"]),
+        (SMALL + 'augment_schedule = "linear"\n', ["augment_schedule is given without augment"]),
+        (SMALL + 'augment = { shift = 1 }\naugment_schedule = { name = "linear", from = 1 }\n', ["'from'", "begin"]),
+        (SMALL + 'augment = { shift = 1 }\naugment_schedule = { name = "plateau" }\n', ["goes by measurements"]),
         (SMALL + "augment = { shfit = 2 }\n", ["augment", "Did you mean 'shift'?"]),
         (SMALL + "augment = { shift = -2 }\n", ["augment", "shift"]),
         (SMALL + "augment = 2\n", ["augment", "table"]),

@@ -28,6 +28,7 @@ SHORTER: dict[str, dict[str, str]] = {
     "own_images.md": {},
     "sweeps.md": {
         'store="sweeps/lenet",': 'store="sweeps/lenet", backend="serial",',
+        '/listed")': '/listed", backend="serial")',
         '/drawn")': '/drawn", backend="serial")',
     },
     "going_on.md": {'folder="runs/a")': 'folder="runs/a", callbacks=[stop])'},

@@ -231,6 +231,8 @@ def test_the_picture_shows_the_losses_and_the_suggestion(lenet5: LrFinder) -> No
         ({"steps": 1.5}, TypeError, "steps must be a whole number"),
         ({"lr": 0.1}, ArgumentError, "lr cannot be chosen in find_lr"),
         ({"schedule": "cosine"}, ArgumentError, "schedule cannot be chosen in find_lr"),
+        ({"augment_schedule": "linear"}, ArgumentError, "augment_schedule cannot be chosen in find_lr"),
+        ({"label_smoothing_schedule": "linear"}, ArgumentError, "label_smoothing_schedule cannot be chosen"),
         ({"epochs": 2}, ArgumentError, "epochs cannot be chosen"),
         ({"evaluate_every": 2}, ArgumentError, "evaluate_every cannot be chosen"),
         ({"tolerance": 0.01}, ArgumentError, "tolerance cannot be chosen"),

@@ -22,6 +22,12 @@ CASES: dict[str, dict[str, Any]] = {
     "adam": {"weight_decay": 0.01},
     "ema": {"ema": 0.9},
     "augmented": {"augment": eb.Augment(shift=2, rotate=5)},
+    "falling": {
+        "augment": eb.Augment(shift=2, erase=0.5),
+        "augment_schedule": eb.schedules.linear(begin=0.5),
+        "label_smoothing": 0.2,
+        "label_smoothing_schedule": "linear",
+    },
     "one cycle": {"schedule": "one_cycle"},
     "plateau": SGD | {"schedule": eb.schedules.plateau(patience=1, threshold=0.5), "validation": 30},
     "plateau sparsely": SGD

@@ -33,6 +33,7 @@ LAYERS = [
     eb.Linear(12, 10, bias=False),
     eb.Dropout(0.25),
     eb.Dropout2d(),
+    eb.StochasticDepth(0.25),
     eb.Residual([eb.Conv2d(4, 8, 1), eb.BatchNorm2d(8)], shortcut=[eb.Conv2d(4, 8, 1)], activation="silu"),
     eb.Residual([eb.Residual([eb.Activation("tanh")], activation="gelu")]),
     eb.Residual([eb.Flatten()], activation=eb.Activation("leaky_relu", negative_slope=0.25)),

@@ -7,18 +7,19 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import everybatch as eb
 from notebook_outputs import FOLDER, execute, has_outputs, is_of_its_code, kept, structure
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-WITHOUT_OUTPUTS = {  # `make notebooks` has not been run for these; with EVERYBATCH_SIZE=epoch they take hours
-    "best_accuracy",
-    "nearly_free",
-    "study_a_depth_rate_activation",
-    "study_b_deep_resnet",
-    "study_c_kernel_size",
-    "study_d_architectures",
-    "study_e_checkpoints",
+
+SWEEPS = {  # trials of each notebook with a store
+    "best_accuracy": 1,
+    "study_a_depth_rate_activation": 6,
+    "study_b_deep_resnet": 4,
+    "study_c_kernel_size": 2,
+    "study_d_architectures": 12 + 4 + 1,
+    "study_e_checkpoints": 3,
 }
 
 
@@ -36,21 +37,23 @@ def test_it_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(pictures) >= 4
-    if path.stem.startswith("study"):  # an interrupted study goes on from the runs that it kept
-        assert list((tmp_path / "runs").rglob("history.npz"))
+    if path.stem in SWEEPS:  # one that is interrupted goes on from the trials that its store holds
+        stores = [found.parent for found in (tmp_path / "runs").rglob("sweep.json")]
+        assert [store.name for store in stores] == ["smoke"]
+        trials = eb.load_sweep(stores[0], everything=True).trials
+        assert len(trials) == SWEEPS[path.stem]
+        assert {trial.state for trial in trials} == {"finished"}
     committed = nbformat.read(path, as_version=4)
-    if has_outputs(committed):  # what was committed is what the code gives, seen from afar
-        assert structure(committed) == structure(kept(notebook, tmp_path))
+    assert structure(committed) == structure(kept(notebook, tmp_path))  # what was committed is what the code gives
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_has_the_outputs_of_its_code_and_they_are_small(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    assert has_outputs(notebook) == (path.stem not in WITHOUT_OUTPUTS)
-    if has_outputs(notebook):
-        assert is_of_its_code(notebook), f"the code has changed: make notebooks NOTEBOOKS=notebooks/{path.name}"
-        assert path.stat().st_size < 1_000_000
-        assert structure(kept(notebook, Path("/nowhere"))) == structure(notebook)
+    assert has_outputs(notebook)
+    assert is_of_its_code(notebook), f"the code has changed: make notebooks NOTEBOOKS=notebooks/{path.name}"
+    assert path.stat().st_size < 1_000_000
+    assert structure(kept(notebook, Path("/nowhere"))) == structure(notebook)
 
 
 def test_what_is_kept_of_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

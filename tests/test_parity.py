@@ -114,7 +114,7 @@ def every_layer() -> tuple[eb.Network, nn.Sequential]:
                     eb.Conv2d(8, 16, 3, stride=2, padding=2, dilation=2, groups=4, bias=False),
                     eb.BatchNorm2d(16),
                     eb.Activation("silu"),
-                    eb.Residual([eb.Conv2d(16, 16, 1), eb.Activation("tanh")]),
+                    eb.Residual([eb.Conv2d(16, 16, 1), eb.Activation("tanh"), eb.StochasticDepth(0.0)]),
                     eb.Conv2d(16, 16, 3, padding=1),
                     eb.SqueezeExcitation(16, 4),
                 ],

@@ -28,6 +28,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "best": {"select": "best", "patience": 50, "validation": 100, "monitor": "validation_loss"},
     "plateau": {"schedule": eb.schedules.plateau(patience=1), "validation": 100, "optimizer": "sgd", "momentum": 0.9},
     "augmented": {"augment": eb.Augment(shift=2, rotate=5), "schedule": "one_cycle", "evaluate_every": 3},
+    "falling": {
+        "augment": eb.Augment(shift=2, elastic=0.5, erase=0.5),
+        "augment_schedule": eb.schedules.linear(begin=0.2, end=0.8),
+        "label_smoothing": 0.2,
+        "label_smoothing_schedule": "cosine",
+    },
     "bfloat16": {"precision": "bfloat16", "optimizer": "adamw", "label_smoothing": 0.1},
     "recorded": {"record": ("predictions", "grad_norm"), "kernels": "fused", "evaluate_on": 50},
 }
@@ -152,6 +158,27 @@ def test_a_schedule_over_the_whole_length_is_not_made_longer(tmp_path: Path, sch
     after = eb.load_run(tmp_path / "run")
     assert_same(after, before)
     assert after.config == before.config
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"augment": eb.Augment(shift=1), "augment_schedule": "linear"}, "the strength of augmentation"),
+        ({"label_smoothing": 0.1, "label_smoothing_schedule": "one_cycle"}, "label smoothing"),
+    ],
+)
+def test_what_falls_over_the_whole_length_neither(tmp_path: Path, given: dict[str, Any], what: str) -> None:
+    train(tmp_path / "run", **given)
+    with pytest.raises(eb.errors.ArgumentError, match=f"{what} of this run is laid out over all of its steps"):
+        resume(tmp_path / "run", steps=30, progress=False)
+
+
+def test_what_falls_by_steps_may_fall_for_longer(tmp_path: Path) -> None:
+    steps = eb.schedules.multistep([10, 28], gamma=0.3)
+    given: dict[str, Any] = {"augment": eb.Augment(shift=2), "augment_schedule": steps}
+    train(tmp_path / "run", **given)
+    longer = resume(tmp_path / "run", steps=32, progress=False)
+    np.testing.assert_array_equal(longer.train_loss, train(**given, steps=32).train_loss)
 
 
 def test_the_kept_state_does_not_grow(tmp_path: Path) -> None:

@@ -40,6 +40,15 @@ PAIRS: dict[str, tuple[Schedule, Make]] = {
         schedules.exponential(1e-5),
         lambda o: lr_scheduler.ExponentialLR(o, gamma=(1e-5 / LR) ** (1 / (STEPS - 1))),
     ),
+    "linear": (schedules.linear(), lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, total_iters=STEPS)),
+    "linear, from here to there": (
+        schedules.linear(LR / 4, 0.6, 0.9),
+        lambda o: lr_scheduler.SequentialLR(
+            o,
+            [lr_scheduler.LambdaLR(o, lambda _: 1.0), lr_scheduler.LinearLR(o, 1.0, 0.25, total_iters=300)],
+            milestones=[600],
+        ),
+    ),
     "cosine": (schedules.cosine(), lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=STEPS)),
     "cosine to a floor": (
         schedules.cosine(min_lr=0.004),
@@ -353,7 +362,7 @@ def test_numbers_that_cannot_work_are_refused_at_once(name: str) -> None:
     ("arguments", "error", "match"),
     [
         ({"schedule": "cosin"}, ArgumentError, "schedule is 'cosin'.*Did you mean 'cosine'"),
-        ({"schedule": "warmup"}, ArgumentError, "'constant', 'cosine', 'one_cycle', 'plateau', 'step'"),
+        ({"schedule": "warmup"}, ArgumentError, "'constant', 'cosine', 'linear', 'one_cycle', 'plateau', 'step'"),
         ({"schedule": 0.1}, TypeError, "schedule must be a schedule of eb.schedules or its name, not 0.1"),
         ({"schedule": schedules.cosine}, TypeError, "schedule must be a schedule"),  # without the brackets
         ({"schedule": "one_cycle", "optimizer": "sgd"}, ArgumentError, "one-cycle.*momentum.*cycle_momentum=False"),

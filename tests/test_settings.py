@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from everybatch import _core
 from everybatch._core import CHOICES, DEFAULTS
 from everybatch._settings import _CHECKS, Settings
 from everybatch.cli.train import add
-from everybatch.errors import ArgumentError
+from everybatch.errors import ArgumentError, DeviceError
 
 Quick = Callable[..., eb.Run]
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def keywords(function: Callable[..., Any]) -> dict[str, Any]:
@@ -219,3 +221,24 @@ def test_numbers_may_be_numpys() -> None:
         input_size=np.array([28, 29]),
         num_classes=np.int64(10),
     )
+
+
+# ---- the device ----------------------------------------------------------------------------------
+
+
+def test_precisions_are_those_that_train_takes(quick: Quick) -> None:
+    assert eb.precisions("cpu")[0] == "float32"
+    assert set(eb.precisions("cpu")) < set(CHOICES["precision"])
+    for precision in CHOICES["precision"]:
+        if precision in eb.precisions("cpu"):
+            assert quick(steps=1, precision=precision, device="cpu").steps == 1
+        else:
+            with pytest.raises(DeviceError, match=rf"precision .{precision}"):
+                quick(steps=1, precision=precision, device="cpu")
+    with pytest.raises(ArgumentError, match=r"unknown device .gpu"):
+        eb.precisions("gpu")
+
+
+@pytest.mark.skipif(not CPUINFO.exists(), reason="the kernel does not tell what the processor can")
+def test_the_processor_says_itself_that_it_has_bfloat16() -> None:
+    assert ("bfloat16" in eb.precisions("cpu")) == ("avx512_bf16" in CPUINFO.read_text().split())

@@ -66,6 +66,40 @@ def test_the_table_has_a_row_for_every_config_and_seed(glyphs: eb.Dataset, tmp_p
     assert "8 trials" in sweep._repr_html_()
 
 
+def test_labels_name_configs_and_change_nothing(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    rates = {"slow": 1e-3, "fast": 5e-3}
+    plain = swept(glyphs, tmp_path / "s", [{"lr": lr} for lr in rates.values()], seeds=2)
+    configs = [{"label": label, "lr": lr} for label, lr in rates.items()]
+    named = swept(glyphs, tmp_path / "s", configs, seeds=2)
+    assert named.runs.trials == plain.runs.trials  # they are known again
+    assert named.columns == ("label", "lr")
+    for sweep in (named, eb.load_sweep(tmp_path / "s")):
+        assert [trial.config["label"] for trial in sweep.trials] == ["slow", "slow", "fast", "fast"]
+        for trial in sweep.trials:
+            assert trial.run is not None
+            assert trial.run.config["training"]["lr"] == rates[trial.config["label"]]
+
+
+@pytest.mark.parametrize(
+    ("space", "kind", "message"),
+    [
+        ([{"label": "a", "lr": 1.0}, {"lr": 2.0}], ArgumentError, "config 2 of 2 has no label"),
+        (
+            [{"label": "a", "lr": 1.0}, {"label": "a", "lr": 2.0}],
+            ArgumentError,
+            "configs 1 and 2 of 2 both have .* 'a'",
+        ),
+        ([{"label": "a", "lr": 1.0}, {"label": "b", "lr": 1.0}], ArgumentError, "'a' and 'b' .* the same training"),
+        ({"label": ["a", "b"], "lr": [1.0, 2.0]}, ArgumentError, "both have the label 'a'.*in a list of configs"),
+        ([{"label": 0.1}], TypeError, "label must be text that names the config, not float"),
+    ],
+)
+def test_labels_that_name_nothing(glyphs: eb.Dataset, tmp_path: Path, space: Any, kind: Any, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        swept(glyphs, tmp_path / "s", space)
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_second_sweep_does_only_what_is_missing(glyphs: eb.Dataset, tmp_path: Path) -> None:
     first = swept(glyphs, tmp_path / "s")
     started = {run.config["started"]: None for run in first.runs}

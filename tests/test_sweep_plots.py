@@ -247,6 +247,19 @@ def test_bands_have_names_and_last_means(small: Sweep) -> None:
     assert {text.get_text().split("  ")[0] for text in by.texts} == {"dropout 0", "dropout 0.5"}
 
 
+def test_labels_stand_for_the_settings_of_their_configs(tmp_path: Path) -> None:
+    configs = [{"label": f"rate · {lr}", "lr": lr, "batch_size": size} for lr in (0.1, 0.2) for size in (32,)]
+    sweep = make_store(tmp_path / "own", configs, seeds=2, steps=10)
+    texts = [text.get_text() for text in plots.sweep_bands(sweep).texts]
+    assert sorted(text.split("  ")[0] for text in texts) == ["rate · 0.1", "rate · 0.2"]
+    assert "rate · 0.1" in plots.sweep_scatter(sweep).texts[-1].get_text()
+    # a function's config may have a label that is a setting like another one, and names no config
+    shared = [{"label": "a", "lr": lr} for lr in (0.1, 0.2)] + [{"label": "b", "lr": 0.1}]
+    sweep = make_store(tmp_path / "shared", shared, steps=10)
+    texts = [text.get_text() for text in plots.sweep_bands(sweep).texts]
+    assert sorted(text.split("  ")[0] for text in texts) == ["a, lr 0.1", "a, lr 0.2", "b, lr 0.1"]
+
+
 def test_of_many_bands_the_best_are_named(tmp_path: Path) -> None:
     configs = [{"batch_size": number, "lr": 0.1 + number / 1000} for number in range(40)]
     sweep = make_store(tmp_path, configs, steps=10, level=lambda config: 0.5 + config["batch_size"] / 100)

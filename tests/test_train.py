@@ -311,6 +311,8 @@ def repeat(run: eb.Run, dataset: eb.Dataset) -> eb.Run:
         {"validation": 0.2, "select": "best", "patience": 3, "monitor": "validation_accuracy", "epochs": 3},
         {"steps": 7, "schedule": eb.schedules.warmup(3, "one_cycle"), "ema": 0.8, "label_smoothing": 0.1},
         {"augment": eb.Augment(shift=2, rotate=9, elastic=0.5, erase=0.4), "validation": [3, 1, 60]},
+        {"augment": eb.Augment(shift=2), "augment_schedule": "cosine"},
+        {"label_smoothing": 0.2, "label_smoothing_schedule": eb.schedules.linear(begin=0.5)},
         {"record": ("predictions", "losses", "examples", "weights"), "measure_training": 3, "weights_every": 2},
     ],
 )

@@ -15,7 +15,7 @@ from everybatch._torch_check import require_torch
 require_torch()  # before the extension, which needs that very version and finds its libraries through it
 
 from everybatch import datasets, estimates, export, insight, networks, plots, schedules, sweeps  # noqa: E402
-from everybatch._core import Evaluation, Layer, Model, Network, Step, __version__  # noqa: E402
+from everybatch._core import Evaluation, Layer, Model, Network, Step, __version__, precisions  # noqa: E402
 from everybatch.augment import Augment  # noqa: E402
 from everybatch.callbacks import RunStart  # noqa: E402
 from everybatch.checkpoints import evaluate_checkpoints  # noqa: E402
@@ -38,6 +38,7 @@ from everybatch.layers import (  # noqa: E402
     MaxPool2d,
     Residual,
     SqueezeExcitation,
+    StochasticDepth,
 )
 from everybatch.lr_finder import LrFinder, find_lr  # noqa: E402
 from everybatch.meter import Meter  # noqa: E402
@@ -78,6 +79,7 @@ __all__ = [
     "SelectionWarning",
     "SqueezeExcitation",
     "Step",
+    "StochasticDepth",
     "StopTraining",
     "Sweep",
     "__version__",
@@ -92,6 +94,7 @@ __all__ = [
     "load_sweep",
     "networks",
     "plots",
+    "precisions",
     "resume",
     "schedules",
     "sweep",

@@ -39,6 +39,7 @@ __all__ = [
     "Residual",
     "SqueezeExcitation",
     "Step",
+    "StochasticDepth",
     "Turn",
     "Turns",
     "__version__",
@@ -52,6 +53,7 @@ __all__ = [
     "learning_rates",
     "look_at_state",
     "model_of",
+    "precisions",
     "read_idx",
     "replay",
     "resolve_device",
@@ -555,6 +557,9 @@ def Dropout(p: float = 0.5) -> Layer:
 def Dropout2d(p: float = 0.5) -> Layer:
     """Sets each channel to zero with probability p in training. (C, H, W) -> (C, H, W)."""
 
+def StochasticDepth(p: float) -> Layer:
+    """Sets each image to zero with probability p in training (Huang et al. 2016): ends a Residual's body. Any shape."""
+
 def Residual(body: Sequence[Layer], shortcut: Sequence[Layer] = (), activation: str | Layer | None = None) -> Layer:
     """activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None."""
 
@@ -614,6 +619,34 @@ def batch_indices(examples: int, batch_size: int, seed: int, shuffle: bool, step
 def resolve_device(name: str) -> str:
     """The device that a name stands for ("auto", "cpu", "cuda", "cuda:1"), in PyTorch's words."""
 
+def precisions(device: str = "auto") -> tuple[str, ...]:
+    """What `train` computes in on a device: "float32", "tf32" on NVIDIA GPUs, "bfloat16" with instructions for it.
+
+    Parameters
+    ----------
+    device
+        "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1".
+
+    Returns
+    -------
+    tuple of str
+        Values of the argument `precision` of `everybatch.train`.
+
+    Raises
+    ------
+    ArgumentError
+        No device is called so.
+    DeviceError
+        The device is not there.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> precision = "bfloat16" if "bfloat16" in eb.precisions() else "float32"  # for scripts that go anywhere
+    >>> "tf32" in eb.precisions("cpu")
+    False
+    """
+
 def learning_rates(schedule: dict[str, Any], lr: float, steps: int, steps_per_epoch: int) -> npt.NDArray[np.float64]:
     """The learning rate (steps,) float64 of each step of a run, as far as it does not depend on measurements."""
 
@@ -623,8 +656,8 @@ def check_settings(settings: dict[str, Any], device: str, steps_per_epoch: int) 
 def check_augment(augment: dict[str, Any]) -> None:
     """Refuse an augmentation whose numbers cannot work."""
 
-def augment(given: _Images, augment: dict[str, Any], seed: int, step: int) -> npt.NDArray[np.uint8]:
-    """Images (N, H, W, C) uint8 as a training step would see them."""
+def augment(given: _Images, augment: dict[str, Any], seed: int, step: int, strength: float) -> npt.NDArray[np.uint8]:
+    """Images (N, H, W, C) uint8 as a training step would see them, if `strength` in [0, 1] is its factor."""
 
 @final
 class Estimator:

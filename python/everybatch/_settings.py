@@ -30,7 +30,7 @@ from everybatch._optimizers import OPTIONS, options_of, recorded_options
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
-from everybatch.schedules import as_schedule, check_lr
+from everybatch.schedules import Schedule, as_schedule, check_lr
 
 __all__ = ["Settings"]
 
@@ -73,9 +73,11 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "adjust_lr": optional(_one_of("adjust_lr")),
     "adamw_lr_ratio": optional(real),
     "label_smoothing": real,
+    "label_smoothing_schedule": optional(as_schedule),
     "clip_grad_norm": optional(real),
     "ema": optional(real),
     "augment": _augment,
+    "augment_schedule": optional(as_schedule),
     "evaluate_every": steps_or_epoch,
     "tolerance": optional(real),
     "complete_every": optional(steps_or_epoch),
@@ -248,8 +250,9 @@ class Settings:
         }
 
     def _plain(self) -> dict[str, Any]:
-        schedule, augment = self.values["schedule"], self.values["augment"]
-        return {**self.values, "schedule": schedule.data, "augment": None if augment is None else augment.to_dict()}
+        augment = self.values["augment"]
+        schedules = {name: value.data for name, value in self.values.items() if isinstance(value, Schedule)}
+        return {**self.values, **schedules, "augment": None if augment is None else augment.to_dict()}
 
 
 def _part(

@@ -15,8 +15,10 @@ from everybatch.run import Run
 if TYPE_CHECKING:
     from everybatch.sweeps._store import Store
 
-__all__ = ["COUNTS", "NUMBERS", "Trial", "count_states", "measure_of"]
+__all__ = ["COUNTS", "LABEL", "NUMBERS", "Trial", "count_states", "measure_of"]
 
+LABEL = "label"
+"""The setting that names a config of a list, and changes nothing."""
 COUNTS = ("parameters", "steps")
 NUMBERS = ("parameters", *(f"{which}_{name}" for name in RESULTS for which in ("best", "final")), "steps", "seconds")
 """What the store keeps of a run in a row."""

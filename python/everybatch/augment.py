@@ -24,7 +24,9 @@ class Augment:
 
     Each image of each batch gets numbers of its own, uniform within these bounds and drawn from the run's seed. Pixels
     are interpolated between their neighbours; what moves in from outside is black. 0 turns a change off. The images
-    are changed on the device that trains; test and validation images never are.
+    are changed on the device that trains; test and validation images never are. ``train(augment_schedule=...)`` has
+    all of it fall over a run: the bounds of shift, rotate, scale, shear and elastic and the probability of erase are
+    multiplied by its factor; elastic_sigma and erase_area stay.
 
     Parameters
     ----------
@@ -88,7 +90,9 @@ class Augment:
         """Return the bounds as a JSON object."""
         return json.dumps(self.to_dict())
 
-    def __call__(self, images: npt.ArrayLike | torch.Tensor, *, seed: int = 0, step: int = 0) -> npt.NDArray[np.uint8]:
+    def __call__(
+        self, images: npt.ArrayLike | torch.Tensor, *, seed: int = 0, step: int = 0, strength: float = 1.0
+    ) -> npt.NDArray[np.uint8]:
         """Return images as the training step `step` of a run with this seed would change them, to look at.
 
         Parameters
@@ -97,10 +101,19 @@ class Augment:
             (N, H, W) or (N, H, W, C), as for `Dataset`.
         seed, step
             Both are 0 or above.
+        strength
+            The factor of that step, in [0, 1], where ``train(augment_schedule=...)`` moves it: with the schedule's
+            ``rates(total_steps, lr=1, steps_per_epoch=...)[step]``. 0 changes nothing.
 
         Returns
         -------
         uint8, of the shape of `images`
+
+        Raises
+        ------
+        ArgumentError
+            `strength` does not lie in [0, 1].
         """
-        changed = _core.augment(images, self.to_dict(), whole(seed, "seed", least=0), whole(step, "step", least=0))
+        numbers = whole(seed, "seed", least=0), whole(step, "step", least=0), real(strength, "strength")
+        changed = _core.augment(images, self.to_dict(), *numbers)
         return changed[..., 0] if np.ndim(images) == 3 else changed

@@ -20,6 +20,7 @@ from everybatch._core import (
     MaxPool2d,
     Residual,
     SqueezeExcitation,
+    StochasticDepth,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "MaxPool2d",
     "Residual",
     "SqueezeExcitation",
+    "StochasticDepth",
 ]

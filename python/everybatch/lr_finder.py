@@ -102,7 +102,7 @@ def find_lr(
     steps
         Optimizer steps, at least 20.
     **settings
-        Anything else that `train` takes, such as batch_size and optimizer; not lr, schedule, epochs, and what belongs
+        Anything else that `train` takes, such as batch_size and optimizer; not lr, epochs, schedules, and what belongs
         to evaluations.
 
     Raises
@@ -127,7 +127,7 @@ def find_lr(
     if whole(steps, "steps") < 20:
         raise ArgumentError(f"steps is {steps}: the range test needs at least 20")
     own = {"lr", "schedule", "epochs", "evaluate_every", "evaluate_on", "tolerance", "complete_every"}
-    own |= {"select", "patience", "monitor", "validation"}
+    own |= {"select", "patience", "monitor", "validation", "augment_schedule", "label_smoothing_schedule"}
     for name in sorted(own & settings.keys()):
         raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
     watch = _Watch()

@@ -56,10 +56,11 @@ def resume(
         What the run is trained on. None: the built-in digits and data sets with a name of `everybatch.datasets` are
         found again, and subsets of them.
     epochs, steps
-        The new length of the whole run, one of the two; None: as it was. A run can be made longer if its learning rate
-        does not depend on its length: not with the schedules one_cycle, cosine and exponential. Its weights are then
-        those of a run that was as long from the beginning, if nothing is decided by measurements; what was measured
-        at its former end stays, and with a tolerance the estimates after it are others for that.
+        The new length of the whole run, one of the two; None: as it was. A run can be made longer if none of its
+        schedules (of learning rate, augmentation, label smoothing) depends on its length: not with one_cycle, cosine,
+        linear and exponential. Its weights are then those of a run that was as long from the beginning, if nothing is
+        decided by measurements; what was measured at its former end stays, and with a tolerance the estimates after it
+        are others for that.
     progress, live, callbacks
         As of `train`; callbacks are not kept in the folder. What ``on_start`` is given tells the steps taken.
 

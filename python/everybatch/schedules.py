@@ -3,6 +3,9 @@
 A schedule is plain data for ``train(schedule=...)``. It starts from the run's ``lr`` (which is the highest rate that it
 reaches) and moves after every optimizer step; wherever a schedule counts, it counts steps, and ``"epoch"`` stands for
 the steps of an epoch.
+
+``train(augment_schedule=..., label_smoothing_schedule=...)`` take them too: there a schedule is one of factors, and its
+numbers are those for ``lr=1``.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ __all__ = [
     "constant",
     "cosine",
     "exponential",
+    "linear",
     "multistep",
     "one_cycle",
     "plateau",
@@ -135,6 +139,28 @@ def multistep(milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
 def exponential(final_lr: float) -> Schedule:
     """Move the rate to `final_lr` at the last step, by the same factor at each step (ExponentialLR)."""
     return Schedule({"type": "exponential", "final_lr": _finite(final_lr, "final_lr")})
+
+
+def linear(final_lr: float = 0.0, begin: float = 0.0, end: float = 1.0) -> Schedule:
+    """Move the rate to `final_lr` in a straight line, and keep it before and after (LinearLR within SequentialLR).
+
+    Parameters
+    ----------
+    final_lr
+        0 or above.
+    begin, end
+        After which shares of the run's steps the line begins and ends, in [0, 1], rounded to whole steps:
+        ``linear(begin=0.7)`` keeps the rate and has it fall over the last 30 % of the run, to 0 after the last step.
+        Where they are equal the rate jumps.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> eb.schedules.linear(begin=0.5).rates(8, lr=1.0)
+    array([1.  , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25])
+    """
+    numbers = {"final_lr": final_lr, "begin": begin, "end": end}
+    return Schedule({"type": "linear", **{name: _finite(value, name) for name, value in numbers.items()}})
 
 
 def cosine(min_lr: float = 0.0) -> Schedule:
@@ -263,7 +289,14 @@ def check_lr(schedule: Schedule, lr: float) -> None:
             )
 
 
-BY_NAME = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau, "step": step}
+BY_NAME = {
+    "constant": constant,
+    "cosine": cosine,
+    "linear": linear,
+    "one_cycle": one_cycle,
+    "plateau": plateau,
+    "step": step,
+}
 """The schedules that need no numbers."""
 
 

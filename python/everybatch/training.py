@@ -69,10 +69,12 @@ def train(
     adjust_lr: str | None = None,
     adamw_lr_ratio: float | None = None,
     label_smoothing: float = 0.0,
+    label_smoothing_schedule: Schedule | str | None = None,
     class_weight: ClassWeight | None = None,
     clip_grad_norm: float | None = None,
     ema: float | None = None,
     augment: Augment | None = None,
+    augment_schedule: Schedule | str | None = None,
     validation: Part | None = None,
     evaluate_every: int | str = 1,
     evaluate_on: Part | None = None,
@@ -129,8 +131,8 @@ def train(
         Learning rate; the highest one if a schedule moves it. Usual ones differ by optimizer: "lion" takes a third to a
         tenth of what "adamw" does, "muon" 0.02.
     schedule
-        How the learning rate moves from step to step: one of `everybatch.schedules`, or "cosine", "one_cycle",
-        "plateau" or "step" with their defaults.
+        How the learning rate moves from step to step: one of `everybatch.schedules`, or "cosine", "linear",
+        "one_cycle", "plateau" or "step" with their defaults.
     weight_decay
         Of all optimizers, for all parameters: 0 unless given, 0.01 for "adamw", 0.1 for "muon". "sgd", "adam",
         "rmsprop" and "nadam" add it, times the weights, to the gradient; "adamw", "lion" and "muon" shrink the weights
@@ -156,6 +158,10 @@ def train(
     label_smoothing
         Share of the target that goes to all classes alike, in [0, 1) (Szegedy et al. 2015). It is part of the training
         loss, not of test and validation losses.
+    label_smoothing_schedule
+        How it falls over the run, as `augment_schedule` has it for augmentation: ``schedules.linear(begin=0.9,
+        end=0.9)`` switches it off for the last tenth. The training loss of a step is that with the smoothing of the
+        step.
     class_weight
         How much images of each class count in the training loss: a list or array with one number for each class, in
         their order; a dict from names or numbers of classes to numbers, 1 for those that it leaves out; or "balanced",
@@ -171,6 +177,12 @@ def train(
         batch-norm statistics) are then the ones that are measured, kept as checkpoints and returned.
     augment
         Changes to the training images: an `Augment`.
+    augment_schedule
+        By which factor in [0, 1] they are multiplied at each step: one of `everybatch.schedules`, or "cosine",
+        "linear", "one_cycle" or "step", which is to 1 what a learning rate's schedule is to `lr`.
+        ``schedules.linear(begin=0.7)`` has them fall to nothing over the last 30 % of the run. Of shift, rotate,
+        scale, shear and elastic the bounds are multiplied, of erase the probability; `Augment` shows it with
+        `strength`. No plateau and no warm-up. None: 1.
     validation
         Training images to hold out and measure beside the test images: a number of them or a share in (0, 1), drawn
         with `seed` from all classes alike, or their indices, a slice, or a mask of one boolean for each image.

@@ -179,6 +179,13 @@ fn dropout2d(p: f64) -> PyResult<PyLayer> {
     checked(Layer::Dropout2d(Dropout { p }))
 }
 
+/// Sets each image to zero with probability p in training (Huang et al. 2016): ends a Residual's body. Any shape.
+#[pyfunction]
+#[pyo3(name = "StochasticDepth", signature = (p))]
+fn stochastic_depth(p: f64) -> PyResult<PyLayer> {
+    checked(Layer::StochasticDepth(Dropout { p }))
+}
+
 /// activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None.
 #[pyfunction]
 #[pyo3(name = "Residual", signature = (body, shortcut=vec![], activation=None),
@@ -256,6 +263,7 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         wrap_pyfunction!(linear, module)?,
         wrap_pyfunction!(dropout, module)?,
         wrap_pyfunction!(dropout2d, module)?,
+        wrap_pyfunction!(stochastic_depth, module)?,
         wrap_pyfunction!(residual, module)?,
         wrap_pyfunction!(gate, module)?,
         wrap_pyfunction!(squeeze_excitation, module)?,

@@ -52,6 +52,7 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         wrap_pyfunction!(train::train, module)?,
         wrap_pyfunction!(train::check_settings, module)?,
         wrap_pyfunction!(train::resolve_device, module)?,
+        wrap_pyfunction!(train::precisions, module)?,
         wrap_pyfunction!(train::learning_rates, module)?,
         wrap_pyfunction!(train::check_augment, module)?,
         wrap_pyfunction!(train::augment, module)?,

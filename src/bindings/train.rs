@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use numpy::{Element, IntoPyArray, PyArray1, PyArray4};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3_tch::PyTensor;
 use tch::Device;
 
@@ -21,7 +21,9 @@ use super::run::{computing, detached};
 use super::turns::PyTurn;
 use crate::data::{self, Augment, Augmenter};
 use crate::error::Error;
-use crate::libtorch::{check_precision, device as find_device, device_name, rows, Gpu};
+use crate::libtorch::{
+    check_precision, device as find_device, device_name, precisions as core_precisions, rows, Gpu,
+};
 use crate::train::{
     self as core, Adds, Column, End, History, LearningRate, Method, Predictions, RunState, Schedule, State,
     TrainConfig, WatchConfig,
@@ -31,6 +33,14 @@ use crate::train::{
 #[pyfunction]
 pub fn resolve_device(name: &str) -> PyResult<String> {
     Ok(device_name(find_device(name)?))
+}
+
+/// What `train` computes in on a device: values of its argument `precision`.
+#[pyfunction]
+#[pyo3(signature = (device="auto"))]
+pub fn precisions<'py>(py: Python<'py>, device: &str) -> PyResult<Bound<'py, PyTuple>> {
+    let all = core_precisions(find_device(device)?);
+    Ok(plain(py, &all)?.downcast_into::<PyList>()?.to_tuple())
 }
 
 /// The settings of `train`, as far as the device can do what they ask.
@@ -183,7 +193,7 @@ fn augmentation(given: &Bound<PyAny>) -> PyResult<Augment> {
     Ok(augment)
 }
 
-/// Images (N, H, W, C) uint8 as a training step would see them.
+/// Images (N, H, W, C) uint8 as a training step would see them, if `strength` in [0, 1] is its factor.
 #[pyfunction]
 pub fn augment<'py>(
     py: Python<'py>,
@@ -191,13 +201,17 @@ pub fn augment<'py>(
     augment: &Bound<'py, PyAny>,
     seed: u64,
     step: usize,
+    strength: f64,
 ) -> PyResult<Bound<'py, PyArray4<u8>>> {
     let augment = augmentation(augment)?;
+    if !(0.0..=1.0).contains(&strength) {
+        return Err(Error::Argument(format!("strength is {strength}: it must lie in [0, 1]")).into());
+    }
     let Images { pixels, shape } = images(given, "images")?;
     let changed = computing(py, || {
         let size = [shape[1] as i64, shape[2] as i64];
         let augmenter = Augmenter::new(&augment, size, seed, Device::Cpu)?;
-        let changed = augmenter.apply(&data::images(&pixels, shape)?, step)?;
+        let changed = augmenter.apply(&data::images(&pixels, shape)?, step, strength)?;
         let bytes = changed.f_round()?.f_clamp(0.0, 255.0)?.f_to_kind(tch::Kind::Uint8)?;
         Ok(Vec::<u8>::try_from(bytes.f_permute([0, 2, 3, 1])?.f_flatten(0, -1)?)?)
     })?;

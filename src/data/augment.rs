@@ -58,6 +58,11 @@ impl Augment {
         within("erase_area[1]", most, least, 1.0)
     }
 
+    /// Whether any image is changed.
+    pub fn changes_anything(&self) -> bool {
+        self.moves_pixels() || self.erase > 0.0
+    }
+
     fn moves_pixels(&self) -> bool {
         [self.shift, self.rotate, self.scale, self.shear, self.elastic].iter().any(|bound| *bound > 0.0)
     }
@@ -83,22 +88,45 @@ pub struct Drawn {
     noise: Option<Tensor>,
     /// (4, N) int64: top, bottom, left and right of what is erased.
     erased: Option<Tensor>,
+    /// Scalar bool: whether the rest counts. Only where numbers are put that may stand for no change at all.
+    counts: Option<Tensor>,
 }
 
 impl Drawn {
     pub fn on_device(&self, device: Device) -> Result<Drawn> {
         let there = |t: &Option<Tensor>| t.as_ref().map(|t| upload(t, device)).transpose();
-        Ok(Drawn { maps: there(&self.maps)?, noise: there(&self.noise)?, erased: there(&self.erased)? })
+        Ok(Drawn {
+            maps: there(&self.maps)?,
+            noise: there(&self.noise)?,
+            erased: there(&self.erased)?,
+            counts: there(&self.counts)?,
+        })
+    }
+
+    /// These as a place for numbers of any strength, 0 among them.
+    pub fn of_any_strength(self) -> Result<Drawn> {
+        let parts = [&self.maps, &self.noise, &self.erased].into_iter().flatten();
+        let device = parts.map(Tensor::device).next().unwrap_or(Device::Cpu);
+        Ok(Drawn { counts: Some(Tensor::f_ones([0i64; 0], (Kind::Bool, device))?), ..self })
     }
 
     /// Those of the images at `places` (n,) of the batch.
     pub fn select(&self, places: &Tensor) -> Result<Drawn> {
         let of = |t: &Option<Tensor>, axis| t.as_ref().map(|t| t.f_index_select(axis, places)).transpose();
-        Ok(Drawn { maps: of(&self.maps, 0)?, noise: of(&self.noise, 0)?, erased: of(&self.erased, 1)? })
+        Ok(Drawn {
+            maps: of(&self.maps, 0)?,
+            noise: of(&self.noise, 0)?,
+            erased: of(&self.erased, 1)?,
+            counts: self.counts.as_ref().map(Tensor::shallow_clone),
+        })
     }
 
     /// Puts other numbers, for as many images, in the place of these.
     pub fn replace_by(&self, other: &Drawn) -> Result<()> {
+        if let Some(counts) = &self.counts {
+            let any = [&other.maps, &other.noise, &other.erased].iter().any(|part| part.is_some());
+            drop(counts.shallow_clone().f_fill_(i64::from(any))?);
+        }
         let pairs = [(&self.maps, &other.maps), (&self.noise, &other.noise), (&self.erased, &other.erased)];
         for (here, new) in pairs {
             if let (Some(here), Some(new)) = (here, new) {
@@ -126,32 +154,37 @@ impl Augmenter {
 
     /// Pixel values 0 to 255 as float32 (N, C, H, W) of uint8 `images` (N, C, H, W), changed with the numbers of `step`.
     /// What moves in from outside is black.
-    pub fn apply(&self, images: &Tensor, step: usize) -> Result<Tensor> {
-        self.change(images, &self.draw(images.size()[0], step)?.on_device(images.device())?)
+    pub fn apply(&self, images: &Tensor, step: usize, strength: f64) -> Result<Tensor> {
+        self.change(images, &self.draw(images.size()[0], step, strength)?.on_device(images.device())?)
     }
 
-    /// The numbers of `step` for so many images, on the host.
-    pub fn draw(&self, count: i64, step: usize) -> Result<Drawn> {
+    /// The numbers of `step` for so many images, on the host. `strength` in [0, 1] is a factor of all bounds, of the elastic
+    /// deviation and of the probability that something is erased: at 0 images stay as they are, to the last bit.
+    pub fn draw(&self, count: i64, step: usize, strength: f64) -> Result<Drawn> {
+        let mut drawn = Drawn { maps: None, noise: None, erased: None, counts: None };
+        if strength == 0.0 {
+            return Ok(drawn);
+        }
         // Another seed than the batch order's, whose streams are numbered too.
         let mut generator = ChaCha8Rng::seed_from_u64(self.seed ^ 0x6175_676d_656e_7421);
         generator.set_stream(step as u64);
         let generator = &mut generator;
         let [height, width] = self.size;
-        let mut drawn = Drawn { maps: None, noise: None, erased: None };
         if self.augment.moves_pixels() {
-            let maps: Vec<f32> =
-                (0..count).flat_map(|_| self.affine(height as f64, width as f64, generator)).collect();
+            let maps: Vec<f32> = (0..count)
+                .flat_map(|_| self.affine(height as f64, width as f64, strength, generator))
+                .collect();
             drawn.maps = Some(Tensor::f_from_slice(&maps)?.f_view([count, 2, 3])?);
         }
         if self.smoothing.is_some() {
             let noise: Vec<f32> = (0..count * 2 * height * width)
-                .map(|_| generator.random_range(-1f32..1.0) * 3f32.sqrt()) // deviation 1
+                .map(|_| generator.random_range(-1f32..1.0) * 3f32.sqrt() * strength as f32) // deviation 1
                 .collect();
             drawn.noise = Some(Tensor::f_from_slice(&noise)?.f_view([count, 2, height, width])?);
         }
         if self.augment.erase > 0.0 {
             let erased: Vec<i64> =
-                (0..count).flat_map(|_| self.rectangle(height, width, generator)).collect();
+                (0..count).flat_map(|_| self.rectangle(height, width, strength, generator)).collect();
             let erased = Tensor::f_from_slice(&erased)?.f_view([count, 4])?;
             drawn.erased = Some(erased.f_tr()?.f_contiguous()?);
         }
@@ -173,12 +206,15 @@ impl Augmenter {
         if let Some(erased) = &drawn.erased {
             pixels = pixels.f_mul(&self.kept(erased)?)?;
         }
+        if let Some(counts) = &drawn.counts {
+            pixels = pixels.f_where_self(counts, &images.f_to_kind(Kind::Float)?)?;
+        }
         Ok(pixels)
     }
 
     /// One image's rows (2, 3) of the map from output to input, both in [-1, 1].
-    fn affine(&self, height: f64, width: f64, generator: &mut ChaCha8Rng) -> [f32; 6] {
-        let mut within = |bound: f64| generator.random_range(-1.0..=1.0) * bound;
+    fn affine(&self, height: f64, width: f64, strength: f64, generator: &mut ChaCha8Rng) -> [f32; 6] {
+        let mut within = |bound: f64| generator.random_range(-1.0..=1.0) * (bound * strength);
         let (angle, shear) =
             (within(self.augment.rotate) * PI / 180.0, within(self.augment.shear) * PI / 180.0);
         let zoom = 1.0 / (1.0 + within(self.augment.scale));
@@ -205,8 +241,8 @@ impl Augmenter {
     }
 
     /// Top, bottom, left and right of what one image loses; empty if it loses nothing.
-    fn rectangle(&self, height: i64, width: i64, generator: &mut ChaCha8Rng) -> [i64; 4] {
-        if !generator.random_bool(self.augment.erase) {
+    fn rectangle(&self, height: i64, width: i64, strength: f64, generator: &mut ChaCha8Rng) -> [i64; 4] {
+        if !generator.random_bool(self.augment.erase * strength) {
             return [0; 4];
         }
         let (least, most) = self.augment.erase_area;
@@ -254,7 +290,7 @@ mod tests {
 
     fn applied(augment: &Augment, seed: u64, step: usize) -> Tensor {
         let augmenter = Augmenter::new(augment, [20, 28], seed, Device::Cpu).unwrap();
-        augmenter.apply(&images(), step).unwrap()
+        augmenter.apply(&images(), step, 1.0).unwrap()
     }
 
     /// Mean of the coordinates along `axis`, weighted by brightness, of each image.
@@ -282,6 +318,33 @@ mod tests {
         assert_eq!(applied(&all, 1, 2), applied(&all, 1, 2));
         assert_ne!(applied(&all, 1, 2), applied(&all, 1, 3));
         assert_ne!(applied(&all, 1, 2), applied(&all, 2, 2));
+    }
+
+    // The map's bounds are linear in all but the shear, whose tangent is.
+    #[test]
+    fn a_strength_is_a_factor_of_all_bounds() {
+        let all = Augment { shift: 2.0, scale: 0.1, elastic: 1.0, ..OFF };
+        let half = Augment { shift: 1.0, scale: 0.05, elastic: 0.5, ..OFF };
+        let at = |augment: &Augment, strength| {
+            let augmenter = Augmenter::new(augment, [20, 28], 5, Device::Cpu).unwrap();
+            augmenter.apply(&images(), 7, strength).unwrap()
+        };
+        assert!(at(&all, 0.5).allclose(&at(&half, 1.0), 0.0, 1e-3, false));
+        assert!(!at(&all, 0.5).allclose(&at(&all, 1.0), 0.0, 1.0, false));
+        assert_eq!(at(&all, 0.0), images().to_kind(Kind::Float));
+    }
+
+    #[test]
+    fn a_place_takes_numbers_of_any_strength() {
+        let all = Augment { shift: 2.0, elastic: 1.0, erase: 0.5, ..OFF };
+        let augmenter = Augmenter::new(&all, [20, 28], 5, Device::Cpu).unwrap();
+        let place = augmenter.draw(3, 0, 1.0).unwrap().of_any_strength().unwrap();
+        for (step, strength) in [(1, 0.3), (2, 0.0), (3, 1.0), (4, 0.0)] {
+            let drawn = augmenter.draw(3, step, strength).unwrap();
+            place.replace_by(&drawn).unwrap();
+            let expected = augmenter.change(&images(), &drawn).unwrap();
+            assert_eq!(augmenter.change(&images(), &place).unwrap(), expected, "{strength}");
+        }
     }
 
     #[test]
@@ -322,7 +385,7 @@ mod tests {
         let augment = Augment { elastic: 1.5, elastic_sigma: 3.0, ..OFF };
         let augmenter = Augmenter::new(&augment, [64, 64], 0, Device::Cpu).unwrap();
         let ramp = Tensor::arange(64, (Kind::Uint8, Device::Cpu)).view([1, 1, 1, 64]).repeat([20, 1, 64, 1]);
-        let moved = augmenter.apply(&ramp, 0).unwrap() - ramp.to_kind(Kind::Float);
+        let moved = augmenter.apply(&ramp, 0, 1.0).unwrap() - ramp.to_kind(Kind::Float);
         let inner = moved.slice(2, 8, 56, 1).slice(3, 8, 56, 1);
         let deviation = inner.std(false).double_value(&[]);
         assert!((deviation - 1.5).abs() < 0.15, "{deviation}");
@@ -333,7 +396,7 @@ mod tests {
         let augment = Augment { erase: 1.0, erase_area: (0.1, 0.2), ..OFF };
         let augmenter = Augmenter::new(&augment, [40, 40], 0, Device::Cpu).unwrap();
         let white = Tensor::full([50, 1, 40, 40], 255, (Kind::Uint8, Device::Cpu));
-        let erased = augmenter.apply(&white, 0).unwrap().eq(0.0).to_kind(Kind::Double);
+        let erased = augmenter.apply(&white, 0, 1.0).unwrap().eq(0.0).to_kind(Kind::Double);
         let shares: Vec<f64> =
             Vec::try_from(erased.mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double)).unwrap();
         assert!(shares.iter().all(|share| (0.08..0.23).contains(share)), "{shares:?}");

@@ -56,6 +56,13 @@ pub fn check_precision(precision: Precision, device: Device) -> Result<()> {
     }
 }
 
+/// The number formats that `check_precision` does not refuse.
+pub fn precisions(device: Device) -> Vec<Precision> {
+    let mut all = vec![Precision::Float32, Precision::Tf32, Precision::BFloat16];
+    all.retain(|&precision| check_precision(precision, device).is_ok());
+    all
+}
+
 #[cfg(target_arch = "x86_64")]
 fn cpu_has_bfloat16() -> bool {
     std::arch::is_x86_feature_detected!("avx512bf16")
@@ -79,5 +86,7 @@ mod tests {
         assert!(check_precision(Precision::Float32, Device::Cpu).is_ok());
         assert!(check_precision(Precision::Tf32, Device::Cuda(0)).is_ok());
         assert!(check_precision(Precision::Tf32, Device::Cpu).unwrap_err().to_string().contains("NVIDIA"));
+        assert!(!precisions(Device::Cpu).contains(&Precision::Tf32));
+        assert_eq!(precisions(Device::Cuda(0)), [Precision::Float32, Precision::Tf32, Precision::BFloat16]);
     }
 }

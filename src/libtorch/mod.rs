@@ -23,7 +23,7 @@ mod upload;
 
 pub use arrays::{matrix, rows};
 pub use cudnn::convolution_relu;
-pub use device::{check_precision, device, device_name};
+pub use device::{check_precision, device, device_name, precisions};
 pub use fused_optimizers::{fused_adam, fused_sgd, Adam, Number, Sgd};
 pub use gradients::convolution_gradients;
 pub use lanes::{Gpu, Graph, Lane, OneLane, Work};

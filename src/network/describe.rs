@@ -240,7 +240,11 @@ fn output_shape(layer: &Layer, input: &Shape) -> Result<Shape, Problem> {
             image(input)?;
             input.clone()
         }
-        Layer::Activation(_) | Layer::Dropout(_) | Layer::Residual(_) | Layer::Gate(_) => input.clone(),
+        Layer::Activation(_)
+        | Layer::Dropout(_)
+        | Layer::StochasticDepth(_)
+        | Layer::Residual(_)
+        | Layer::Gate(_) => input.clone(),
     })
 }
 
@@ -331,7 +335,7 @@ pub fn check(layer: &Layer) -> Result<()> {
             positive("out_features", &[l.out_features])?;
             affordable(&[l.in_features, l.out_features])?;
         }
-        Layer::Dropout(d) | Layer::Dropout2d(d) => {
+        Layer::Dropout(d) | Layer::Dropout2d(d) | Layer::StochasticDepth(d) => {
             if !(0.0..1.0).contains(&d.p) {
                 return wrong(format!("p is {}, and must lie in [0, 1)", d.p));
             }

@@ -138,7 +138,8 @@ impl Pass<'_> {
             Layer::Flatten => x.f_flatten(1, -1)?,
             Layer::Dropout(d) if self.training => masks::dropout(x, d.p)?,
             Layer::Dropout2d(d) if self.training => masks::feature_dropout(x, d.p)?,
-            Layer::Dropout(_) | Layer::Dropout2d(_) => x.shallow_clone(),
+            Layer::StochasticDepth(d) if self.training => masks::stochastic_depth(x, d.p)?,
+            Layer::Dropout(_) | Layer::Dropout2d(_) | Layer::StochasticDepth(_) => x.shallow_clone(),
             Layer::Residual(Residual { body, shortcut, activation }) => {
                 let sum = self.layers(body, x)?.f_add(&self.layers(shortcut, x)?)?;
                 match activation {

@@ -30,6 +30,8 @@ pub enum Layer {
     Dropout(Dropout),
     /// Drops whole channels.
     Dropout2d(Dropout),
+    /// Drops whole images, or what a block's branch makes of them.
+    StochasticDepth(Dropout),
     Residual(Residual),
     Gate(Gate),
 }
@@ -163,7 +165,7 @@ impl Linear {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dropout {
-    /// Probability of an element (or channel) becoming zero in training.
+    /// Probability of an element (or channel, or image) becoming zero in training.
     pub p: f64,
 }
 
@@ -233,6 +235,7 @@ impl Layer {
             Layer::Linear(_) => "Linear",
             Layer::Dropout(_) => "Dropout",
             Layer::Dropout2d(_) => "Dropout2d",
+            Layer::StochasticDepth(_) => "StochasticDepth",
             Layer::Residual(_) => "Residual",
             Layer::Gate(_) => "Gate",
         }
@@ -241,7 +244,9 @@ impl Layer {
     fn special(&self) -> Special<'_> {
         match self {
             Layer::BatchNorm1d(norm) | Layer::BatchNorm2d(norm) => Special::BatchNorm(norm),
-            Layer::Dropout(dropout) | Layer::Dropout2d(dropout) => Special::Dropout(dropout),
+            Layer::Dropout(dropout) | Layer::Dropout2d(dropout) | Layer::StochasticDepth(dropout) => {
+                Special::Dropout(dropout)
+            }
             Layer::Residual(block) => {
                 Special::Block(vec![("body", &block.body), ("shortcut", &block.shortcut)])
             }
@@ -372,7 +377,9 @@ impl fmt::Display for Layer {
                 let bias = if l.bias { "" } else { ", bias=False" };
                 write!(f, "Linear({}, {}{bias})", l.in_features, l.out_features)
             }
-            Layer::Dropout(d) | Layer::Dropout2d(d) => write!(f, "{}({})", self.kind(), d.p),
+            Layer::Dropout(d) | Layer::Dropout2d(d) | Layer::StochasticDepth(d) => {
+                write!(f, "{}({})", self.kind(), d.p)
+            }
             Layer::Residual(r) => {
                 write!(f, "Residual([{}]", joined(&r.body))?;
                 if !r.shortcut.is_empty() {
@@ -411,6 +418,7 @@ mod tests {
             Layer::GlobalAvgPool,
             Layer::BatchNorm1d(BatchNorm::new(8)),
             Layer::Dropout(Dropout { p: 0.5 }),
+            Layer::StochasticDepth(Dropout { p: 0.25 }),
             Layer::Linear(Linear::new(8, 10)),
         ];
         let text = serde_json::to_string(&layers).unwrap();

@@ -68,14 +68,26 @@ pub fn dropout(x: &Tensor, p: f64) -> Result<Tensor> {
 /// The same for whole channels of `x` (N, C, ...), as `torch.feature_dropout` has it.
 pub fn feature_dropout(x: &Tensor, p: f64) -> Result<Tensor> {
     match next_seed(x, p) {
-        Some(seed) => {
-            let mut size = vec![1; x.dim()];
-            size[..2].copy_from_slice(&x.size()[..2]);
-            let places = Tensor::f_empty(size.as_slice(), (x.f_kind()?, Device::Cpu))?;
-            Ok(x.f_mul(&mask(&places, seed, p)?)?)
-        }
+        Some(seed) => masked(x, 2, seed, p),
         None => Ok(x.f_feature_dropout(p, true)?),
     }
+}
+
+/// The same for whole images of `x` (N, ...), as `torchvision.ops.stochastic_depth` has it by rows.
+pub fn stochastic_depth(x: &Tensor, p: f64) -> Result<Tensor> {
+    match next_seed(x, p) {
+        Some(seed) => masked(x, 1, seed, p),
+        // As channels of one image.
+        None => Ok(x.f_unsqueeze(0)?.f_feature_dropout(p, true)?.f_squeeze_dim(0)?),
+    }
+}
+
+/// `x` with a mask that is the same along all axes but the first `axes`.
+fn masked(x: &Tensor, axes: usize, seed: u64, p: f64) -> Result<Tensor> {
+    let mut size = vec![1; x.dim()];
+    size[..axes].copy_from_slice(&x.size()[..axes]);
+    let places = Tensor::f_empty(size.as_slice(), (x.f_kind()?, Device::Cpu))?;
+    Ok(x.f_mul(&mask(&places, seed, p)?)?)
 }
 
 /// None where torch is to draw, or there is nothing to be drawn.
@@ -200,12 +212,32 @@ mod tests {
     }
 
     #[test]
+    fn whole_images_are_dropped_in_any_shape_and_format() {
+        for size in [&[2048, 3, 2, 5][..], &[2048, 7]] {
+            for x in [ones(size), ones(size).to_kind(Kind::BFloat16)] {
+                let _alone = crate::train::generator(); // the one that torch draws from is everyone's
+                for dropped in [drawing(3, || stochastic_depth(&x, 0.25)), stochastic_depth(&x, 0.25)] {
+                    let dropped = dropped.unwrap();
+                    assert_eq!((dropped.kind(), dropped.size()), (x.kind(), x.size()));
+                    let flat = dropped.flatten(1, -1);
+                    let of_images = flat.amax([1], false);
+                    assert_eq!(of_images, flat.amin([1], false));
+                    let zeros = of_images.eq(0.0).sum(Kind::Int64).int64_value(&[]);
+                    assert!((430..600).contains(&zeros), "{zeros}"); // 512 ± 20 of 2048
+                    let kept = of_images.max().double_value(&[]);
+                    assert!((kept - 4.0 / 3.0).abs() < 1e-2, "{kept}"); // bfloat16 has 8 bits
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_image_keeps_its_mask_when_others_are_left_out() {
         let (x, kept) = (ones(&[5, 4, 3, 7]), vec![0, 3, 4]);
         for x in [x.shallow_clone(), x.to_kind(Kind::BFloat16), crate::libtorch::channels_last(&x).unwrap()] {
             let some = x.index_select(0, &Tensor::from_slice(&kept));
             let some = if x.is_contiguous() { some } else { crate::libtorch::channels_last(&some).unwrap() };
-            for drop in [dropout, feature_dropout] {
+            for drop in [dropout, feature_dropout, stochastic_depth] {
                 let whole = drawing(9, || drop(&x, 0.5)).unwrap();
                 let rows = Rows { kept: kept.clone(), of: 5 };
                 let part = with_masks_of(rows, || drawing(9, || drop(&some, 0.5))).unwrap();

@@ -93,6 +93,16 @@ impl Network {
         }
         check_extent(layers)?;
         layers.iter().try_for_each(check)?;
+        if let Some(at) = layers.iter().position(drops_all) {
+            return Err(Error::Argument(format!(
+                "layer {at} ({}) drops whole images, and here nothing of them would be left: make it the last layer \
+                 of a Residual's body, whose shortcut then passes the image on",
+                match &layers[at] {
+                    Layer::StochasticDepth(_) => "StochasticDepth",
+                    _ => "Gate, with StochasticDepth in its body",
+                }
+            )));
+        }
         let rows = self.rows()?;
         let last = rows.into_iter().rev().find(|row| row.depth == 0);
         Ok(last.map_or(Shape(vec![]), |row| row.output))
@@ -176,6 +186,15 @@ impl Network {
     }
 }
 
+/// Whether nothing is left of an image that the layer drops, for it passes by no block's shortcut.
+fn drops_all(layer: &Layer) -> bool {
+    match layer {
+        Layer::StochasticDepth(_) => true,
+        Layer::Gate(gate) => gate.body.iter().any(drops_all),
+        _ => false,
+    }
+}
+
 /// Refuses blocks that lie in one another too deep, and layers that are too many.
 pub fn check_extent<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> Result<()> {
     // An explicit stack: this runs before the depth is known to be harmless.
@@ -238,6 +257,27 @@ mod tests {
         };
         assert!(within(0.1).drops());
         assert!(!within(0.0).drops());
+    }
+
+    #[test]
+    fn images_are_not_dropped_outside_of_a_block() {
+        let drop = || Layer::StochasticDepth(Dropout { p: 0.5 });
+        let network = |layers| Network::new("net", [1, 2, 2], layers);
+        let linear = || Layer::Linear(Linear::new(4, 2));
+        let error = network(vec![Layer::Flatten, drop(), linear()]).unwrap_err().to_string();
+        assert!(error.contains("layer 1 (StochasticDepth) drops whole images"), "{error}");
+        let gate = Layer::Gate(Gate { body: vec![Layer::Linear(Linear::new(4, 4)), drop()] });
+        let error = network(vec![Layer::Flatten, gate, linear()]).unwrap_err().to_string();
+        assert!(
+            error.contains("layer 1 (Gate, with StochasticDepth in its body) drops whole images"),
+            "{error}"
+        );
+        let block = Layer::Residual(Residual {
+            body: vec![linear(), drop()],
+            shortcut: vec![linear()],
+            activation: None,
+        });
+        assert!(network(vec![Layer::Flatten, block]).unwrap().drops());
     }
 
     #[test]

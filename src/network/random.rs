@@ -177,7 +177,7 @@ mod tests {
         let kinds: BTreeSet<&str> = listed.split('`').skip(1).step_by(2).collect();
         let networks: Vec<Network> = (0..100).map(random_network).collect();
         let drawn = networks.iter().flat_map(|network| all_layers(&network.layers)).map(Layer::kind);
-        let drawn: BTreeSet<&str> = drawn.chain(["Dropout", "Dropout2d"]).collect();
+        let drawn: BTreeSet<&str> = drawn.chain(["Dropout", "Dropout2d", "StochasticDepth"]).collect();
         assert_eq!(drawn, kinds);
     }
 }

@@ -111,6 +111,7 @@ pub fn own_tensors(layer: &Layer, path: &str) -> Vec<TensorSpec> {
         | Layer::Flatten
         | Layer::Dropout(_)
         | Layer::Dropout2d(_)
+        | Layer::StochasticDepth(_)
         | Layer::Residual(_)
         | Layer::Gate(_) => vec![],
     }

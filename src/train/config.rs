@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::factor::check_factor;
 use super::method::Method;
 use super::record::Record;
 use super::schedule::Schedule;
@@ -131,6 +132,8 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Share of the probability that the target gives to all classes alike, in [0, 1).
     pub label_smoothing: f64,
+    /// What it is multiplied by at each step.
+    pub label_smoothing_schedule: Option<Schedule>,
     /// (classes,) how much images of each class count in the training loss, which is the mean by these weights.
     pub class_weight: Option<Vec<f64>>,
     /// The Euclidean norm that the gradient of all parameters together may have; a longer one is made that long.
@@ -139,6 +142,8 @@ pub struct TrainConfig {
     pub ema: Option<f64>,
     /// Changes to the training images.
     pub augment: Option<Augment>,
+    /// What they are multiplied by at each step.
+    pub augment_schedule: Option<Schedule>,
     /// Training images that are measured instead of trained on.
     pub validation: Vec<i64>,
     /// When the test set (and the validation set) is measured. Before the first step and after the last it always is.
@@ -178,10 +183,12 @@ impl Default for TrainConfig {
             lr: 1e-3,
             schedule: Schedule::default(),
             label_smoothing: 0.0,
+            label_smoothing_schedule: None,
             class_weight: None,
             clip_grad_norm: None,
             ema: None,
             augment: None,
+            augment_schedule: None,
             validation: vec![],
             evaluate_every: Every::Steps(1),
             evaluate_on: None,
@@ -257,7 +264,47 @@ impl TrainConfig {
         if let Some(augment) = &self.augment {
             augment.check()?;
         }
+        self.check_factors()?;
         self.watch.check(!self.validation.is_empty())
+    }
+
+    fn check_factors(&self) -> Result<()> {
+        if let Some(schedule) = &self.augment_schedule {
+            check_factor("augment_schedule", schedule)?;
+            match &self.augment {
+                Some(augment) if augment.changes_anything() => {}
+                given => {
+                    let what =
+                        if given.is_some() { "and augment changes nothing" } else { "without augment" };
+                    return Err(Error::Argument(format!(
+                        "augment_schedule is given {what}: say what it is to move, for example augment=Augment(shift=2), \
+                         or leave it out"
+                    )));
+                }
+            }
+        }
+        if let Some(schedule) = &self.label_smoothing_schedule {
+            check_factor("label_smoothing_schedule", schedule)?;
+            if self.label_smoothing == 0.0 {
+                return Err(Error::argument(
+                    "label_smoothing_schedule is given, and label_smoothing is 0: say what it is to move, for example \
+                     label_smoothing=0.1, or leave it out",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What of the steps is laid out over the length of the run, by its argument and in words.
+    pub fn laid_out(&self) -> Option<(&'static str, &'static str)> {
+        let schedules = [
+            ("schedule", "the learning rate", Some(&self.schedule)),
+            ("augment_schedule", "the strength of augmentation", self.augment_schedule.as_ref()),
+            ("label_smoothing_schedule", "label smoothing", self.label_smoothing_schedule.as_ref()),
+        ];
+        let mut laid_out =
+            schedules.into_iter().filter(|(.., schedule)| schedule.is_some_and(Schedule::is_laid_out));
+        laid_out.next().map(|(name, what, _)| (name, what))
     }
 
     fn check_tolerance(&self) -> Result<()> {

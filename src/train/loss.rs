@@ -3,11 +3,18 @@
 
 use tch::{Device, Kind, Reduction, Tensor};
 
+use super::dial::Dial;
+use super::factor::Factor;
 use super::TrainConfig;
 use crate::error::{Error, Result};
+use crate::libtorch::Number;
 
 pub struct Loss {
-    smoothing: f64,
+    /// What was asked for, and what it is multiplied by.
+    label_smoothing: f64,
+    factor: Factor,
+    /// Of this step. On a device only where it moves.
+    smoothing: Dial,
     /// (classes,) float32
     weights: Option<Tensor>,
     /// Whether it may be recorded: PyTorch's own, of weights and smoothed labels together, makes the host wait.
@@ -15,29 +22,41 @@ pub struct Loss {
 }
 
 impl Loss {
-    pub fn new(config: &TrainConfig, device: Device, on_device: bool) -> Result<Self> {
+    pub fn new(config: &TrainConfig, factor: Factor, device: Device, on_device: bool) -> Result<Self> {
         let weights = config.class_weight.as_ref().map(|weights| {
             Ok::<_, Error>(Tensor::f_from_slice(weights)?.f_to_kind(Kind::Float)?.f_to_device(device)?)
         });
-        Ok(Loss { smoothing: config.label_smoothing, weights: weights.transpose()?, on_device })
+        let label_smoothing = config.label_smoothing;
+        let smoothing = match on_device && factor.moves() {
+            true => Dial::on_device(device)?,
+            false => Dial::on_host(),
+        };
+        smoothing.set(label_smoothing)?;
+        Ok(Loss { label_smoothing, factor, smoothing, weights: weights.transpose()?, on_device })
+    }
+
+    /// Makes it the loss of the step before which `taken` others were taken.
+    pub fn set(&self, taken: usize) -> Result<()> {
+        match self.factor.moves() {
+            true => self.smoothing.set(self.label_smoothing * self.factor.at(taken)),
+            false => Ok(()),
+        }
     }
 
     /// Scalar: of `logits` (N, classes) for `labels` (N,) int64.
     pub fn of(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        match &self.weights {
-            Some(weights) if self.on_device && self.smoothing > 0.0 => self.of_parts(logits, labels, weights),
-            weights => cross_entropy(logits, labels, weights.as_ref(), self.smoothing),
+        match (self.smoothing.get(), &self.weights) {
+            (Number::Host(smoothing), Some(weights)) if self.on_device && smoothing > 0.0 => {
+                let (of_labels, of_all) = parts(logits, labels, Some(weights))?;
+                let of_all = of_all.f_mul_scalar(-smoothing / logits.size()[1] as f64)?;
+                Ok(of_labels.f_mul_scalar(1.0 - smoothing)?.f_add(&of_all)?)
+            }
+            (Number::Host(smoothing), weights) => cross_entropy(logits, labels, weights.as_ref(), smoothing),
+            (Number::Device(_), weights) => {
+                let (of_labels, of_all) = parts(logits, labels, weights.as_ref())?;
+                self.smoothing.between(&of_labels, &of_all.f_mul_scalar(-1.0 / logits.size()[1] as f64)?)
+            }
         }
-    }
-
-    /// The same by parts: the weighted mean of -log p of the label, and that of all classes. Both are over the weights of the
-    /// labels.
-    fn of_parts(&self, logits: &Tensor, labels: &Tensor, weights: &Tensor) -> Result<Tensor> {
-        let of_labels = cross_entropy(logits, labels, Some(weights), 0.0)?;
-        let weighted = logits.f_log_softmax(1, Kind::Float)?.f_mul(weights)?.f_sum(Kind::Float)?;
-        let of_all = weighted.f_div(&weights.f_index_select(0, labels)?.f_sum(Kind::Float)?)?;
-        let of_all = of_all.f_mul_scalar(-self.smoothing / logits.size()[1] as f64)?;
-        Ok(of_labels.f_mul_scalar(1.0 - self.smoothing)?.f_add(&of_all)?)
     }
 
     /// How much the examples at these `places` count in the loss of those with `labels` (N,), as a share of all of it.
@@ -57,6 +76,21 @@ impl Loss {
     }
 }
 
+/// What a smoothed loss is made of: the weighted mean of -log p of the label, and the sum of log p of all classes by their
+/// weights. Both are over the weights of the labels.
+fn parts(logits: &Tensor, labels: &Tensor, weights: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
+    let of_labels = cross_entropy(logits, labels, weights, 0.0)?;
+    let of_all = logits.f_log_softmax(1, Kind::Float)?;
+    let of_all = match weights {
+        Some(weights) => {
+            let weighted = of_all.f_mul(weights)?.f_sum(Kind::Float)?;
+            weighted.f_div(&weights.f_index_select(0, labels)?.f_sum(Kind::Float)?)?
+        }
+        None => of_all.f_sum(Kind::Float)?.f_div_scalar(labels.size()[0])?,
+    };
+    Ok((of_labels, of_all))
+}
+
 fn cross_entropy(
     logits: &Tensor,
     labels: &Tensor,
@@ -69,11 +103,20 @@ fn cross_entropy(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::{LearningRate, Schedule};
 
     fn loss(smoothing: f64, weights: Option<&[f64]>, on_device: bool) -> Loss {
         let class_weight = weights.map(<[f64]>::to_vec);
         let config = TrainConfig { label_smoothing: smoothing, class_weight, ..TrainConfig::default() };
-        Loss::new(&config, Device::Cpu, on_device).unwrap()
+        Loss::new(&config, unmoved(), Device::Cpu, on_device).unwrap()
+    }
+
+    fn rate() -> LearningRate {
+        LearningRate::new(&Schedule::Constant, 0.1, 4, 2)
+    }
+
+    fn unmoved() -> Factor {
+        Factor::new(None, &rate())
     }
 
     fn logits() -> Tensor {
@@ -99,6 +142,32 @@ mod tests {
                 logits.grad()
             });
             assert!(gradients[0].allclose(&gradients[1], 1e-5, 1e-7, false));
+        }
+    }
+
+    // At factor 1, 0.5 and 0 of smoothing 0.6 it is that of 0.6, 0.3 and 0, which `cross_entropy` has of torch.
+    #[test]
+    fn smoothing_moves_on_the_host_and_on_a_device() {
+        let labels = Tensor::from_slice(&[0i64, 1]);
+        let linear = Schedule::Linear { final_lr: 0.0, begin: 0.0, end: 1.0 };
+        for weights in [None, Some(&[0.5, 2.0, 0.0][..])] {
+            let class_weight = weights.map(<[f64]>::to_vec);
+            let config = TrainConfig { label_smoothing: 0.6, class_weight, ..TrainConfig::default() };
+            for on_device in [false, true] {
+                let factor = Factor::new(Some(&linear), &rate());
+                let moving = Loss::new(&config, factor, Device::Cpu, on_device).unwrap();
+                for (taken, smoothing) in [(0, 0.6), (2, 0.3), (4, 0.0), (1, 0.45)] {
+                    moving.set(taken).unwrap();
+                    let [here, there] = [&moving, &loss(smoothing, weights, false)].map(|loss| {
+                        let logits = logits();
+                        let found = loss.of(&logits, &labels).unwrap();
+                        found.backward();
+                        (found.double_value(&[]), logits.grad())
+                    });
+                    assert!((here.0 - there.0).abs() < 1e-6, "{taken} {on_device}: {} {}", here.0, there.0);
+                    assert!(here.1.allclose(&there.1, 1e-5, 1e-7, false), "{taken} {on_device}");
+                }
+            }
         }
     }
 

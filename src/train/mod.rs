@@ -9,6 +9,7 @@ mod dial;
 mod dropout;
 mod estimates;
 mod examples;
+mod factor;
 mod fused;
 mod history;
 mod loss;
@@ -35,6 +36,8 @@ mod work;
 pub use axes::{Adds, Axis, Counts};
 pub use config::{checkpoint_name, Checkpoints, Every, Kernels, Length, TrainConfig};
 pub use device::DeviceReport;
+#[cfg(test)]
+pub use dropout::tests::generator;
 pub use examples::Examples;
 pub use history::{Column, Curves, History, Passes};
 pub use meter::{Batch, Means, Measuring, Meter, Told};

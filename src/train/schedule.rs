@@ -19,6 +19,9 @@ pub enum Schedule {
     Multistep { milestones: Vec<usize>, gamma: f64 },
     /// Down to `final_lr` at the last step, by the same factor each step (ExponentialLR).
     Exponential { final_lr: f64 },
+    /// In a straight line to `final_lr`, from one share of the run's steps to another, and constant before and after: where
+    /// the shares are equal, a jump. Both are rounded to whole steps (a LinearLR in a SequentialLR).
+    Linear { final_lr: f64, begin: f64, end: f64 },
     /// Half a cosine down to `min_lr` (Loshchilov & Hutter 2016; CosineAnnealingLR).
     Cosine { min_lr: f64 },
     /// Up from `lr / div_factor` to `lr` and down to `lr / div_factor / final_div_factor`, in two half cosines (Smith &
@@ -51,7 +54,10 @@ impl Schedule {
     /// Whether it is laid out over the length of the run.
     pub fn is_laid_out(&self) -> bool {
         match self {
-            Schedule::Exponential { .. } | Schedule::Cosine { .. } | Schedule::OneCycle { .. } => true,
+            Schedule::Exponential { .. }
+            | Schedule::Linear { .. }
+            | Schedule::Cosine { .. }
+            | Schedule::OneCycle { .. } => true,
             Schedule::Warmup { then, .. } => then.is_laid_out(),
             Schedule::Constant
             | Schedule::Step { .. }
@@ -87,6 +93,18 @@ impl Schedule {
             Schedule::Exponential { final_lr } => {
                 positive("final_lr", *final_lr)?;
                 positive("lr", lr)?;
+            }
+            Schedule::Linear { final_lr, begin, end } => {
+                not_negative("final_lr", *final_lr)?;
+                for (name, value, least) in [("begin", *begin, 0.0), ("end", *end, *begin)] {
+                    if !(least..=1.0).contains(&value) {
+                        return wrong(
+                            name,
+                            value,
+                            &format!("lie between {least} and 1, a share of the run's steps"),
+                        );
+                    }
+                }
             }
             Schedule::Cosine { min_lr } => not_negative("min_lr", *min_lr)?,
             Schedule::OneCycle {
@@ -192,6 +210,14 @@ impl LearningRate {
                 let last = total.saturating_sub(1).max(1);
                 lr * (final_lr / lr).powf(taken as f64 / last as f64)
             }
+            Schedule::Linear { final_lr, begin, end } => {
+                let [first, last] = [begin, end].map(|share| (share * total as f64).round());
+                match taken as f64 {
+                    taken if taken >= last => *final_lr,
+                    taken if taken <= first => lr,
+                    taken => lr + (final_lr - lr) * ((taken - first) / (last - first)),
+                }
+            }
             Schedule::Cosine { min_lr } => {
                 min_lr + (lr - min_lr) * (1.0 + (PI * taken as f64 / total as f64).cos()) / 2.0
             }
@@ -207,6 +233,11 @@ impl LearningRate {
                 self.follow(then, taken - steps, total.saturating_sub(*steps).max(1))
             }
         }
+    }
+
+    /// A factor that follows another schedule over the same steps, as a share of 1.
+    pub fn factor(&self, schedule: &Schedule) -> Self {
+        LearningRate::new(schedule, 1.0, self.total, self.steps_per_epoch)
     }
 
     /// Momentum (or first beta) of that step, where the schedule moves it.
@@ -308,6 +339,10 @@ mod tests {
         assert_close(&rates(&cosine, 100, &[0, 50, 100]), &[0.1, 0.06, 0.02]);
         let warmup = Schedule::Warmup { steps: 4, start_factor: 0.5, then: Box::new(cosine) };
         assert_close(&rates(&warmup, 104, &[0, 2, 4, 54]), &[0.05, 0.075, 0.1, 0.06]);
+        let linear = Schedule::Linear { final_lr: 0.02, begin: 0.5, end: 0.9 };
+        assert_close(&rates(&linear, 10, &[0, 5, 6, 8, 9]), &[0.1, 0.1, 0.08, 0.04, 0.02]);
+        let jump = Schedule::Linear { final_lr: 0.0, begin: 0.07, end: 0.07 }; // 0.07 · 100 is above 7
+        assert_close(&rates(&jump, 100, &[6, 7, 8]), &[0.1, 0.0, 0.0]);
         let rise = Schedule::Exponential { final_lr: 10.0 };
         assert_close(&rates(&rise, 3, &[0, 1, 2]), &[0.1, 1.0, 10.0]);
     }
@@ -351,6 +386,9 @@ mod tests {
             r#"{"type": "step", "every": 0, "gamma": 0.1}"#,
             r#"{"type": "multistep", "milestones": [5, 5], "gamma": 0.1}"#,
             r#"{"type": "cosine", "min_lr": -1.0}"#,
+            r#"{"type": "linear", "final_lr": -1.0, "begin": 0, "end": 1}"#,
+            r#"{"type": "linear", "final_lr": 0, "begin": 0.5, "end": 0.4}"#,
+            r#"{"type": "linear", "final_lr": 0, "begin": 0.5, "end": 1.1}"#,
             r#"{"type": "warmup", "steps": 0, "start_factor": 0.1, "then": {"type": "constant"}}"#,
         ] {
             assert!(serde_json::from_str::<Schedule>(json).unwrap().check(0.1, &ADAM).is_err(), "{json}");

@@ -9,6 +9,7 @@ use tch::{Device, Tensor};
 use super::average::Average;
 use super::device::Recorded;
 use super::dropout::step_seed;
+use super::factor::Factor;
 use super::fused::Fused;
 use super::loss::Loss;
 use super::norm::clipped;
@@ -39,6 +40,8 @@ pub struct Taken {
 pub struct Body {
     train: Split,
     augmenter: Option<Augmenter>,
+    /// Of what is done to images.
+    strength: Factor,
     normalizer: Normalizer,
     loss: Loss,
     clip_grad_norm: Option<f64>,
@@ -135,7 +138,18 @@ impl Body {
 
     /// Random numbers for so many images, where the images are.
     pub fn draw(&self, count: i64, step: usize) -> Result<Option<Drawn>> {
-        self.augmenter.as_ref().map(|all| all.draw(count, step)?.on_device(self.device())).transpose()
+        let strength = self.strength.at(step);
+        self.augmenter
+            .as_ref()
+            .map(|all| all.draw(count, step, strength)?.on_device(self.device()))
+            .transpose()
+    }
+
+    /// A place for such numbers, of any step.
+    pub fn place_for_drawn(&self, count: i64) -> Result<Option<Drawn>> {
+        let Some(augmenter) = &self.augmenter else { return Ok(None) };
+        let drawn = augmenter.draw(count, 0, 1.0)?.on_device(self.device())?;
+        Ok(Some(if self.strength.moves() { drawn.of_any_strength()? } else { drawn }))
     }
 
     pub fn device(&self) -> Device {
@@ -145,6 +159,7 @@ impl Body {
     /// Sets the numbers that change from step to step.
     pub fn set(&self, taken: usize, lr: f64, momentum: Option<f64>) -> Result<()> {
         self.average.iter().try_for_each(|average| average.set(taken))?;
+        self.loss.set(taken)?;
         self.optimizer.set(taken, lr, momentum)
     }
 }
@@ -176,11 +191,13 @@ impl Stepper {
             None if fused => Steps::Fused,
             None => Steps::Exact,
         };
+        let smoothing = Factor::new(config.label_smoothing_schedule.as_ref(), rate);
         let body = Body {
             train: train.to_device(device)?,
             augmenter: augmenter.transpose()?,
+            strength: Factor::new(config.augment_schedule.as_ref(), rate),
             normalizer: Normalizer::new(&model.normalization(), device)?,
-            loss: Loss::new(config, device, gpu.is_some())?,
+            loss: Loss::new(config, smoothing, device, gpu.is_some())?,
             clip_grad_norm: config.clip_grad_norm,
             precision: config.precision,
             fused: fused.then(|| Fused::new(&model.network, config.precision)),

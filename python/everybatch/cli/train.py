@@ -24,6 +24,7 @@ from everybatch.cli._log_lines import log_lines
 from everybatch.cli._models import MODEL_HELP, load_model, matching
 from everybatch.cli._networks import build, is_builder, read_network
 from everybatch.cli._parser import Commands, command, whole
+from everybatch.cli._schedule import parse_schedule
 from everybatch.cli._tables import class_table, summary
 from everybatch.cli._warnings import warnings_at_once
 from everybatch.dataset import Dataset
@@ -99,7 +100,15 @@ def add(commands: Commands) -> None:
         help="as in torch.optim; lion (Chen et al. 2023); muon for hidden weights, with AdamW for the rest",
     )
     _option(how, "lr", metavar="RATE", type=float, help="learning rate; the highest one of a schedule")
-    _option(how, "schedule", choices=tuple(BY_NAME), default="constant", help="how the learning rate moves")
+    _option(
+        how,
+        "schedule",
+        metavar="NAME[,KEY=VALUE,...]",
+        type=parse_schedule,
+        default="constant",
+        help=f"how the learning rate moves: {', '.join(BY_NAME)}; or one of everybatch.schedules with numbers, such as "
+        "one_cycle,pct_start=0.2 or multistep,milestones=500:800",
+    )
     _option(how, "weight_decay", metavar="X", type=float, help="0 unless given, for adamw 0.01, for muon 0.1")
     _option(how, "momentum", metavar="X", type=float, help="of sgd, rmsprop and muon, from 0 to below 1")
     _option(
@@ -127,6 +136,13 @@ def add(commands: Commands) -> None:
     )
     _option(
         how,
+        "label_smoothing_schedule",
+        metavar="NAME[,KEY=VALUE,...]",
+        type=parse_schedule,
+        help="what it is multiplied by at each step; linear,begin=0.9,end=0.9 switches it off for the last tenth",
+    )
+    _option(
+        how,
         "class_weight",
         metavar="balanced|W1,W2,...|CLASS=W,...",
         type=parse_class_weight,
@@ -148,6 +164,14 @@ def add(commands: Commands) -> None:
         type=parse_augment,
         help=f"change the training images at random, for example shift=2,rotate=10; keys: {', '.join(BOUNDS)} "
         "(erase_area=0.02:0.2)",
+    )
+    _option(
+        how,
+        "augment_schedule",
+        metavar="NAME[,KEY=VALUE,...]",
+        type=parse_schedule,
+        help="what these changes are multiplied by at each step; linear,begin=0.7 has them fall to nothing in the last "
+        "three tenths of the run",
     )
     _option(how, "seed", metavar="N", type=whole, help="of weights, batch order, dropout and drawn images")
     _option(how, "device", help="auto (the GPU if there is one), cpu, cuda or cuda:1")

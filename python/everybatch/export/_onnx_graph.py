@@ -220,4 +220,5 @@ _READERS: dict[str, Callable[[Graph, Layer, str, str], str]] = {
     "Linear": _linear,
     "MaxPool2d": _pool("MaxPool"),
     "Residual": _residual,
+    "StochasticDepth": _nothing,
 }

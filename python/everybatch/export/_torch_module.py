@@ -46,6 +46,25 @@ class Gate(nn.Module):
         return x * factors
 
 
+class StochasticDepth(nn.Module):
+    """Drops whole images with probability p in training and divides the others by 1 - p: torchvision's, by rows."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape that begins with the images, to the same."""
+        if not self.training or self.p == 0.0:
+            return x
+        kept = torch.empty([x.shape[0]] + [1] * (x.dim() - 1), dtype=x.dtype, device=x.device).bernoulli_(1.0 - self.p)
+        return x * kept.div_(1.0 - self.p)
+
+    def extra_repr(self) -> str:
+        """The probability."""
+        return f"p={self.p}"
+
+
 class FromPixels(nn.Sequential):
     """A sequence of layers that takes pixels in [0, 1] and normalises them first.
 
@@ -173,6 +192,8 @@ def _module(layer: dict[str, Any], path: str) -> nn.Module:
         return Gate(nn.Sequential(*_modules(layer["body"], f"{path}.body.")))
     if kind == "Activation":
         return _activation(layer, path)
+    if kind == "StochasticDepth":
+        return StochasticDepth(layer["p"])
     if kind in _GLOBAL_POOLS:
         return nn.Sequential(_GLOBAL_POOLS[kind](1), nn.Flatten())
     if kind not in _SAME:

@@ -21,6 +21,7 @@ def resnet18(
     batch_norm: bool = True,
     block_norm: bool = False,
     squeeze_excitation: int | None = None,
+    stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -51,6 +52,9 @@ def resnet18(
     squeeze_excitation
         The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
         arXiv 1709.01507; theirs is 16). None is no such layer.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes
@@ -79,6 +83,7 @@ def resnet34(
     batch_norm: bool = True,
     block_norm: bool = False,
     squeeze_excitation: int | None = None,
+    stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -107,6 +112,9 @@ def resnet34(
     squeeze_excitation
         The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
         arXiv 1709.01507; theirs is 16). None is no such layer.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes
@@ -135,6 +143,7 @@ def deep_resnet(
     batch_norm: bool = True,
     block_norm: bool = False,
     squeeze_excitation: int | None = None,
+    stochastic_depth: float = 0.0,
     dropout: float = 0.3,
     in_channels: int = 1,
     num_classes: int = 10,
@@ -164,6 +173,9 @@ def deep_resnet(
     squeeze_excitation
         The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
         arXiv 1709.01507; theirs is 16). None is no such layer.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     in_channels, num_classes

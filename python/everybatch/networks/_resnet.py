@@ -25,6 +25,7 @@ def resnet(
     shortcut: str = "projection",
     squeeze_excitation: int | None = None,
     block_dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     last_pool: str = "max",
     in_channels: int = 1,
@@ -65,6 +66,9 @@ def resnet(
         arXiv 1709.01507; theirs is 16). None is no such layer.
     block_dropout
         Probability between the two convolutions of each block, in [0, 1); 0 is none.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     dropout
         Probability before the last layer, in [0, 1); 0 is none.
     last_pool

@@ -21,6 +21,7 @@ def wide_resnet(
     batch_norm: bool = True,
     squeeze_excitation: int | None = None,
     dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
     in_channels: int = 1,
     num_classes: int = 10,
     input_size: int | Sequence[int] = 28,
@@ -52,6 +53,9 @@ def wide_resnet(
         arXiv 1709.01507; theirs is 16). None is no such layer.
     dropout
         Probability between the two convolutions of each block, in [0, 1); 0 is none.
+    stochastic_depth
+        Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
+        l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
     in_channels, num_classes
         Channels of the images, and number of logits.
     input_size

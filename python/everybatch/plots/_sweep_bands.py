@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from everybatch._arguments import choice
 from everybatch._measures import CURVES
-from everybatch._trial import Trial
+from everybatch._trial import LABEL, Trial
 
 from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
@@ -23,10 +23,11 @@ from ._sweep_inputs import (
     as_trials,
     check_setting,
     curves_of,
+    in_words,
     label_left_out,
     name_of,
+    naming,
     text_of,
-    varied,
 )
 from ._sweep_palette import draw_key, palette
 
@@ -64,7 +65,8 @@ def sweep_bands(
     sweep
         A sweep, some of its trials, or the path of a stored one.
     by
-        A setting: one line for each of its values, over seeds and all other settings. By default one for each config.
+        A setting: one line for each of its values, over seeds and all other settings. By default one for each config,
+        with its label if configs have labels.
     band
         ``"range"`` from the lowest to the highest run, or ``"std"``, one standard deviation (of the sample) to both
         sides.
@@ -81,7 +83,7 @@ def sweep_bands(
     check_curve_options(metric, x, scale)
     choice(band, "band", ("range", "std"))
     trials = as_trials(sweep, "plots.sweep_bands")
-    settings = varied(trials) if by is None else [check_setting("by", by, trials)]
+    settings = naming(trials) if by is None else [check_setting("by", by, trials)]
     found = curves_of(trials, metric, x, "sweep_bands")
     mean = CURVES[metric].average == "mean"
     groups: dict[str, list[Curve]] = {}
@@ -108,7 +110,7 @@ def sweep_bands(
         ax.set_ylabel(f"{ax.get_ylabel()}, mean and {around}")
     if len(settings) == 1 and len(named) < len(bands):
         draw_key(ax, palette(settings[0], [trial.setting(settings[0]) for trial in trials]))
-    if "·" in names[0]:  # values alone: say of what
+    if len(settings) > 1 and "·" in names[0]:  # values alone: say of what
         head = " · ".join(name_of(name) for name in settings)
         ax.annotate(head, (1.045, 1.04), xycoords="axes fraction", fontsize=small(), color=GREY, annotation_clip=False)
     ends = [float(bands[number].mean[-1]) for number in named]
@@ -147,7 +149,7 @@ def _styles(
 
 def _names(groups: Sequence[Trial], settings: Sequence[str]) -> list[str]:
     """Return the configs in words; if that is too long, the values alone."""
-    names = [", ".join(f"{name_of(name)} {text_of(one.setting(name), 20)}" for name in settings) for one in groups]
+    names = [in_words(one, settings, _LONGEST if settings == [LABEL] else 20) for one in groups]
     if max(map(len, names)) <= _LONGEST or len(settings) == 1:
         return names
     return [" · ".join(text_of(one.setting(name), 12) for name in settings) for one in groups]

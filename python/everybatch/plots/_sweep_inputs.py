@@ -12,7 +12,7 @@ import numpy as np
 from everybatch._arguments import choice
 from everybatch._measure import Measure
 from everybatch._measures import CURVES
-from everybatch._trial import NUMBERS, Trial, measure_of
+from everybatch._trial import LABEL, NUMBERS, Trial, measure_of
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
@@ -28,10 +28,12 @@ __all__ = [
     "check_setting",
     "check_values",
     "curves_of",
+    "in_words",
     "is_number",
     "label_left_out",
     "left_out",
     "name_of",
+    "naming",
     "ordered",
     "runs_of",
     "settings_of",
@@ -82,6 +84,20 @@ def varied(trials: Sequence[Trial]) -> list[str]:
     """Return the settings, other than the seed, with more than one value."""
     names = [name for name in settings_of(trials) if name != "seed"]
     return [name for name in names if len({repr(trial.setting(name)) for trial in trials}) > 1]
+
+
+def naming(trials: Sequence[Trial]) -> list[str]:
+    """Return the settings that tell the configs apart: all that vary, or the label alone if each has one of its own."""
+    names = varied(trials)
+    configs = {repr([trial.setting(name) for name in names]) for trial in trials}
+    labels = {repr(trial.setting(LABEL)) for trial in trials}
+    return [LABEL] if LABEL in names and len(labels) == len(configs) else names
+
+
+def in_words(trial: Trial, settings: Sequence[str], longest: int = _LONGEST) -> str:
+    """Return settings of a trial with their names; of a label the text alone."""
+    texts = [(name, text_of(trial.setting(name), longest)) for name in settings]
+    return ", ".join(text if name == LABEL else f"{name_of(name)} {text}" for name, text in texts)
 
 
 def settings_of(trials: Sequence[Trial]) -> list[str]:

@@ -13,7 +13,7 @@ from everybatch._trial import Trial
 from everybatch.errors import ArgumentError
 
 from ._style import INK, new_axes, percent_axis, small, tidy
-from ._sweep_inputs import Swept, as_trials, check_setting, check_values, label_left_out, name_of, text_of, varied
+from ._sweep_inputs import Swept, as_trials, check_setting, check_values, in_words, label_left_out, naming, text_of
 from ._sweep_palette import draw_key, palette, spans_decades
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ def _name(ax: Axes, best: Sequence[Trial], everything: Sequence[Trial], x: str, 
 
 
 def _text(trial: Trial, everything: Sequence[Trial], values: str) -> str:
-    names = varied(everything)
+    names = naming(everything)
     if len({one.setting("seed") for one in everything}) > 1:
         names.append("seed")
-    settings = ", ".join(f"{name_of(name)} {text_of(trial.setting(name))}" for name in names)
+    settings = in_words(trial, names)
     result = check_values(values)[0].text(trial.value(values), 4)
     return "\n".join([result, *textwrap.wrap(settings, _WIDTH)])

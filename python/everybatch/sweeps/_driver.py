@@ -65,7 +65,8 @@ def sweep(
         A grid, from names to lists of values: every combination is trained. Or a list of configs, such as
         `everybatch.sweeps.random` and `everybatch.sweeps.sobol` draw. Names are arguments of `everybatch.train`,
         ``"network"`` (a `Network`, or the name of a builder in `everybatch.networks`) and options of the builder,
-        such as ``"network.dropout"``.
+        such as ``"network.dropout"``. In a list, each config may have a ``"label"``, a text of its own that names it in
+        tables and pictures, and changes nothing.
     dataset
         Training and test images.
     seeds

@@ -18,7 +18,7 @@ from everybatch import networks
 from everybatch._arguments import whole
 from everybatch._core import Network, __version__
 from everybatch._settings import Settings
-from everybatch._trial import Trial
+from everybatch._trial import LABEL, Trial
 from everybatch.augment import Augment
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, EverybatchError, SelectionWarning, suggest
@@ -68,7 +68,17 @@ _OF_SWEEP = (
 )
 """Names that a typing error may be meant for."""
 SETTINGS = tuple(name for name in _DEFAULTS if name not in _NOT_SETTINGS)
-_NEWER = ("alpha", "centered", "momentum_decay", "adjust_lr", "adamw_lr_ratio", "class_weight", "clip_grad_norm")
+_NEWER = (
+    "alpha",
+    "centered",
+    "momentum_decay",
+    "adjust_lr",
+    "adamw_lr_ratio",
+    "class_weight",
+    "clip_grad_norm",
+    "augment_schedule",
+    "label_smoothing_schedule",
+)
 """Where they are None they say nothing: trials of sweeps of earlier versions, which lack them, are known again."""
 _NO_MATTER = ("device", "log_every", "checkpoint_every", "keep_state_every", "seed", "steps_per_epoch", "total_steps")
 
@@ -100,6 +110,7 @@ def plan(
     ArgumentError, TypeError, ShapeError
         A config cannot work; the message tells which and why.
     """
+    _check_labels(configs)
     trials: list[Trial] = []
     selects: list[str] = []
     for number, config in enumerate(configs):
@@ -164,8 +175,8 @@ def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, A
     for name in config:
         if name in _NOT_SETTINGS:
             raise ArgumentError(f"{name} cannot be a setting of a sweep: {_NOT_SETTINGS[name]}")
-        if name not in SETTINGS and name != "network" and not name.startswith(_OPTION):
-            known = (*SETTINGS, "network", *_OF_SWEEP)
+        if name not in SETTINGS and name not in ("network", LABEL) and not name.startswith(_OPTION):
+            known = (*SETTINGS, "network", LABEL, *_OF_SWEEP)
             raise ArgumentError(
                 f"{name!r} is no setting of eb.train, nor an option of a network (network.{name})."
                 f"{suggest(name, known)}"
@@ -276,9 +287,42 @@ def _key(decided: dict[str, Any], seed: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
+def _check_labels(configs: Sequence[Config]) -> None:
+    """Raise where labels do not name the configs: each has one of its own, or none has any."""
+    if not any(LABEL in config for config in configs):
+        return
+    seen: dict[str, int] = {}
+    for number, config in enumerate(configs, 1):
+        if LABEL not in config:
+            raise ArgumentError(
+                f"config {number} of {len(configs)} has no label, and others have: give each of them one, or none"
+            )
+        label = config[LABEL]
+        if not isinstance(label, str):
+            raise TypeError(f"label must be text that names the config, not {type(label).__name__} ({label!r})")
+        if label in seen:
+            raise ArgumentError(
+                f"configs {seen[label]} and {number} of {len(configs)} both have the label {label!r}: give each one of "
+                "its own, in a list of configs"
+            )
+        seen[label] = number
+
+
 def _distinct(trials: list[Trial]) -> list[Trial]:
-    """Leave out trials that are there already, such as those of a config that was listed twice."""
+    """Leave out trials that are there already, such as those of a config that was listed twice.
+
+    Raises
+    ------
+    ArgumentError
+        Such configs have labels, of which one would be missing.
+    """
     first = {trial.key: trial for trial in reversed(trials)}
+    for trial in trials:
+        if trial.setting(LABEL) != (same := first[trial.key].setting(LABEL)):
+            raise ArgumentError(
+                f"the labels {same!r} and {trial.setting(LABEL)!r} are of configs that ask for the same training: "
+                "leave one of them out"
+            )
     kept = sorted(first.values(), key=lambda trial: trial.number)
     return [dataclasses.replace(trial, number=number) for number, trial in enumerate(kept)]
 

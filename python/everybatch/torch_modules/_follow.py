@@ -48,7 +48,7 @@ def _without_dropout(given: Trace) -> Trace:
         if id(value) not in needed:
             continue
         inputs = tuple(now[id(each)] for each in value.inputs)
-        if value.layer.get("type") in ("Dropout", "Dropout2d"):
+        if value.layer.get("type") in ("Dropout", "Dropout2d", "StochasticDepth"):
             now[id(value)] = inputs[0]
             continue
         now[id(value)] = dataclasses.replace(value, inputs=inputs)

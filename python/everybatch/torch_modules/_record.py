@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from everybatch._core import Layer
 from everybatch.errors import ArgumentError, EverybatchError, ShapeError
+from everybatch.torch_modules._dropped_images import dropped_images
 from everybatch.torch_modules._refused import METER, refused
 from everybatch.torch_modules._stand_in import stand_in
 from everybatch.torch_modules._values import Size, Traced, Value
@@ -44,6 +45,7 @@ class Recorder(TorchFunctionMode):
         self.input_shape, self.batch, self.training = input_shape, batch, training
         self.frozen_is_fine = frozen_is_fine
         self._read = read
+        self._module = module
         self.values: list[Value] = []
         self.problem: EverybatchError | None = None
         self.where = ""
@@ -85,9 +87,15 @@ class Recorder(TorchFunctionMode):
         return value
 
     def _entering(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        module = self._module.get_submodule(path)
+
         def call(*args: Any, **kwargs: Any) -> Any:
             self._paths.append(path)
             try:
+                p = dropped_images(module, forward, path) if self.training else 0.0
+                if p > 0 and len(args) == 1 and isinstance(args[0], Traced) and not kwargs:
+                    layer = {"type": "StochasticDepth", "p": p}
+                    return self.layer("stochastic_depth", args[0], tuple(args[0].shape), layer)
                 return forward(*args, **kwargs)
             except Exception:
                 self.where = self.where or path

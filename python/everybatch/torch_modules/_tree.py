@@ -169,6 +169,9 @@ def _layers(parts: list[_Part], prefix: str, tensors: dict[str, str]) -> list[di
         if part.layer["type"] in ("OnePixel", "Expand"):
             what = f"makes {_size(part)} of {_size(part.inputs[0])} by {part.operation}"
             raise refused(part.path, f"{what}, and the only change of shape is flatten, but for what multiplies a map")
+        if part.layer["type"] == "StochasticDepth" and not prefix:
+            what = "drops whole images outside of a residual block, where nothing of them would be left"
+            raise refused(part.path, what, f"end the body of a block with it; {METER}")
         layers.append(part.layer)
         tensors.update({f"{path}{name}": given for name, given in part.tensors.items()})
     return layers
@@ -181,7 +184,7 @@ def _as_vectors(body: list[_Part]) -> list[_Part]:
         kind = part.layer["type"] if isinstance(part, Value) else ""
         if kind in ("OnePixel", "Expand"):
             del kept[index]
-        elif kind not in ("Activation", "Dropout"):
+        elif kind not in ("Activation", "Dropout", "StochasticDepth"):
             break
     return kept
 

@@ -108,7 +108,7 @@ impl Compiler<'_> {
             Layer::GlobalAvgPool => ops.push(Op::GlobalAvgPool),
             Layer::GlobalMaxPool => ops.push(Op::GlobalMaxPool),
             Layer::Flatten => ops.push(Op::Flatten),
-            Layer::Dropout(_) | Layer::Dropout2d(_) => {}
+            Layer::Dropout(_) | Layer::Dropout2d(_) | Layer::StochasticDepth(_) => {}
             Layer::Residual(Residual { body, shortcut, activation }) => {
                 let (body, shortcut) = (self.layers(body)?, self.layers(shortcut)?);
                 ops.push(Op::Residual { body, shortcut, scale: None, activation: *activation });

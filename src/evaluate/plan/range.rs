@@ -101,7 +101,7 @@ impl Walk<'_> {
             | Layer::AdaptiveAvgPool2d(_)
             | Layer::GlobalAvgPool
             | Layer::GlobalMaxPool => bounds,
-            Layer::Dropout(_) | Layer::Dropout2d(_) => bounds,
+            Layer::Dropout(_) | Layer::Dropout2d(_) | Layer::StochasticDepth(_) => bounds,
         };
         Ok(bounds.iter().all(|bound| *bound <= MOST).then_some(bounds)) // a NaN is not
     }

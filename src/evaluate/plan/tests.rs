@@ -28,7 +28,7 @@ fn unfused(layers: &[Layer], tensors: &mut std::slice::Iter<Tensor>, x: &Tensor)
                 x * factors
             }
         }
-        Layer::Dropout(_) | Layer::Dropout2d(_) => x,
+        Layer::Dropout(_) | Layer::Dropout2d(_) | Layer::StochasticDepth(_) => x,
         simple => {
             let own = crate::network::tensor_specs(std::slice::from_ref(simple)).len();
             let own: Vec<Tensor> = tensors.by_ref().take(own).map(Tensor::shallow_clone).collect();

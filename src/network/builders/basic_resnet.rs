@@ -27,6 +27,8 @@ pub struct BasicResnet {
     pub block_norm: bool,
     /// As in [`Resnet`].
     pub squeeze_excitation: Option<i64>,
+    /// Of the last block, as in [`Resnet`].
+    pub stochastic_depth: f64,
     /// Before the last layer.
     pub dropout: f64,
     pub in_channels: i64,
@@ -48,6 +50,7 @@ impl Default for BasicResnet {
             batch_norm: true,
             block_norm: false,
             squeeze_excitation: None,
+            stochastic_depth: 0.0,
             dropout: 0.0,
             in_channels: 1,
             num_classes: 10,
@@ -82,6 +85,7 @@ impl BasicResnet {
             block_norm: self.block_norm,
             shortcut: Shortcut::ProjectionBatchNorm,
             squeeze_excitation: self.squeeze_excitation,
+            stochastic_depth: self.stochastic_depth,
             dropout: self.dropout,
             last_pool: Pool::Avg,
             in_channels: self.in_channels,

@@ -130,6 +130,13 @@ fn squeeze_excitation(channels: i64, reduction: Option<i64>) -> Result<Option<La
     reduction.map(gate).transpose()
 }
 
+/// Stochastic depth for the end of the body of block number `index` (from 0) of `count`, if there is any: its probability rises in
+/// equal steps, from none before the first block to `p` in the last one (Huang et al. 2016).
+fn stochastic_depth(p: f64, index: i64, count: i64) -> Option<Layer> {
+    let p = p * ((index + 1) as f64 / count as f64);
+    (p != 0.0).then_some(Layer::StochasticDepth(Dropout { p }))
+}
+
 /// The options that a user gives once for all, or once for each of `count` places.
 pub fn each_of(name: &str, given: &[i64], count: usize) -> Result<Vec<i64>> {
     match given {

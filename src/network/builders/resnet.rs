@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{activations, numbers, size};
 use super::stack::{norm, Stack};
-use super::{dropout, odd, squeeze_excitation, Pool};
+use super::{dropout, odd, squeeze_excitation, stochastic_depth, Pool};
 use crate::error::{Error, Result};
 use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
@@ -50,6 +50,8 @@ pub struct Resnet {
     pub squeeze_excitation: Option<i64>,
     /// Between the two convolutions of each block.
     pub block_dropout: f64,
+    /// Of the last block; the others drop their images with less, in equal steps from nothing.
+    pub stochastic_depth: f64,
     /// Before the last layer.
     pub dropout: f64,
     pub last_pool: Pool,
@@ -77,6 +79,7 @@ impl Default for Resnet {
             shortcut: Shortcut::Projection,
             squeeze_excitation: None,
             block_dropout: 0.0,
+            stochastic_depth: 0.0,
             dropout: 0.0,
             last_pool: Pool::Max,
             in_channels: 1,
@@ -96,11 +99,14 @@ pub fn resnet(options: &Resnet) -> Result<Network> {
     if options.stem_pool {
         stack.push(Pool::Max.layer(3, 2, 1));
     }
+    let (mut before, all) = (0, blocks.iter().sum());
     for (stage, (&width, &count)) in stages.iter().zip(&blocks).enumerate() {
         for index in 0..count {
             let downsamples = index == 0 && stage > 0 && width > stages[stage - 1];
             let stride = if downsamples { 2 } else { 1 };
-            block(options, &mut stack, width, stride)?;
+            let drops = stochastic_depth(options.stochastic_depth, before, all);
+            block(options, &mut stack, width, stride, drops)?;
+            before += 1;
             stack.norm(options.block_norm);
         }
     }
@@ -132,7 +138,7 @@ fn check(options: &Resnet) -> Result<Vec<i64>> {
     Ok(per_stage)
 }
 
-fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64) -> Result<()> {
+fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64, drops: Option<Layer>) -> Result<()> {
     let inputs = stack.width;
     let conv = |inputs, stride| {
         let conv = Conv2d::new(inputs, width, options.kernel_size).stride(stride);
@@ -145,6 +151,7 @@ fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64) -> Result
     body.push(conv(width, 1));
     body.extend(norm(width, options.batch_norm));
     body.extend(squeeze_excitation(width, options.squeeze_excitation)?);
+    body.extend(drops);
     let mut shortcut: Vec<Layer> =
         projection(inputs, width, stride, options.batch_norm).into_iter().collect();
     if !shortcut.is_empty() && options.shortcut == Shortcut::ProjectionBatchNorm {
@@ -229,6 +236,31 @@ mod tests {
         assert_eq!(first.activation, Some(Activation::Softplus));
     }
 
+    // Huang et al. 2016, section 4: p_l = l / L · p_L.
+    #[test]
+    fn deeper_blocks_are_dropped_more_often() {
+        let network = resnet(&Resnet { stochastic_depth: 0.6, blocks: vec![1, 2, 1], ..Resnet::default() });
+        let network = network.unwrap();
+        let last = network.layers.iter().filter_map(|layer| match layer {
+            Layer::Residual(block) => block.body.last(),
+            _ => None,
+        });
+        let p: Vec<f64> = last
+            .filter_map(|layer| match layer {
+                Layer::StochasticDepth(drop) => Some(drop.p),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(p.len(), 4);
+        assert!(
+            p.iter().zip([0.15, 0.3, 0.45, 0.6]).all(|(p, expected)| (p - expected).abs() < 1e-12),
+            "{p:?}"
+        );
+        let none = resnet(&Resnet { blocks: vec![1, 2, 1], ..Resnet::default() }).unwrap();
+        assert!(network.drops() && !none.drops());
+        assert_eq!(network.num_parameters(), none.num_parameters());
+    }
+
     #[test]
     fn without_batch_norm_convolutions_have_biases() {
         let with = parameters(Resnet::default());
@@ -250,6 +282,9 @@ mod tests {
             Resnet { squeeze_excitation: Some(65), ..Resnet::default() },
             Resnet { dropout: 1.5, ..Resnet::default() },
             Resnet { block_dropout: f64::NAN, ..Resnet::default() },
+            Resnet { stochastic_depth: 1.0, ..Resnet::default() },
+            Resnet { stochastic_depth: -0.1, ..Resnet::default() },
+            Resnet { stochastic_depth: f64::NAN, ..Resnet::default() },
         ] {
             assert!(resnet(&options).is_err(), "{options:?}");
         }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::options::{activations, size};
 use super::resnet::projection;
 use super::stack::{norm, Stack};
-use super::{dropout, odd, resnet, squeeze_excitation, Pool, Resnet, Shortcut};
+use super::{dropout, odd, resnet, squeeze_excitation, stochastic_depth, Pool, Resnet, Shortcut};
 use crate::error::{Error, Result};
 use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
@@ -29,6 +29,8 @@ pub struct WideResnet {
     pub squeeze_excitation: Option<i64>,
     /// Between the two convolutions of each block.
     pub dropout: f64,
+    /// Of the last block, as in [`Resnet`].
+    pub stochastic_depth: f64,
     pub in_channels: i64,
     pub num_classes: i64,
     /// (height, width)
@@ -48,6 +50,7 @@ impl Default for WideResnet {
             batch_norm: true,
             squeeze_excitation: None,
             dropout: 0.0,
+            stochastic_depth: 0.0,
             in_channels: 1,
             num_classes: 10,
             input_size: [28, 28],
@@ -74,6 +77,7 @@ pub fn wide_resnet(options: &WideResnet) -> Result<Network> {
         shortcut: Shortcut::Projection,
         squeeze_excitation: options.squeeze_excitation,
         block_dropout: options.dropout,
+        stochastic_depth: options.stochastic_depth,
         last_pool: Pool::Avg,
         in_channels: options.in_channels,
         num_classes: options.num_classes,
@@ -110,7 +114,8 @@ fn pre_activation(options: &WideResnet, stages: [i64; 3], blocks: i64) -> Result
     for (stage, width) in stages.into_iter().enumerate() {
         for index in 0..blocks {
             let stride = if index == 0 && stage > 0 { 2 } else { 1 };
-            block(options, &mut stack, width, stride)?;
+            let drops = stochastic_depth(options.stochastic_depth, stage as i64 * blocks + index, 3 * blocks);
+            block(options, &mut stack, width, stride, drops)?;
         }
     }
     stack.norm(options.batch_norm).activate();
@@ -120,7 +125,13 @@ fn pre_activation(options: &WideResnet, stages: [i64; 3], blocks: i64) -> Result
 
 /// Where the shape changes, the projection also sees the first batch norm and activation, which then lie before the
 /// block; elsewhere the identity passes them by.
-fn block(options: &WideResnet, stack: &mut Stack, width: i64, stride: i64) -> Result<()> {
+fn block(
+    options: &WideResnet,
+    stack: &mut Stack,
+    width: i64,
+    stride: i64,
+    drops: Option<Layer>,
+) -> Result<()> {
     let inputs = stack.width;
     let shortcut = projection(inputs, width, stride, options.batch_norm);
     let mut body = Vec::new();
@@ -140,6 +151,7 @@ fn block(options: &WideResnet, stack: &mut Stack, width: i64, stride: i64) -> Re
     body.extend(dropout(options.dropout));
     body.push(conv(width, 1));
     body.extend(squeeze_excitation(width, options.squeeze_excitation)?);
+    body.extend(drops);
     stack.width = width;
     stack.push(Layer::Residual(Residual {
         body,
@@ -172,6 +184,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_block_is_dropped_as_often_as_asked_for() {
+        for pre_activation in [false, true] {
+            let options = WideResnet { pre_activation, stochastic_depth: 0.5, ..WideResnet::default() };
+            let network = wide_resnet(&options).unwrap();
+            let drops = crate::network::all_layers(&network.layers).filter_map(|layer| match layer {
+                Layer::StochasticDepth(drop) => Some(drop.p),
+                _ => None,
+            });
+            let drops: Vec<f64> = drops.collect();
+            assert_eq!((drops.len(), drops[2], drops[5]), (6, 0.25, 0.5));
+        }
+    }
+
+    #[test]
     fn wrong_options_are_refused() {
         for pre_activation in [false, true] {
             let base = WideResnet { pre_activation, ..WideResnet::default() };
@@ -183,6 +209,7 @@ mod tests {
                 WideResnet { width: i64::MAX, ..base.clone() },
                 WideResnet { kernel_size: 2, ..base.clone() },
                 WideResnet { dropout: -0.1, ..base.clone() },
+                WideResnet { stochastic_depth: 1.5, ..base.clone() },
                 WideResnet { activation: vec![], ..base.clone() },
                 WideResnet { squeeze_excitation: Some(17 * 4), ..base.clone() },
             ] {

@@ -70,7 +70,7 @@ fn rehearse_and_capture(
 ) -> Result<Recorded> {
     let body = stepper.body.clone();
     let batch = Tensor::f_arange(count, (Kind::Int64, body.device()))?;
-    let place = Rc::new(Place { batch, drawn: body.draw(count, 0)? });
+    let place = Rc::new(Place { batch, drawn: body.place_for_drawn(count)? });
     for _ in 0..REHEARSALS {
         body.set(0, rate.at(0), rate.momentum_at(0))?;
         body.run(&place.batch, place.drawn.as_ref())?;

@@ -14,8 +14,8 @@ use crate::train::dropout::{step_seed, tests::generator};
 use crate::train::training_loop::tests as host;
 use crate::train::Observer;
 use crate::train::{
-    train_with, Checkpoints, End, Every, History, Length, Method, Monitor, Next, Outcome, Record, Step,
-    TrainConfig, WatchConfig,
+    train_with, Checkpoints, End, Every, History, Length, Method, Monitor, Next, Outcome, Record, Schedule,
+    Step, TrainConfig, WatchConfig,
 };
 
 #[derive(Default)]
@@ -123,7 +123,15 @@ fn variants() -> Vec<(&'static str, TrainConfig)> {
     let best =
         WatchConfig { keep_best: true, monitor: Monitor::TestLoss, patience: Some(40), min_delta: 0.0 };
     let [rmsprop, nadam, lion, muon] = [3, 4, 5, 6].map(|at: usize| Method::ALL[at]);
-    let class_weight = Some((0..10).map(|class| 0.5 + f64::from(class)).collect());
+    let class_weight: Option<Vec<f64>> = Some((0..10).map(|class| 0.5 + f64::from(class)).collect());
+    let falling = |class_weight| TrainConfig {
+        augment: Some(Augment::from_json(augment).unwrap()),
+        augment_schedule: Some(Schedule::Linear { final_lr: 0.0, begin: 0.1, end: 0.6 }),
+        label_smoothing: 0.3,
+        label_smoothing_schedule: Some(Schedule::Linear { final_lr: 0.0, begin: 0.0, end: 0.8 }),
+        class_weight,
+        ..config()
+    };
     vec![
         ("sgd", config()),
         ("rmsprop", TrainConfig { method: rmsprop, lr: 1e-4, ..config() }),
@@ -135,7 +143,7 @@ fn variants() -> Vec<(&'static str, TrainConfig)> {
         ("lion", TrainConfig { method: lion, lr: 1e-4, ..config() }),
         ("muon", TrainConfig { method: muon, lr: 1e-3, schedule: host::one_cycle(), ..config() }),
         ("clipped", TrainConfig { clip_grad_norm: Some(0.5), ..config() }),
-        ("weighted", TrainConfig { class_weight, label_smoothing: 0.1, ..config() }),
+        ("weighted", TrainConfig { class_weight: class_weight.clone(), label_smoothing: 0.1, ..config() }),
         ("adam", TrainConfig { method: Method::Adam { betas, eps: 1e-8, weight_decay: 0.01 }, ..config() }),
         ("one cycle", TrainConfig { schedule: host::one_cycle(), ..config() }),
         (
@@ -152,6 +160,8 @@ fn variants() -> Vec<(&'static str, TrainConfig)> {
         ("validation", TrainConfig { validation: (0..10).map(|i| i * 4).collect(), ..config() }),
         ("watched", TrainConfig { watch: best, ..config() }),
         ("augmented", TrainConfig { augment: Some(Augment::from_json(augment).unwrap()), ..config() }),
+        ("falling", falling(None)),
+        ("falling and weighted", falling(class_weight.clone())),
         (
             "cut short",
             TrainConfig { length: Length::Steps(37), evaluate_on: Some((0..12).collect()), ..config() },

@@ -52,7 +52,8 @@ fn add(layer: &Layer, next: &mut usize, ops: &mut Vec<Op>) {
         | Layer::AvgPool2d(_)
         | Layer::AdaptiveAvgPool2d(_)
         | Layer::Dropout(_)
-        | Layer::Dropout2d(_) => Op::Other(layer.clone()),
+        | Layer::Dropout2d(_)
+        | Layer::StochasticDepth(_) => Op::Other(layer.clone()),
     };
     ops.push(op);
 }

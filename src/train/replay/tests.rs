@@ -8,7 +8,7 @@ use super::{Change, Effects, Replay};
 use crate::data::Augment;
 use crate::error::Result;
 use crate::libtorch::{compute_alone, rehearsal::Rehearsal, Gpu};
-use crate::network::{Activation, Conv2d, Dropout, Layer, Linear, Model, Network, Pool2d};
+use crate::network::{Activation, Conv2d, Dropout, Layer, Linear, Model, Network, Pool2d, Residual};
 use crate::train::session::tests::{assert_same, cases, config, dataset, Case};
 use crate::train::{train_with, History, Kernels, Method, Next, Observer, RunState, Step, TrainConfig};
 
@@ -88,6 +88,11 @@ fn plain(kernels: Kernels) -> (TrainConfig, Model) {
         Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
         Layer::Flatten,
         Layer::Dropout(Dropout { p: 0.3 }),
+        Layer::Residual(Residual {
+            body: vec![Layer::Linear(Linear::new(36, 36)), Layer::StochasticDepth(Dropout { p: 0.4 })],
+            shortcut: vec![],
+            activation: None,
+        }),
         Layer::Linear(Linear::new(36, 10)),
     ];
     let model = Model::initialize(Network::new("plain", [1, 28, 28], layers).unwrap(), 0).unwrap();

@@ -58,7 +58,7 @@ impl Session {
         let of = identity(&model, data, config, gpu.is_some())?;
         let earlier = from.map(|state| state.plain::<Plain>()).transpose()?;
         if let Some(earlier) = &earlier {
-            check_same(&earlier.of, &of, &config.schedule, earlier.taken, total)?;
+            check_same(&earlier.of, &of, config, earlier.taken, total)?;
         }
 
         let data = data.to_device(device)?;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::network::{Model, Network, Normalization};
-use crate::train::{Schedule, TrainConfig};
+use crate::train::TrainConfig;
 
 const NETWORK: &str = "network";
 const NORMALIZATION: &str = "normalization";
@@ -82,19 +82,20 @@ pub fn told_by(of: &Map<String, Value>) -> Result<(TrainConfig, Network, Normali
 pub fn check_same(
     earlier: &Map<String, Value>,
     now: &Map<String, Value>,
-    schedule: &Schedule,
+    config: &TrainConfig,
     taken: usize,
     total: usize,
 ) -> Result<()> {
     // An earlier version lacks what it did not know, and did as the default says.
     let known = serde_json::to_value(TrainConfig::default()).unwrap_or_default();
     let differs = |name: &str| earlier.get(name).or_else(|| known.get(name)) != now.get(name);
-    if differs("length") && schedule.is_laid_out() {
-        return Err(Error::argument(
-            "the learning rate of this run is laid out over all of its steps, so that a run of another length is another \
-             one from its first step on: train it anew, or give a schedule that does not depend on the length (constant, \
-             step, multistep, plateau)",
-        ));
+    if let (true, Some((name, what))) = (differs("length"), config.laid_out()) {
+        let plateau = if name == "schedule" { ", plateau" } else { "" };
+        return Err(Error::Argument(format!(
+            "{what} of this run is laid out over all of its steps, so that a run of another length is another one from its \
+             first step on: train it anew, or give a {name} that does not depend on the length (constant, step, \
+             multistep{plateau})"
+        )));
     }
     if taken > total {
         return Err(Error::Argument(format!(

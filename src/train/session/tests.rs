@@ -143,6 +143,17 @@ pub fn cases() -> Vec<Case> {
         let class_weight = Some((0..10).map(|class| 0.5 + f64::from(class)).collect());
         TrainConfig { class_weight, clip_grad_norm: Some(0.5), label_smoothing: 0.1, ..config }
     };
+    // To nothing within the run, and not at once.
+    let falling = |config| {
+        let linear = |begin, end| Some(Schedule::Linear { final_lr: 0.0, begin, end });
+        TrainConfig {
+            augment: augment.clone(),
+            augment_schedule: linear(0.2, 0.7),
+            label_smoothing: 0.2,
+            label_smoothing_schedule: linear(0.0, 0.9),
+            ..config
+        }
+    };
     let cases = vec![
         host("sgd", TrainConfig { method: sgd(0.0, false), ..config() }),
         host("momentum", TrainConfig { method: sgd(0.9, true), ..config() }),
@@ -168,6 +179,8 @@ pub fn cases() -> Vec<Case> {
         host("patience", TrainConfig { watch: patient.clone(), ..jumping() }),
         host("best", TrainConfig { watch: best.clone(), ..jumping() }),
         host("augmented", TrainConfig { augment: augment.clone(), ..config() }),
+        host("falling", falling(config())),
+        host("fused falling", falling(fused(weighted(config())))),
         Case { dropout: 0.5, ..host("dropout", config()) },
         Case { dropout: 0.5, ..host("fused dropout", fused(config())) },
         host("bfloat16", TrainConfig { precision: Precision::BFloat16, ..config() }),
@@ -206,7 +219,7 @@ pub fn cases() -> Vec<Case> {
         method: adamw,
         ema: Some(0.9),
         validation,
-        augment,
+        augment: augment.clone(),
         ..config()
     };
     let recorded = vec![
@@ -218,6 +231,7 @@ pub fn cases() -> Vec<Case> {
         ),
         on_device("recorded adam", TrainConfig { watch: best, ..config() }),
         on_device("recorded with everything", everything),
+        on_device("recorded falling", falling(config())),
     ];
     cases.into_iter().chain(recorded).collect()
 }
@@ -408,5 +422,9 @@ fn a_run_is_made_longer_where_its_rate_does_not_depend_on_that() {
     assert!(message.contains("taken 3 steps already, and is to take 2"), "{message}");
     let cosine = TrainConfig { schedule: Schedule::Cosine { min_lr: 0.0 }, ..config() };
     let message = longer(cosine, 9).err().unwrap().to_string();
-    assert!(message.contains("laid out over all of its steps"), "{message}");
+    assert!(message.contains("the learning rate of this run is laid out over all of its steps"), "{message}");
+    let falling = Some(Schedule::Cosine { min_lr: 0.0 });
+    let falling = TrainConfig { label_smoothing: 0.1, label_smoothing_schedule: falling, ..config() };
+    let message = longer(falling, 9).err().unwrap().to_string();
+    assert!(message.contains("label smoothing of this run is laid out over all of its steps"), "{message}");
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from everybatch._trial import LABEL
 from everybatch.cli.sweep._values import Values, as_table, made, place
 from everybatch.errors import ArgumentError, suggest
 from everybatch.sweeps import grid, random, sobol
@@ -101,7 +102,7 @@ def _named(given: Any) -> dict[str, Any]:
 
 
 def _check_setting(name: str) -> None:
-    if name in SETTINGS or name == "network" or name.startswith("network."):
+    if name in (*SETTINGS, "network", LABEL) or name.startswith("network."):
         return
     if name == "seed":
         raise ArgumentError("seed is no setting of a trial: write seeds at the top of the file")
@@ -111,7 +112,7 @@ def _check_setting(name: str) -> None:
         raise ArgumentError(of_backend(name, owner))
     raise ArgumentError(
         f"the setting {name!r} is unknown: settings are the arguments of eb.train, network, and options of the network "
-        f"(network.{name}).{suggest(name, (*SETTINGS, 'network'))}"
+        f"(network.{name}).{suggest(name, (*SETTINGS, 'network', LABEL))}"
     )
 
 

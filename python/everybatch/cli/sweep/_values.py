@@ -18,11 +18,12 @@ from everybatch.errors import ArgumentError, EverybatchError, FileFormatError, s
 from everybatch.schedules import Schedule
 from everybatch.sweeps.space import Range, log_uniform, uniform
 
-__all__ = ["Values", "as_table", "check_keys", "made", "place"]
+__all__ = ["Values", "as_table", "check_keys", "made", "place", "schedule_of"]
 
 Made = TypeVar("Made")
 
 _SCHEDULES = tuple(name for name in schedules.__all__ if name != "Schedule")
+_SCHEDULED = ("schedule", "augment_schedule", "label_smoothing_schedule")
 _RANGE = ("low", "high")
 
 
@@ -37,14 +38,14 @@ class Values:
         """Return the value of one setting."""
         if name == "network":
             return self._network(given)
-        if name == "schedule":
-            return _schedule(given)
+        if name in _SCHEDULED:
+            return schedule_of(given)
         if name == "augment":
             return made(Augment, given)
         if isinstance(given, dict) and name != "class_weight":
             raise ArgumentError(
-                "only schedule, augment and class_weight are tables; a range, { low = 1, high = 2 }, goes into "
-                "[random.space] or [sobol.space]"
+                f"only {', '.join(_SCHEDULED)}, augment and class_weight are tables; a range, {{ low = 1, high = 2 }}, "
+                "goes into [random.space] or [sobol.space]"
             )
         return given
 
@@ -132,7 +133,14 @@ def check_keys(given: Mapping[str, Any], known: Iterable[str]) -> None:
             raise ArgumentError(f"the key {name!r} is unknown: the keys are {', '.join(known)}.{suggest(name, known)}")
 
 
-def _schedule(given: Any) -> Schedule | str:
+def schedule_of(given: Any) -> Schedule | str:
+    """Return the schedule that a table stands for, or a name as it is.
+
+    Raises
+    ------
+    ArgumentError, TypeError
+        It is neither, or has a key or number that cannot work.
+    """
     if isinstance(given, str):
         return given
     if not isinstance(given, dict) or "name" not in given:
@@ -140,7 +148,7 @@ def _schedule(given: Any) -> Schedule | str:
     name = given["name"]
     if str(name) not in _SCHEDULES:
         raise ArgumentError(f"name is {name!r}: choose one of {', '.join(_SCHEDULES)}.{suggest(str(name), _SCHEDULES)}")
-    then = {"then": _schedule(given["then"])} if "then" in given else {}  # of warmup
+    then = {"then": schedule_of(given["then"])} if "then" in given else {}  # of warmup
     made_of: Callable[..., Schedule] = getattr(schedules, name)
     return made(made_of, {**given, **then}, besides=("name",))
 
