@@ -22,6 +22,7 @@ def network() -> eb.Network:
         eb.BatchNorm2d(2),
         eb.Activation("leaky_relu"),
         eb.Residual(body, shortcut),
+        eb.SqueezeExcitation(4, 2),
         eb.MaxPool2d(2),
         eb.Dropout(0.1),
         eb.Flatten(),

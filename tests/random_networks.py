@@ -66,7 +66,7 @@ class _Draw:
 
     def plain(self, depth: int) -> list[eb.Layer]:
         """Layers that keep the shape."""
-        kind = self.random.integers(6 if depth else 5)
+        kind = self.random.integers(7 if depth else 6)
         if kind == 0:
             return [self.conv(self.channels, keep=True), self.activation()]
         if kind == 1:
@@ -77,10 +77,22 @@ class _Draw:
             return [self.activation()]
         if kind == 4:
             return [eb.MaxPool2d(3, stride=1, padding=1)]
+        if kind == 5:
+            return [self.gate()]
         body = [layer for _ in range(self.random.integers(1, 4)) for layer in self.plain(depth - 1)]
         if self.random.integers(2):
             body.append(eb.BatchNorm2d(self.channels))
         return [eb.Residual(body, activation=self.among(None, "relu", "gelu"))]
+
+    def gate(self) -> eb.Layer:
+        """By a vector or by a map of one pixel."""
+        channels, hidden = self.channels, int(self.random.integers(1, 5))
+        first, last = self.activation(), self.among(self.activation(), eb.Activation("sigmoid"))
+        if self.random.integers(2):
+            pool = self.among(eb.GlobalAvgPool(), eb.GlobalMaxPool())
+            return eb.Gate([pool, eb.Linear(channels, hidden), first, eb.Linear(hidden, channels), last])
+        pool = eb.AdaptiveAvgPool2d(1)
+        return eb.Gate([pool, eb.Conv2d(channels, hidden, 1), first, eb.Conv2d(hidden, channels, 1), last])
 
     def network(self) -> eb.Network:
         layers: list[eb.Layer] = []

@@ -30,6 +30,29 @@ class Block(nn.Module):
         return self.activation(self.body(x) + self.shortcut(x))
 
 
+class Gate(nn.Module):
+    """x * body(x), where the body gives (N, C) or (N, C, 1, 1): Hu et al. 2018's product."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.body(x).reshape(x.shape[:2] + (1,) * (x.dim() - 2))
+
+
+def squeeze_excitation(
+    channels: int,
+    reduction: int,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    scale_activation: Callable[[], nn.Module] = nn.Sigmoid,
+) -> Gate:
+    """Hu et al. 2018: the mean of each channel, two linear layers, and a sigmoid."""
+    squeezed = channels // reduction
+    linear = nn.Linear(channels, squeezed), activation(), nn.Linear(squeezed, channels), scale_activation()
+    return Gate(nn.Sequential(GlobalPool("avg"), *linear))
+
+
 class GlobalPool(nn.Module):
     """(N, C, H, W) -> (N, C) by PyTorch's adaptive pooling, "max" or "avg"."""
 

@@ -240,6 +240,7 @@ ENDS: dict[str, list[eb.Layer]] = {
     "to one pixel": [eb.Conv2d(1, 4, 6, bias=False), eb.BatchNorm2d(4), eb.Dropout2d(0.2), eb.Flatten()],
     "normalised": [eb.Flatten(), eb.Linear(36, 4), eb.BatchNorm1d(4), eb.Activation("tanh"), eb.Dropout(0.3)],
     "block": [eb.Flatten(), eb.Linear(36, 4), eb.Residual([eb.Linear(4, 4)])],
+    "gate": [eb.Conv2d(1, 4, 3), eb.SqueezeExcitation(4, 2), eb.GlobalAvgPool()],
     "groups": [eb.Conv2d(1, 2, 3), eb.Conv2d(2, 4, 3, groups=2), eb.GlobalAvgPool()],
     "many pixels": [eb.Conv2d(1, 1, 5), eb.Flatten()],
 }
@@ -251,7 +252,7 @@ def test_logits_in_another_order(end: str) -> None:
     # NumPy's indexing of the logits says what the changed weights must give.
     data, order = pictures(NAMES), np.array([2, 0, 3, 1])
     model = eb.train(eb.Network(ENDS[end], (1, 6, 6)), data, batch_size=8, progress=False, device="cpu").model
-    if end in ("block", "groups", "many pixels"):
+    if end in ("block", "gate", "groups", "many pixels"):
         with pytest.raises(ArgumentError, match=r"another order.*classes=model\.classes"):
             reordered(model, order)
         return

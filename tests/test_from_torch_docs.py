@@ -17,5 +17,5 @@ def test_the_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
     said = capsys.readouterr().out
-    assert "from_torch: 1 multiplies what a layer gives, as gates, squeeze-and-excite" in said
+    assert "from_torch: 1 takes a mean over the axes 1 of (N, 8, 26, 26), and only" in said
     assert "Residual" in said

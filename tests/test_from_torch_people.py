@@ -33,6 +33,7 @@ THROUGH: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "mobile": (people.MobileNet, COLOUR),
     "all convolutional": (people.ConvHead, COLOUR),
     "sum of branches": (people.SumOfBranches, GREY),
+    "squeeze and excite": (lambda: people.WithMiddle(people.SqueezeExcite(16)), GREY),
     "saves": (people.Saves, GREY),
     **{
         f"pooled by {spelling}": (lambda spelling=spelling: people.SpelledPool(spelling), GREY)  # type: ignore[misc]
@@ -62,11 +63,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], str]] = 
         lambda: people.CifarResNet(people.OptionABlock),
         COLOUR,
         r"layer2\.0\.shortcut takes a part of a tensor by its index",
-    ),
-    "squeeze and excite": (
-        middle(lambda: people.SqueezeExcite(16)),
-        GREY,
-        r"middle makes \(N, 16, 1, 1\) of \(N, 16\) by view",
     ),
     "dense": (middle(lambda: people.DenseLayer(16, 8), 24), GREY, "middle concatenates values.*torch's cat"),
     "stochastic depth": (middle(people.StochasticDepth), GREY, "draws random numbers in forward"),

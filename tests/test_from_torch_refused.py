@@ -60,6 +60,13 @@ def in_place_view(self: Does, x: Tensor) -> Tensor:
     return seen
 
 
+def gate_in_place(self: Does, x: Tensor) -> Tensor:
+    y = self.conv(x).mean((2, 3), keepdim=True)
+    wide = y.expand_as(x)
+    y.sigmoid_()
+    return x * wide
+
+
 def without_gradients(self: Does, x: Tensor) -> Tensor:
     with torch.no_grad():
         return self.conv(x)
@@ -146,6 +153,45 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
     "double": (lambda: conv().double(), r"middle\.weight has the number format torch\.float64"),
     "identity": (nn.Identity, None),
     "scaled": (lambda: Does(lambda self, x: x + 0.1 * self.conv(x)), "middle multiplies what a layer gives"),
+    "scaled by a weight": (
+        lambda: Does(lambda self, x: self.conv(x) * self.conv.bias.view(1, -1, 1, 1)),
+        "middle multiplies what a layer gives by a constant or a tensor of its own",
+    ),
+    "gate of rows": (
+        lambda: Does(lambda self, x: x * F.adaptive_avg_pool2d(self.conv(x), (28, 1))),
+        r"middle multiplies values of the shapes \(N, 16, 28, 28\) and \(N, 16, 28, 1\) \(mul\)",
+    ),
+    "gate of pixels": (
+        lambda: Does(lambda self, x: x * torch.sigmoid(self.conv(x))),
+        r"middle multiplies maps of \(N, 16, 28, 28\) by \(N, 16, 28, 28\)",
+    ),
+    "gate of another": (
+        lambda: Does(lambda self, x: self.conv(x) * torch.sigmoid(x.mean((2, 3), keepdim=True))),
+        "middle multiplies two values of which neither is computed from the other",
+    ),
+    "square": (lambda: Does(lambda self, x: (y := self.conv(x)) * y), "middle multiplies a value by itself"),
+    "gate of a convolved vector": (
+        lambda: Does(lambda self, x: x * self.conv(x.mean((2, 3)).view(len(x), 16, 1, 1))),
+        r"middle makes \(N, 16, 1, 1\) of \(N, 16\) by view",
+    ),
+    "gate of a convolved pixel": (lambda: Does(lambda self, x: x * self.conv(x.mean((2, 3), keepdim=True))), None),
+    "gate that drops pixels": (
+        lambda: Does(lambda self, x: x * F.dropout(self.conv(x.mean((2, 3), True)).expand_as(x), 0.5, self.training)),
+        r"middle multiplies maps of \(N, 16, 28, 28\) by \(N, 16, 28, 28\)",
+    ),
+    "gate that is used twice": (
+        lambda: Does(lambda self, x: x * (y := self.conv(x.mean((2, 3), True))) + F.relu(y.expand_as(x))),
+        "middle.* is used in several places which are not the two branches of a residual block, nor a gate",
+    ),
+    "gate, expanded, in place": (
+        lambda: Does(gate_in_place),
+        "uses the result of middle .*again after another view",
+    ),
+    "mean everywhere": (
+        lambda: Does(lambda self, x: self.conv(x) + x.mean((2, 3), True).expand_as(x)),
+        r"middle makes \(N, 16, 28, 28\) of \(N, 16, 1, 1\) by expand_as",
+    ),
+    "vector and back": (lambda: Does(lambda self, x: x * self.conv(x).mean((2, 3))[:, :, None, None]), None),
     "added times": (lambda: Does(lambda self, x: torch.add(x, self.conv(x), alpha=2)), "middle adds a value times 2"),
     "constant": (lambda: Does(lambda self, x: self.conv(x) + 1), "middle adds a constant"),
     "doubled": (lambda: Does(lambda self, x: (y := self.conv(x)) + y), "middle adds a value to itself"),

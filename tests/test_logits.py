@@ -58,6 +58,7 @@ def test_an_activation_at_the_end_is_warned_of_with_pytorchs_bounds(quick: Quick
         [eb.Conv2d(1, 10, 3), eb.Activation("relu"), eb.GlobalAvgPool()],
         [eb.Conv2d(1, 10, 28), eb.Activation("relu"), eb.Dropout(0.1), eb.Flatten()],
         [eb.Conv2d(1, 10, 3), eb.Residual([eb.Conv2d(10, 10, 3, padding=1)], activation="relu"), eb.GlobalMaxPool()],
+        [eb.Conv2d(1, 10, 3), eb.Activation("relu"), eb.SqueezeExcitation(10, 5), eb.GlobalAvgPool()],
     ],
 )
 def test_what_follows_may_let_the_bounds_pass(quick: Quick, layers: list[Any]) -> None:
@@ -72,6 +73,7 @@ def test_what_follows_may_let_the_bounds_pass(quick: Quick, layers: list[Any]) -
         [*LINEAR, eb.Activation("leaky_relu")],
         [*LINEAR, eb.Activation("relu"), eb.Linear(10, 10)],
         [*LINEAR, eb.Activation("tanh"), eb.BatchNorm1d(10)],
+        [*LINEAR, eb.Activation("relu"), eb.Gate([eb.Linear(10, 10)])],
         [
             eb.Conv2d(1, 10, 3),
             eb.Residual([eb.Conv2d(10, 10, 3, padding=1), eb.Activation("relu")]),

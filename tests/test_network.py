@@ -37,7 +37,12 @@ LAYERS = [
     eb.Residual([eb.Conv2d(4, 8, 1), eb.BatchNorm2d(8)], shortcut=[eb.Conv2d(4, 8, 1)], activation="silu"),
     eb.Residual([eb.Residual([eb.Activation("tanh")], activation="gelu")]),
     eb.Residual([eb.Flatten()], activation=eb.Activation("leaky_relu", negative_slope=0.25)),
+    eb.Gate([eb.AdaptiveAvgPool2d(1), eb.Residual([eb.Conv2d(4, 4, 1)]), eb.Activation("tanh")]),
+    eb.SqueezeExcitation(24, 3, "silu", eb.Activation("hardsigmoid")),
 ]
+
+# Functions that return layers of another kind.
+MADE_OF_OTHERS = {"SqueezeExcitation"}
 
 
 def kinds(layer: eb.Layer) -> str:
@@ -60,7 +65,7 @@ def test_every_kind_of_layer_of_the_core_has_a_function() -> None:
     with pytest.raises(ArgumentError, match="expected one of") as unknown:
         eb.Layer.from_json('{"type": "?"}')
     listed = str(unknown.value).partition("expected one of")[2]
-    assert sorted(re.findall("`(.+?)`", listed)) == eb.layers.__all__
+    assert sorted(re.findall("`(.+?)`", listed)) == sorted(set(eb.layers.__all__) - MADE_OF_OTHERS)
 
 
 def test_layers_are_equal_by_value() -> None:
@@ -72,7 +77,20 @@ def test_layers_are_equal_by_value() -> None:
 
 
 def test_every_kind_is_covered_above() -> None:
-    assert {layer.kind for layer in LAYERS} == set(eb.layers.__all__)
+    assert {layer.kind for layer in LAYERS} == set(eb.layers.__all__) - MADE_OF_OTHERS
+
+
+def test_squeeze_and_excitation_is_a_gate() -> None:
+    # Hu et al. 2018, section 3: pooling, a layer of C / r numbers with ReLU, one of C numbers with a sigmoid.
+    body = [
+        eb.GlobalAvgPool(), eb.Linear(40, 2), eb.Activation("relu"), eb.Linear(2, 40), eb.Activation("sigmoid"),
+    ]  # fmt: skip
+    assert eb.SqueezeExcitation(40) == eb.SqueezeExcitation(40, reduction=16) == eb.Gate(body)
+    other = eb.SqueezeExcitation(8, 8, activation="gelu", scale_activation=eb.Activation("hardsigmoid"))
+    assert json.loads(other.to_json())["body"][2::2] == [
+        {"type": "Activation", "function": "gelu"},
+        {"type": "Activation", "function": "hardsigmoid"},
+    ]
 
 
 # ---- networks ------------------------------------------------------------------------------------
@@ -181,6 +199,19 @@ CHAIN = [eb.Conv2d(1, 8, 3), eb.MaxPool2d(2), eb.Flatten()]
             [eb.Residual([eb.Activation("relu"), eb.Residual([eb.Conv2d(2, 2, 1)])])],
             ["0.body.1.body.0 (Conv2d)", "(1, 28, 28)", "(2, height, width)"],
         ),
+        (
+            [eb.Conv2d(1, 8, 3), eb.SqueezeExcitation(4, 2)],
+            ["1.body.1 (Linear)", "(8,)", "(4,)", "in_features=8"],
+        ),
+        (
+            [eb.Conv2d(1, 8, 3), eb.Gate([eb.GlobalAvgPool(), eb.Linear(8, 4)])],
+            ["1 (Gate)", "(8, 26, 26)", "one number for each of 8 channels", "it gives (4,)", "Linear(..., 8)"],
+        ),
+        (
+            [eb.Residual([eb.Conv2d(1, 8, 3), eb.Gate([eb.Conv2d(8, 1, 1), eb.Activation("sigmoid")])])],
+            ["0.body.1 (Gate)", "(8, 26, 26)", "it gives (1, 26, 26)", "GlobalAvgPool()"],
+        ),
+        ([eb.Flatten(), eb.SqueezeExcitation(784)], ["1.body.0 (GlobalAvgPool)", "(784,)", "image"]),
         ([eb.Conv2d(1, 10, 3)], ["0 (Conv2d", "(10, 26, 26)", "logits"]),
         ([eb.Flatten(), eb.Linear(784, 1)], ["1 (Linear", "(1,)", "at least two"]),
     ],

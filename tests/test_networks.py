@@ -232,6 +232,20 @@ def test_block_norm_follows_every_block() -> None:
         assert top.count("Residual") == {"resnet": 4, "resnet18": 8}.get(name, 16)
 
 
+@pytest.mark.parametrize("name", ["resnet", "resnet18", "resnet34", "deep_resnet", "wide_resnet"])
+def test_squeeze_and_excitation_ends_every_body(name: str) -> None:
+    # Hu et al. 2018, figure 3: after the last layer of a block's body, before the sum.
+    for options in [{}, {"pre_activation": True}] if name == "wide_resnet" else [{}]:
+        plain, network = narrow(name, **options), narrow(name, squeeze_excitation=2, **options)
+        assert narrow(name, squeeze_excitation=None, **options) == plain
+        blocks = list(zip(of_kind(plain, "Residual"), of_kind(network, "Residual"), strict=True))
+        assert len(blocks) >= 4
+        for before, block in blocks:
+            width = [layer for layer in block["body"] if layer["type"] == "Conv2d"][-1]["out_channels"]
+            gate = json.loads(eb.SqueezeExcitation(width, 2).to_json())
+            assert block == before | {"body": [*before["body"], gate]}
+
+
 def test_deep_resnet_is_that_of_the_study() -> None:
     top = eb.networks.deep_resnet().layers
     stem = [

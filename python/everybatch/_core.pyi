@@ -26,6 +26,7 @@ __all__ = [
     "Estimator",
     "Evaluation",
     "Flatten",
+    "Gate",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Layer",
@@ -36,6 +37,7 @@ __all__ = [
     "Network",
     "Outcome",
     "Residual",
+    "SqueezeExcitation",
     "Step",
     "StochasticDepth",
     "Turn",
@@ -560,6 +562,21 @@ def StochasticDepth(p: float) -> Layer:
 
 def Residual(body: Sequence[Layer], shortcut: Sequence[Layer] = (), activation: str | Layer | None = None) -> Layer:
     """activation(body(x) + shortcut(x)). An empty shortcut is the identity; activation is a name, a layer or None."""
+
+def Gate(body: Sequence[Layer]) -> Layer:
+    """Multiplies its input by body(input), one number for each channel, (C,) or (C, 1, 1). (C, H, W) -> (C, H, W)."""
+
+def SqueezeExcitation(
+    channels: int,
+    reduction: int = 16,
+    activation: str | Layer = "relu",
+    scale_activation: str | Layer = "sigmoid",
+) -> Layer:
+    """A gate from the channels' means through channels // reduction numbers (Hu et al. 2018). (C, H, W) -> (C, H, W).
+
+    It is ``Gate([GlobalAvgPool(), Linear(channels, channels // reduction), Activation(activation),
+    Linear(channels // reduction, channels), Activation(scale_activation)])``, and is shown and stored as that.
+    """
 
 def model_of(
     network: Network,

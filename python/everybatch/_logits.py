@@ -64,6 +64,13 @@ def _last_activation(layers: list[dict[str, Any]]) -> str | None:
             return str(layer["function"])
         if layer["type"] == "Residual":
             return None if layer["activation"] is None else str(layer["activation"]["function"])
-        if layer["type"] not in _PASSING:
+        if layer["type"] not in _PASSING and not _only_shrinks(layer):
             return None
     return None
+
+
+def _only_shrinks(layer: dict[str, Any]) -> bool:
+    """Tell whether it is a gate by numbers from 0 to 1, which leave values within bounds that hold 0."""
+    if layer["type"] != "Gate" or layer["body"][-1]["type"] != "Activation":
+        return False
+    return _BOUNDS.get(layer["body"][-1]["function"]) == (0.0, 1.0)

@@ -13,11 +13,13 @@ from everybatch._core import (
     Dropout,
     Dropout2d,
     Flatten,
+    Gate,
     GlobalAvgPool,
     GlobalMaxPool,
     Linear,
     MaxPool2d,
     Residual,
+    SqueezeExcitation,
     StochasticDepth,
 )
 
@@ -31,10 +33,12 @@ __all__ = [
     "Dropout",
     "Dropout2d",
     "Flatten",
+    "Gate",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Linear",
     "MaxPool2d",
     "Residual",
+    "SqueezeExcitation",
     "StochasticDepth",
 ]

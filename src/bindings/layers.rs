@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::arguments::{type_name, Pair, Whole};
 use super::python::ours;
 use crate::network::{
-    check, check_extent, Activation, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d,
+    check, check_extent, Activation, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Gate, Layer, Linear, Pool2d,
     Residual,
 };
 
@@ -195,13 +195,46 @@ fn residual(
     shortcut: Vec<PyRef<PyLayer>>,
     activation: Option<Bound<PyAny>>,
 ) -> PyResult<PyLayer> {
-    let activation = activation.map(|given| activation_of(&given)).transpose()?;
+    let wanted = "activation must be a name, a layer or None";
+    let activation = activation.map(|given| activation_of(&given, wanted)).transpose()?;
     check_extent(body.iter().chain(&shortcut).map(|layer| &layer.0))?; // before they are copied
     let inner = |layers: Vec<PyRef<PyLayer>>| layers.iter().map(|layer| layer.0.clone()).collect::<Vec<_>>();
     checked(Layer::Residual(Residual { body: inner(body), shortcut: inner(shortcut), activation }))
 }
 
-fn activation_of(given: &Bound<PyAny>) -> PyResult<Activation> {
+/// Multiplies its input by body(input), one number for each channel, (C,) or (C, 1, 1). (C, H, W) -> (C, H, W).
+#[pyfunction]
+#[pyo3(name = "Gate", signature = (body))]
+fn gate(body: Vec<PyRef<PyLayer>>) -> PyResult<PyLayer> {
+    check_extent(body.iter().map(|layer| &layer.0))?; // before they are copied
+    checked(Layer::Gate(Gate { body: body.iter().map(|layer| layer.0.clone()).collect() }))
+}
+
+/// A gate from the channels' means through channels // reduction numbers (Hu et al. 2018). (C, H, W) -> (C, H, W).
+#[pyfunction]
+#[pyo3(name = "SqueezeExcitation", signature = (channels, reduction=Whole(16), activation=Function(Activation::Relu),
+    scale_activation=Function(Activation::Sigmoid)),
+    text_signature = "(channels, reduction=16, activation='relu', scale_activation='sigmoid')")]
+fn squeeze_excitation(
+    channels: Whole,
+    reduction: Whole,
+    activation: Function,
+    scale_activation: Function,
+) -> PyResult<PyLayer> {
+    let gate = Gate::squeeze_excitation(channels.0, reduction.0, activation.0, scale_activation.0)?;
+    checked(Layer::Gate(gate))
+}
+
+/// An activation by its name, or as a layer.
+struct Function(Activation);
+
+impl<'py> FromPyObject<'py> for Function {
+    fn extract_bound(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        activation_of(given, "must be a name or a layer").map(Function)
+    }
+}
+
+fn activation_of(given: &Bound<PyAny>, wanted: &str) -> PyResult<Activation> {
     if let Ok(layer) = given.downcast::<PyLayer>() {
         return match &layer.get().0 {
             Layer::Activation(activation) => Ok(*activation),
@@ -210,9 +243,7 @@ fn activation_of(given: &Bound<PyAny>) -> PyResult<Activation> {
     }
     let name = given.extract::<String>().map_err(|_| {
         let kind = type_name(given);
-        pyo3::exceptions::PyTypeError::new_err(format!(
-            "activation must be a name, a layer or None, not a {kind}"
-        ))
+        pyo3::exceptions::PyTypeError::new_err(format!("{wanted}, not a {kind}"))
     })?;
     Ok(Activation::from_name(&name)?)
 }
@@ -234,6 +265,8 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         wrap_pyfunction!(dropout2d, module)?,
         wrap_pyfunction!(stochastic_depth, module)?,
         wrap_pyfunction!(residual, module)?,
+        wrap_pyfunction!(gate, module)?,
+        wrap_pyfunction!(squeeze_excitation, module)?,
     ] {
         module.add_function(function)?;
     }

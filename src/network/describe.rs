@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::tensors::{own_tensors, Init};
-use super::{Conv2d, Layer, Network, Residual, MOST_NUMBERS};
+use super::{Conv2d, Gate, Layer, Network, Residual, MOST_NUMBERS};
 use crate::error::{Error, Result};
 
 /// Shape of one example without the batch dimension: (channels, height, width), or (features,).
@@ -24,11 +24,11 @@ impl fmt::Display for Shape {
 pub struct Row {
     /// As in a `state_dict`: `4.body.2`.
     pub path: String,
-    /// How many residual blocks the layer lies in.
+    /// How many residual blocks and gates the layer lies in.
     pub depth: usize,
     pub layer: String,
     pub output: Shape,
-    /// Trained values, of this layer alone; a residual block itself has none.
+    /// Trained values, of this layer alone; a residual block or a gate itself has none.
     pub parameters: i64,
     /// Batch norm's running means and variances (its step counter is not counted, as in Keras).
     pub statistics: i64,
@@ -76,6 +76,7 @@ impl Walk<'_> {
         });
         let output = match layer {
             Layer::Residual(block) => self.residual(block, path, depth, input)?,
+            Layer::Gate(gate) => self.gate(gate, path, depth, input)?,
             simple => {
                 let output = output_shape(simple, &input).and_then(bounded);
                 output.map_err(|problem| self.error(path, layer, &input, problem))?
@@ -107,6 +108,26 @@ impl Walk<'_> {
         };
         let needs = format!("a body and a shortcut of equal output, and they give {body} and {shortcut}");
         Err(self.error(path, &layer, &input, Problem { needs, hint: hint.to_string() }))
+    }
+
+    fn gate(&mut self, gate: &Gate, path: &str, depth: usize, input: Shape) -> Result<Shape> {
+        let body = self.layers(&gate.body, &format!("{path}.body."), depth + 1, input.clone())?;
+        let channels = input.0[0];
+        let hint = match body.0[..] {
+            [one] | [one, 1, 1] if one == channels => return Ok(input),
+            [_] | [_, 1, 1] => {
+                format!("End the body with {channels} outputs, as Linear(..., {channels}) has.")
+            }
+            _ => format!(
+                "Pool the map in the body, as GlobalAvgPool() does, and end it with {channels} numbers."
+            ),
+        };
+        let layer = Layer::Gate(Gate { body: vec![] });
+        let needs = format!(
+            "a body that gives one number for each of {channels} channels, ({channels},) or ({channels}, 1, 1), and it \
+             gives {body}"
+        );
+        Err(self.error(path, &layer, &input, Problem { needs, hint }))
     }
 
     fn error(&self, path: &str, layer: &Layer, input: &Shape, problem: Problem) -> Error {
@@ -219,9 +240,11 @@ fn output_shape(layer: &Layer, input: &Shape) -> Result<Shape, Problem> {
             image(input)?;
             input.clone()
         }
-        Layer::Activation(_) | Layer::Dropout(_) | Layer::StochasticDepth(_) | Layer::Residual(_) => {
-            input.clone()
-        }
+        Layer::Activation(_)
+        | Layer::Dropout(_)
+        | Layer::StochasticDepth(_)
+        | Layer::Residual(_)
+        | Layer::Gate(_) => input.clone(),
     })
 }
 
@@ -317,8 +340,8 @@ pub fn check(layer: &Layer) -> Result<()> {
                 return wrong(format!("p is {}, and must lie in [0, 1)", d.p));
             }
         }
-        Layer::Residual(r) => {
-            if r.body.is_empty() {
+        Layer::Residual(Residual { body, .. }) | Layer::Gate(Gate { body }) => {
+            if body.is_empty() {
                 return wrong("the body is empty: give it at least one layer".to_string());
             }
         }
@@ -329,7 +352,7 @@ pub fn check(layer: &Layer) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AdaptivePool2d, BatchNorm, Linear, Pool2d};
+    use super::super::{Activation, AdaptivePool2d, BatchNorm, Linear, Pool2d};
     use super::*;
 
     fn shapes(layers: Vec<Layer>, input: [i64; 3]) -> Result<Vec<String>> {
@@ -407,6 +430,31 @@ mod tests {
         let block = Residual { body, shortcut: vec![], activation: None };
         let error = shapes(vec![Layer::Residual(block)], [4, 8, 8]).unwrap_err().to_string();
         assert!(error.contains("(8, 4, 4) and (4, 8, 8)"), "{error}");
+    }
+
+    #[test]
+    fn a_gate_wants_one_number_for_each_channel() {
+        let gate = |layers: &[Layer]| Layer::Gate(Gate { body: layers.to_vec() });
+        let [pool, flatten] = [Layer::GlobalAvgPool, Layer::Flatten];
+        let one_pixel = Layer::AdaptiveAvgPool2d(AdaptivePool2d { output_size: [1, 1] });
+        let linear = |outputs| Layer::Linear(Linear::new(4, outputs));
+        assert_eq!(
+            shapes(vec![gate(&[pool.clone(), linear(4)]), gate(&[one_pixel.clone()])], [4, 3, 5]).unwrap(),
+            ["(4, 3, 5)", "(4,)", "(4,)", "(4, 3, 5)", "(4, 1, 1)"]
+        );
+        assert!(shapes(vec![flatten.clone(), gate(&[linear(4)])], [4, 1, 1]).is_ok());
+        for (body, parts) in [
+            (vec![pool.clone(), linear(3)], ["it gives (3,)", "Linear(..., 4)"]),
+            (vec![pool, linear(60)], ["it gives (60,)", "Linear(..., 4)"]),
+            (vec![Layer::Activation(Activation::Sigmoid)], ["it gives (4, 3, 5)", "GlobalAvgPool()"]),
+            (vec![flatten], ["it gives (60,)", "Linear(..., 4)"]),
+        ] {
+            let error = shapes(vec![gate(&body)], [4, 3, 5]).unwrap_err().to_string();
+            for part in ["0 (Gate)", "(4, 3, 5)", "(4,) or (4, 1, 1)"].into_iter().chain(parts) {
+                assert!(error.contains(part), "{part} is missing: {error}");
+            }
+        }
+        assert!(check(&gate(&[])).unwrap_err().to_string().contains("body is empty"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::tensors::Tensors;
-use super::{masks, AdaptivePool2d, Conv2d, Layer, Pool2d, Residual};
+use super::{masks, AdaptivePool2d, Conv2d, Gate, Layer, Pool2d, Residual};
 use crate::error::Result;
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
@@ -147,8 +147,16 @@ impl Pass<'_> {
                     None => sum,
                 }
             }
+            Layer::Gate(Gate { body }) => x.f_mul(&over_pixels(&self.layers(body, x)?, x)?)?,
         })
     }
+}
+
+/// One number for each channel of `x`, (N, C) or (N, C, 1, 1), in the shape that is broadcast over its pixels.
+pub fn over_pixels(factors: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let mut size = vec![1; x.dim()];
+    size[..2].copy_from_slice(&x.size()[..2]);
+    Ok(factors.f_reshape(&size)?)
 }
 
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv2d) -> Result<Tensor> {

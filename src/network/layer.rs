@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Activation;
+use crate::error::{Error, Result};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -32,6 +33,7 @@ pub enum Layer {
     /// Drops whole images, or what a block's branch makes of them.
     StochasticDepth(Dropout),
     Residual(Residual),
+    Gate(Gate),
 }
 
 /// 2-d convolution; `groups` splits the channels, zeros pad the border.
@@ -178,6 +180,45 @@ pub struct Residual {
     pub activation: Option<Activation>,
 }
 
+/// `x · body(x)`, where the body gives one number for each channel of `x`: (C,) or (C, 1, 1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    pub body: Vec<Layer>,
+}
+
+impl Gate {
+    /// Squeeze and excitation (Hu et al. 2018): the body is the mean of each channel, and two linear layers with
+    /// `channels / reduction` numbers between them.
+    pub fn squeeze_excitation(
+        channels: i64,
+        reduction: i64,
+        activation: Activation,
+        scale_activation: Activation,
+    ) -> Result<Self> {
+        if channels < 1 {
+            return Err(Error::Argument(format!(
+                "squeeze and excitation of {channels} channels: give at least one"
+            )));
+        }
+        if !(1..=channels).contains(&reduction) {
+            return Err(Error::Argument(format!(
+                "squeeze and excitation of {channels} channels cannot reduce them {reduction} times: give a reduction \
+                 from 1 to {channels}"
+            )));
+        }
+        let squeezed = channels / reduction;
+        let body = vec![
+            Layer::GlobalAvgPool,
+            Layer::Linear(Linear::new(channels, squeezed)),
+            Layer::Activation(activation),
+            Layer::Linear(Linear::new(squeezed, channels)),
+            Layer::Activation(scale_activation),
+        ];
+        Ok(Gate { body })
+    }
+}
+
 impl Layer {
     pub fn kind(&self) -> &'static str {
         match self {
@@ -196,6 +237,7 @@ impl Layer {
             Layer::Dropout2d(_) => "Dropout2d",
             Layer::StochasticDepth(_) => "StochasticDepth",
             Layer::Residual(_) => "Residual",
+            Layer::Gate(_) => "Gate",
         }
     }
 
@@ -208,6 +250,7 @@ impl Layer {
             Layer::Residual(block) => {
                 Special::Block(vec![("body", &block.body), ("shortcut", &block.shortcut)])
             }
+            Layer::Gate(gate) => Special::Block(vec![("body", &gate.body)]),
             Layer::Conv2d(_)
             | Layer::Activation(_)
             | Layer::MaxPool2d(_)
@@ -350,12 +393,14 @@ impl fmt::Display for Layer {
                     None => write!(f, ")"),
                 }
             }
+            Layer::Gate(gate) => write!(f, "Gate([{}])", joined(&gate.body)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{tensor_specs, TensorSpec};
     use super::*;
 
     #[test]
@@ -368,6 +413,7 @@ mod tests {
                 shortcut: vec![],
                 activation: Some(Activation::Relu),
             }),
+            Layer::Gate(Gate { body: vec![Layer::GlobalAvgPool, Layer::Activation(Activation::Sigmoid)] }),
             Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
             Layer::GlobalAvgPool,
             Layer::BatchNorm1d(BatchNorm::new(8)),
@@ -396,5 +442,20 @@ mod tests {
         assert_eq!(Layer::MaxPool2d(Pool2d::new(3, 2, 1)).to_string(), "MaxPool2d(3, stride=2, padding=1)");
         let norm = BatchNorm { momentum: 0.5, ..BatchNorm::new(8) };
         assert_eq!(Layer::BatchNorm1d(norm).to_string(), "BatchNorm1d(8, momentum=0.5)");
+    }
+
+    // Hu et al. 2018, section 3: 2 C² / r weights, and with biases C / r + C more.
+    #[test]
+    fn squeeze_and_excitation_has_as_many_weights_as_published() {
+        let gate = |reduction| Gate::squeeze_excitation(64, reduction, Activation::Relu, Activation::Sigmoid);
+        let layer = Layer::Gate(gate(16).unwrap());
+        assert_eq!(
+            tensor_specs(&[layer]).iter().map(TensorSpec::numel).sum::<i64>(),
+            2 * 64 * 64 / 16 + 4 + 64
+        );
+        for wrong in [0, -16, 65] {
+            let error = gate(wrong).unwrap_err().to_string();
+            assert!(error.contains(&format!("{wrong} times")) && error.contains("1 to 64"), "{error}");
+        }
     }
 }

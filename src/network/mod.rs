@@ -25,9 +25,12 @@ pub use describe::{check, describe, Row, Shape};
 #[cfg(test)]
 pub use forward::forward_in_double;
 pub use forward::{
-    adaptive_avg_pool, avg_pool, conv2d, forward, forward_unfused, global_avg_pool, max_pool, Precision,
+    adaptive_avg_pool, avg_pool, conv2d, forward, forward_unfused, global_avg_pool, max_pool, over_pixels,
+    Precision,
 };
-pub use layer::{all_layers, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Layer, Linear, Pool2d, Residual};
+pub use layer::{
+    all_layers, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Gate, Layer, Linear, Pool2d, Residual,
+};
 pub use masks::{drawing, mixed, with_masks_of, Rows};
 pub use memory::Needs;
 pub use model::{Model, Normalization};
@@ -42,10 +45,10 @@ use crate::error::{Error, Result};
 /// A confusion matrix of so many takes 800 MB.
 pub const MOST_CLASSES: i64 = 10_000;
 
-/// Residual blocks may lie in one another this deep; the readers recurse.
+/// Residual blocks and gates may lie in one another this deep; the readers recurse.
 const DEEPEST: usize = 32;
 
-/// Layers of a network, those in residual blocks included: a block of two blocks of two blocks is soon very many.
+/// Layers of a network, those in blocks included: a block of two blocks of two blocks is soon very many.
 const MOST_LAYERS: usize = 100_000;
 
 /// The most numbers that a layer takes or gives for one image: 64 MiB of float32, five times what VGG has at 224 × 224. Then
@@ -193,7 +196,7 @@ pub fn check_extent<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> Result<(
             let inner = layer.inner();
             if depth == DEEPEST && !inner.is_empty() {
                 return Err(Error::Argument(format!(
-                    "residual blocks lie in one another more than {DEEPEST} deep"
+                    "residual blocks or gates lie in one another more than {DEEPEST} deep"
                 )));
             }
             let inner = inner.into_iter().flat_map(|(_, layers)| layers);

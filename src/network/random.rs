@@ -4,7 +4,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Activation, AdaptivePool2d, BatchNorm, Conv2d, Layer, Linear, Network, Pool2d, Residual};
+use super::{Activation, AdaptivePool2d, BatchNorm, Conv2d, Gate, Layer, Linear, Network, Pool2d, Residual};
 
 /// A small network of any layers but dropout, for five classes.
 pub fn random_network(seed: u64) -> Network {
@@ -51,11 +51,12 @@ impl Draw {
     /// What keeps the shape.
     fn plain(&mut self, depth: usize) -> Layer {
         let channels = self.map[0];
-        match self.random.random_range(0..if depth > 0 { 6 } else { 5 }) {
+        match self.random.random_range(0..if depth > 0 { 7 } else { 6 }) {
             0 => self.conv(channels, true),
             1 | 2 => Layer::BatchNorm2d(BatchNorm::new(channels)),
             3 => Layer::Activation(self.activation()),
             4 => Layer::MaxPool2d(Pool2d::new(3, 1, 1)),
+            5 => self.gate(),
             _ => {
                 let start = self.map;
                 let mut body: Vec<Layer> =
@@ -76,6 +77,28 @@ impl Draw {
                 Layer::Residual(Residual { body, shortcut, activation })
             }
         }
+    }
+
+    /// By a vector, or by a map of one pixel.
+    fn gate(&mut self) -> Layer {
+        let map = self.map;
+        let hidden = self.random.random_range(1..=4);
+        let mut body = Vec::new();
+        if self.random.random() {
+            body.push(self.plain(0));
+        }
+        let [first, second] = [self.activation(), self.activation()].map(Layer::Activation);
+        if self.random.random() {
+            body.push([Layer::GlobalAvgPool, Layer::GlobalMaxPool].choose(&mut self.random).unwrap().clone());
+            let linear = Layer::Linear(Linear::new(map[0], hidden));
+            body.extend([linear, first, Layer::Linear(Linear::new(hidden, map[0])), second]);
+        } else {
+            body.push(Layer::AdaptiveAvgPool2d(AdaptivePool2d { output_size: [1, 1] }));
+            self.map = [map[0], 1, 1];
+            body.extend([self.conv(hidden, true), first, self.conv(map[0], true), second]);
+        }
+        self.map = map;
+        Layer::Gate(Gate { body })
     }
 
     fn network(mut self) -> Network {
@@ -117,13 +140,20 @@ impl Draw {
         };
         layers.push(layer);
         for _ in 0..self.random.random_range(0..4) {
-            layers.push(match self.random.random_range(0..3) {
+            layers.push(match self.random.random_range(0..4) {
                 0 => {
                     let linear = Linear { bias: self.random.random(), ..Linear::new(features, 6) };
                     features = 6;
                     Layer::Linear(linear)
                 }
                 1 => Layer::BatchNorm1d(BatchNorm::new(features)),
+                2 => {
+                    let body = vec![
+                        Layer::Linear(Linear::new(features, features)),
+                        Layer::Activation(self.activation()),
+                    ];
+                    Layer::Gate(Gate { body })
+                }
                 _ => Layer::Activation(self.activation()),
             });
         }

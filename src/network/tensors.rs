@@ -112,7 +112,8 @@ pub fn own_tensors(layer: &Layer, path: &str) -> Vec<TensorSpec> {
         | Layer::Dropout(_)
         | Layer::Dropout2d(_)
         | Layer::StochasticDepth(_)
-        | Layer::Residual(_) => vec![],
+        | Layer::Residual(_)
+        | Layer::Gate(_) => vec![],
     }
 }
 

@@ -17,6 +17,7 @@ __all__ = ["Graph"]
 
 Layer = Mapping[str, Any]
 Floats = npt.NDArray[np.float32]
+Whole = npt.NDArray[np.int64]
 
 
 class Graph:
@@ -32,11 +33,12 @@ class Graph:
 
     def __init__(self, weights: Mapping[str, torch.Tensor], size: tuple[int, int] = (0, 0)) -> None:
         self.size = size
+        self.flat = False  # whether what the operators so far give is vectors
         self.nodes: list[NodeProto] = []
         self.tensors: list[TensorProto] = []
         self._weights = weights
 
-    def add(self, operator: str, name: str, *inputs: str | Floats, **attributes: Any) -> str:
+    def add(self, operator: str, name: str, *inputs: str | Floats | Whole, **attributes: Any) -> str:
         """Add an operator, and those of its inputs that are numbers; return the name of its output, which is `name`."""
         names = [
             given if isinstance(given, str) else self._tensor(f"{name}.constant{index}", given)
@@ -58,7 +60,7 @@ class Graph:
             x = _READERS[layer["type"]](self, layer, x, path)
         return x
 
-    def _tensor(self, name: str, values: Floats) -> str:
+    def _tensor(self, name: str, values: Floats | Whole) -> str:
         self.tensors.append(numpy_helper.from_array(values, name))
         return name
 
@@ -136,12 +138,14 @@ def _means(size: int, count: int) -> Floats:
 
 def _global_pool(operator: str) -> Callable[[Graph, Layer, str, str], str]:
     def read(graph: Graph, layer: Layer, x: str, path: str) -> str:  # noqa: ARG001 - it has no arguments
+        graph.flat = True
         return graph.add("Flatten", f"{path}.output", graph.add(operator, f"{path}.pooled", x))
 
     return read
 
 
 def _flatten(graph: Graph, layer: Layer, x: str, path: str) -> str:  # noqa: ARG001 - it has no arguments
+    graph.flat = True
     return graph.add("Flatten", f"{path}.output", x)
 
 
@@ -150,12 +154,21 @@ def _nothing(graph: Graph, layer: Layer, x: str, path: str) -> str:  # noqa: ARG
 
 
 def _residual(graph: Graph, layer: Layer, x: str, path: str) -> str:
-    size = graph.size
+    start = graph.size, graph.flat
     body = graph.layers(layer["body"], x, f"{path}.body.")
-    graph.size = size
+    graph.size, graph.flat = start
     shortcut = graph.layers(layer["shortcut"], x, f"{path}.shortcut.")
     both = graph.add("Add", f"{path}.sum", body, shortcut)
     return both if layer["activation"] is None else _activation(graph, layer["activation"], both, path)
+
+
+def _gate(graph: Graph, layer: Layer, x: str, path: str) -> str:
+    start = graph.size, graph.flat
+    factors = graph.layers(layer["body"], x, f"{path}.body.")
+    if graph.flat and not start[1]:
+        factors = graph.add("Unsqueeze", f"{path}.factors", factors, np.array([2, 3], np.int64))
+    graph.size, graph.flat = start
+    return graph.add("Mul", f"{path}.output", x, factors)
 
 
 def _activation(graph: Graph, layer: Layer, x: str, path: str) -> str:
@@ -201,6 +214,7 @@ _READERS: dict[str, Callable[[Graph, Layer, str, str], str]] = {
     "Dropout": _nothing,
     "Dropout2d": _nothing,
     "Flatten": _flatten,
+    "Gate": _gate,
     "GlobalAvgPool": _global_pool("GlobalAveragePool"),
     "GlobalMaxPool": _global_pool("GlobalMaxPool"),
     "Linear": _linear,

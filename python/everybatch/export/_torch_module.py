@@ -31,6 +31,21 @@ class Residual(nn.Module):
         return result
 
 
+class Gate(nn.Module):
+    """x * body(x), where the body gives one number for each channel."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) or (N, C), to the same shape."""
+        factors: torch.Tensor = self.body(x)
+        while factors.dim() < x.dim():
+            factors = factors.unsqueeze(-1)
+        return x * factors
+
+
 class StochasticDepth(nn.Module):
     """Drops whole images with probability p in training and divides the others by 1 - p: torchvision's, by rows."""
 
@@ -173,6 +188,8 @@ def _module(layer: dict[str, Any], path: str) -> nn.Module:
             nn.Sequential(*_modules(layer["shortcut"], f"{path}.shortcut.")),
             nn.Identity() if layer["activation"] is None else _activation(layer["activation"], path),
         )
+    if kind == "Gate":
+        return Gate(nn.Sequential(*_modules(layer["body"], f"{path}.body.")))
     if kind == "Activation":
         return _activation(layer, path)
     if kind == "StochasticDepth":

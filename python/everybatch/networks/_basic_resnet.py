@@ -20,6 +20,7 @@ def resnet18(
     activation: str | Sequence[str] = "relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    squeeze_excitation: int | None = None,
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     in_channels: int = 1,
@@ -48,6 +49,9 @@ def resnet18(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    squeeze_excitation
+        The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
+        arXiv 1709.01507; theirs is 16). None is no such layer.
     stochastic_depth
         Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
         l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
@@ -78,6 +82,7 @@ def resnet34(
     activation: str | Sequence[str] = "relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    squeeze_excitation: int | None = None,
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
     in_channels: int = 1,
@@ -104,6 +109,9 @@ def resnet34(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    squeeze_excitation
+        The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
+        arXiv 1709.01507; theirs is 16). None is no such layer.
     stochastic_depth
         Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
         l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.
@@ -134,6 +142,7 @@ def deep_resnet(
     activation: str | Sequence[str] = "leaky_relu",
     batch_norm: bool = True,
     block_norm: bool = False,
+    squeeze_excitation: int | None = None,
     stochastic_depth: float = 0.0,
     dropout: float = 0.3,
     in_channels: int = 1,
@@ -161,6 +170,9 @@ def deep_resnet(
         After each convolution. Without it, the convolutions have biases.
     block_norm
         One more batch norm after every block.
+    squeeze_excitation
+        The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
+        arXiv 1709.01507; theirs is 16). None is no such layer.
     stochastic_depth
         Probability with which the last block leaves its body out for an image in training, in [0, 1); block l of L has
         l / L of it (Huang et al. 2016, see `StochasticDepth`). 0 is none.

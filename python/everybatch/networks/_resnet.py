@@ -23,6 +23,7 @@ def resnet(
     batch_norm: bool = True,
     block_norm: bool = False,
     shortcut: str = "projection",
+    squeeze_excitation: int | None = None,
     block_dropout: float = 0.0,
     stochastic_depth: float = 0.0,
     dropout: float = 0.0,
@@ -60,6 +61,9 @@ def resnet(
     shortcut
         Where a block changes the shape: "projection" is a 1x1 convolution, "projection_bn" adds batch norm to it.
         Elsewhere the shortcut is the identity.
+    squeeze_excitation
+        The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
+        arXiv 1709.01507; theirs is 16). None is no such layer.
     block_dropout
         Probability between the two convolutions of each block, in [0, 1); 0 is none.
     stochastic_depth

@@ -19,6 +19,7 @@ def wide_resnet(
     pre_activation: bool = False,
     activation: str | Sequence[str] = "relu",
     batch_norm: bool = True,
+    squeeze_excitation: int | None = None,
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
     in_channels: int = 1,
@@ -47,6 +48,9 @@ def wide_resnet(
         A name as in `resnet`, or a list that goes by position and repeats.
     batch_norm
         With each activation. Without it, the convolutions have biases.
+    squeeze_excitation
+        The reduction of a squeeze-and-excitation layer at the end of each block's body, before the sum (Hu et al. 2018,
+        arXiv 1709.01507; theirs is 16). None is no such layer.
     dropout
         Probability between the two convolutions of each block, in [0, 1); 0 is none.
     stochastic_depth

@@ -363,12 +363,14 @@ def _reshape(function: Callable[..., Any], rec: Recorder, x: Traced, *args: Any,
         raise refused(rec.path, what, "keep the batch as the first axis, as torch.flatten(x, 1) does")
     if x.dim() == 4 and size == (rec.batch, int(x.shape[1]), math.prod(x.shape[2:])) and size[2] > 1:
         return rec.view(x, size)  # pixels in a row, which a mean over them or a flatten does not mind
+    flat = len(rec.value_of(x).shape) == 1
+    if flat and size == (rec.batch, features, 1, 1):  # as a map is multiplied by it
+        return rec.view(x, size, rec.layer(name, x, size, {"type": "OnePixel"}))
     if size[1:2] != (features,) or len(size) > 3:
         shape = ", ".join(map(str, size[1:]))
         what = f"makes (N, {shape}) of {_shape(x)} by {name}, and the only change of shape is flatten"
         raise refused(rec.path, what)
-    value = rec.value_of(x)
-    if len(value.shape) == 1:  # flat already
+    if flat:
         return rec.view(x, size)
     made = rec.layer(name, x, (rec.batch, features), {"type": "Flatten"})
     return rec.view(x, size, made)
@@ -382,18 +384,40 @@ for _function in (
     torch.reshape,
     torch.squeeze,
     Tensor.squeeze,
+    torch.unsqueeze,
+    Tensor.unsqueeze,
 ):
     OPERATIONS[_function] = functools.partial(_reshape, _function)
 
 
 @_reads(Tensor.__getitem__)
 def _getitem(rec: Recorder, x: Traced, index: Any) -> Traced:
-    parts = index if isinstance(index, tuple) else (index,)
+    parts = [part for part in (index if isinstance(index, tuple) else (index,)) if part is not None]
     full = [part is Ellipsis or (isinstance(part, slice) and part == slice(None)) for part in parts]
     pixel = full == [True, True, False, False] and tuple(x.shape[2:]) == (1, 1)
     if not all(full) and not (pixel and all(isinstance(part, int) for part in parts[2:])):
         raise refused(rec.path, "takes a part of a tensor by its index")
     return _reshape(Tensor.__getitem__, rec, x, index)
+
+
+def _expand(function: Callable[..., Any], rec: Recorder, x: Traced, *args: Any, **kwargs: Any) -> Traced:
+    name = name_of(function)
+    try:
+        size = rec.reshaped(function, x, *args, **kwargs)
+    except RuntimeError as error:
+        said = str(error).strip().splitlines()[0]
+        raise rec.misfit(name, f"cannot take what it is given: {said}") from error
+    if size == tuple(x.shape):
+        return rec.view(x, size)
+    if x.dim() != 4 or size[:2] != tuple(x.shape[:2]) or tuple(x.shape[2:]) != (1, 1):
+        shape = ", ".join(map(str, size[1:]))
+        what = f"makes (N, {shape}) of {_shape(x)} by {name}, and only what is multiplied with a map is spread over it"
+        raise refused(rec.path, what)
+    return rec.view(x, size, rec.layer(name, x, size, {"type": "Expand"}))
+
+
+OPERATIONS[Tensor.expand] = functools.partial(_expand, Tensor.expand)
+OPERATIONS[Tensor.expand_as] = functools.partial(_expand, Tensor.expand_as)
 
 
 @_reads(Tensor.contiguous)
@@ -433,7 +457,7 @@ def _text(rec: Recorder, x: Traced, *_: Any, **__: Any) -> str:  # noqa: ARG001 
     return f"<tensor {_shape(x)}>"
 
 
-# ---- dropout, sums, ends ---------------------------------------------------------------------------------------------
+# ---- dropout, sums, products, ends -----------------------------------------------------------------------------------
 
 
 def _drop(rec: Recorder, kind: str, given: Traced, p: float, training: bool, inplace: bool) -> Traced:
@@ -479,6 +503,28 @@ def _add_(rec: Recorder, x: Any, other: Any, *, alpha: float = 1) -> Traced:
     return rec.write(x, made)
 
 
+def _product(rec: Recorder, one: Any, other: Any) -> Traced:
+    if not isinstance(one, Traced) or not isinstance(other, Traced):
+        what = (
+            "multiplies what a layer gives by a constant or a tensor of its own, as scaled residuals do (torch's mul)"
+        )
+        raise refused(rec.path, what)
+    return rec.product("mul", one, other)
+
+
+@_reads(torch.mul, Tensor.mul, torch.multiply, Tensor.multiply)
+def _mul(rec: Recorder, x: Any, other: Any) -> Traced:
+    return _product(rec, x, other)
+
+
+@_reads(Tensor.mul_, Tensor.multiply_)
+def _mul_(rec: Recorder, x: Any, other: Any) -> Traced:
+    made = _product(rec, x, other)
+    if made.shape != x.shape:
+        raise rec.misfit("mul_", f"cannot write {_shape(made)} over {_shape(x)}")
+    return rec.write(x, made)
+
+
 @_reads(F.log_softmax, torch.log_softmax, Tensor.log_softmax)
 def _log_softmax(rec: Recorder, x: Traced, dim: int | None = None, *_: Any, **__: Any) -> Traced:
     if x.dim() != 2 or dim not in (None, 1, -1):
@@ -514,8 +560,6 @@ _SOFTMAX = (
 _NUMBERS = "decides or computes in Python by the numbers of a batch"
 _WHAT = {
     "softmax": _SOFTMAX,
-    "mul": "multiplies what a layer gives, as gates, squeeze-and-excite and scaled residuals do",
-    "mul_": "multiplies what a layer gives, as gates, squeeze-and-excite and scaled residuals do",
     "cat": "concatenates values, as DenseNet and Inception do",
     "concat": "concatenates values, as DenseNet and Inception do",
     "detach": "stops gradients with detach",

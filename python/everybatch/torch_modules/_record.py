@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -184,7 +185,7 @@ class Recorder(TorchFunctionMode):
         tensors: dict[str, str] | None = None,
     ) -> Traced:
         """Add a layer, and return what it gives; `size` includes the batch."""
-        if layer["type"] not in ("LogSoftmax", "ZeroPad2d"):  # which are read here and have to go
+        if layer["type"] not in ("LogSoftmax", "ZeroPad2d", "OnePixel", "Expand"):  # which are read here and have to go
             try:
                 Layer.from_json(json.dumps(layer))
             except ArgumentError as error:
@@ -201,6 +202,25 @@ class Recorder(TorchFunctionMode):
         value = Value("sum", tuple(one.shape[1:]), self.path, operation, (self.value_of(one), self.value_of(other)))
         self._use(value)
         return Traced.of(tuple(one.shape), value)
+
+    def product(self, operation: str, one: Traced, other: Traced) -> Traced:
+        """Add the product of a value and of one number for each of its channels, given in either order."""
+        shapes = [tuple(each.shape[1:]) for each in (one, other)]
+        inputs = self.value_of(one), self.value_of(other)
+        size = shapes[0] if math.prod(shapes[0]) >= math.prod(shapes[1]) else shapes[1]
+        channels = [size, size[:1] + (1,) * (len(size) - 1)]
+        if not all(shape in channels for shape in shapes) or any(
+            v.shape != s for v, s in zip(inputs, shapes, strict=True)
+        ):
+            given = " and ".join(str(("N", *shape)).replace("'", "") for shape in shapes)
+            raise refused(
+                self.path,
+                f"multiplies values of the shapes {given} ({operation}), and the only product is that of a map and of "
+                "one number for each of its channels, (N, C, 1, 1), as in squeeze-and-excitation",
+            )
+        value = Value("product", size, self.path, operation, inputs)
+        self._use(value)
+        return Traced.of((self.batch, *size), value)
 
     def view(self, given: Traced, size: Size | None = None, made: Traced | None = None) -> Traced:
         """Return another view of a value, or of `made` which is the same numbers in another shape."""

@@ -1,4 +1,4 @@
-"""From the graph of values to the tree of layers: sums become residual blocks."""
+"""From the graph of values to the tree of layers: sums become residual blocks, and products become gates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,15 @@ class _Block:
     activation: dict[str, Any] | None = None
 
 
-_Part = Value | _Block
+@dataclasses.dataclass
+class _Gate:
+    """A value times one number for each of its channels; `value` is the product."""
+
+    value: Value
+    body: list[_Part]
+
+
+_Part = Value | _Block | _Gate
 
 
 def tree(trace: Trace) -> Tree:
@@ -79,13 +87,15 @@ class _Reader:
                 raise refused(
                     end.path,
                     f"gives a value ({end.operation}) that is used in several places which are not the two branches of "
-                    "a residual block",
-                    f"write it as activation(body(x) + shortcut(x)); {METER}",
+                    "a residual block, nor a gate and what it multiplies",
+                    f"write it as activation(body(x) + shortcut(x)), or as x * body(x); {METER}",
                 )
             self._taken.add(id(end))
             fork = self._fork[id(end)]
             if end.kind == "sum":
                 parts.append(self._block(end, fork))
+            elif end.kind == "product":
+                parts.append(self._gate(end, fork))
             else:
                 parts.append(end)
             end = fork
@@ -99,9 +109,43 @@ class _Reader:
             raise refused(value.path, "adds a value to itself, which no layer does")
         return _Block(value, body, shortcut)
 
+    def _gate(self, value: Value, fork: Value) -> _Gate:
+        factors = [each for each in value.inputs if each is not fork]
+        if len(factors) != 1:
+            what = "a value by itself" if not factors else "two values of which neither is computed from the other"
+            raise refused(
+                value.path,
+                f"multiplies {what} ({value.operation}), and the only product is x * body(x)",
+            )
+        channels = fork.shape[:1]
+        if fork.shape != value.shape or _unspread(factors[0]).shape not in (channels, (*channels, 1, 1)):
+            raise refused(
+                value.path,
+                f"multiplies maps of {_size(fork)} by {_size(factors[0])} ({value.operation}), and the only product is "
+                "that of a map and of one number for each of its channels, as in squeeze-and-excitation",
+            )
+        return _Gate(value, self.chain(factors[0], fork))
+
+
+def _size(value: Value) -> str:
+    return "(N, " + ", ".join(map(str, value.shape)) + ")"
+
+
+def _unspread(value: Value) -> Value:
+    """Return what it is before it is expanded to all pixels, if that is all that was done to it but activations."""
+    while value.layer.get("type") == "Activation":
+        value = value.inputs[0]
+    return value.inputs[0] if value.layer.get("type") == "Expand" else value
+
 
 def _count(parts: list[_Part]) -> int:
-    return sum(1 if isinstance(part, Value) else 1 + _count(part.body) + _count(part.shortcut) for part in parts)
+    return sum(1 + sum(map(_count, _inner(part))) for part in parts)
+
+
+def _inner(part: _Part) -> list[list[_Part]]:
+    if isinstance(part, Value):
+        return []
+    return [part.body, part.shortcut] if isinstance(part, _Block) else [part.body]
 
 
 def _layers(parts: list[_Part], prefix: str, tensors: dict[str, str]) -> list[dict[str, Any]]:
@@ -113,18 +157,36 @@ def _layers(parts: list[_Part], prefix: str, tensors: dict[str, str]) -> list[di
             shortcut = _layers(part.shortcut, f"{path}shortcut.", tensors)
             layers.append({"type": "Residual", "body": body, "shortcut": shortcut, "activation": part.activation})
             continue
+        if isinstance(part, _Gate):
+            layers.append({"type": "Gate", "body": _layers(_as_vectors(part.body), f"{path}body.", tensors)})
+            continue
         if part.layer["type"] == "LogSoftmax":
             raise refused(
                 part.path, "takes log_softmax before its end", f"keep it for the end, or leave it out; {METER}"
             )
         if part.layer["type"] == "ZeroPad2d":
             raise refused(part.path, "pads with zeros what is not given to a convolution next")
+        if part.layer["type"] in ("OnePixel", "Expand"):
+            what = f"makes {_size(part)} of {_size(part.inputs[0])} by {part.operation}"
+            raise refused(part.path, f"{what}, and the only change of shape is flatten, but for what multiplies a map")
         if part.layer["type"] == "StochasticDepth" and not prefix:
             what = "drops whole images outside of a residual block, where nothing of them would be left"
             raise refused(part.path, what, f"end the body of a block with it; {METER}")
         layers.append(part.layer)
         tensors.update({f"{path}{name}": given for name, given in part.tensors.items()})
     return layers
+
+
+def _as_vectors(body: list[_Part]) -> list[_Part]:
+    """Leave out what brings the numbers of a gate into the shape of a map: the layer does that itself."""
+    kept = list(body)
+    for index, part in reversed(list(enumerate(body))):
+        kind = part.layer["type"] if isinstance(part, Value) else ""
+        if kind in ("OnePixel", "Expand"):
+            del kept[index]
+        elif kind not in ("Activation", "Dropout"):
+            break
+    return kept
 
 
 def _joined(parts: list[_Part]) -> list[_Part]:
@@ -135,6 +197,8 @@ def _joined(parts: list[_Part]) -> list[_Part]:
         kind = part.layer["type"] if isinstance(part, Value) else ""
         if kind == "Activation" and isinstance(last, _Block) and last.activation is None and isinstance(part, Value):
             last.activation = {name: value for name, value in part.layer.items() if name != "type"}
+        elif kind == "Flatten" and isinstance(last, Value) and last.layer["type"] == "OnePixel":
+            joined.pop()  # a vector again
         elif kind == "Flatten" and isinstance(last, Value) and isinstance(part, Value) and _is_global(last):
             name = "GlobalMaxPool" if last.layer["type"] == "MaxPool2d" else "GlobalAvgPool"
             joined[-1] = dataclasses.replace(last, layer={"type": name}, shape=part.shape)

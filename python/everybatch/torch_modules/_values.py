@@ -1,4 +1,4 @@
-"""What a forward pass computes, as a graph: each value is made by one layer, or is the sum of two others."""
+"""What a forward pass computes, as a graph: each value is made by one layer, or is the sum or product of two others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Value:
     """A value on its way through the network."""
 
     kind: str
-    """``"input"``, ``"layer"`` or ``"sum"``."""
+    """``"input"``, ``"layer"``, ``"sum"`` or ``"product"``."""
     shape: Size
     """Of one image: (channels, height, width) or (features,)."""
     path: str = ""

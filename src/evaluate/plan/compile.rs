@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::fold::fold_forward;
 use super::op::{Constant, Op, Way};
 use crate::error::Result;
-use crate::network::{all_layers, BatchNorm, Init, Layer, Model, Residual, Tensors};
+use crate::network::{all_layers, BatchNorm, Gate, Init, Layer, Model, Residual, Tensors};
 
 /// The operations in parts, each of which ends after one of the layers at `ends`, or with the last.
 pub fn operations(model: &Model, ends: &[usize]) -> Result<Vec<Vec<Op>>> {
@@ -113,6 +113,7 @@ impl Compiler<'_> {
                 let (body, shortcut) = (self.layers(body)?, self.layers(shortcut)?);
                 ops.push(Op::Residual { body, shortcut, scale: None, activation: *activation });
             }
+            Layer::Gate(Gate { body }) => ops.push(Op::Gate { body: self.layers(body)? }),
         }
         Ok(())
     }

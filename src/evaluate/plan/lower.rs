@@ -111,6 +111,9 @@ fn lower_one(op: &mut Op, size: &[i64], target: Target) -> Result<()> {
             let _ = lower(shortcut, size.to_vec(), target)?;
             *scale = scale.as_ref().map(|scale| per_channel(scale, output.len(), target)).transpose()?;
         }
+        Op::Gate { body } => {
+            let _ = lower(body, size.to_vec(), target)?;
+        }
         Op::Columns(_)
         | Op::Product(_)
         | Op::Activation(_)

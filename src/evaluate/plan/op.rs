@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::kernels::Windows;
 use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
 use crate::network::{
-    adaptive_avg_pool, avg_pool, conv2d, global_avg_pool, Activation, AdaptivePool2d, Conv2d, Pool2d,
+    adaptive_avg_pool, avg_pool, conv2d, global_avg_pool, over_pixels, Activation, AdaptivePool2d, Conv2d,
+    Pool2d,
 };
 
 pub enum Op {
@@ -68,6 +69,9 @@ pub enum Op {
         scale: Option<Tensor>,
         activation: Option<Activation>,
     },
+    Gate {
+        body: Vec<Op>,
+    },
 }
 
 /// How a convolution runs on a GPU.
@@ -121,6 +125,7 @@ impl Op {
     pub fn inner(&self) -> [&[Op]; 2] {
         match self {
             Op::Residual { body, shortcut, .. } => [body, shortcut],
+            Op::Gate { body } => [body, &[]],
             Op::Conv { .. }
             | Op::Columns(_)
             | Op::Product(_)
@@ -142,6 +147,7 @@ impl Op {
     pub fn inner_mut(&mut self) -> [&mut [Op]; 2] {
         match self {
             Op::Residual { body, shortcut, .. } => [body, shortcut],
+            Op::Gate { body } => [body, &mut []],
             _ => [&mut [], &mut []], // see `inner`
         }
     }
@@ -167,7 +173,8 @@ impl Op {
             | Op::AdaptiveAvgPool(_)
             | Op::GlobalAvgPool
             | Op::GlobalMaxPool
-            | Op::Flatten => vec![],
+            | Op::Flatten
+            | Op::Gate { .. } => vec![],
         }
     }
 
@@ -205,7 +212,7 @@ impl Op {
             Op::GlobalAvgPool | Op::GlobalMaxPool => vec![size[0], size[1]],
             Op::Flatten => vec![size[0], size[1..].iter().product()],
             Op::Residual { body, .. } => body.iter().fold(size, |size, op| op.output_size(size)),
-            Op::Affine { .. } | Op::Activation(_) => size,
+            Op::Affine { .. } | Op::Activation(_) | Op::Gate { .. } => size,
         }
     }
 
@@ -243,6 +250,13 @@ impl Op {
             Op::Residual { body, shortcut, scale, activation } => {
                 residual(Value { tensor: x, free }, body, shortcut, scale.as_ref(), *activation)?
             }
+            Op::Gate { body } => {
+                let factors = factors(body, &x)?;
+                match free && factors.data_ptr() != start {
+                    true => x.shallow_clone().f_mul_(&factors)?,
+                    false => x.f_mul(&factors)?,
+                }
+            }
         };
         let new = y.data_ptr() != start;
         Ok(Value { tensor: y, free: free || new })
@@ -257,7 +271,9 @@ fn residual(
     activation: Option<Activation>,
 ) -> Result<Tensor> {
     let (last, before) = match body.split_last() {
-        Some((op, before)) if scale.is_none() && op.takes_sum() => (Some(op), before),
+        Some((op, before)) if scale.is_none() && (op.takes_sum() || matches!(op, Op::Gate { .. })) => {
+            (Some(op), before)
+        }
         _ => (None, body),
     };
     let y = run(before, Value { tensor: x.tensor.shallow_clone(), free: false })?;
@@ -273,13 +289,28 @@ fn residual(
         (Some(Op::Dense { weight, bias, map, .. }), _) => {
             dense(&y.tensor, weight, bias, Some(&other.tensor), activation, *map)
         }
-        (_, Some(scale)) if other.free => {
-            apply(activation, other.tensor.shallow_clone().f_addcmul_(&y.tensor, scale)?)
+        (Some(Op::Gate { body }), _) => {
+            add_products(other, &y.tensor, &factors(body, &y.tensor)?, activation)
         }
-        (_, Some(scale)) => apply(activation, other.tensor.f_addcmul(&y.tensor, scale)?),
+        (_, Some(scale)) => add_products(other, &y.tensor, scale, activation),
         _ if other.free => apply(activation, other.tensor.shallow_clone().f_add_(&y.tensor)?),
         _ => apply(activation, y.tensor.f_add(&other.tensor)?),
     }
+}
+
+/// `activation(sum + x · factors)`.
+fn add_products(sum: Value, x: &Tensor, factors: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+    let sum = match sum.free {
+        true => sum.tensor.shallow_clone().f_addcmul_(x, factors)?,
+        false => sum.tensor.f_addcmul(x, factors)?,
+    };
+    apply(activation, sum)
+}
+
+/// What a gate multiplies its input by, in the shape that is broadcast over pixels.
+fn factors(body: &[Op], x: &Tensor) -> Result<Tensor> {
+    let factors = run(body, Value { tensor: x.shallow_clone(), free: false })?;
+    over_pixels(&factors.tensor, x)
 }
 
 /// What is added to a convolution before its activation.

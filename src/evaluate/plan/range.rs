@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::kernels::{absolute_sums, elements};
-use crate::network::{Activation, BatchNorm, Layer, Model, Residual, Tensors};
+use crate::network::{Activation, BatchNorm, Gate, Layer, Model, Residual, Tensors};
 
 /// Numbers up to here are safe: float32 and bfloat16 end at 3.4e38, and sums on the way round.
 const MOST: f64 = 1e37;
@@ -90,6 +90,11 @@ impl Walk<'_> {
                     Some(function) => activated(*function, sum),
                     None => sum,
                 }
+            }
+            Layer::Gate(Gate { body }) => {
+                let Some(factors) = self.layers(body, bounds.clone())? else { return Ok(None) };
+                let channels = bounds.len().max(factors.len());
+                (0..channels).map(|channel| at(&bounds, channel) * at(&factors, channel)).collect()
             }
             Layer::MaxPool2d(_)
             | Layer::AvgPool2d(_)

@@ -4,8 +4,8 @@ use tch::Device;
 
 use super::*;
 use crate::network::{
-    builders, forward, random_network, Activation, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Layer, Linear,
-    Network, Pool2d, Residual,
+    builders, forward, random_network, Activation, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Gate, Layer,
+    Linear, Network, Pool2d, Residual,
 };
 
 fn unfused(layers: &[Layer], tensors: &mut std::slice::Iter<Tensor>, x: &Tensor) -> Tensor {
@@ -19,6 +19,14 @@ fn unfused(layers: &[Layer], tensors: &mut std::slice::Iter<Tensor>, x: &Tensor)
         Layer::Residual(block) => {
             let sum = unfused(&block.body, tensors, &x) + unfused(&block.shortcut, tensors, &x);
             block.activation.map_or(sum.shallow_clone(), |activation| activation.forward(&sum).unwrap())
+        }
+        Layer::Gate(gate) => {
+            let factors = unfused(&gate.body, tensors, &x);
+            if x.dim() == 4 {
+                &x * factors.view([x.size()[0], x.size()[1], 1, 1])
+            } else {
+                x * factors
+            }
         }
         Layer::Dropout(_) | Layer::Dropout2d(_) | Layer::StochasticDepth(_) => x,
         simple => {
@@ -205,6 +213,37 @@ fn a_shortcut_that_could_write_to_its_input_leaves_the_bodys_alone() {
             ];
             assert_equal_to_unfused(Network::new("shared", [1, 9, 9], layers).unwrap());
         }
+    }
+}
+
+#[test]
+fn gates_leave_alone_what_they_share() {
+    // What the gate multiplies is what its body reads, and what the block adds to it; within a block its product and the
+    // sum are one operation, and elsewhere it writes over what nobody else needs.
+    let gate = || {
+        let gate = Gate::squeeze_excitation(6, 2, Activation::Relu, Activation::Sigmoid);
+        Layer::Gate(gate.unwrap())
+    };
+    let flat = || Layer::Gate(Gate { body: vec![Layer::Dropout(Dropout { p: 0.5 })] }); // x · x
+    let conv = || Layer::Conv2d(Conv2d::new(6, 6, 3).padding(1));
+    let block = |body: Vec<Layer>, shortcut: Vec<Layer>, activation| {
+        Layer::Residual(Residual { body, shortcut, activation })
+    };
+    let relu = || Layer::Activation(Activation::Relu);
+    for middle in [
+        vec![gate()],
+        vec![gate(), gate(), relu()],
+        vec![block(vec![gate()], vec![], None)],
+        vec![block(vec![gate()], vec![relu()], Some(Activation::Relu))],
+        vec![block(vec![conv(), gate()], vec![relu()], Some(Activation::Gelu))],
+        vec![block(vec![relu(), gate()], vec![gate()], None), block(vec![conv()], vec![gate()], None)],
+        vec![block(vec![gate(), Layer::BatchNorm2d(BatchNorm::new(6))], vec![], Some(Activation::Relu))],
+        vec![Layer::Flatten, flat(), block(vec![flat()], vec![], None)],
+    ] {
+        let mut layers = vec![Layer::Conv2d(Conv2d::new(1, 6, 3))];
+        layers.extend(middle);
+        layers.extend([Layer::Flatten, Layer::Linear(Linear::new(6 * 7 * 7, 5))]);
+        assert_equal_to_unfused(Network::new("gates", [1, 9, 9], layers).unwrap());
     }
 }
 

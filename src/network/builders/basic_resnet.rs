@@ -25,6 +25,8 @@ pub struct BasicResnet {
     pub batch_norm: bool,
     /// One more batch norm after every block.
     pub block_norm: bool,
+    /// As in [`Resnet`].
+    pub squeeze_excitation: Option<i64>,
     /// Of the last block, as in [`Resnet`].
     pub stochastic_depth: f64,
     /// Before the last layer.
@@ -47,6 +49,7 @@ impl Default for BasicResnet {
             activation: vec![Activation::Relu],
             batch_norm: true,
             block_norm: false,
+            squeeze_excitation: None,
             stochastic_depth: 0.0,
             dropout: 0.0,
             in_channels: 1,
@@ -81,6 +84,7 @@ impl BasicResnet {
             batch_norm: self.batch_norm,
             block_norm: self.block_norm,
             shortcut: Shortcut::ProjectionBatchNorm,
+            squeeze_excitation: self.squeeze_excitation,
             stochastic_depth: self.stochastic_depth,
             dropout: self.dropout,
             last_pool: Pool::Avg,

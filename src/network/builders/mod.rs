@@ -23,7 +23,7 @@ pub use wide_resnet::{wide_resnet, WideResnet};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{Activation, Dropout, Layer, Network, Pool2d};
+use super::{Activation, Dropout, Gate, Layer, Network, Pool2d};
 use crate::error::{Error, Result};
 
 /// The builders that users have. For each its options, of which some networks fix others than the struct tells, and the
@@ -120,6 +120,14 @@ impl<'a> Activations<'a> {
 /// A dropout layer, or nothing for a probability of 0.
 fn dropout(p: f64) -> Option<Layer> {
     (p != 0.0).then_some(Layer::Dropout(Dropout { p }))
+}
+
+/// Squeeze and excitation as in the paper, or nothing without a reduction.
+fn squeeze_excitation(channels: i64, reduction: Option<i64>) -> Result<Option<Layer>> {
+    let gate = |reduction| {
+        Gate::squeeze_excitation(channels, reduction, Activation::Relu, Activation::Sigmoid).map(Layer::Gate)
+    };
+    reduction.map(gate).transpose()
 }
 
 /// Stochastic depth for the end of the body of block number `index` (from 0) of `count`, if there is any: its probability rises in

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{activations, numbers, size};
 use super::stack::{norm, Stack};
-use super::{dropout, odd, stochastic_depth, Pool};
+use super::{dropout, odd, squeeze_excitation, stochastic_depth, Pool};
 use crate::error::{Error, Result};
 use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
@@ -46,6 +46,8 @@ pub struct Resnet {
     /// One more batch norm after every block.
     pub block_norm: bool,
     pub shortcut: Shortcut,
+    /// The reduction of a squeeze-and-excitation layer at the end of each block's body.
+    pub squeeze_excitation: Option<i64>,
     /// Between the two convolutions of each block.
     pub block_dropout: f64,
     /// Of the last block; the others drop their images with less, in equal steps from nothing.
@@ -75,6 +77,7 @@ impl Default for Resnet {
             batch_norm: true,
             block_norm: false,
             shortcut: Shortcut::Projection,
+            squeeze_excitation: None,
             block_dropout: 0.0,
             stochastic_depth: 0.0,
             dropout: 0.0,
@@ -107,7 +110,7 @@ pub fn resnet(options: &Resnet) -> Result<Network> {
                 width,
                 stride,
                 stochastic_depth(options.stochastic_depth, before, all),
-            );
+            )?;
             before += 1;
             stack.norm(options.block_norm);
         }
@@ -140,7 +143,7 @@ fn check(options: &Resnet) -> Result<Vec<i64>> {
     Ok(per_stage)
 }
 
-fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64, drops: Option<Layer>) {
+fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64, drops: Option<Layer>) -> Result<()> {
     let inputs = stack.width;
     let conv = |inputs, stride| {
         let conv = Conv2d::new(inputs, width, options.kernel_size).stride(stride);
@@ -152,6 +155,7 @@ fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64, drops: Op
     body.extend(dropout(options.block_dropout));
     body.push(conv(width, 1));
     body.extend(norm(width, options.batch_norm));
+    body.extend(squeeze_excitation(width, options.squeeze_excitation)?);
     body.extend(drops);
     let mut shortcut: Vec<Layer> =
         projection(inputs, width, stride, options.batch_norm).into_iter().collect();
@@ -161,6 +165,7 @@ fn block(options: &Resnet, stack: &mut Stack, width: i64, stride: i64, drops: Op
     let activation = Some(stack.activations.next());
     stack.width = width;
     stack.push(Layer::Residual(Residual { body, shortcut, activation }));
+    Ok(())
 }
 
 /// The 1×1 convolution of a shortcut, where a block changes the shape; a bias makes up for missing batch norm.
@@ -196,6 +201,15 @@ mod tests {
         assert_eq!(parameters(deep.clone()), 21_280_970);
         // Two for each channel of each block: 3·64 + 4·128 + 6·256 + 3·512.
         assert_eq!(parameters(Resnet { block_norm: true, ..deep }), 21_280_970 + 2 * 3776);
+    }
+
+    // Hu et al. 2018, section 4: 2 / r times the squares of the widths, and here C / r + C biases.
+    #[test]
+    fn squeeze_and_excitation_adds_what_is_published() {
+        let with = parameters(Resnet { squeeze_excitation: Some(16), ..Resnet::default() });
+        let of_block = |width: i64| 2 * width * width / 16 + width / 16 + width;
+        let more: i64 = [64, 128, 256].into_iter().map(|width| 2 * of_block(width)).sum();
+        assert_eq!(with, 2_778_314 + more);
     }
 
     fn outputs(network: &Network) -> Vec<String> {
@@ -269,6 +283,8 @@ mod tests {
             Resnet { blocks: vec![0], ..Resnet::default() },
             Resnet { kernel_size: 4, ..Resnet::default() },
             Resnet { activation: vec![], ..Resnet::default() },
+            Resnet { squeeze_excitation: Some(0), ..Resnet::default() },
+            Resnet { squeeze_excitation: Some(65), ..Resnet::default() },
             Resnet { dropout: 1.5, ..Resnet::default() },
             Resnet { block_dropout: f64::NAN, ..Resnet::default() },
             Resnet { stochastic_depth: 1.0, ..Resnet::default() },

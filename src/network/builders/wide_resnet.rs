@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::options::{activations, size};
 use super::resnet::projection;
 use super::stack::{norm, Stack};
-use super::{dropout, odd, resnet, stochastic_depth, Pool, Resnet, Shortcut};
+use super::{dropout, odd, resnet, squeeze_excitation, stochastic_depth, Pool, Resnet, Shortcut};
 use crate::error::{Error, Result};
 use crate::network::{Activation, Conv2d, Layer, Network, Residual};
 
@@ -25,6 +25,8 @@ pub struct WideResnet {
     #[serde(with = "activations")]
     pub activation: Vec<Activation>,
     pub batch_norm: bool,
+    /// As in [`Resnet`].
+    pub squeeze_excitation: Option<i64>,
     /// Between the two convolutions of each block.
     pub dropout: f64,
     /// Of the last block, as in [`Resnet`].
@@ -46,6 +48,7 @@ impl Default for WideResnet {
             pre_activation: false,
             activation: vec![Activation::Relu],
             batch_norm: true,
+            squeeze_excitation: None,
             dropout: 0.0,
             stochastic_depth: 0.0,
             in_channels: 1,
@@ -72,6 +75,7 @@ pub fn wide_resnet(options: &WideResnet) -> Result<Network> {
         activation: options.activation.clone(),
         batch_norm: options.batch_norm,
         shortcut: Shortcut::Projection,
+        squeeze_excitation: options.squeeze_excitation,
         block_dropout: options.dropout,
         stochastic_depth: options.stochastic_depth,
         last_pool: Pool::Avg,
@@ -111,7 +115,7 @@ fn pre_activation(options: &WideResnet, stages: [i64; 3], blocks: i64) -> Result
         for index in 0..blocks {
             let stride = if index == 0 && stage > 0 { 2 } else { 1 };
             let drops = stochastic_depth(options.stochastic_depth, stage as i64 * blocks + index, 3 * blocks);
-            block(options, &mut stack, width, stride, drops);
+            block(options, &mut stack, width, stride, drops)?;
         }
     }
     stack.norm(options.batch_norm).activate();
@@ -121,7 +125,13 @@ fn pre_activation(options: &WideResnet, stages: [i64; 3], blocks: i64) -> Result
 
 /// Where the shape changes, the projection also sees the first batch norm and activation, which then lie before the
 /// block; elsewhere the identity passes them by.
-fn block(options: &WideResnet, stack: &mut Stack, width: i64, stride: i64, drops: Option<Layer>) {
+fn block(
+    options: &WideResnet,
+    stack: &mut Stack,
+    width: i64,
+    stride: i64,
+    drops: Option<Layer>,
+) -> Result<()> {
     let inputs = stack.width;
     let shortcut = projection(inputs, width, stride, options.batch_norm);
     let mut body = Vec::new();
@@ -140,6 +150,7 @@ fn block(options: &WideResnet, stack: &mut Stack, width: i64, stride: i64, drops
     body.push(stack.activations.layer());
     body.extend(dropout(options.dropout));
     body.push(conv(width, 1));
+    body.extend(squeeze_excitation(width, options.squeeze_excitation)?);
     body.extend(drops);
     stack.width = width;
     stack.push(Layer::Residual(Residual {
@@ -147,6 +158,7 @@ fn block(options: &WideResnet, stack: &mut Stack, width: i64, stride: i64, drops
         shortcut: shortcut.into_iter().collect(),
         activation: None,
     }));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -199,6 +211,7 @@ mod tests {
                 WideResnet { dropout: -0.1, ..base.clone() },
                 WideResnet { stochastic_depth: 1.5, ..base.clone() },
                 WideResnet { activation: vec![], ..base.clone() },
+                WideResnet { squeeze_excitation: Some(17 * 4), ..base.clone() },
             ] {
                 assert!(wide_resnet(&options).is_err(), "{options:?}");
             }

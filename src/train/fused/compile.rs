@@ -1,7 +1,7 @@
 //! From the layer tree to operations: activations join the layer before them where there is an operation for both.
 
 use super::{Join, Norm, Op, Weights};
-use crate::network::{own_tensors, Activation, Layer, Residual};
+use crate::network::{own_tensors, Activation, Gate, Layer, Residual};
 
 pub fn operations(layers: &[Layer]) -> Vec<Op> {
     compile(layers, &mut 0)
@@ -47,6 +47,7 @@ fn add(layer: &Layer, next: &mut usize, ops: &mut Vec<Op>) {
         Layer::GlobalAvgPool => Op::GlobalAvgPool,
         Layer::Flatten => Op::Flatten,
         Layer::Residual(block) => compile_residual(block, next),
+        Layer::Gate(Gate { body }) => Op::Gate { body: compile(body, next) },
         Layer::MaxPool2d(_)
         | Layer::AvgPool2d(_)
         | Layer::AdaptiveAvgPool2d(_)

@@ -1,4 +1,4 @@
-//! Linear layer, activation, residual block, and whatever autograd does.
+//! Linear layer, activation, residual block, gate, and whatever autograd does.
 
 use tch::{Kind, Tensor};
 
@@ -7,7 +7,7 @@ use super::{Back, Gradients, Join, Op, Weights};
 use crate::error::Result;
 use crate::kernels::{elements, elements_mut, of_kind, rectifier_gradient};
 use crate::libtorch::{copied, laid_out_like};
-use crate::network::{forward, Activation, Layer, Precision};
+use crate::network::{forward, over_pixels, Activation, Layer, Precision};
 
 impl Pass<'_> {
     /// A tensor of the model in the number format of the pass.
@@ -94,6 +94,18 @@ impl Pass<'_> {
                 Ok((y, Box::new(back)))
             }
         }
+    }
+
+    pub fn gate<'a>(&self, body: &'a [Op], x: Tensor) -> Result<(Tensor, Back<'a>)> {
+        let (numbers, through_body) = self.forward(body, x.shallow_clone(), true)?;
+        let factors = over_pixels(&numbers, &x)?;
+        let y = x.f_mul(&factors)?;
+        let back = move |dy: Tensor, gradients: &mut Gradients| {
+            let by_factors = dy.f_mul(&x)?.f_sum_to_size(factors.size())?.f_reshape(numbers.size())?;
+            let dx = dy.f_mul(&factors)?;
+            Ok(dx.shallow_clone().f_add_(&through_body(by_factors, gradients)?)?)
+        };
+        Ok((y, Box::new(back)))
     }
 
     /// Runs a layer without tensors under autograd, beginning and ending with it.

@@ -42,6 +42,9 @@ enum Op {
         shortcut: Vec<Op>,
         join: Join,
     },
+    Gate {
+        body: Vec<Op>,
+    },
     /// A layer that autograd does. None that has tensors is among them.
     Other(Layer),
 }

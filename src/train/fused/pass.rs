@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use super::pool::whole_map;
 use super::{Back, Gradients, Op};
 use crate::error::Result;
+use crate::libtorch::channels_last;
 use crate::network::{global_avg_pool, Layer};
 
 /// The tensors of a model at work.
@@ -56,7 +57,7 @@ impl Pass<'_> {
                     let share = dy.f_div_scalar((size[2] * size[3]) as f64)?;
                     let share = share.f_view([size[0], size[1], 1, 1])?;
                     // Expanded memory is shared by all pixels, and the next may write to it.
-                    Ok(share.f_expand(&size, false)?.f_contiguous()?)
+                    Ok(channels_last(&share.f_expand(&size, false)?)?)
                 };
                 Ok((global_avg_pool(&x)?, Box::new(back)))
             }
@@ -65,6 +66,7 @@ impl Pass<'_> {
                 Ok((x.f_flatten(1, -1)?, Box::new(move |dy, _| Ok(dy.f_reshape(&size)?))))
             }
             Op::Residual { body, shortcut, join } => self.residual(body, shortcut, join, x),
+            Op::Gate { body } => self.gate(body, x),
             Op::Other(layer) => self.by_autograd(layer, x),
         }
     }

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Reduction};
 
 use super::*;
 use crate::network::{
-    builders, drawing, forward, forward_in_double, random_network, Activation, Layer, Model, Residual,
+    builders, drawing, forward, forward_in_double, random_network, Activation, Gate, Layer, Model, Residual,
 };
 
 /// Logits, then the gradients of the parameters, then the running statistics.
@@ -103,6 +103,7 @@ fn smoothed(layers: Vec<Layer>) -> Vec<Layer> {
             shortcut: smoothed(shortcut),
             activation: activation.map(leaky),
         }),
+        Layer::Gate(Gate { body }) => Layer::Gate(Gate { body: smoothed(body) }),
         other => other,
     };
     layers.into_iter().filter(|layer| !matches!(layer, Layer::Dropout(_))).map(smooth).collect()
@@ -114,6 +115,7 @@ fn networks_of_the_studies_have_autograds_gradients() {
     for (network, images) in [
         (lenet5(&Lenet5::default()), 64),
         (resnet(&Resnet::default()), 60),
+        (resnet(&Resnet { stages: vec![16, 32], squeeze_excitation: Some(4), ..Resnet::default() }), 60),
         (kernel_net(&KernelNet::default()), 16),
         (wide_resnet(&WideResnet { pre_activation: true, ..WideResnet::default() }), 4),
         (convnet(&Convnet::default()), 4),
@@ -142,9 +144,20 @@ fn maps_too_large_for_our_pooling_are_left_to_autograd() {
 // Against float64: bfloat16 keeps eight bits, so directions are what can be compared.
 #[test]
 fn bfloat16_gradients_point_the_same_way() {
-    let network = builders::lenet5(&builders::Lenet5::default()).unwrap();
+    let small = builders::Resnet {
+        stages: vec![16],
+        blocks: vec![1],
+        squeeze_excitation: Some(4),
+        ..builders::Resnet::default()
+    };
+    for network in [builders::lenet5(&builders::Lenet5::default()), builders::resnet(&small)] {
+        bfloat16_points_the_same_way(&network.unwrap());
+    }
+}
+
+fn bfloat16_points_the_same_way(network: &Network) {
     let model = Model::initialize(network.clone(), 3).unwrap();
-    let (x, labels) = batch(&network, 64);
+    let (x, labels) = batch(network, 64);
     let truth = by_autograd(&model, &x, &labels, Kind::Double);
     let ours = by_ours(&model, &x, &labels, Precision::BFloat16);
     for ((spec, ours), truth) in model.specs.iter().filter(|s| s.trainable).zip(&ours[1..]).zip(&truth[1..]) {

@@ -9,7 +9,8 @@ use crate::data::{Augment, Dataset};
 use crate::error::Result;
 use crate::libtorch::{compute_alone, rehearsal::Rehearsal, Gpu};
 use crate::network::{
-    Activation, BatchNorm, Conv2d, Dropout, Layer, Linear, Model, Network, Normalization, Pool2d, Precision,
+    Activation, BatchNorm, Conv2d, Dropout, Gate, Layer, Linear, Model, Network, Normalization, Pool2d,
+    Precision,
 };
 use crate::train::training_loop::tests as host;
 use crate::train::{
@@ -62,9 +63,17 @@ pub fn dataset(images: usize) -> Dataset {
 
 /// So small that all runs of these tests together take seconds.
 pub fn model(dropout: f64) -> Model {
+    let gate = vec![
+        Layer::GlobalAvgPool,
+        Layer::Linear(Linear::new(4, 3)),
+        Layer::Dropout(Dropout { p: dropout }),
+        Layer::Linear(Linear::new(3, 4)),
+        Layer::Activation(Activation::Sigmoid),
+    ];
     let layers = vec![
         Layer::Conv2d(Conv2d::new(1, 4, 5).stride(4)),
         Layer::BatchNorm2d(BatchNorm::new(4)),
+        Layer::Gate(Gate { body: gate }),
         Layer::Activation(Activation::Relu),
         Layer::Dropout2d(Dropout { p: dropout }),
         Layer::MaxPool2d(Pool2d::new(2, 2, 0)),
