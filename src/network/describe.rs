@@ -439,7 +439,8 @@ mod tests {
         let one_pixel = Layer::AdaptiveAvgPool2d(AdaptivePool2d { output_size: [1, 1] });
         let linear = |outputs| Layer::Linear(Linear::new(4, outputs));
         assert_eq!(
-            shapes(vec![gate(&[pool.clone(), linear(4)]), gate(&[one_pixel.clone()])], [4, 3, 5]).unwrap(),
+            shapes(vec![gate(&[pool.clone(), linear(4)]), gate(std::slice::from_ref(&one_pixel))], [4, 3, 5])
+                .unwrap(),
             ["(4, 3, 5)", "(4,)", "(4,)", "(4, 3, 5)", "(4, 1, 1)"]
         );
         assert!(shapes(vec![flatten.clone(), gate(&[linear(4)])], [4, 1, 1]).is_ok());

@@ -104,8 +104,13 @@ pub fn resnet(options: &Resnet) -> Result<Network> {
         for index in 0..count {
             let downsamples = index == 0 && stage > 0 && width > stages[stage - 1];
             let stride = if downsamples { 2 } else { 1 };
-            let drops = stochastic_depth(options.stochastic_depth, before, all);
-            block(options, &mut stack, width, stride, drops)?;
+            block(
+                options,
+                &mut stack,
+                width,
+                stride,
+                stochastic_depth(options.stochastic_depth, before, all),
+            )?;
             before += 1;
             stack.norm(options.block_norm);
         }

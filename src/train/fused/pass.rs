@@ -57,7 +57,7 @@ impl Pass<'_> {
                     let share = dy.f_div_scalar((size[2] * size[3]) as f64)?;
                     let share = share.f_view([size[0], size[1], 1, 1])?;
                     // Expanded memory is shared by all pixels, and the next may write to it.
-                    Ok(channels_last(&share.f_expand(&size, false)?)?)
+                    channels_last(&share.f_expand(&size, false)?)
                 };
                 Ok((global_avg_pool(&x)?, Box::new(back)))
             }
