@@ -17,7 +17,7 @@ from torch import Tensor
 from everybatch.errors import UnsupportedModuleError
 from everybatch.torch_modules._record import Recorder, name_of
 from everybatch.torch_modules._refused import METER, refused
-from everybatch.torch_modules._values import Traced
+from everybatch.torch_modules._values import Traced, in_words
 
 __all__ = ["read"]
 
@@ -50,7 +50,7 @@ def _map(rec: Recorder, operation: str, given: Traced) -> tuple[int, int]:
 
 
 def _shape(given: Traced) -> str:
-    return "(N" + "".join(f", {size}" for size in given.shape[1:]) + ")"
+    return in_words(given.shape[1:])
 
 
 # ---- layers with weights ---------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from everybatch.errors import ArgumentError, EverybatchError, ShapeError
 from everybatch.torch_modules._dropped_images import dropped_images
 from everybatch.torch_modules._refused import METER, refused
 from everybatch.torch_modules._stand_in import stand_in
-from everybatch.torch_modules._values import Size, Traced, Value
+from everybatch.torch_modules._values import Size, Traced, Value, in_words
 
 __all__ = ["Recorder", "name_of"]
 
@@ -77,11 +77,8 @@ class Recorder(TorchFunctionMode):
             raise refused("", f"returns a {type(output).__name__} that was not computed from the images by its layers")
         value = self.value_of(output)
         if output.dim() != 2:
-            shape = ("N", *output.shape[1:])
             do = "End it with a flatten or a global pooling and one logit for each class"
-            raise refused(
-                "", f"returns a tensor of shape ({', '.join(map(str, shape))}) and not logits (N, classes)", do
-            )
+            raise refused("", f"returns a tensor of shape {in_words(output.shape[1:])} and not logits (N, classes)", do)
         if output.shape[1] < 2:
             raise refused("", "returns one number for an image", "Give it one logit for each class, two of two classes")
         return value
@@ -197,7 +194,7 @@ class Recorder(TorchFunctionMode):
     def sum(self, operation: str, one: Traced, other: Traced) -> Traced:
         """Add the sum of two values of one shape."""
         if one.shape != other.shape:
-            shapes = " and ".join(str(("N", *each.shape[1:])).replace("'", "") for each in (one, other))
+            shapes = " and ".join(in_words(each.shape[1:]) for each in (one, other))
             raise refused(self.path, f"adds values of unequal shapes, {shapes}")
         value = Value("sum", tuple(one.shape[1:]), self.path, operation, (self.value_of(one), self.value_of(other)))
         self._use(value)
@@ -212,7 +209,7 @@ class Recorder(TorchFunctionMode):
         if not all(shape in channels for shape in shapes) or any(
             v.shape != s for v, s in zip(inputs, shapes, strict=True)
         ):
-            given = " and ".join(str(("N", *shape)).replace("'", "") for shape in shapes)
+            given = " and ".join(map(in_words, shapes))
             raise refused(
                 self.path,
                 f"multiplies values of the shapes {given} ({operation}), and the only product is that of a map and of "

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from everybatch.torch_modules._refused import METER, refused
-from everybatch.torch_modules._values import Trace, Value
+from everybatch.torch_modules._values import Trace, Value, in_words
 
 __all__ = ["Tree", "tree"]
 
@@ -119,16 +119,13 @@ class _Reader:
             )
         channels = fork.shape[:1]
         if fork.shape != value.shape or _unspread(factors[0]).shape not in (channels, (*channels, 1, 1)):
+            given = f"{in_words(fork.shape)} by {in_words(factors[0].shape)}"
             raise refused(
                 value.path,
-                f"multiplies maps of {_size(fork)} by {_size(factors[0])} ({value.operation}), and the only product is "
+                f"multiplies maps of {given} ({value.operation}), and the only product is "
                 "that of a map and of one number for each of its channels, as in squeeze-and-excitation",
             )
         return _Gate(value, self.chain(factors[0], fork))
-
-
-def _size(value: Value) -> str:
-    return "(N, " + ", ".join(map(str, value.shape)) + ")"
 
 
 def _unspread(value: Value) -> Value:
@@ -167,7 +164,7 @@ def _layers(parts: list[_Part], prefix: str, tensors: dict[str, str]) -> list[di
         if part.layer["type"] == "ZeroPad2d":
             raise refused(part.path, "pads with zeros what is not given to a convolution next")
         if part.layer["type"] in ("OnePixel", "Expand"):
-            what = f"makes {_size(part)} of {_size(part.inputs[0])} by {part.operation}"
+            what = f"makes {in_words(part.shape)} of {in_words(part.inputs[0].shape)} by {part.operation}"
             raise refused(part.path, f"{what}, and the only change of shape is flatten, but for what multiplies a map")
         if part.layer["type"] == "StochasticDepth" and not prefix:
             what = "drops whole images outside of a residual block, where nothing of them would be left"

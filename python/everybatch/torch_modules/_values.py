@@ -8,9 +8,14 @@ from typing import Any
 
 import torch
 
-__all__ = ["Memory", "Size", "Trace", "Traced", "Value", "all_inputs"]
+__all__ = ["Memory", "Size", "Trace", "Traced", "Value", "all_inputs", "in_words"]
 
 Size = tuple[int, ...]
+
+
+def in_words(shape: Size) -> str:
+    """Return how a batch of values of that shape is written: (N, channels, height, width)."""
+    return "(N" + "".join(f", {size}" for size in shape) + ")"
 
 
 @dataclasses.dataclass(eq=False)
