@@ -17,10 +17,9 @@ seconds of such a run are those of all of them together.
     G  A with two more seeds, measured every 20 batches
     H, I, K  B, E and D with two more seeds
     L  C in strict float32
-    M  the recipe of notebooks/best_accuracy.ipynb and its variants, three seeds, on 50,000 images
+    M  accuracy.py: the recipe of notebooks/best_accuracy.ipynb and seven ideas, three seeds
 
-Part A took 213 s on an H100; the others have not been run there yet. With 54 runs, M is the longest: its first 370 s,
-nine runs side by side, were not enough for all of them.
+Part A took 213 s on an H100; the others have not been run there yet. M trains 24 networks, eight side by side.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+import accuracy
 import everybatch as eb
 
 Configs = dict[str, dict[str, Any]]
@@ -67,61 +67,6 @@ STUDY_D: Configs = {
     for name, dropout in LARGE
 }
 STUDY_E: Configs = {f"lr_{lr:g}": {"network": build.convnet(), "lr": lr} for lr in (0.01, 0.001, 0.0005)}
-
-
-def small_network(
-    first: tuple[int, ...], second: tuple[int, ...], third: tuple[int, ...], dropout: float
-) -> eb.Network:
-    """The network of notebooks/best_accuracy.ipynb, with the channels of its three stages."""
-    layers: list[Any] = []
-    channels = 1
-    for stage in (first, second, third):
-        if layers:
-            layers.append(eb.MaxPool2d(2))
-        for width in stage:
-            layers += [eb.Conv2d(channels, width, 3, padding=1, bias=False), eb.BatchNorm2d(width)]
-            layers.append(eb.Activation("relu"))
-            channels = width
-    layers += [eb.GlobalMaxPool(), eb.Dropout(dropout), eb.Linear(channels, 10)]
-    return eb.Network(layers, name="small")
-
-
-SMALL = small_network((32,), (64, 64), (128, 128), 0.2)
-AUGMENT = {"shift": 2.5, "rotate": 12, "scale": 0.12, "shear": 8, "elastic": 0.6}
-RECIPE: dict[str, Any] = {
-    "network": SMALL,
-    "batch_size": 128,
-    "optimizer": "adamw",
-    "lr": 3e-3,
-    "weight_decay": 0.02,
-    "schedule": eb.schedules.one_cycle(pct_start=0.2),
-    "label_smoothing": 0.05,
-    "ema": 0.998,
-    "augment": eb.Augment(**AUGMENT),
-    "epochs": 18,
-    "evaluate_every": "epoch",
-    "precision": "bfloat16",
-}
-VARIANTS: Configs = {
-    "as it is": {},
-    "32 epochs": {"epochs": 32},
-    "12 epochs": {"epochs": 12},
-    "wider by 1.3": {"network": small_network((40,), (84, 84), (168, 168), 0.2)},
-    "three convolutions a stage": {"network": small_network((32,), (64, 64, 64), (128, 128, 128), 0.2)},
-    "two convolutions first": {"network": small_network((32, 32), (64, 64), (128, 128), 0.2)},
-    "third stage 192": {"network": small_network((32,), (64, 64), (192, 192), 0.2)},
-    "labels not smoothed": {"label_smoothing": 0.0},
-    "labels smoothed 0.1": {"label_smoothing": 0.1},
-    "ema 0.9995": {"ema": 0.9995},
-    "dropout 0.4": {"network": small_network((32,), (64, 64), (128, 128), 0.4)},
-    "rate 0.006": {"lr": 6e-3},
-    "weight decay 0.1": {"weight_decay": 0.1},
-    "batches of 64": {"batch_size": 64},
-    "stronger distortion": {"augment": eb.Augment(shift=3, rotate=16, scale=0.16, shear=12, elastic=1.0)},
-    "weaker distortion": {"augment": eb.Augment(shift=2, rotate=8, scale=0.08, shear=5, elastic=0.4)},
-    "erasing": {"augment": eb.Augment(**AUGMENT, erase=0.3)},
-    "sgd 0.1": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "lr": 0.1, "weight_decay": 5e-4},
-}
 
 
 class Studies:
@@ -239,10 +184,10 @@ def study_e(studies: Studies, seeds: list[int]) -> None:
 
 
 def recipe(studies: Studies, seeds: list[int]) -> None:
-    """Every variant on 50,000 images, to be compared on the other 10,000 training images."""
-    held_out = len(studies.data.train_labels) // 6
-    for name, config in VARIANTS.items():  # one after the other, so that what is cut off loses little
-        studies.trains("M", {name: config}, seeds=seeds, workers=len(seeds), **{**RECIPE, "validation": held_out})
+    configs = {row["label"]: row for row in map(accuracy.config, accuracy.design())}
+    for seed in seeds:  # one after the other, so that what is cut off loses little
+        held_out = len(studies.data.train_labels) // 12
+        studies.trains("M", configs, seeds=[seed], workers=8, **{**accuracy.RECIPE, "validation": held_out})
 
 
 PARTS: dict[str, Callable[[Studies], None]] = {
