@@ -131,7 +131,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", required=True)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each run; the last digits depend on it")
+    parser.add_argument("--workers", type=int, default=1, help="runs side by side")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -144,6 +145,7 @@ def main() -> int:
             seeds=[seed],
             store=options.store,
             backend=eb.sweeps.processes(workers=options.workers),
+            threads=options.threads,
             device=options.device,
             **RECIPE,
         )

@@ -3,6 +3,7 @@
 
 mod batch_norm;
 mod element;
+mod gate;
 mod pool;
 mod product;
 mod range;
@@ -10,6 +11,7 @@ mod vectorised;
 
 pub use batch_norm::{batch_norm, batch_norm_gradient, rectifier_gradient, Moments};
 pub use element::{elements, elements_mut, Bf16, Places};
+pub use gate::{gate, gate_gradient};
 pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 pub use product::{gather_taps, spread_taps, spread_taps_last, Taps};
 pub use range::{absolute_sums, within};

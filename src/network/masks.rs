@@ -57,37 +57,52 @@ pub fn with_masks_of<T>(rows: Rows, work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// What a mask drops as one.
+#[derive(Clone, Copy, Debug)]
+pub enum Dropped {
+    Values,
+    Channels,
+    Images,
+}
+
 /// `x` with a share `p` of its values zero and the others larger in turn, as `torch.dropout` has it.
 pub fn dropout(x: &Tensor, p: f64) -> Result<Tensor> {
-    match next_seed(x, p) {
-        Some(seed) => Ok(x.f_mul(&mask(&x.f_detach()?.f_empty_like()?, seed, p)?)?),
+    match next_mask(x, p, Dropped::Values)? {
+        Some(mask) => Ok(x.f_mul(&mask)?),
         None => Ok(x.f_dropout(p, true)?),
     }
 }
 
 /// The same for whole channels of `x` (N, C, ...), as `torch.feature_dropout` has it.
 pub fn feature_dropout(x: &Tensor, p: f64) -> Result<Tensor> {
-    match next_seed(x, p) {
-        Some(seed) => masked(x, 2, seed, p),
+    match next_mask(x, p, Dropped::Channels)? {
+        Some(mask) => Ok(x.f_mul(&mask)?),
         None => Ok(x.f_feature_dropout(p, true)?),
     }
 }
 
 /// The same for whole images of `x` (N, ...), as `torchvision.ops.stochastic_depth` has it by rows.
 pub fn stochastic_depth(x: &Tensor, p: f64) -> Result<Tensor> {
-    match next_seed(x, p) {
-        Some(seed) => masked(x, 1, seed, p),
+    match next_mask(x, p, Dropped::Images)? {
+        Some(mask) => Ok(x.f_mul(&mask)?),
         // As channels of one image.
         None => Ok(x.f_unsqueeze(0)?.f_feature_dropout(p, true)?.f_squeeze_dim(0)?),
     }
 }
 
-/// `x` with a mask that is the same along all axes but the first `axes`.
-fn masked(x: &Tensor, axes: usize, seed: u64, p: f64) -> Result<Tensor> {
+/// What the pass multiplies `x` by next, in its number format and of a size that broadcasts to its own. None where torch is to
+/// draw, or there is nothing to be drawn.
+pub fn next_mask(x: &Tensor, p: f64, dropped: Dropped) -> Result<Option<Tensor>> {
+    let Some(seed) = next_seed(x, p) else { return Ok(None) };
+    let axes = match dropped {
+        Dropped::Values => return Ok(Some(mask(&x.f_detach()?.f_empty_like()?, seed, p)?)),
+        Dropped::Channels => 2,
+        Dropped::Images => 1,
+    };
     let mut size = vec![1; x.dim()];
     size[..axes].copy_from_slice(&x.size()[..axes]);
     let places = Tensor::f_empty(size.as_slice(), (x.f_kind()?, Device::Cpu))?;
-    Ok(x.f_mul(&mask(&places, seed, p)?)?)
+    Ok(Some(mask(&places, seed, p)?))
 }
 
 /// None where torch is to draw, or there is nothing to be drawn.

@@ -2,12 +2,13 @@
 
 use tch::{Kind, Tensor};
 
+use super::norm::dense;
 use super::pass::Pass;
 use super::{Back, Gradients, Join, Op, Weights};
 use crate::error::Result;
-use crate::kernels::{elements, elements_mut, of_kind, rectifier_gradient};
+use crate::kernels::{elements, elements_mut, gate, gate_gradient, of_kind, rectifier_gradient};
 use crate::libtorch::{copied, laid_out_like};
-use crate::network::{forward, over_pixels, Activation, Layer, Precision};
+use crate::network::{forward, Activation, Layer, Precision};
 
 impl Pass<'_> {
     /// A tensor of the model in the number format of the pass.
@@ -97,12 +98,25 @@ impl Pass<'_> {
     }
 
     pub fn gate<'a>(&self, body: &'a [Op], x: Tensor) -> Result<(Tensor, Back<'a>)> {
+        let (kind, x) = (self.kind, dense(&x)?);
         let (numbers, through_body) = self.forward(body, x.shallow_clone(), true)?;
-        let factors = over_pixels(&numbers, &x)?;
-        let y = x.f_mul(&factors)?;
+        let size = numbers.size();
+        let channels = size[1] as usize;
+        let factors = numbers.f_contiguous()?; // (N, C), whatever comes after that
+        let y = x.f_empty_like()?;
+        // SAFETY: all are dense, on the CPU and of these element types; `y` is new.
+        unsafe {
+            of_kind!(kind, T => gate::<T>(elements(&x), elements(&factors), channels, elements_mut(&y))?);
+        }
         let back = move |dy: Tensor, gradients: &mut Gradients| {
-            let by_factors = dy.f_mul(&x)?.f_sum_to_size(factors.size())?.f_reshape(numbers.size())?;
-            let dx = dy.f_mul(&factors)?;
+            let (dx, by_factors) = (dense(&dy)?, factors.f_empty_like()?);
+            // SAFETY: as above; `dx` belongs to this pass and `by_factors` is new.
+            unsafe {
+                let (factors, sums) = (&factors, &by_factors);
+                of_kind!(kind, T => {
+                    gate_gradient::<T>(elements_mut(&dx), elements(&x), elements(factors), channels, elements_mut(sums))?
+                });
+            }
             Ok(dx.shallow_clone().f_add_(&through_body(by_factors, gradients)?)?)
         };
         Ok((y, Box::new(back)))

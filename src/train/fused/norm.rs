@@ -9,7 +9,7 @@ use crate::kernels::{batch_norm, batch_norm_gradient, elements, elements_mut, of
 use crate::libtorch::channels_last;
 
 /// In memory, the channels of each pixel side by side; vectors are that already.
-fn dense(x: &Tensor) -> Result<Tensor> {
+pub fn dense(x: &Tensor) -> Result<Tensor> {
     match x.dim() {
         4 => channels_last(x),
         _ => Ok(x.f_contiguous()?),

@@ -6,7 +6,7 @@ use super::pool::whole_map;
 use super::{Back, Gradients, Op};
 use crate::error::Result;
 use crate::libtorch::channels_last;
-use crate::network::{global_avg_pool, Layer};
+use crate::network::{global_avg_pool, next_mask, Layer};
 
 /// The tensors of a model at work.
 pub struct Pass<'a> {
@@ -67,6 +67,10 @@ impl Pass<'_> {
             }
             Op::Residual { body, shortcut, join } => self.residual(body, shortcut, join, x),
             Op::Gate { body } => self.gate(body, x),
+            Op::Drop { p, dropped, layer } => match next_mask(&x, *p, *dropped)? {
+                Some(mask) => Ok((x.f_mul(&mask)?, Box::new(move |mut dy, _| Ok(dy.f_mul_(&mask)?)))),
+                None => self.by_autograd(layer, x),
+            },
             Op::Other(layer) => self.by_autograd(layer, x),
         }
     }

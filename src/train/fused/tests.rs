@@ -188,6 +188,39 @@ fn dropout_is_repeatable_and_drops() {
     assert!((1..12).contains(&dropped.int64_value(&[])), "{dropped}");
 }
 
+// Against autograd with the same masks, which follow the seed of the pass.
+#[test]
+fn what_is_dropped_has_autograds_gradients() {
+    use crate::network::{BatchNorm, Conv2d, Dropout, Linear};
+    let some = |p| Dropout { p };
+    let conv = |channels| Layer::Conv2d(Conv2d { padding: [1, 1], ..Conv2d::new(channels, 4, 3) });
+    let norm = || Layer::BatchNorm2d(BatchNorm::new(4));
+    let residual = Residual {
+        body: vec![conv(4), norm(), Layer::StochasticDepth(some(0.5))],
+        shortcut: vec![],
+        activation: Some(Activation::LeakyRelu { negative_slope: 0.99 }),
+    };
+    let layers = vec![
+        conv(1),
+        norm(),
+        Layer::Dropout2d(some(0.3)),
+        Layer::Residual(residual),
+        Layer::Flatten,
+        Layer::Dropout(some(0.5)),
+        Layer::Linear(Linear::new(4 * 28 * 28, 10)),
+    ];
+    let model = Model::initialize(Network::new("dropping", [1, 28, 28], layers).unwrap(), 3).unwrap();
+    let (x, labels) = batch(&model.network, 32);
+    for seed in 0..5 {
+        let ours = drawing(seed, || by_ours(&model, &x, &labels, Precision::Float32));
+        let truth = drawing(seed, || by_autograd(&model, &x, &labels, Kind::Float));
+        for (ours, truth) in ours.iter().zip(&truth) {
+            let error = rms(&(ours - truth));
+            assert!(error <= 1e-4 * rms(truth) + 1e-7, "{seed}: {error} of {}", rms(truth));
+        }
+    }
+}
+
 /// Whether all is equal within rounding, NaN and infinities included.
 fn alike(ours: &Tensor, autograd: &Tensor) -> bool {
     bool::try_from(ours.isclose(autograd, 1e-2, 1e-2, true).all()).unwrap()
