@@ -102,10 +102,14 @@ def config(row: tuple[int, ...]) -> dict[str, Any]:
 
 
 def effects(wrong: np.ndarray, rows: np.ndarray) -> Iterator[tuple[float, float]]:
-    """Each column's effect and its standard error, from ``wrong`` (configurations, seeds) and 0 and 1 (..., ideas)."""
+    """Each column's effect and its standard error, from ``wrong`` (configurations, seeds) and 0 and 1 (..., ideas).
+
+    The error is what differs between seeds, so that one seed alone has none: NaN.
+    """
     configurations, seeds = wrong.shape
     rest = wrong - wrong.mean(axis=0) - wrong.mean(axis=1, keepdims=True) + wrong.mean()
-    deviation = np.sqrt((rest**2).sum() / max((configurations - 1) * (seeds - 1), 1))
+    freedom = (configurations - 1) * (seeds - 1)
+    deviation = np.sqrt((rest**2).sum() / freedom) if freedom else np.nan
     for column in rows.T.astype(bool):
         error = deviation * np.sqrt(1 / (column.sum() * seeds) + 1 / ((~column).sum() * seeds))
         yield float(wrong[column].mean() - wrong[~column].mean()), float(error)
@@ -124,7 +128,11 @@ def report(table: pd.DataFrame) -> None:
     both = {part: list(effects(wrong[part].to_numpy(), rows)) for part in wrong}
     print(f"\n| idea, effect over {table['seed'].nunique()} seeds | test errors | held out |\n|---|---:|---:|")
     for index, idea in enumerate(IDEAS.values()):
-        print(f"| {idea} |", " | ".join("{:+.1f} ± {:.1f}".format(*both[part][index]) for part in wrong), "|")
+        print(f"| {idea} |", " | ".join(_said(*both[part][index]) for part in wrong), "|")
+
+
+def _said(effect: float, error: float) -> str:
+    return f"{effect:+.1f}" if np.isnan(error) else f"{effect:+.1f} ± {error:.1f}"
 
 
 def main() -> int:
