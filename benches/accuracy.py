@@ -50,18 +50,11 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def network(
-    *,
-    stages: tuple[tuple[int, ...], ...] = STAGES,
-    dropout: float = 0.2,
-    excite: bool = False,
-    depth: bool = False,
-    head: bool = False,
-) -> eb.Network:
+def network(*, excite: bool, depth: bool, head: bool) -> eb.Network:
     """The network of notebooks/best_accuracy.ipynb, and three ideas for it."""
     layers: list[Any] = []
     channels = 1
-    for stage in stages:
+    for stage in STAGES:
         if layers:
             layers.append(eb.MaxPool2d(2))
         for width in stage:
@@ -73,10 +66,8 @@ def network(
             channels = width
         if excite and len(stage) > 1:
             layers.append(eb.SqueezeExcitation(width, 8))
-    if head:
-        layers += [eb.Flatten(), eb.Dropout(dropout), eb.Linear(49 * channels, 10)]
-    else:
-        layers += [eb.GlobalMaxPool(), eb.Dropout(dropout), eb.Linear(channels, 10)]
+    pool, features = (eb.Flatten(), 49 * channels) if head else (eb.GlobalMaxPool(), channels)
+    layers += [pool, eb.Dropout(0.2), eb.Linear(features, 10)]
     return eb.Network(layers, name="small")
 
 

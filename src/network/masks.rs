@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 
 use tch::{Device, Kind, Tensor};
 
+use super::layer::{Dropout, Layer};
 use crate::error::Result;
 use crate::kernels::{elements, elements_mut};
 use crate::libtorch::parallel;
@@ -58,8 +59,8 @@ pub fn with_masks_of<T>(rows: Rows, work: impl FnOnce() -> T) -> T {
 }
 
 /// What a mask drops as one.
-#[derive(Clone, Copy, Debug)]
-pub enum Dropped {
+#[derive(Clone, Copy)]
+enum Dropped {
     Values,
     Channels,
     Images,
@@ -67,7 +68,7 @@ pub enum Dropped {
 
 /// `x` with a share `p` of its values zero and the others larger in turn, as `torch.dropout` has it.
 pub fn dropout(x: &Tensor, p: f64) -> Result<Tensor> {
-    match next_mask(x, p, Dropped::Values)? {
+    match drawn(x, p, Dropped::Values)? {
         Some(mask) => Ok(x.f_mul(&mask)?),
         None => Ok(x.f_dropout(p, true)?),
     }
@@ -75,7 +76,7 @@ pub fn dropout(x: &Tensor, p: f64) -> Result<Tensor> {
 
 /// The same for whole channels of `x` (N, C, ...), as `torch.feature_dropout` has it.
 pub fn feature_dropout(x: &Tensor, p: f64) -> Result<Tensor> {
-    match next_mask(x, p, Dropped::Channels)? {
+    match drawn(x, p, Dropped::Channels)? {
         Some(mask) => Ok(x.f_mul(&mask)?),
         None => Ok(x.f_feature_dropout(p, true)?),
     }
@@ -83,16 +84,25 @@ pub fn feature_dropout(x: &Tensor, p: f64) -> Result<Tensor> {
 
 /// The same for whole images of `x` (N, ...), as `torchvision.ops.stochastic_depth` has it by rows.
 pub fn stochastic_depth(x: &Tensor, p: f64) -> Result<Tensor> {
-    match next_mask(x, p, Dropped::Images)? {
+    match drawn(x, p, Dropped::Images)? {
         Some(mask) => Ok(x.f_mul(&mask)?),
         // As channels of one image.
         None => Ok(x.f_unsqueeze(0)?.f_feature_dropout(p, true)?.f_squeeze_dim(0)?),
     }
 }
 
-/// What the pass multiplies `x` by next, in its number format and of a size that broadcasts to its own. None where torch is to
-/// draw, or there is nothing to be drawn.
-pub fn next_mask(x: &Tensor, p: f64, dropped: Dropped) -> Result<Option<Tensor>> {
+/// What a layer that drops multiplies `x` by in this pass. None where torch is to draw, or there is nothing to be drawn.
+pub fn next_mask(layer: &Layer, x: &Tensor) -> Result<Option<Tensor>> {
+    match layer {
+        Layer::Dropout(Dropout { p }) => drawn(x, *p, Dropped::Values),
+        Layer::Dropout2d(Dropout { p }) => drawn(x, *p, Dropped::Channels),
+        Layer::StochasticDepth(Dropout { p }) => drawn(x, *p, Dropped::Images),
+        _ => Ok(None),
+    }
+}
+
+/// The next mask, in the number format of `x` and of a size that broadcasts to its own.
+fn drawn(x: &Tensor, p: f64, dropped: Dropped) -> Result<Option<Tensor>> {
     let Some(seed) = next_seed(x, p) else { return Ok(None) };
     let axes = match dropped {
         Dropped::Values => return Ok(Some(mask(&x.f_detach()?.f_empty_like()?, seed, p)?)),

@@ -31,7 +31,7 @@ pub use forward::{
 pub use layer::{
     all_layers, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Gate, Layer, Linear, Pool2d, Residual,
 };
-pub use masks::{drawing, mixed, next_mask, with_masks_of, Dropped, Rows};
+pub use masks::{drawing, mixed, next_mask, with_masks_of, Rows};
 pub use memory::Needs;
 pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;

@@ -1,7 +1,7 @@
 //! From the layer tree to operations: activations join the layer before them where there is an operation for both.
 
 use super::{Join, Norm, Op, Weights};
-use crate::network::{own_tensors, Activation, Dropout, Dropped, Gate, Layer, Residual};
+use crate::network::{own_tensors, Activation, Gate, Layer, Residual};
 
 pub fn operations(layers: &[Layer]) -> Vec<Op> {
     compile(layers, &mut 0)
@@ -47,17 +47,11 @@ fn add(layer: &Layer, next: &mut usize, ops: &mut Vec<Op>) {
         Layer::GlobalAvgPool => Op::GlobalAvgPool,
         Layer::Flatten => Op::Flatten,
         Layer::Residual(block) => compile_residual(block, next),
-        Layer::Dropout(Dropout { p }) => drops(*p, Dropped::Values, layer),
-        Layer::Dropout2d(Dropout { p }) => drops(*p, Dropped::Channels, layer),
-        Layer::StochasticDepth(Dropout { p }) => drops(*p, Dropped::Images, layer),
         Layer::Gate(Gate { body }) => Op::Gate { body: compile(body, next) },
+        Layer::Dropout(_) | Layer::Dropout2d(_) | Layer::StochasticDepth(_) => Op::Drop(layer.clone()),
         Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::AdaptiveAvgPool2d(_) => Op::Other(layer.clone()),
     };
     ops.push(op);
-}
-
-fn drops(p: f64, dropped: Dropped, layer: &Layer) -> Op {
-    Op::Drop { p, dropped, layer: layer.clone() }
 }
 
 fn compile_residual(Residual { body, shortcut, activation }: &Residual, first: &mut usize) -> Op {

@@ -19,7 +19,7 @@ use pass::Pass;
 
 use crate::error::Result;
 use crate::libtorch::laid_out_like;
-use crate::network::{BatchNorm, Conv2d, Dropped, Layer, Network, Pool2d, Precision};
+use crate::network::{BatchNorm, Conv2d, Layer, Network, Pool2d, Precision};
 
 /// One operation. Tensors are named by their place among the model's: the first is the weight.
 enum Op {
@@ -45,12 +45,8 @@ enum Op {
     Gate {
         body: Vec<Op>,
     },
-    /// Dropout of values, channels or images: the layer with its probability.
-    Drop {
-        p: f64,
-        dropped: Dropped,
-        layer: Layer,
-    },
+    /// Dropout of values, channels or images.
+    Drop(Layer),
     /// A layer that autograd does. None that has tensors is among them.
     Other(Layer),
 }

@@ -67,7 +67,7 @@ impl Pass<'_> {
             }
             Op::Residual { body, shortcut, join } => self.residual(body, shortcut, join, x),
             Op::Gate { body } => self.gate(body, x),
-            Op::Drop { p, dropped, layer } => match next_mask(&x, *p, *dropped)? {
+            Op::Drop(layer) => match next_mask(layer, &x)? {
                 Some(mask) => Ok((x.f_mul(&mask)?, Box::new(move |mut dy, _| Ok(dy.f_mul_(&mask)?)))),
                 None => self.by_autograd(layer, x),
             },
