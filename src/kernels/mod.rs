@@ -7,7 +7,9 @@ mod gate;
 mod pool;
 mod product;
 mod range;
+mod tiles;
 mod vectorised;
+mod weight_gradient;
 
 pub use batch_norm::{batch_norm, batch_norm_gradient, rectifier_gradient, Moments};
 pub use element::{elements, elements_mut, Bf16, Places};
@@ -15,6 +17,7 @@ pub use gate::{gate, gate_gradient};
 pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 pub use product::{gather_taps, spread_taps, spread_taps_last, Taps};
 pub use range::{absolute_sums, within};
+pub use weight_gradient::{weight_gradient, SameSize};
 
 use vectorised::vectorised;
 

@@ -5,7 +5,9 @@ use tch::{Kind, Tensor};
 use super::pass::Pass;
 use super::{Back, Gradients, Weights};
 use crate::error::Result;
-use crate::kernels::{elements, elements_mut, gather_taps, of_kind, spread_taps, within, Taps};
+use crate::kernels::{
+    elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, SameSize, Taps,
+};
 use crate::libtorch::{channels_last, convolution, convolution_gradients, pack_convolution};
 use crate::network::{conv2d, Conv2d};
 
@@ -124,15 +126,45 @@ impl Pass<'_> {
                 Way::ChannelsLast if conv.in_channels > 1 => (weight, channels_last(&dy)?),
                 Way::ChannelsLast | Way::Indexed => (weight, dy.f_contiguous()?),
             };
-            let (dx, by_weight, by_bias) = convolution_gradients(&dy, &x, &weight, conv, by_input)?;
-            gradients[weights.first] = Some(by_weight);
+            let by_unit = if way == Way::ChannelsLast { by_unit(conv, &x, &dy)? } else { None };
+            let left = by_unit.is_none();
+            let [dx, by_weight, by_bias] =
+                convolution_gradients(&dy, &x, &weight, conv, [by_input, left, left && weights.bias])?;
+            gradients[weights.first] = by_unit.or(by_weight);
             if weights.bias {
-                gradients[weights.first + 1] = by_bias;
+                // libtorch has it from the same call as the one by the weight, and makes both for it.
+                let sum = || dy.f_sum_dim_intlist([0i64, 2, 3].as_slice(), false, Kind::Float);
+                gradients[weights.first + 1] = Some(by_bias.map_or_else(sum, Ok)?);
             }
             Ok(dx.unwrap_or_default())
         };
         Ok((y, Box::new(back)))
     }
+}
+
+/// The gradient by the weight from the processor's matrix unit, of maps channels-last; None where there is no unit, where it
+/// takes no such convolution, and where something is not finite.
+fn by_unit(conv: &Conv2d, x: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+    let plain = (conv.groups, conv.stride, conv.dilation) == (1, [1, 1], [1, 1]);
+    if x.f_kind()? != Kind::BFloat16 || !plain || conv.padding != conv.kernel_size.map(|side| side / 2) {
+        return Ok(None);
+    }
+    let same_size = SameSize {
+        images: x.size()[0] as usize,
+        map: map_of(x).map(|side| side as usize),
+        inputs: conv.in_channels as usize,
+        outputs: conv.out_channels as usize,
+        kernel: conv.kernel_size.map(|side| side as usize),
+    };
+    if !same_size.suits() {
+        return Ok(None);
+    }
+    let [rows, columns] = conv.kernel_size;
+    let by_weight =
+        Tensor::f_empty([conv.out_channels, conv.in_channels, rows, columns], (Kind::Float, x.device()))?;
+    // SAFETY: the maps are dense, channels-last, on the CPU and of this element type, and `by_weight` is new.
+    unsafe { weight_gradient(elements(x), elements(dy), &same_size, elements_mut(&by_weight))? };
+    Ok(is_finite(&by_weight)?.then_some(by_weight))
 }
 
 fn is_finite(x: &Tensor) -> Result<bool> {

@@ -6,7 +6,8 @@ use tch::{Device, Kind, Reduction};
 
 use super::*;
 use crate::network::{
-    builders, drawing, forward, forward_in_double, random_network, Activation, Gate, Layer, Model, Residual,
+    builders, drawing, forward, forward_in_double, random_network, Activation, BatchNorm, Conv2d, Gate,
+    Layer, Linear, Model, Residual,
 };
 
 /// Logits, then the gradients of the parameters, then the running statistics.
@@ -152,6 +153,38 @@ fn bfloat16_gradients_point_the_same_way() {
     };
     for network in [builders::lenet5(&builders::Lenet5::default()), builders::resnet(&small)] {
         bfloat16_points_the_same_way(&network.unwrap());
+    }
+    bfloat16_points_the_same_way(&of_32_channels());
+}
+
+/// Convolutions that a processor's matrix unit takes, with and without a bias.
+fn of_32_channels() -> Network {
+    let relu = || Layer::Activation(Activation::Relu);
+    let layers = vec![
+        Layer::Conv2d(Conv2d::new(1, 32, 3).padding(1).stride(2).bias(true)),
+        relu(),
+        Layer::Conv2d(Conv2d::new(32, 64, 3).padding(1).bias(true)),
+        relu(),
+        Layer::Conv2d(Conv2d::new(64, 32, 5).padding(2)),
+        Layer::BatchNorm2d(BatchNorm::new(32)),
+        relu(),
+        Layer::Flatten,
+        Layer::Linear(Linear::new(14 * 14 * 32, 10)),
+    ];
+    Network::new("convolutions of 32 channels", [1, 28, 28], layers).unwrap()
+}
+
+// Against libtorch's own gradients, with images that are not finite.
+#[test]
+fn bfloat16_gradients_of_what_is_not_finite_are_no_numbers() {
+    let model = Model::initialize(of_32_channels(), 3).unwrap();
+    let (x, labels) = batch(&model.network, 8);
+    let _ = x.get(3).get(0).get(5).get(6).fill_(f64::INFINITY);
+    let autograd = by_autograd(&model, &x, &labels, Kind::Float);
+    let ours = by_ours(&model, &x, &labels, Precision::BFloat16);
+    for (ours, autograd) in ours.iter().zip(&autograd).skip(1) {
+        let finite = [ours, autograd].map(|x| x.isfinite().all().int64_value(&[]));
+        assert_eq!(finite[0], finite[1]);
     }
 }
 

@@ -1,0 +1,179 @@
+//! Products of bfloat16 matrices on the matrix unit of x86 (AMX), which server processors of Intel have had since 2023.
+
+use std::marker::PhantomData;
+
+use super::element::Bf16;
+
+/// Rows and columns of a tile of results; it takes as many pairs of factors at a time.
+pub const TILE: usize = 16;
+/// Rows and columns of what one [`Multiply::add_product`] works on: two tiles each way.
+pub const BLOCK: usize = 2 * TILE;
+/// Factors that a tile holds for each of its rows.
+pub const STEP: usize = 2 * TILE;
+
+/// Adds products of matrices to a block of sums.
+pub trait Multiply {
+    /// `sums` (32, 32) `+= left` (32, n) `· right` (n, 32), n a multiple of [`STEP`].
+    ///
+    /// Rows of `left` lie `pitch` elements apart, those of `sums` `width`. Each half of `right` has 16 columns, as (n / 2,
+    /// 16, 2): the two are neighbouring rows.
+    fn add_product(&self, left: &[Bf16], pitch: usize, right: [&[Bf16]; 2], sums: &mut [f32], width: usize);
+}
+
+/// The matrix unit of this machine.
+#[derive(Clone, Copy)]
+pub struct Unit(());
+
+/// The matrix unit, set up on the thread that holds this, which cannot pass it on.
+pub struct Tiles(PhantomData<*const ()>);
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod unit {
+    use super::*;
+
+    impl Unit {
+        /// None: this is not the kind of machine that has one.
+        pub fn find() -> Option<Self> {
+            None
+        }
+
+        pub fn set_up(self) -> Tiles {
+            Tiles(PhantomData)
+        }
+    }
+
+    impl Multiply for Tiles {
+        fn add_product(&self, _: &[Bf16], _: usize, _: [&[Bf16]; 2], _: &mut [f32], _: usize) {}
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod unit {
+    use std::arch::asm;
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    use std::sync::OnceLock;
+
+    use super::*;
+
+    const BYTES: usize = 64; // of a tile's row
+
+    /// What `ldtilecfg` reads: eight tiles of 16 rows (Intel's manual, volume 1, chapter 18).
+    #[repr(C, align(64))]
+    struct Shapes {
+        palette: u8,
+        start_row: u8,
+        reserved: [u8; 14],
+        bytes: [u16; 16],
+        rows: [u8; 16],
+    }
+
+    impl Unit {
+        /// The unit, if the processor has one for bfloat16 and the kernel lets this process use it.
+        pub fn find() -> Option<Self> {
+            static FOUND: OnceLock<bool> = OnceLock::new();
+            FOUND.get_or_init(|| has_unit() && is_permitted()).then_some(Unit(()))
+        }
+
+        /// Sets the tiles up until what is returned is dropped.
+        pub fn set_up(self) -> Tiles {
+            let (mut bytes, mut rows) = ([0; 16], [0; 16]);
+            bytes[..8].fill(BYTES as u16);
+            rows[..8].fill(TILE as u8);
+            let shapes = Shapes { palette: 1, start_row: 0, reserved: [0; 14], bytes, rows };
+            // SAFETY: there is such a unit, and the shapes are whole. libtorch's own use of the unit looks at what is
+            // loaded before it relies on it.
+            unsafe { asm!("ldtilecfg [{}]", in(reg) &shapes, options(nostack, readonly)) };
+            Tiles(PhantomData)
+        }
+    }
+
+    impl Drop for Tiles {
+        fn drop(&mut self) {
+            // SAFETY: there is such a unit, or there were no tiles.
+            unsafe { asm!("tilerelease", options(nostack, nomem)) };
+        }
+    }
+
+    impl Multiply for Tiles {
+        fn add_product(
+            &self,
+            left: &[Bf16],
+            pitch: usize,
+            right: [&[Bf16]; 2],
+            sums: &mut [f32],
+            width: usize,
+        ) {
+            let steps = right[0].len() / (STEP * TILE);
+            if steps == 0 {
+                return;
+            }
+            assert!(
+                left.len() >= (BLOCK - 1) * pitch + steps * STEP && right[1].len() >= steps * STEP * TILE
+            );
+            assert!(sums.len() >= (BLOCK - 1) * width + BLOCK);
+            // SAFETY: the tiles are set up on this thread, which the value cannot leave, and all that is read and written
+            // lies in the slices.
+            unsafe {
+                let (upper, above) = (left.as_ptr(), sums.as_mut_ptr());
+                asm!(
+                    "tileloadd tmm0, [{above} + {width}]",
+                    "tileloadd tmm1, [{above} + {width} + 64]",
+                    "tileloadd tmm2, [{below} + {width}]",
+                    "tileloadd tmm3, [{below} + {width} + 64]",
+                    "2:",
+                    "tileloadd tmm4, [{upper} + {pitch}]",
+                    "tileloadd tmm6, [{first} + {bytes}]",
+                    "tileloadd tmm5, [{lower} + {pitch}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{second} + {bytes}]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "add {upper}, 64",
+                    "add {lower}, 64",
+                    "add {first}, 1024",
+                    "add {second}, 1024",
+                    "dec {steps}",
+                    "jnz 2b",
+                    "tilestored [{above} + {width}], tmm0",
+                    "tilestored [{above} + {width} + 64], tmm1",
+                    "tilestored [{below} + {width}], tmm2",
+                    "tilestored [{below} + {width} + 64], tmm3",
+                    upper = inout(reg) upper => _,
+                    lower = inout(reg) upper.add(TILE * pitch) => _,
+                    pitch = in(reg) pitch * size_of::<Bf16>(),
+                    first = inout(reg) right[0].as_ptr() => _,
+                    second = inout(reg) right[1].as_ptr() => _,
+                    bytes = in(reg) BYTES,
+                    steps = inout(reg) steps => _,
+                    above = in(reg) above,
+                    below = in(reg) above.add(TILE * width),
+                    width = in(reg) width * size_of::<f32>(),
+                    options(nostack),
+                );
+            }
+        }
+    }
+
+    fn has_unit() -> bool {
+        const NEEDED: u32 = 1 << 22 | 1 << 24; // AMX-BF16 and AMX-TILE
+                                               // SAFETY: every x86-64 has the instruction; a leaf is asked for only if there is one.
+        #[allow(unused_unsafe)] // since Rust 1.93
+        unsafe {
+            __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & NEEDED == NEEDED
+        }
+    }
+
+    /// Linux lets a process use the tiles, 8 KB of registers, once it has asked.
+    fn is_permitted() -> bool {
+        const ARCH_PRCTL: isize = 158;
+        const REQUEST: usize = 0x1023; // ARCH_REQ_XCOMP_PERM
+        const TILE_DATA: usize = 18;
+        let mut code = ARCH_PRCTL;
+        // SAFETY: the call changes nothing but this permission; the kernel keeps all other registers but these two.
+        unsafe {
+            asm!("syscall", inout("rax") code, in("rdi") REQUEST, in("rsi") TILE_DATA, out("rcx") _, out("r11") _);
+        }
+        code == 0
+    }
+}
