@@ -161,7 +161,8 @@ def test_the_trained_weights_are_pytorchs(name: str, glyphs: eb.Dataset) -> None
     with torch_threads(1):
         run, _ = both(eb.networks.lenet5(), module, glyphs, plain, batch_size=40, **arguments)
     for key, tensor in run.model.state_dict().items():
-        torch.testing.assert_close(tensor, module.state_dict()[key], rtol=1e-5, atol=1e-6, msg=key)
+        # A bias before a batch norm has a gradient of rounding errors, which RMSprop divides by their own size.
+        torch.testing.assert_close(tensor, module.state_dict()[key], rtol=1e-5, atol=1e-5, msg=key)
 
 
 # ---- with everything else ------------------------------------------------------------------------
