@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +161,12 @@ def test_the_trained_weights_are_pytorchs(name: str, glyphs: eb.Dataset) -> None
     arguments, plain = PAIRS[name]
     with torch_threads(1):
         run, _ = both(eb.networks.lenet5(), module, glyphs, plain, batch_size=40, **arguments)
+    # A bias before a batch norm has a gradient of rounding errors, which RMSprop divides by their own size.
+    noisy = {f"{i}.bias" for i, (_, after) in enumerate(pairwise(module)) if isinstance(after, nn.BatchNorm2d)}
+    assert noisy < module.state_dict().keys()
     for key, tensor in run.model.state_dict().items():
-        # A bias before a batch norm has a gradient of rounding errors, which RMSprop divides by their own size.
-        torch.testing.assert_close(tensor, module.state_dict()[key], rtol=1e-5, atol=1e-5, msg=key)
+        atol = 1e-5 if key in noisy else 1e-6
+        torch.testing.assert_close(tensor, module.state_dict()[key], rtol=1e-5, atol=atol, msg=key)
 
 
 # ---- with everything else ------------------------------------------------------------------------

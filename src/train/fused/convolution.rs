@@ -132,7 +132,7 @@ impl Pass<'_> {
                 convolution_gradients(&dy, &x, &weight, conv, [by_input, left, left && weights.bias])?;
             gradients[weights.first] = by_unit.or(by_weight);
             if weights.bias {
-                // libtorch has it from the same call as the one by the weight, and makes both for it.
+                // libtorch computes the one by the weight too for it.
                 let sum = || dy.f_sum_dim_intlist([0i64, 2, 3].as_slice(), false, Kind::Float);
                 gradients[weights.first + 1] = Some(by_bias.map_or_else(sum, Ok)?);
             }
@@ -156,14 +156,12 @@ fn by_unit(conv: &Conv2d, x: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         outputs: conv.out_channels as usize,
         kernel: conv.kernel_size.map(|side| side as usize),
     };
-    if !same_size.suits() {
-        return Ok(None);
-    }
+    let Some(unit) = same_size.unit() else { return Ok(None) };
     let [rows, columns] = conv.kernel_size;
     let by_weight =
         Tensor::f_empty([conv.out_channels, conv.in_channels, rows, columns], (Kind::Float, x.device()))?;
     // SAFETY: the maps are dense, channels-last, on the CPU and of this element type, and `by_weight` is new.
-    unsafe { weight_gradient(elements(x), elements(dy), &same_size, elements_mut(&by_weight))? };
+    unsafe { weight_gradient(unit, elements(x), elements(dy), &same_size, elements_mut(&by_weight))? };
     Ok(is_finite(&by_weight)?.then_some(by_weight))
 }
 
