@@ -1,4 +1,4 @@
-"""What each of seven ideas brings to the recipe of notebooks/best_accuracy.ipynb, over three seeds.
+"""What each of seven ideas brings to the recipe that notebooks/best_accuracy.ipynb began with, over three seeds.
 
     python benches/accuracy.py --store runs/ideas             # 24 runs of 18 epochs; run again, it goes on
 
@@ -51,7 +51,7 @@ RECIPE: dict[str, Any] = {
 
 
 def network(*, excite: bool, depth: bool, head: bool) -> eb.Network:
-    """The network of notebooks/best_accuracy.ipynb, and three ideas for it."""
+    """The network of the recipe as it was, and three ideas for it."""
     layers: list[Any] = []
     channels = 1
     for stage in STAGES:

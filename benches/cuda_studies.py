@@ -17,7 +17,7 @@ seconds of such a run are those of all of them together.
     G  A with two more seeds, measured every 20 batches
     H, I, K  B, E and D with two more seeds
     L  C in strict float32
-    M  accuracy.py: the recipe of notebooks/best_accuracy.ipynb and seven ideas, three seeds
+    M  accuracy.py: the recipe that notebooks/best_accuracy.ipynb began with and seven ideas, three seeds
 
 Part A took 213 s on an H100; the others have not been run there yet. M trains 24 networks, eight side by side.
 """

@@ -174,7 +174,9 @@ def train(
         `torch.nn.utils.clip_grad_norm_`. None: any. `Run.grad_norm` is that before.
     ema
         Decay of an exponential moving average of the weights, in [0, 1), such as 0.999. The averaged weights (and
-        batch-norm statistics) are then the ones that are measured, kept as checkpoints and returned.
+        batch-norm statistics) are then the ones that are measured, kept as checkpoints and returned. As in PyTorch
+        the average begins with the weights after the first step, which are still 5 % of it after ``3 / (1 - ema)``
+        steps: until then the measurements tell of them too, so a run should be longer.
     augment
         Changes to the training images: an `Augment`.
     augment_schedule
