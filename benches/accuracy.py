@@ -14,7 +14,7 @@ import argparse
 import itertools
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,11 +50,11 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def network(*, excite: bool, depth: bool, head: bool) -> eb.Network:
-    """The network of the recipe as it was, and three ideas for it."""
+def network(*, excite: bool, depth: bool, head: bool, stages: Sequence[Sequence[int]] = STAGES) -> eb.Network:
+    """The network of the recipe as it was, and three ideas for it; `stages` are channels, a pooling between any two."""
     layers: list[Any] = []
     channels = 1
-    for stage in STAGES:
+    for stage in stages:
         if layers:
             layers.append(eb.MaxPool2d(2))
         for width in stage:

@@ -18,24 +18,12 @@ import everybatch as eb
 RECIPE: dict[str, Any] = {**accuracy.RECIPE, "ema": 0.9995, "evaluate_every": "epoch"}
 
 
-def network(*, twice: bool) -> eb.Network:
-    """The notebook's network, or one with two convolutions at 28x28 instead of one."""
-    layers: list[Any] = []
-    channels = 1
-    for stage in ((48, 48) if twice else (48,), (96, 96), (192, 192)):
-        if layers:
-            layers.append(eb.MaxPool2d(2))
-        for width in stage:
-            layers += [eb.Conv2d(channels, width, 3, padding=1, bias=False), eb.BatchNorm2d(width)]
-            layers.append(eb.Activation("relu"))
-            channels = width
-    layers += [eb.Flatten(), eb.Dropout(0.2), eb.Linear(49 * channels, 10)]
-    return eb.Network(layers, name="small")
-
-
-def variation(*, twice: bool = False, epochs: int = 32, distortion: dict[str, Any], falls_to: float) -> dict[str, Any]:
+def variation(
+    *, first: tuple[int, ...] = (48,), epochs: int = 32, distortion: dict[str, Any], falls_to: float
+) -> dict[str, Any]:
+    stages = (first, (96, 96), (192, 192))
     return {
-        "network": network(twice=twice),
+        "network": accuracy.network(excite=False, depth=False, head=True, stages=stages),
         "epochs": epochs,
         "augment": eb.Augment(**distortion),
         "augment_schedule": eb.schedules.linear(falls_to, begin=0.3),
@@ -45,7 +33,7 @@ def variation(*, twice: bool = False, epochs: int = 32, distortion: dict[str, An
 VARIATIONS: dict[str, dict[str, Any]] = {
     "recipe": variation(distortion=accuracy.AUGMENT, falls_to=0.25),
     "stronger": variation(distortion=accuracy.STRONGER, falls_to=0.5),
-    "twice": variation(twice=True, epochs=26, distortion=accuracy.AUGMENT, falls_to=0.25),
+    "twice": variation(first=(48, 48), epochs=26, distortion=accuracy.AUGMENT, falls_to=0.25),
 }
 
 
@@ -77,7 +65,7 @@ def main() -> int:
         epochs = len(run.test_accuracy) - 1
         at = [epochs // 2, epochs * 3 // 4, -1]
         test = ", ".join(f"{10_000 * (1 - run.test_accuracy[epoch]):.0f}" for epoch in at)
-        held = ", ".join(f"{5_000 * (1 - run.validation_accuracy[epoch]):.0f}" for epoch in at)
+        held = ", ".join(f"{RECIPE['validation'] * (1 - run.validation_accuracy[epoch]):.0f}" for epoch in at)
         wrong = 1 - run.train_accuracy[-(run.steps // epochs) :].mean()
         name, seconds = trial.config["label"], run.total_seconds
         print(f"| {name} | {trial.seed} | {test} | {held} | {wrong:.3%} | {seconds:,.0f} |")
