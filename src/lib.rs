@@ -5,6 +5,7 @@
 pub mod data;
 pub mod error;
 pub mod evaluate;
+mod heap;
 mod kernels;
 pub mod libtorch;
 mod names;

@@ -15,18 +15,25 @@ pub struct Needs {
     pub results: f64,
     /// The most that one layer takes and gives for one image.
     pub largest: f64,
+    /// The most that one layer gives for one image.
+    pub largest_result: f64,
+    /// The most parameters of one layer.
+    pub largest_layer: f64,
 }
 
 impl Needs {
     /// For images of `shape` (C, H, W).
     pub fn of(network: &Network, shape: [i64; 3]) -> Result<Self> {
-        let mut needs = Needs { weights: 0.0, results: 0.0, largest: 0.0 };
+        let mut needs =
+            Needs { weights: 0.0, results: 0.0, largest: 0.0, largest_result: 0.0, largest_layer: 0.0 };
         let mut input = numbers(&shape);
         for row in describe(network, &Shape(shape.to_vec()))? {
             let output = numbers(&row.output.0);
             needs.weights += (row.parameters + row.statistics) as f64;
             needs.results += output;
             needs.largest = needs.largest.max(input + output);
+            needs.largest_result = needs.largest_result.max(output);
+            needs.largest_layer = needs.largest_layer.max(row.parameters as f64);
             input = output;
         }
         Ok(needs)
@@ -59,6 +66,12 @@ impl Needs {
             )),
             false => Ok(()),
         }
+    }
+
+    /// Bytes of the largest block of memory that training takes anew in each step: a layer's gradients, or what it gives for
+    /// a batch in numbers of so many bytes.
+    pub fn largest_block(&self, batch: usize, bytes: usize) -> f64 {
+        (4.0 * self.largest_layer).max(self.largest_result * batch as f64 * bytes as f64)
     }
 
     /// The images, at most `chunk`, that each of so many workers may take at once: an eighth of the memory for them all.
@@ -119,7 +132,9 @@ mod tests {
     #[test]
     fn numbers_are_counted() {
         let needs = Needs::of(&network(4, 1), [1, 8, 8]).unwrap();
-        assert_eq!(needs, Needs { weights: 44.0, results: 262.0, largest: 320.0 });
+        let largest = Needs { largest: 320.0, largest_result: 256.0, largest_layer: 36.0, ..needs };
+        assert_eq!(needs, Needs { weights: 44.0, results: 262.0, ..largest });
+        assert_eq!((needs.largest_block(2, 2), needs.largest_block(0, 2)), (1024.0, 144.0));
         assert_eq!(needs.chunk(&network(4, 1), 250, 2, 4).unwrap(), 250);
     }
 

@@ -10,8 +10,9 @@ use super::{DeviceReport, History, TrainConfig};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::evaluate::Choice;
+use crate::heap::Kept;
 use crate::libtorch::Gpu;
-use crate::network::Model;
+use crate::network::{Model, Needs};
 
 pub struct Outcome {
     pub history: History,
@@ -50,7 +51,9 @@ pub fn train_with(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     let mut session = Session::new(model, data, config, device, gpu, from, observer)?;
+    let heap = Kept::for_blocks(largest_block(&session)); // not before: weights are to lie outside of it
     let mut end = run(&mut session, observer).unwrap_or_else(End::Failed);
+    drop(heap);
     let (evaluation, on_device) = (session.evaluation(), session.report().cloned());
     let Session { mut recorder, weights, .. } = session;
     if let Err(error) = recorder.finish() {
@@ -66,6 +69,15 @@ pub fn train_with(
         None => (history.train_loss.len(), weights.measured()),
     };
     Ok(Outcome { model: model.to_device(Device::Cpu)?, model_step, history, end, evaluation, on_device })
+}
+
+/// Bytes of the largest block of memory that each step takes from the host.
+fn largest_block(session: &Session) -> f64 {
+    let (config, model) = (&session.config, &session.weights.model);
+    match (model.device(), Needs::of(&model.network, model.network.input_shape)) {
+        (Device::Cpu, Ok(needs)) => needs.largest_block(config.batch_size, config.precision.bytes()),
+        _ => 0.0,
+    }
 }
 
 /// Goes on until the run ends.
