@@ -22,7 +22,7 @@ from everybatch.sweeps._perform import Job
 from everybatch.sweeps._store import Store, open_store
 from everybatch.sweeps._stored import Description, with_results, write_description
 from everybatch.sweeps._sweep import Sweep
-from everybatch.sweeps._trials import check_number, plan, plan_for_function, seeds_of
+from everybatch.sweeps._trials import check_number, keeps_weights, plan, plan_for_function, seeds_of
 from everybatch.sweeps._work import Shared, work
 from everybatch.sweeps.backends import Order
 from everybatch.sweeps.backends._backend import Backend, as_backend, owner_of
@@ -66,7 +66,8 @@ def sweep(
         `everybatch.sweeps.random` and `everybatch.sweeps.sobol` draw. Names are arguments of `everybatch.train`,
         ``"network"`` (a `Network`, or the name of a builder in `everybatch.networks`) and options of the builder,
         such as ``"network.dropout"``. In a list, each config may have a ``"label"``, a text of its own that names it in
-        tables and pictures, and changes nothing.
+        tables and pictures, and changes nothing. With ``"checkpoint_every"``, a store on a disk of this machine keeps
+        weights of each trial on the way, for `Run.checkpoints` and `everybatch.evaluate_checkpoints`.
     dataset
         Training and test images.
     seeds
@@ -162,6 +163,8 @@ def sweep(
         trials = plan_for_function(function, content, configs, given)
 
     there = open_store(store)
+    if function is None and any(map(keeps_weights, configs)):
+        _check_room_for_weights(there, way)
     there.prepare()
     index = Index(there)
     write_description(there, trials, columns)
@@ -194,6 +197,19 @@ def sweep(
         _warn_of_change(function, content)
     described = with_results(Description(trials, tuple(columns)), index.rows, there)
     return Sweep(there, described, interrupted=interrupted)
+
+
+def _check_room_for_weights(store: Store, backend: Backend) -> None:
+    """Refuse a sweep whose trials cannot keep weights on the way."""
+    if store.weights_of("") is None:
+        raise ArgumentError(
+            f"checkpoint_every: weights are kept in a folder of this machine alone, not in {store.name}"
+        )
+    if backend.name == "ray":
+        raise ArgumentError(
+            "checkpoint_every: workers of Ray may be on other machines than the store. Take another backend, or pass a "
+            "function as the first argument of sweep, and call eb.train in it"
+        )
 
 
 def _told_apart(first: object, second: object) -> tuple[Callable[[Config], Run] | None, object, Dataset | None]:

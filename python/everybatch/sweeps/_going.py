@@ -1,4 +1,7 @@
-"""Trials that are on their way: kept in the store, so that a sweep which is begun again goes on inside of them."""
+"""Trials that are on their way: kept in the store, so that a sweep which is begun again goes on inside of them.
+
+So are the weights that they are to keep on it.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +31,25 @@ class Going:
     ----------
     folder
         Where it is kept; None where the store is on no file system of this machine.
+    weights
+        Where it keeps weights on the way, which stay; None if it keeps none.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, weights: Path | None = None) -> None:
         # Without claims, two sweeps may train the same trial. The second one then keeps nothing.
-        self._folder = None if folder is None or holder(folder) is not None else folder
+        held = folder is not None and holder(folder) is not None
+        self._folder, self._weights = (None, None) if held else (folder, weights)
+        self._of_another = weights if held else None
         self._history = self._recorded()
         if not self._history:
             self.remove()
 
     def train(self, network: Any, dataset: Dataset, **arguments: Any) -> Run:
         """Train the trial, or go on with it: the result is the same."""
+        if self._of_another is not None:
+            raise FileExistsError(f"another sweep trains the same trial, and keeps its weights in {self._of_another}")
+        if self._weights is not None:
+            arguments |= {"checkpoints": self._weights}
         if self._folder is None:
             return train(network, dataset, **arguments)
         if self._folder.exists():
@@ -68,7 +79,13 @@ class Going:
                 yield step, float(history[rule.monitor][at])
 
     def remove(self) -> None:
-        """Forget it."""
+        """Forget it, with the weights that it has kept."""
+        self.end()
+        if self._weights is not None:
+            shutil.rmtree(self._weights, ignore_errors=True)
+
+    def end(self) -> None:
+        """Forget how it came to its end; its weights stay."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -78,6 +95,15 @@ class Going:
             return {}
         try:
             kept = read_state(self._folder)
-            return {} if kept is None else recorded(self._folder, kept)
+            return {} if kept is None or not self._keeps_here() else recorded(self._folder, kept)
         except (EverybatchError, OSError):
             return {}
+
+    def _keeps_here(self) -> bool:
+        """Whether it would go on to keep weights where they belong, and not where the store was before it was moved."""
+        if self._folder is None or self._weights is None:
+            return True
+        follower = Follower(self._folder)
+        follower.look()
+        kept = follower.begun["config"]["training"]["checkpoints"]
+        return kept is not None and Path(kept).resolve() == self._weights.resolve()

@@ -19,7 +19,7 @@ from everybatch.sweeps._going import Going
 from everybatch.sweeps._index import Row
 from everybatch.sweeps._store import FAILED, ROW, TRIALS, Store
 from everybatch.sweeps._summary import summarise
-from everybatch.sweeps._trials import arguments_of
+from everybatch.sweeps._trials import arguments_of, keeps_weights
 from everybatch.sweeps.pruning import Pruning
 
 __all__ = ["Ask", "Job", "perform", "store_failure"]
@@ -90,7 +90,7 @@ def perform(
             raise StopTraining(f"pruned after step {step.step}: {rule.reason}")
 
     callbacks = [(look, rule.every)] if rule is not None and ask is not None else []
-    going = Going(store.under_way(trial.key) if job.function is None else None)
+    going = _going(job, trial, store)
     token = HOOKS.set(Hooks(turn=turn, data=data, callbacks=callbacks, passing=job.function is None))
     try:
         if rule is not None and ask is not None and any(ask(number, *rung) for rung in going.rungs(rule)):
@@ -113,7 +113,7 @@ def perform(
         write_files(folder, run._config, run._arrays, run.model if job.keep_models and run._has_model else None)
         _write_row(folder, row)
         store.put(folder, TRIALS, trial.key)
-    going.remove()
+    going.end()
     return row
 
 
@@ -133,6 +133,13 @@ def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: di
         _write_row(folder, {**row, "traceback": told})
         store.put(folder, FAILED, trial.key)
     return row
+
+
+def _going(job: Job, trial: Trial, store: Store) -> Going:
+    if job.function is not None:
+        return Going(None)
+    weights = store.weights_of(trial.key) if keeps_weights(trial.given) else None
+    return Going(store.under_way(trial.key), weights)
 
 
 def _train(job: Job, trial: Trial, device: str, going: Going) -> Run:

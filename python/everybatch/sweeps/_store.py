@@ -6,6 +6,7 @@
       trials/KEY/           a saved run (`load_run` reads it), and trial.json, the row
       failed/KEY/           trial.json alone, with the traceback
       going/KEY/            a run on its way (`everybatch.folder`): what is cut off goes on there; on a local disk alone
+      weights/KEY/          weights that a trial kept on the way (`everybatch.train(checkpoints=...)`); there alone, too
       .claims               says which trials are being trained (`_claims`); always empty
 
 On a local disk a folder is written under another name, flushed and renamed. Elsewhere its files are put one by one,
@@ -37,7 +38,7 @@ from everybatch.sweeps._claims import Claims
 
 __all__ = ["FAILED", "GOING", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
 
-TRIALS, FAILED, GOING = "trials", "failed", "going"
+TRIALS, FAILED, GOING, WEIGHTS = "trials", "failed", "going", "weights"
 ROW = "trial.json"
 SWEEP, INDEX = "sweep.json", "index.json"
 _TRIES = 1000  # to give a trial its name while others do the same
@@ -126,6 +127,10 @@ class Store:
 
     def under_way(self, key: str) -> Path | None:  # noqa: ARG002 - of another kind of store
         """Where a trial is kept while it is trained; None where that cannot be."""
+        return None
+
+    def weights_of(self, key: str) -> Path | None:  # noqa: ARG002 - of another kind of store
+        """Where a trial keeps weights on the way; None where that cannot be."""
         return None
 
     @contextlib.contextmanager
@@ -260,6 +265,16 @@ class LocalStore(Store):
 
     def under_way(self, key: str) -> Path | None:
         return self.root / GOING / key
+
+    def weights_of(self, key: str) -> Path | None:
+        return self.root / WEIGHTS / key
+
+    def load_run(self, key: str) -> Run:
+        run = super().load_run(key)
+        weights, training = self.root / WEIGHTS / key, run._config["training"]
+        if training.get("checkpoints") is not None and weights.is_dir():
+            training["checkpoints"] = str(weights.absolute())  # the store may have been moved since
+        return run
 
     @contextlib.contextmanager
     def fetched(self, key: str) -> Iterator[Path]:

@@ -32,6 +32,7 @@ __all__ = [
     "SETTINGS",
     "arguments_of",
     "check_number",
+    "keeps_weights",
     "plan",
     "plan_for_function",
     "seeds_of",
@@ -43,8 +44,7 @@ _NOT_SETTINGS = {
     "device": "give sweep(device=...)",
     "progress": "a sweep has a line of its own: sweep(progress=...)",
     "callbacks": "pass a function as the first argument of sweep, and call eb.train in it",
-    "checkpoints": "pass a function as the first argument of sweep, and call eb.train in it",
-    "checkpoint_every": "pass a function as the first argument of sweep, and call eb.train in it",
+    "checkpoints": "give checkpoint_every=..., and the store keeps weights of each trial on the way",
     "folder": "pass a function as the first argument of sweep, and call eb.train in it",
     "live": "a sweep has a line of its own: sweep(progress=...)",
     "log_every": "a sweep has a line of its own: sweep(progress=...)",
@@ -80,7 +80,7 @@ _NEWER = (
     "label_smoothing_schedule",
 )
 """Where they are None they say nothing: trials of sweeps of earlier versions, which lack them, are known again."""
-_NO_MATTER = ("device", "log_every", "checkpoint_every", "keep_state_every", "seed", "steps_per_epoch", "total_steps")
+_NO_MATTER = ("device", "log_every", "keep_state_every", "seed", "steps_per_epoch", "total_steps")
 
 
 def plan(
@@ -131,6 +131,8 @@ def plan(
             selects.append(settings.monitor)
         training = {name: value for name, value in settings.for_config().items() if name not in _NO_MATTER}
         training = {name: value for name, value in training.items() if value is not None or name not in _NEWER}
+        if not keeps_weights(config):
+            del training["checkpoint_every"]  # its default
         decided = {"network": json.loads(network.to_json()), "training": training, "data": decisive(dataset)}
         trials += _planned(len(trials), config, asked, {seed: _key(decided, seed) for seed in seeds})
     if selects:
@@ -186,6 +188,11 @@ def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, A
     options = {name.removeprefix(_OPTION): value for name, value in config.items() if name.startswith(_OPTION)}
     arguments = {name: value for name, value in config.items() if name in SETTINGS}
     return _network(config.get("network"), options, dataset), arguments
+
+
+def keeps_weights(config: Config) -> bool:
+    """Whether trials of a config for `everybatch.train` keep weights on the way."""
+    return "checkpoint_every" in config
 
 
 def seeds_of(given: object) -> list[int]:
