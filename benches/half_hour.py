@@ -34,6 +34,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "recipe": variation(distortion=accuracy.AUGMENT, falls_to=0.25),
     "stronger": variation(distortion=accuracy.STRONGER, falls_to=0.5),
     "twice": variation(first=(48, 48), epochs=26, distortion=accuracy.AUGMENT, falls_to=0.25),
+    "twice_to_half": variation(first=(48, 48), epochs=30, distortion=accuracy.AUGMENT, falls_to=0.5),
 }
 
 

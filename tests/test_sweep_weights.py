@@ -20,6 +20,21 @@ SPACE = {"lr": [1e-3, 5e-3]}
 KEEPING: dict[str, Any] = {"checkpoint_every": 2, "evaluate_every": 2}  # of six steps
 
 
+CUT: dict[str, Any] = {**GIVEN, "backend": "serial", "checkpoint_every": 100}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, "cut", of a sweep that was killed in its only trial."""
+    folder = tmp_path_factory.mktemp("killed")
+    killed_on_its_way(folder / "cut", "{'lr': [0.001]}", CUT)
+    return folder
+
+
+def gone_on(store: Path) -> eb.Run:
+    return eb.sweep({"lr": [0.001]}, DATA, store=store, progress=False, device="cpu", **CUT).runs[0]
+
+
 def weights(run: eb.Run) -> dict[int, list[np.ndarray[Any, Any]]]:
     return {
         step: [tensor.numpy() for tensor in eb.Model.load(path).state_dict().values()]
@@ -53,17 +68,20 @@ def test_a_trial_that_keeps_weights_is_another_one(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "s" / "weights").iterdir()) == sorted(every_second + every_epoch)
 
 
-def test_a_sweep_that_is_cut_off_goes_on_keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone_on = []
+def test_a_store_that_was_moved_while_a_trial_was_on_its_way(killed: Path, tmp_path: Path) -> None:
+    shutil.copytree(killed / "cut", tmp_path / "moved")
+    before = sorted(path.stat().st_mtime_ns for path in (killed / "cut").rglob("*"))
+    run = gone_on(tmp_path / "moved")
+    assert list(run.checkpoints) == [100, 200, 300]
+    assert sorted(path.stat().st_mtime_ns for path in (killed / "cut").rglob("*")) == before
+
+
+def test_a_sweep_that_is_cut_off_goes_on_keeping(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
     go_on = _going.go_on
-    monkeypatch.setattr(_going, "go_on", lambda *a, **k: gone_on.append(go_on(*a, **k)) or gone_on[-1])
-    given = {**GIVEN, "backend": "serial", "checkpoint_every": 100}
-    killed_on_its_way(tmp_path / "cut", "{'lr': [0.001]}", given)
-    cut, whole = (
-        eb.sweep({"lr": [0.001]}, DATA, store=tmp_path / name, progress=False, device="cpu", **given).runs[0]
-        for name in ("cut", "whole")
-    )
-    assert len(gone_on) == 1
+    monkeypatch.setattr(_going, "go_on", lambda *a, **k: calls.append(a) or go_on(*a, **k))
+    cut, whole = gone_on(killed / "cut"), gone_on(tmp_path / "whole")
+    assert len(calls) == 1
     assert_same(cut, whole)
     assert list(cut.checkpoints) == [100, 200, 300]
     for step, tensors in weights(whole).items():
@@ -72,17 +90,11 @@ def test_a_sweep_that_is_cut_off_goes_on_keeping(tmp_path: Path, monkeypatch: py
 
 
 def test_a_store_that_was_moved(tmp_path: Path) -> None:
-    given = {**GIVEN, "backend": "serial", "checkpoint_every": 100}
-    killed_on_its_way(tmp_path / "cut", "{'lr': [0.001]}", given)
-    shutil.move(tmp_path / "cut", tmp_path / "moved")
-    sweep = eb.sweep({"lr": [0.001]}, DATA, store=tmp_path / "moved", progress=False, device="cpu", **given)
-    assert list(sweep.runs[0].checkpoints) == [100, 200, 300]
-    assert not (tmp_path / "cut").exists()
-
-    shutil.move(tmp_path / "moved", tmp_path / "again")
+    swept(DATA, tmp_path / "s", {"lr": [1e-3]}, **KEEPING)
+    shutil.move(tmp_path / "s", tmp_path / "again")
     (run,) = eb.load_sweep(tmp_path / "again").runs
     assert {path.parents[2] for path in run.checkpoints.values()} == {tmp_path / "again"}
-    assert list(weights(run)) == [100, 200, 300]
+    assert list(weights(run)) == [2, 4, 6]
 
 
 def test_weights_of_a_trial_that_fails_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
