@@ -5,7 +5,10 @@
 
 /// While one lives, the process keeps the memory that it frees; after the last of them it gives it back. Of blocks that
 /// threads other than the main one take, glibc keeps none. Other C libraries go on as ever.
-pub struct Kept(());
+pub struct Kept {
+    /// The process that it was made in: one that was forked from it has it, too, and settings of its own.
+    process: u32,
+}
 
 /// The smallest block that is given back at once, in bytes.
 const GIVEN_BACK: f64 = (32 << 20) as f64;
@@ -15,15 +18,18 @@ impl Kept {
     /// back, or if whoever started the process said how its heap is to be kept.
     pub fn for_blocks(largest: f64) -> Option<Self> {
         (largest >= GIVEN_BACK && !set_from_outside()).then(|| {
-            glibc::hold();
-            Kept(())
+            let process = std::process::id();
+            glibc::hold(process);
+            Kept { process }
         })
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        glibc::release();
+        if self.process == std::process::id() {
+            glibc::release();
+        }
     }
 }
 
@@ -48,8 +54,9 @@ mod glibc {
     const AS_EVER: [(c_int, c_int); 3] =
         [(M_MMAP_MAX, 65_536), (M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 64 << 20)];
 
-    fn holders() -> MutexGuard<'static, usize> {
-        static HOLDERS: Mutex<usize> = Mutex::new(0);
+    /// How many there are, and in which process.
+    fn holders() -> MutexGuard<'static, (usize, u32)> {
+        static HOLDERS: Mutex<(usize, u32)> = Mutex::new((0, 0));
         HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,18 +67,19 @@ mod glibc {
         }
     }
 
-    pub fn hold() {
+    pub fn hold(process: u32) {
         let mut holders = holders();
-        if *holders == 0 {
+        if holders.0 == 0 || holders.1 != process {
             set(&HOLDING);
+            *holders = (0, process);
         }
-        *holders += 1;
+        holders.0 += 1;
     }
 
     pub fn release() {
         let mut holders = holders();
-        *holders -= 1;
-        if *holders == 0 {
+        holders.0 -= 1;
+        if holders.0 == 0 {
             set(&AS_EVER);
             // SAFETY: gives back pages that hold no block.
             unsafe { malloc_trim(0) };
@@ -81,6 +89,6 @@ mod glibc {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod glibc {
-    pub fn hold() {}
+    pub fn hold(_: u32) {}
     pub fn release() {}
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import types
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -305,3 +307,17 @@ def test_what_looks_like_an_object_and_is_one(quick: Quick) -> None:
     quick(callbacks=stand_in)
     assert stand_in.call_count == 5
     assert not stand_in.on_end.called
+
+
+def test_a_run_goes_with_the_exception_that_ended_it(quick: Quick) -> None:
+    def fail(step: eb.Step) -> None:
+        raise ValueError("enough")
+
+    def fails() -> weakref.ref[eb.Run]:
+        with pytest.raises(ValueError, match="enough") as caught:
+            quick(callbacks=fail)
+        return weakref.ref(caught.value.run)  # type: ignore[attr-defined]
+
+    run = fails()
+    gc.collect()
+    assert run() is None

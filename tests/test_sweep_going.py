@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,23 @@ eb.sweep(space, data, store={store!r}, progress=False, device="cpu", **{given})
 """
 
 
-def killed_on_its_way(store: Path, space: str, given: dict[str, Any], pruning: str = "None") -> None:
-    """Run a sweep in a process of its own, and kill it when a state was kept."""
+def has_state(store: Path) -> bool:
+    return bool(list(store.glob("going/*/state.records")))
+
+
+def killed_on_its_way(
+    store: Path,
+    space: str,
+    given: dict[str, Any],
+    pruning: str = "None",
+    enough: Callable[[Path], bool] = has_state,
+) -> None:
+    """Run a sweep in a process of its own, and kill it when a state was kept, or what is there is enough."""
     text = repr(given)[:-1] + f", 'pruning': {pruning}}}"
     code = CODE.format(store=str(store), space=space, given=text)
     with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
         end = time.monotonic() + 120
-        while not list(store.glob("going/*/state.records")):
+        while not enough(store):
             assert process.poll() is None, "it ended before it was killed"
             assert time.monotonic() < end
             time.sleep(0.01)

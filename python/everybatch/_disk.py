@@ -237,9 +237,9 @@ def make_folders(folder: Path) -> None:
 
 
 def to_disk(folder: Path) -> None:
-    """Flush the files of a folder, and their names."""
+    """Flush the files of a folder and of those in it, and their names."""
     for path in folder.iterdir():
-        _flush(path)
+        to_disk(path) if path.is_dir() else _flush(path)
     names_to_disk(folder)
 
 

@@ -35,7 +35,8 @@ def list_checkpoints(folder: str | os.PathLike[str]) -> dict[int, Path]:
     FileNotFoundError, NotADirectoryError
         There is no such folder.
     """
-    found = {int(match[1]): path for path in Path(folder).iterdir() if (match := _NAME.fullmatch(path.name))}
+    paths = Path(at_home(folder)).iterdir()
+    found = {int(match[1]): path for path in paths if (match := _NAME.fullmatch(path.name))}
     return dict(sorted(found.items()))
 
 

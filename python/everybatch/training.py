@@ -335,10 +335,11 @@ def train(
     Random numbers do not come from torch's generators on a CPU, and on a GPU these are given back as they were. In a
     process forked from one that has computed, a run computes with one thread, for those that helped it are not there.
 
-    While steps on a CPU take blocks of 32 MiB or more (for a layer of 8 million parameters, or a large batch), the
+    While steps on a CPU take blocks of 32 MiB or more (for a layer of 8.4 million parameters, or a large batch), the
     process keeps the memory that they free, where glibc would fetch it anew from the system each time; after the run it
-    gives it back, and ``mallopt`` holds the thresholds that glibc comes to by itself. A process that was started with
-    variables ``MALLOC_..._`` or with ``GLIBC_TUNABLES`` of malloc is left as it is.
+    gives it back, but for what callbacks have taken meanwhile, and ``mallopt`` holds the thresholds that glibc comes to
+    by itself. A process that was started with variables ``MALLOC_..._`` or with ``GLIBC_TUNABLES`` of malloc is left
+    as it is.
 
     Raises
     ------

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use numpy::{Element, IntoPyArray, PyArray1, PyArray4};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3_tch::PyTensor;
@@ -79,6 +80,18 @@ pub struct PyOutcome {
     diverged_at: Option<usize>,
     /// The exception that ended the run.
     raised: Option<PyObject>,
+}
+
+#[pymethods]
+impl PyOutcome {
+    /// Python's collector has to see the exception: its traceback leads back to whoever holds this.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.arrays)?;
+        visit.call(&self.model)?;
+        visit.call(&self.evaluation)?;
+        visit.call(&self.on_device)?;
+        visit.call(&self.raised)
+    }
 }
 
 /// Trains a copy of `model`, with checkpoints in `folder` if the settings want them; after each step but the last `turn` is passed on.

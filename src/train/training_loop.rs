@@ -68,7 +68,11 @@ pub fn train_with(
         Some((step, best)) => (*step, best),
         None => (history.train_loss.len(), weights.measured()),
     };
-    Ok(Outcome { model: model.to_device(Device::Cpu)?, model_step, history, end, evaluation, on_device })
+    let model = match model.device() {
+        Device::Cpu => model.shared(), // with nobody any more
+        _ => model.to_device(Device::Cpu)?,
+    };
+    Ok(Outcome { model, model_step, history, end, evaluation, on_device })
 }
 
 /// Bytes of the largest block of memory that each step takes from the host.

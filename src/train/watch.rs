@@ -1,10 +1,12 @@
 //! What the measurements decide: which weights are returned, when to stop early, when a plateau is reached.
 
 use serde::{Deserialize, Serialize};
+use tch::Device;
 
 use super::history::Curves;
 use super::History;
 use crate::error::{Error, Result};
+use crate::libtorch::copy_all;
 use crate::names::names;
 use crate::network::Model;
 
@@ -94,6 +96,9 @@ pub struct Watch {
     pub standing: Standing,
     /// Steps before the best measurement, and the weights then.
     pub kept: Option<(usize, Model)>,
+    /// Where weights can be kept. On a CPU it is there from the beginning: copies that come and go while the network trains
+    /// would keep the heap (`heap`) from shrinking.
+    place: Option<Model>,
 }
 
 /// Where the curve stands.
@@ -105,8 +110,26 @@ pub struct Standing {
 }
 
 impl Watch {
-    pub fn new(config: &WatchConfig) -> Self {
-        Watch { config: config.clone(), standing: Standing::default(), kept: None }
+    /// Of weights like those of `model`.
+    pub fn new(config: &WatchConfig, model: &Model) -> Result<Self> {
+        let device = model.device();
+        let place = (config.keep_best && device == Device::Cpu).then(|| model.to_device(device));
+        let (config, standing) = (config.clone(), Standing::default());
+        Ok(Watch { config, standing, kept: None, place: place.transpose()? })
+    }
+
+    /// Keeps the weights of `model`, which `taken` steps have made.
+    pub fn keep(&mut self, taken: usize, model: &Model) -> Result<()> {
+        let earlier = self.kept.take().map(|(_, model)| model).filter(|model| model.device() == Device::Cpu);
+        let place = match earlier.or_else(|| self.place.take()) {
+            Some(place) => {
+                tch::no_grad(|| copy_all(&place.tensors, &model.tensors))?;
+                place
+            }
+            None => model.to_device(model.device())?,
+        };
+        self.kept = Some((taken, place));
+        Ok(())
     }
 
     /// Whether the newest values matter, or may be read later.
@@ -129,7 +152,7 @@ impl Watch {
         if self.standing.best.is_none_or(better) {
             self.standing = Standing { best: Some(value), stale: 0 };
             if self.config.keep_best {
-                self.kept = Some((taken, model.to_device(model.device())?));
+                self.keep(taken, model)?;
             }
         } else {
             self.standing.stale += 1;

@@ -24,7 +24,7 @@ impl Weights {
             let share = if on_device { Dial::on_device(model.device())? } else { Dial::on_host() };
             Ok::<_, Error>(Rc::new(Average::new(&model, decay, share)?))
         });
-        Ok(Weights { average: average.transpose()?, watch: Watch::new(&config.watch), model })
+        Ok(Weights { average: average.transpose()?, watch: Watch::new(&config.watch, &model)?, model })
     }
 
     /// Those that are measured, kept and returned.

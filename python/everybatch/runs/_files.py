@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "FORMAT", "HISTORY", "MODEL", "fingerprint", "is_sealed", "opened", "sealed"]
+__all__ = ["CONFIG", "FORMAT", "HISTORY", "MODEL", "WEIGHTS", "fingerprint", "is_sealed", "opened", "sealed"]
 
 FORMAT = 1
 CONFIG, HISTORY, MODEL = "config.json", "history.npz", "model.safetensors"
+WEIGHTS = "weights"
+"""A folder beside them, of a sweep's trial that kept weights on the way."""
 _UNSEALED = "0" * 64
 
 

@@ -23,7 +23,7 @@ from everybatch.folder import _files as folder_files
 from everybatch.folder._lock import LOCK
 from everybatch.folder._state import read_state
 from everybatch.runs._arrays import OPTIONAL, check_arrays, check_config
-from everybatch.runs._files import CONFIG, FORMAT, HISTORY, MODEL, fingerprint, is_sealed
+from everybatch.runs._files import CONFIG, FORMAT, HISTORY, MODEL, WEIGHTS, fingerprint, is_sealed
 
 if TYPE_CHECKING:
     from everybatch._core import Model
@@ -98,6 +98,8 @@ def _read_folder(source: Path) -> Stored:
 
 def _read(source: Path) -> Stored:
     config, files = _read_config(source / CONFIG)
+    if (source / WEIGHTS).is_dir():  # wherever the store of its sweep is now
+        config["training"]["checkpoints"] = str((source / WEIGHTS).absolute())
     _check_file(source / HISTORY, files.get(HISTORY))
     arrays = _read_history(source / HISTORY)
     try:

@@ -66,8 +66,9 @@ def sweep(
         `everybatch.sweeps.random` and `everybatch.sweeps.sobol` draw. Names are arguments of `everybatch.train`,
         ``"network"`` (a `Network`, or the name of a builder in `everybatch.networks`) and options of the builder,
         such as ``"network.dropout"``. In a list, each config may have a ``"label"``, a text of its own that names it in
-        tables and pictures, and changes nothing. With ``"checkpoint_every"``, a store on a disk of this machine keeps
-        weights of each trial on the way, for `Run.checkpoints` and `everybatch.evaluate_checkpoints`.
+        tables and pictures, and changes nothing. With ``"checkpoint_every"``, which makes it another trial, a store
+        on a disk of this machine keeps weights of each trial on the way, for `Run.checkpoints` and
+        `everybatch.evaluate_checkpoints`; those of trials that fail go.
     dataset
         Training and test images.
     seeds
@@ -201,7 +202,7 @@ def sweep(
 
 def _check_room_for_weights(store: Store, backend: Backend) -> None:
     """Refuse a sweep whose trials cannot keep weights on the way."""
-    if store.weights_of("") is None:
+    if not store.keeps_weights:
         raise ArgumentError(
             f"checkpoint_every: weights are kept in a folder of this machine alone, not in {store.name}"
         )

@@ -6,13 +6,14 @@ So are the weights that they are to keep on it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from everybatch.checkpoints import list_checkpoints
 from everybatch.dataset import Dataset
 from everybatch.errors import EverybatchError
 from everybatch.folder import Follower, holder, read_state, recorded
@@ -31,23 +32,23 @@ class Going:
     ----------
     folder
         Where it is kept; None where the store is on no file system of this machine.
-    weights
-        Where it keeps weights on the way, which stay; None if it keeps none.
+    spare
+        Gives a folder that nobody else uses. Given where the trial keeps weights on the way, beside its folder or, if
+        that is another sweep's, there.
     """
 
-    def __init__(self, folder: Path | None, weights: Path | None = None) -> None:
-        # Without claims, two sweeps may train the same trial. The second one then keeps nothing.
-        held = folder is not None and holder(folder) is not None
-        self._folder, self._weights = (None, None) if held else (folder, weights)
-        self._of_another = weights if held else None
+    def __init__(self, folder: Path | None, spare: Callable[[], Path] | None = None) -> None:
+        # Without claims, two sweeps may train the same trial. The second one then keeps nothing to go on with.
+        self._folder = None if folder is None or holder(folder) is not None else folder
+        self._weights = None
+        if spare is not None:
+            self._weights = spare() if self._folder is None else self._folder.with_name(f"{self._folder.name}-weights")
         self._history = self._recorded()
         if not self._history:
             self.remove()
 
     def train(self, network: Any, dataset: Dataset, **arguments: Any) -> Run:
         """Train the trial, or go on with it: the result is the same."""
-        if self._of_another is not None:
-            raise FileExistsError(f"another sweep trains the same trial, and keeps its weights in {self._of_another}")
         if self._weights is not None:
             arguments |= {"checkpoints": self._weights}
         if self._folder is None:
@@ -65,6 +66,11 @@ class Going:
             self.remove()
         return train(network, dataset, **arguments)  # a disk that fails is no failure of the trial
 
+    def hand_over(self, place: Path) -> None:
+        """Give the weights that it has kept their place in the store."""
+        if self._weights is not None and self._weights.is_dir():
+            self._weights.rename(place)
+
     def rungs(self, rule: Pruning) -> Iterator[tuple[int, float]]:
         """Give the steps at which the rule looked at the trial before it was cut off, and the values that it saw."""
         history = self._history
@@ -79,15 +85,10 @@ class Going:
                 yield step, float(history[rule.monitor][at])
 
     def remove(self) -> None:
-        """Forget it, with the weights that it has kept."""
-        self.end()
-        if self._weights is not None:
-            shutil.rmtree(self._weights, ignore_errors=True)
-
-    def end(self) -> None:
-        """Forget how it came to its end; its weights stay."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Forget it."""
+        for folder in (self._folder, self._weights):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _recorded(self) -> dict[str, npt.NDArray[Any]]:
         """Return what had been recorded when its state was kept last; nothing if it cannot go on."""
@@ -95,15 +96,20 @@ class Going:
             return {}
         try:
             kept = read_state(self._folder)
-            return {} if kept is None or not self._keeps_here() else recorded(self._folder, kept)
+            history = {} if kept is None else recorded(self._folder, kept)
+            return history if history and self._has_weights(len(history["train_loss"])) else {}
         except (EverybatchError, OSError):
             return {}
 
-    def _keeps_here(self) -> bool:
-        """Whether it would go on to keep weights where they belong, and not where the store was before it was moved."""
+    def _has_weights(self, taken: int) -> bool:
+        """Whether all weights that it was to keep in so many steps are there, and not where the store was once."""
         if self._folder is None or self._weights is None:
             return True
         follower = Follower(self._folder)
         follower.look()
-        kept = follower.begun["config"]["training"]["checkpoints"]
-        return kept is not None and Path(kept).resolve() == self._weights.resolve()
+        training = follower.begun["config"]["training"]
+        if training["checkpoints"] is None or Path(training["checkpoints"]).resolve() != self._weights.resolve():
+            return False
+        every = training["checkpoint_every"]
+        every = training["steps_per_epoch"] if every == "epoch" else every
+        return {*range(every, taken + 1, every)} <= {*list_checkpoints(self._weights)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from everybatch._core import Step, Turn, __version__
@@ -13,7 +14,7 @@ from everybatch._trial import Trial
 from everybatch.dataset import Dataset
 from everybatch.errors import StopTraining
 from everybatch.run import Run
-from everybatch.runs._files import sealed
+from everybatch.runs._files import WEIGHTS, sealed
 from everybatch.runs._write import write_files
 from everybatch.sweeps._going import Going
 from everybatch.sweeps._index import Row
@@ -110,10 +111,14 @@ def perform(
         assert rule is not None  # nothing else prunes
         row |= {"status": "pruned", "pruning": rule.to_dict()}
     with store.staging(trial.key) as folder:
-        write_files(folder, run._config, run._arrays, run.model if job.keep_models and run._has_model else None)
+        config = run._config
+        if job.function is None and config["training"]["checkpoints"] is not None:
+            config["training"]["checkpoints"] = str(folder.with_name(trial.key).absolute() / WEIGHTS)
+        write_files(folder, config, run._arrays, run.model if job.keep_models and run._has_model else None)
+        going.hand_over(folder / WEIGHTS)
         _write_row(folder, row)
         store.put(folder, TRIALS, trial.key)
-    going.end()
+    going.remove()
     return row
 
 
@@ -138,8 +143,8 @@ def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: di
 def _going(job: Job, trial: Trial, store: Store) -> Going:
     if job.function is not None:
         return Going(None)
-    weights = store.weights_of(trial.key) if keeps_weights(trial.given) else None
-    return Going(store.under_way(trial.key), weights)
+    spare = partial(store.spare, trial.key) if keeps_weights(trial.given) else None
+    return Going(store.under_way(trial.key), spare)
 
 
 def _train(job: Job, trial: Trial, device: str, going: Going) -> Run:

@@ -3,10 +3,10 @@
     sweeps/name/
       sweep.json            which trials the sweep asked for last, in order
       index.json            a row for each trial; made again from the folders where it is missing or behind
-      trials/KEY/           a saved run (`load_run` reads it), and trial.json, the row
+      trials/KEY/           a saved run (`load_run` reads it), and trial.json, the row; weights/, if it kept any
       failed/KEY/           trial.json alone, with the traceback
       going/KEY/            a run on its way (`everybatch.folder`): what is cut off goes on there; on a local disk alone
-      weights/KEY/          weights that a trial kept on the way (`everybatch.train(checkpoints=...)`); there alone, too
+      going/KEY-weights/    the weights that it has kept so far
       .claims               says which trials are being trained (`_claims`); always empty
 
 On a local disk a folder is written under another name, flushed and renamed. Elsewhere its files are put one by one,
@@ -38,7 +38,7 @@ from everybatch.sweeps._claims import Claims
 
 __all__ = ["FAILED", "GOING", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
 
-TRIALS, FAILED, GOING, WEIGHTS = "trials", "failed", "going", "weights"
+TRIALS, FAILED, GOING = "trials", "failed", "going"
 ROW = "trial.json"
 SWEEP, INDEX = "sweep.json", "index.json"
 _TRIES = 1000  # to give a trial its name while others do the same
@@ -129,9 +129,12 @@ class Store:
         """Where a trial is kept while it is trained; None where that cannot be."""
         return None
 
-    def weights_of(self, key: str) -> Path | None:  # noqa: ARG002 - of another kind of store
-        """Where a trial keeps weights on the way; None where that cannot be."""
-        return None
+    keeps_weights = False
+    """Whether trials can keep weights on the way."""
+
+    def spare(self, key: str) -> Path:
+        """Return the name of a folder that nobody else uses; what is left of it goes away with its process."""
+        raise NotImplementedError(f"{self!r} has none for {key}")
 
     @contextlib.contextmanager
     def fetched(self, key: str) -> Iterator[Path]:
@@ -237,8 +240,7 @@ class LocalStore(Store):
 
     @contextlib.contextmanager
     def staging(self, key: str) -> Iterator[Path]:
-        name = f".{key}-{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}.tmp"
-        folder = self.root / TRIALS / name
+        folder = self.spare(key)
         try:
             with explained("the trial", self.root):
                 folder.mkdir()
@@ -266,15 +268,10 @@ class LocalStore(Store):
     def under_way(self, key: str) -> Path | None:
         return self.root / GOING / key
 
-    def weights_of(self, key: str) -> Path | None:
-        return self.root / WEIGHTS / key
+    keeps_weights = True
 
-    def load_run(self, key: str) -> Run:
-        run = super().load_run(key)
-        weights, training = self.root / WEIGHTS / key, run._config["training"]
-        if training.get("checkpoints") is not None and weights.is_dir():
-            training["checkpoints"] = str(weights.absolute())  # the store may have been moved since
-        return run
+    def spare(self, key: str) -> Path:
+        return self.root / TRIALS / f".{key}-{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}.tmp"
 
     @contextlib.contextmanager
     def fetched(self, key: str) -> Iterator[Path]:

@@ -187,12 +187,14 @@ def arguments_of(config: Config, dataset: Dataset) -> tuple[Network, dict[str, A
         raise ArgumentError(f"epochs is {config['epochs']} and steps is {config['steps']}: give one of them")
     options = {name.removeprefix(_OPTION): value for name, value in config.items() if name.startswith(_OPTION)}
     arguments = {name: value for name, value in config.items() if name in SETTINGS}
+    if not keeps_weights(config):
+        arguments.pop("checkpoint_every", None)
     return _network(config.get("network"), options, dataset), arguments
 
 
 def keeps_weights(config: Config) -> bool:
     """Whether trials of a config for `everybatch.train` keep weights on the way."""
-    return "checkpoint_every" in config
+    return config.get("checkpoint_every") is not None
 
 
 def seeds_of(given: object) -> list[int]:

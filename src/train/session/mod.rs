@@ -111,14 +111,14 @@ impl Session {
             state.copy_into("average", average.model.state_dict()?)?;
         }
         watch.standing = plain.watch;
-        watch.kept = match plain.best_step {
+        match plain.best_step {
             Some(step) => {
-                let best = model.to_device(model.device())?;
-                state.copy_into("best", best.state_dict()?)?;
-                Some((step, best))
+                watch.keep(step, model)?;
+                let best = watch.kept.as_ref().map(|(_, best)| best.state_dict()).transpose()?;
+                state.copy_into("best", best.unwrap_or_default())?;
             }
-            None => None,
-        };
+            None => watch.kept = None,
+        }
         state.copy_into("optimizer", self.work.stepper.body.optimizer.state())?;
         self.recorder.restore(state, &plain.recorded, plain.taken, plain.diverged_at)?;
         self.estimators.restore(state, plain.learned)?;
