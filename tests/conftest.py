@@ -22,6 +22,7 @@ import torch
 
 import everybatch as eb
 from everybatch.cli import main
+from everybatch.sweeps import _going
 
 # A shell's background jobs start with SIGINT ignored, and Python leaves it so: the tests of Ctrl-C need the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -98,3 +99,18 @@ def mnist() -> eb.Dataset:
     if not REAL_MNIST.is_dir():
         pytest.skip(f"real MNIST is not at hand in {REAL_MNIST}")
     return eb.datasets.mnist(REAL_MNIST, download=False)
+
+
+@pytest.fixture
+def going_on(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is gone on with, and not trained from the beginning."""
+    calls: list[Any] = []
+    go_on = _going.go_on
+
+    def seen(*arguments: Any, **options: Any) -> eb.Run:
+        run = go_on(*arguments, **options)
+        calls.append(run)
+        return run
+
+    monkeypatch.setattr(_going, "go_on", seen)
+    return calls

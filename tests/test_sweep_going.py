@@ -16,7 +16,6 @@ import pytest
 
 import everybatch as eb
 from everybatch.folder import _journal
-from everybatch.sweeps import _going
 from everybatch.sweeps._going import Going
 from everybatch.sweeps._store import LocalStore
 from same_runs import assert_same
@@ -58,21 +57,12 @@ GIVEN: dict[str, Any] = {"network": "lenet5", "steps": 300, "evaluate_every": 10
 
 
 @pytest.mark.parametrize("backend", ["serial", "packed"])
-def test_a_sweep_goes_on_inside_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+def test_a_sweep_goes_on_inside_of_a_trial(tmp_path: Path, going_on: list[Any], backend: str) -> None:
     given = {**GIVEN, "backend": backend}
     killed_on_its_way(tmp_path / "cut", "{'lr': [0.001]}", given)
-    gone_on = []
-
-    def seen(*arguments: Any, **options: Any) -> eb.Run:
-        run = go_on(*arguments, **options)
-        gone_on.append(run)
-        return run
-
-    go_on = _going.go_on
-    monkeypatch.setattr(_going, "go_on", seen)
     space = {"lr": [0.001]}
     sweep = eb.sweep(space, DATA, store=tmp_path / "cut", progress=False, device="cpu", **given)
-    assert len(gone_on) == 1
+    assert len(going_on) == 1
     assert not list((tmp_path / "cut" / "going").iterdir())
     whole = eb.sweep(space, DATA, store=tmp_path / "whole", progress=False, device="cpu", **given)
     assert_same(sweep.runs[0], whole.runs[0])

@@ -21,7 +21,6 @@ from test_sweep_going import DATA, GIVEN, killed_on_its_way
 SPACE = {"lr": [1e-3, 5e-3]}
 KEEPING: dict[str, Any] = {"checkpoint_every": 2, "evaluate_every": 2}  # of six steps
 
-
 CUT: dict[str, Any] = {**GIVEN, "backend": "serial", "checkpoint_every": 10}
 STEPS = list(range(10, 301, 10))
 
@@ -50,21 +49,6 @@ def cut(killed: Path) -> Path:
     shutil.rmtree(killed / "cut")
     shutil.copytree(killed / "as it was", killed / "cut")
     return killed / "cut"
-
-
-@pytest.fixture
-def going_on(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is gone on with, and not trained from the beginning."""
-    calls: list[Any] = []
-    go_on = _going.go_on
-
-    def seen(*arguments: Any, **options: Any) -> eb.Run:
-        run = go_on(*arguments, **options)
-        calls.append(run)
-        return run
-
-    monkeypatch.setattr(_going, "go_on", seen)
-    return calls
 
 
 def gone_on(store: Path) -> eb.Run:

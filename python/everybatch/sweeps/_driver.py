@@ -202,7 +202,7 @@ def sweep(
 
 def _check_room_for_weights(store: Store, backend: Backend) -> None:
     """Refuse a sweep whose trials cannot keep weights on the way."""
-    if not store.keeps_weights:
+    if store.under_way("") is None:
         raise ArgumentError(
             f"checkpoint_every: weights are kept in a folder of this machine alone, not in {store.name}"
         )

@@ -129,9 +129,6 @@ class Store:
         """Where a trial is kept while it is trained; None where that cannot be."""
         return None
 
-    keeps_weights = False
-    """Whether trials can keep weights on the way."""
-
     def spare(self, key: str) -> Path:
         """Return the name of a folder that nobody else uses; what is left of it goes away with its process."""
         raise NotImplementedError(f"{self!r} has none for {key}")
@@ -267,8 +264,6 @@ class LocalStore(Store):
 
     def under_way(self, key: str) -> Path | None:
         return self.root / GOING / key
-
-    keeps_weights = True
 
     def spare(self, key: str) -> Path:
         return self.root / TRIALS / f".{key}-{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}.tmp"
