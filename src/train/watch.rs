@@ -118,8 +118,8 @@ impl Watch {
         Ok(Watch { config, standing, kept: None, place: place.transpose()? })
     }
 
-    /// Keeps the weights of `model`, which `taken` steps have made.
-    pub fn keep(&mut self, taken: usize, model: &Model) -> Result<()> {
+    /// Keeps the weights of `model`, which `taken` steps have made, and gives what it keeps.
+    pub fn keep(&mut self, taken: usize, model: &Model) -> Result<&Model> {
         let earlier = self.kept.take().map(|(_, model)| model).filter(|model| model.device() == Device::Cpu);
         let place = match earlier.or_else(|| self.place.take()) {
             Some(place) => {
@@ -128,8 +128,7 @@ impl Watch {
             }
             None => model.to_device(model.device())?,
         };
-        self.kept = Some((taken, place));
-        Ok(())
+        Ok(&self.kept.insert((taken, place)).1)
     }
 
     /// Whether the newest values matter, or may be read later.

@@ -112,11 +112,7 @@ impl Session {
         }
         watch.standing = plain.watch;
         match plain.best_step {
-            Some(step) => {
-                watch.keep(step, model)?;
-                let best = watch.kept.as_ref().map(|(_, best)| best.state_dict()).transpose()?;
-                state.copy_into("best", best.unwrap_or_default())?;
-            }
+            Some(step) => state.copy_into("best", watch.keep(step, model)?.state_dict()?)?,
             None => watch.kept = None,
         }
         state.copy_into("optimizer", self.work.stepper.body.optimizer.state())?;
