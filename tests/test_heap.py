@@ -58,7 +58,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def pages_of_steps(kernels, few=5, many=25):
+def pages_of_steps(kernels, few=4, many=12):
     begun = []
     for steps in (few, many):
         before = pages()

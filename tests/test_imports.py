@@ -33,9 +33,13 @@ def imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
             yield from imports(node)
 
 
-def imported(path: Path, root: Path = PACKAGE) -> set[str]:
-    """Return the files that a file imports, and the compiled extension, as modules."""
-    modules = {module_of(each, root) for each in root.rglob("*.py")} | {f"{root.name}._core"}
+def modules_in(root: Path = PACKAGE) -> set[str]:
+    """Return the files of a package, and its compiled extension, as modules."""
+    return {module_of(each, root) for each in root.rglob("*.py")} | {f"{root.name}._core"}
+
+
+def imported(path: Path, modules: set[str], root: Path = PACKAGE) -> set[str]:
+    """Return those of the package's modules that a file imports."""
     package = module_of(path, root).split(".")[: None if path.stem == "__init__" else -1]
     found = set()
     for node in imports(ast.parse(path.read_text(encoding="utf-8"))):
@@ -52,7 +56,9 @@ def imported(path: Path, root: Path = PACKAGE) -> set[str]:
 
 def circle(root: Path = PACKAGE) -> list[str]:
     """Return a circle of modules, each of which is imported by the next one; empty if there is none."""
-    sorter = graphlib.TopologicalSorter({module_of(path, root): imported(path, root) for path in root.rglob("*.py")})
+    modules = modules_in(root)
+    files = {module_of(path, root): imported(path, modules, root) for path in root.rglob("*.py")}
+    sorter = graphlib.TopologicalSorter(files)
     try:
         sorter.prepare()
     except graphlib.CycleError as error:

@@ -111,8 +111,8 @@ def test_runs_are_not_changed_by_it(quick: Callable[..., eb.Run]) -> None:
 
 def test_the_command_line_keeps_them(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, _, _ = call(
-        "train", "--data", "glyphs", "--steps", 4, "--record", "weights", "--weights-every", 2, "--out",
-        tmp_path / "run", "--quiet",
+        "train", "--data", "glyphs", "--network", "lenet5", "--steps", 4, "--record", "weights", "--weights-every", 2,
+        "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert code == 0
     np.testing.assert_array_equal(eb.load_run(tmp_path / "run").state_step, [0, 2, 4])

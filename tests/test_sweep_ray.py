@@ -306,6 +306,7 @@ def test_a_cluster_of_our_own_ends_with_the_sweep(tmp_path: Path) -> None:
             print("told:", error)
     """
     done = run_script(script, tmp_path)
+    assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == "<Sweep 's': 2 trials, 2 finished> False", done.stderr
     assert second.startswith("told: no node of the Ray cluster has what a trial needs (1 CPU, 1 big)")
