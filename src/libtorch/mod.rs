@@ -19,6 +19,7 @@ pub mod rehearsal;
 mod scaled;
 mod storage;
 mod threads;
+mod tiny;
 mod upload;
 
 pub use arrays::{matrix, rows};
@@ -35,6 +36,7 @@ pub use parallel::parallel;
 pub use scaled::{add_scaled, product_onto};
 pub use storage::storage_bytes;
 pub use threads::{compute_alone, Alone};
+pub use tiny::TinyIsZero;
 pub use upload::{await_tensor, upload};
 
 use crate::error::{Error, Result};

@@ -197,6 +197,12 @@ void everybatch_modes_bring_back(void* modes) noexcept {
   delete static_cast<Modes*>(modes);
 }
 
+// Has the processor take numbers without a whole mantissa for zero, or no longer, in the calling thread; where it can, which
+// is on x86 and Arm.
+void everybatch_take_tiny_for_zero(bool on) noexcept {
+  at::globalContext().setFlushDenormal(on);
+}
+
 // Has the calling thread compute with so many threads, and gives whether that was done. libtorch's own call would set the
 // number for threads to come as well; this is what it does for the calling one.
 bool everybatch_compute_with(int number) noexcept {

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::ground::{decayed, named, Ground};
+use super::ground::{decayed, named, outweighs_tiny, Ground};
 use super::{in_float32, Moment, Rule, Steps};
 use crate::error::Result;
 use crate::libtorch::{add_products, add_quotients, fused_adam, Adam, Number};
@@ -100,6 +100,10 @@ impl Rule for AdamRule {
         self.step_size.set(in_float32(lr / (1.0 - momentum.powf(steps))))?;
         self.correction.set((1.0 - betas.1.powf(steps)).sqrt())?;
         self.kept.set(in_float32(1.0 - lr * weight_decay))
+    }
+
+    fn may_take_tiny_for_zero(&self) -> bool {
+        outweighs_tiny(self.method.eps, self.method.betas.1)
     }
 
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {

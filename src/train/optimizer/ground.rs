@@ -59,6 +59,13 @@ impl<'a> Ground<'a> {
     }
 }
 
+/// Whether a root of means of squares, kept by this beta, plus `eps` is the same where what is below float32's smallest
+/// normal number counts as zero. The means lose that number in each step at most, and 1 / (1 - beta) of them in all.
+pub fn outweighs_tiny(eps: f64, beta: f64) -> bool {
+    const LAST_BIT: f64 = 1.0 / (1 << 25) as f64; // of float32, rounded away
+    (f64::from(f32::MIN_POSITIVE) / (1.0 - beta)).sqrt() <= LAST_BIT * eps
+}
+
 /// The tensors of a list by name and place.
 pub fn named(name: &str, tensors: &[Tensor]) -> Vec<(String, Tensor)> {
     let all = tensors.iter().enumerate();

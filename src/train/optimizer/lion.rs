@@ -48,6 +48,10 @@ impl Rule for LionRule {
         self.kept.set(in_float32(1.0 - lr * self.weight_decay))
     }
 
+    fn may_take_tiny_for_zero(&self) -> bool {
+        false // a step goes by the sign of the mean, however small that is
+    }
+
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
         let rest = 1.0 - self.beta;
         for (parameter, (mean, gradient)) in parameters.iter().zip(self.first.iter().zip(gradients)) {

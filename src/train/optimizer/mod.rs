@@ -12,7 +12,7 @@ mod orthogonal;
 mod rmsprop;
 mod sgd;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use self::adam::AdamRule;
 use self::ground::Ground;
@@ -23,7 +23,7 @@ use self::rmsprop::RmsPropRule;
 use self::sgd::SgdRule;
 use super::Method;
 use crate::error::Result;
-use crate::libtorch::{laid_out_like, Adam};
+use crate::libtorch::{laid_out_like, Adam, TinyIsZero};
 
 pub struct Optimizer {
     rule: Box<dyn Rule>,
@@ -62,6 +62,11 @@ trait Rule {
 
     /// Prepares the next step; once for each.
     fn set(&self, moment: Moment) -> Result<()>;
+
+    /// Whether the same weights come out if a step takes numbers below 1.2e-38 for zero. Where a gradient stays zero, as
+    /// behind a unit that no image reaches any more, its means fall below that after a thousand steps and remain there,
+    /// and a step would take many times as long from then on.
+    fn may_take_tiny_for_zero(&self) -> bool;
 
     /// Changes `parameters` in place by one step along `gradients`.
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()>;
@@ -114,7 +119,10 @@ impl Optimizer {
             true => as_stored(gradient, parameter),
             false => Ok(gradient.shallow_clone()),
         });
-        self.rule.step(&parameters, &stored.collect::<Result<Vec<_>>>()?)
+        let stored = stored.collect::<Result<Vec<_>>>()?;
+        let on_host = !self.on_device && parameters.iter().all(|parameter| parameter.device() == Device::Cpu);
+        let _tiny = (on_host && self.rule.may_take_tiny_for_zero()).then(TinyIsZero::begin).transpose()?;
+        self.rule.step(&parameters, &stored)
     }
 }
 

@@ -116,6 +116,10 @@ impl Rule for MuonRule {
         self.adamw.set(Moment { taken, lr: lr * self.ratio, momentum: self.beta })
     }
 
+    fn may_take_tiny_for_zero(&self) -> bool {
+        self.adamw.may_take_tiny_for_zero() // and what it divides the means by is 1e-7 at least
+    }
+
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
         for (mean, (place, factor)) in self.first.iter().zip(&self.hidden) {
             self.turn(&parameters[*place], mean, &gradients[*place], *factor)?;

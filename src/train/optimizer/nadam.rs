@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::ground::{decayed, go, named, Ground};
+use super::ground::{decayed, go, named, outweighs_tiny, Ground};
 use super::{in_float32, Moment, Rule};
 use crate::error::Result;
 use crate::libtorch::{add_products, add_quotients, copied, Number};
@@ -63,6 +63,10 @@ impl Rule for NAdamRule {
         self.correction.set(1.0 - self.beta.powf(steps))?;
         self.gradient_size.set(in_float32(lr * (1.0 - now) / (1.0 - product)))?;
         self.mean_size.set(in_float32(lr * next / (1.0 - product * next)))
+    }
+
+    fn may_take_tiny_for_zero(&self) -> bool {
+        outweighs_tiny(self.eps, self.beta)
     }
 
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {

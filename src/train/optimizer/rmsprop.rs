@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::ground::{decayed, go, named, Ground};
+use super::ground::{decayed, go, named, outweighs_tiny, Ground};
 use super::{in_float32, Moment, Rule};
 use crate::error::Result;
 use crate::libtorch::{add_products, add_quotients, copied, Number};
@@ -64,6 +64,10 @@ impl Rule for RmsPropRule {
     fn set(&self, Moment { taken: _, lr, momentum }: Moment) -> Result<()> {
         self.lr.set(in_float32(lr))?;
         self.momentum.set(in_float32(momentum))
+    }
+
+    fn may_take_tiny_for_zero(&self) -> bool {
+        outweighs_tiny(self.eps, self.alpha)
     }
 
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {

@@ -53,6 +53,10 @@ impl Rule for SgdRule {
         self.step_size.set(lr * momentum)
     }
 
+    fn may_take_tiny_for_zero(&self) -> bool {
+        true // a weight and what it is changed by are far larger
+    }
+
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
         let (lr, buffers, weight_decay) = (self.lr.get(), self.buffers.as_slice(), self.weight_decay);
         // With buffers of zeros every other step is what a first step would be.

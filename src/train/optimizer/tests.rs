@@ -290,3 +290,75 @@ fn a_state_is_all_that_is_needed_to_go_on() {
         }
     }
 }
+
+/// Weights and means after one gradient and then `steps` without any, taken as runs take them or as the rule does by itself.
+fn after_a_last_gradient(
+    method: Method,
+    steps: Steps,
+    taken: usize,
+    as_in_runs: bool,
+) -> (Vec<f32>, Vec<f32>) {
+    let numbers: Vec<f32> = (1..=40).map(|place| place as f32 / 8.0).collect();
+    let parameter = Tensor::from_slice(&numbers).view([8, 5]);
+    let output = Tensor::from_slice(&numbers).view([5, 8]); // muon leaves it to AdamW
+    let parameters = [&parameter, &output];
+    let optimizer = Optimizer::new(method, steps, &parameters).unwrap();
+    for step in 0..taken {
+        let gradients = parameters.map(|parameter| match step {
+            0 => parameter.cos(),
+            _ => parameter.zeros_like(),
+        });
+        optimizer.set(step, 0.01, None).unwrap();
+        match as_in_runs {
+            true => optimizer.step(&parameters, &gradients).unwrap(),
+            false => optimizer.rule.step(&parameters.map(Tensor::detach), &gradients).unwrap(),
+        }
+    }
+    let all = |tensors: &[Tensor]| Vec::try_from(Tensor::cat(tensors, 0)).unwrap();
+    let of_weights: Vec<Tensor> =
+        optimizer.state().into_iter().filter(|(_, state)| state.numel() == 40).map(flat).collect();
+    (all(&parameters.map(|parameter| parameter.flatten(0, -1))), all(&of_weights))
+}
+
+fn flat((_, tensor): (String, Tensor)) -> Tensor {
+    tensor.flatten(0, -1)
+}
+
+// The mean's last number that float32 holds, 1e-45, is rounded to itself when it is multiplied by 0.9: without help it stays.
+#[test]
+fn means_that_have_faded_are_zero_and_no_weight_notices() {
+    const STEPS: usize = 900;
+    let betas = (0.9, 0.999);
+    let tiny = |numbers: &[f32]| numbers.iter().filter(|number| number.is_subnormal()).count();
+    for method in [
+        Method::Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.0 },
+        Method::Adam { betas, eps: 1e-8, weight_decay: 0.0 },
+        Method::AdamW { betas, eps: 1e-8, weight_decay: 0.01 },
+        rms_prop(0.9, 0.9, false, 0.0),
+        nadam(betas, 0.004, 0.0),
+        muon(true, AdjustLr::Original, 0.01),
+    ] {
+        for steps in [Steps::Exact, Steps::Fused] {
+            let (weights, means) = after_a_last_gradient(method, steps, STEPS, true);
+            let (as_before, faded) = after_a_last_gradient(method, steps, STEPS, false);
+            assert!(tiny(&faded) >= 40, "{method:?}: {faded:?}");
+            assert_eq!(tiny(&means), 0, "{method:?}: {means:?}");
+            assert_eq!(weights, as_before, "{method:?} {steps:?}");
+        }
+    }
+}
+
+// By 1 / (0 + eps), or by the sign of a mean, a weight goes as far as by one that is a number.
+#[test]
+fn means_remain_where_a_weight_would_notice() {
+    let betas = (0.9, 0.999);
+    for method in [
+        Method::Adam { betas, eps: 0.0, weight_decay: 0.0 },
+        Method::Adam { betas, eps: 1e-12, weight_decay: 0.0 },
+        Method::RmsProp { alpha: 0.9, eps: 1e-15, momentum: 0.0, centered: false, weight_decay: 0.0 },
+        Method::Lion { betas, weight_decay: 0.0 },
+    ] {
+        let (weights, means) = after_a_last_gradient(method, Steps::Exact, 900, true);
+        assert_eq!((weights, means), after_a_last_gradient(method, Steps::Exact, 900, false), "{method:?}");
+    }
+}
