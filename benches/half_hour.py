@@ -1,4 +1,4 @@
-"""Variations of the recipe of notebooks/best_accuracy.ipynb, half an hour each on two cores.
+"""Variations of the recipe of notebooks/best_accuracy.ipynb, half an hour each on two cores (but one that takes two).
 
     python benches/half_hour.py --store runs/half_hour --only stronger --seeds 0       # run again, it goes on
 
@@ -18,10 +18,15 @@ import everybatch as eb
 RECIPE: dict[str, Any] = {**accuracy.RECIPE, "ema": 0.9995, "evaluate_every": "epoch"}
 
 
+Stages = tuple[tuple[int, ...], ...]
+ONCE: Stages = ((48,), (96, 96), (192, 192))
+TWICE: Stages = ((48, 48), *ONCE[1:])
+HOMOGENEOUS: Stages = ((64, 64), (64, 64, 64), (64, 64, 64))
+
+
 def variation(
-    *, first: tuple[int, ...] = (48,), epochs: int = 32, distortion: dict[str, Any], falls_to: float
+    *, stages: Stages = ONCE, epochs: int = 32, distortion: dict[str, Any], falls_to: float
 ) -> dict[str, Any]:
-    stages = (first, (96, 96), (192, 192))
     return {
         "network": accuracy.network(excite=False, depth=False, head=True, stages=stages),
         "epochs": epochs,
@@ -33,8 +38,10 @@ def variation(
 VARIATIONS: dict[str, dict[str, Any]] = {
     "recipe": variation(distortion=accuracy.AUGMENT, falls_to=0.25),
     "stronger": variation(distortion=accuracy.STRONGER, falls_to=0.5),
-    "twice": variation(first=(48, 48), epochs=26, distortion=accuracy.AUGMENT, falls_to=0.25),
-    "twice_to_half": variation(first=(48, 48), epochs=30, distortion=accuracy.AUGMENT, falls_to=0.5),
+    "twice": variation(stages=TWICE, epochs=26, distortion=accuracy.AUGMENT, falls_to=0.25),
+    "twice_to_half": variation(stages=TWICE, epochs=30, distortion=accuracy.AUGMENT, falls_to=0.5),
+    "homogeneous": variation(stages=HOMOGENEOUS, epochs=30, distortion=accuracy.AUGMENT, falls_to=0.5),
+    "two_hours": variation(stages=TWICE, epochs=120, distortion=accuracy.STRONGER, falls_to=0.5),
 }
 
 
