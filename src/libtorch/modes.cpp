@@ -1,5 +1,5 @@
 // What a program can set in torch, for a thread or for the process, put aside while the core computes. libtorch offers
-// this in C++ alone; `modes.rs` is its only caller.
+// this in C++ alone; `modes.rs`, `threads.rs` and `tiny.rs` call it.
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>

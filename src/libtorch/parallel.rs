@@ -42,7 +42,7 @@ pub fn parallel(count: usize, grain: usize, work: impl Fn(Range<usize>) + Sync) 
     };
     status("torch_parallel_for", code)?;
     match context.panicked.into_inner() {
-        true => Err(Error::argument("a loop over the pixels panicked: this is a bug in everybatch")),
+        true => Err(Error::argument("a loop that threads share panicked: this is a bug in everybatch")),
         false => Ok(()),
     }
 }

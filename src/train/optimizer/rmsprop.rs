@@ -67,7 +67,8 @@ impl Rule for RmsPropRule {
     }
 
     fn may_take_tiny_for_zero(&self) -> bool {
-        outweighs_tiny(self.eps, self.alpha)
+        // Centered, the root is of a difference, which may become negative if one of the two is taken for zero.
+        self.means.is_empty() && outweighs_tiny(self.eps, self.alpha)
     }
 
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
