@@ -14,15 +14,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 import everybatch as eb
+from peers import Peer
 from report import Report, arguments
 
 STEPS, END, BATCH, HIDDEN, LR = 1_600, 100, 16, 1_024, 0.05
-SIDES = ("everybatch, exact", "everybatch, fused", "PyTorch", "PyTorch, fused Adam")
 
 
 def network() -> eb.Network:
@@ -39,21 +40,23 @@ def ours(data: eb.Dataset, kernels: str) -> np.ndarray:
     return eb.train(network(), data, steps=STEPS, **options).train_seconds
 
 
-def plain(data: eb.Dataset, *, fused: bool) -> np.ndarray:
+def plain(data: eb.Dataset, kind: str) -> np.ndarray:
     """Return the same of a loop in PyTorch."""
-    module = eb.export.torch_module(network().initialize(0)).train()
-    optimizer = torch.optim.Adam(module.parameters(), lr=LR, fused=fused)
-    images = ((torch.tensor(data.train_images).float() / 255 - data.mean[0]) / data.std[0])[:, None]
-    labels = torch.tensor(data.train_labels)
-    generator, seconds = torch.Generator().manual_seed(0), []
-    while len(seconds) < STEPS:
-        for batch in torch.randperm(len(images), generator=generator).split(BATCH):
-            start = time.perf_counter()
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(module(images[batch]), labels[batch]).backward()
-            optimizer.step()
-            seconds.append(time.perf_counter() - start)
-    return np.array(seconds[:STEPS])
+    torch.manual_seed(0)
+    peer, seconds = Peer(network(), data, BATCH, len(data.test_labels), kind, lr=LR), []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        peer.step()
+        seconds.append(time.perf_counter() - start)
+    return np.array(seconds)
+
+
+SIDES: dict[str, Callable[[eb.Dataset], np.ndarray]] = {
+    "everybatch, exact": partial(ours, kernels="exact"),
+    "everybatch, fused": partial(ours, kernels="fused"),
+    "PyTorch": partial(plain, kind="plain"),
+    "PyTorch, fused Adam": partial(plain, kind="fused"),
+}
 
 
 def main() -> int:
@@ -63,21 +66,9 @@ def main() -> int:
     torch.set_num_threads(1)
     data = eb.datasets.default()
     data = data.subset(train=min(len(data.train_images), 6_400), test=100)
-    work: dict[str, Callable[[], np.ndarray]] = dict(
-        zip(
-            SIDES,
-            (
-                lambda: ours(data, "exact"),
-                lambda: ours(data, "fused"),
-                lambda: plain(data, fused=False),
-                lambda: plain(data, fused=True),
-            ),
-            strict=True,
-        )
-    )
     report = Report(__file__)
     report.head(data, f"{options.rounds} rounds")
-    rounds = [{side: 1000 * work[side]() for side in SIDES} for _ in range(options.rounds)]
+    rounds = [{side: 1000 * work(data) for side, work in SIDES.items()} for _ in range(options.rounds)]
     report.add("| | first steps, ms | last steps, ms | last / first: median (min to max) |", "|---|---:|---:|---|")
     for side in SIDES:
         first, last = (

@@ -16,8 +16,6 @@ import accuracy
 import everybatch as eb
 
 RECIPE: dict[str, Any] = {**accuracy.RECIPE, "ema": 0.9995, "evaluate_every": "epoch"}
-
-
 Stages = tuple[tuple[int, ...], ...]
 ONCE: Stages = ((48,), (96, 96), (192, 192))
 TWICE: Stages = ((48, 48), *ONCE[1:])

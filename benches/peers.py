@@ -53,6 +53,7 @@ class Peer:
         *,
         device: str = "cpu",
         precision: str = "float32",
+        lr: float = 1e-3,
     ) -> None:
         self.net = eb.export.torch_module(network.initialize(0)).train().to(device)
         self.run: Callable[[torch.Tensor], torch.Tensor] = self.net
@@ -78,7 +79,7 @@ class Peer:
             self.net.to(memory_format=self.format)
             self.batches = self._in_memory()
         fused = kind in ("best", "channels_last", "fused", "compiled")
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=1e-3, fused=fused)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr, fused=fused)
         if kind == "best":
             self._freeze()
         if kind == "compiled":

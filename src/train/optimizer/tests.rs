@@ -291,7 +291,7 @@ fn a_state_is_all_that_is_needed_to_go_on() {
     }
 }
 
-/// Weights and means after one gradient and then `steps` without any, taken as runs take them or as the rule does by itself.
+/// Weights and means after `taken` steps, of which only the first has a gradient, taken as runs take them or as the rule does by itself.
 fn after_a_last_gradient(
     method: Method,
     steps: Steps,
@@ -315,13 +315,10 @@ fn after_a_last_gradient(
         }
     }
     let all = |tensors: &[Tensor]| Vec::try_from(Tensor::cat(tensors, 0)).unwrap();
-    let of_weights: Vec<Tensor> =
-        optimizer.state().into_iter().filter(|(_, state)| state.numel() == 40).map(flat).collect();
-    (all(&parameters.map(|parameter| parameter.flatten(0, -1))), all(&of_weights))
-}
-
-fn flat((_, tensor): (String, Tensor)) -> Tensor {
-    tensor.flatten(0, -1)
+    let state = optimizer.state();
+    let means = state.iter().filter(|(_, tensor)| tensor.numel() == 40);
+    let means: Vec<Tensor> = means.map(|(_, tensor)| tensor.flatten(0, -1)).collect();
+    (all(&parameters.map(|parameter| parameter.flatten(0, -1))), all(&means))
 }
 
 // At 5.6e-45, four times the least number that float32 holds, 0.9 of a mean is rounded to the mean itself: there it stays.
