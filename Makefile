@@ -76,11 +76,12 @@ test-rust: $(VENV)/.build-tools  ## Test the core without Python
 	@$(BIN)/python $(BACKEND) env >/dev/null
 	cargo test $(PROFILE) $(CORE)
 
-# Two at a time, on two cores or more: most of the time a test waits for something.
+# Two at a time, on two cores or more: most of the time a test waits for something. In the order of the alphabet, which ends
+# with short ones; xdist's own ends with the files of few tests, which are the slowest, and a worker would wait for the other.
 WORKERS ?= 2
 .PHONY: test-python
 test-python: build $(VENV)/.dev-tools $(VENV)/.browser  ## Test the package, WORKERS=2 test files at a time
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-cuda
 test-cuda: build $(VENV)/.dev-tools  ## Run the tests that need an NVIDIA GPU

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ import matplotlib as mpl
 mpl.use("Agg")  # before anything imports pyplot: a test machine has no screen
 # Waiting threads sleep: on a busy machine, tests with two threads would otherwise mostly wait for each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Workers side by side have a thread each; where what two of them compute is the subject, a file asks for `two_threads`.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests with repeatable kernels come after others that use the GPU.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -21,6 +24,7 @@ import pytest
 import torch
 
 import everybatch as eb
+from everybatch._threads import torch_threads
 from everybatch.cli import main
 from everybatch.sweeps import _going
 
@@ -37,6 +41,12 @@ REAL_MNIST = Path(__file__).resolve().parents[2] / "shared" / "mnist"
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device")
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    with torch_threads(2):
+        yield
 
 
 @pytest.fixture(scope="session")

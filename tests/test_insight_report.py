@@ -268,7 +268,8 @@ def test_play_goes_through_all_moments_to_the_end(page: Any, run: eb.Run, tmp_pa
         """() => {
           const now = document.getElementById("now");
           window.seen = [];
-          new MutationObserver(() => window.seen.push(now.textContent)).observe(now, { childList: true, subtree: true });
+          const seen = () => window.seen.push(now.textContent);
+          new MutationObserver(seen).observe(now, { childList: true });
         }"""
     )
     page.locator("#play").click()

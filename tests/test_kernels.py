@@ -16,6 +16,7 @@ from parity import ADAM, STEPS, both
 from test_parity import every_layer
 from test_train import assert_identical, has_bfloat16
 
+pytestmark = pytest.mark.usefixtures("two_threads")
 Quick = Callable[..., eb.Run]
 SGD = partial(torch.optim.SGD, lr=0.02, momentum=0.9)
 

@@ -16,6 +16,8 @@ import everybatch as eb
 import reference
 from parity import ADAM, STEPS, Optimizer, assert_same, both
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 
 def test_lenet5() -> None:
     data = eb.datasets.glyphs(train=60 * STEPS, test=300)

@@ -16,6 +16,7 @@ import reference_networks as plain
 from parity import ADAM, STEPS, Optimizer, assert_same, both
 
 # Adam keeps two more numbers for each parameter; networks of more than 20 million are trained without it.
+pytestmark = pytest.mark.usefixtures("two_threads")
 SGD: Optimizer = partial(torch.optim.SGD, lr=0.01)
 # From PyTorch's initial weights to He's, with which the images get through deep networks that have no batch norm. With
 # PyTorch's, their logits are the same for every image, and so are the losses of networks that differ.

@@ -21,6 +21,7 @@ from lab_modules import both as both_of_module
 from modules_of_people import WithMiddle
 from parity import ADAM, assert_same, both
 
+pytestmark = pytest.mark.usefixtures("two_threads")
 GREY = (1, 28, 28)
 SGD = partial(torch.optim.SGD, lr=0.02, momentum=0.9)
 BY_SGD: dict[str, Any] = {"optimizer": "sgd", "lr": 0.02, "momentum": 0.9}

@@ -20,6 +20,7 @@ from everybatch.errors import ArgumentError, UnsupportedModuleError
 from everybatch.export import torch_module
 from parity import assert_same, both
 
+pytestmark = pytest.mark.usefixtures("two_threads")
 SEED, FIRST, SECOND = 7, 0.3, 0.6
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 SGD = partial(torch.optim.SGD, lr=0.02)

@@ -7,7 +7,7 @@ import pytest
 
 import everybatch as eb
 
-pytestmark = [pytest.mark.mnist, pytest.mark.slow]
+pytestmark = [pytest.mark.mnist, pytest.mark.slow, pytest.mark.usefixtures("two_threads")]
 
 
 def test_the_reference_resnet_in_one_epoch(mnist: eb.Dataset) -> None:
