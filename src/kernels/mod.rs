@@ -17,7 +17,7 @@ pub use gate::{gate, gate_gradient};
 pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 pub use product::{gather_taps, spread_taps, spread_taps_last, Taps};
 pub use range::{absolute_sums, within};
-pub use weight_gradient::{weight_gradient, SameSize};
+pub use weight_gradient::{weight_gradient, Centered};
 
 use vectorised::vectorised;
 

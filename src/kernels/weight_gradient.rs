@@ -2,8 +2,10 @@
 //! times as long for it there, and three to four times as long as for the convolution itself.
 //!
 //! For each tap of the kernel it is a product of two matrices, channels out by pixels and pixels by channels in, where the
-//! second is that of the map moved by the tap. So that moving is an offset, both maps get rows and columns of zeros:
-//! then pixel (row, column) of an image is place `row · (width + margin) + column`, and what is beyond an edge is a zero.
+//! second is that of the map moved by the tap. So that moving is an offset, both maps get rows and columns of zeros: then pixel
+//! (row, column) of an image's result is place `row · (width + margin) + column`, and what is beyond an edge is a zero. With a
+//! stride, taps meet the same pixels of the map if their distance is a multiple of it; each such set of pixels is laid out by
+//! itself.
 
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Mutex, PoisonError};
@@ -16,42 +18,53 @@ use crate::libtorch::parallel;
 /// Places that are worked on at a time: what belongs to them stays in the processor's second cache.
 const GROUP: usize = 512;
 
-/// A convolution with stride 1 and a result of the size of the map (images, height, width, channels).
-pub struct SameSize {
+/// A convolution of maps (images, height, width, channels) whose padding is half of its kernel, which has a middle.
+pub struct Centered {
     pub images: usize,
     pub map: [usize; 2],
     pub inputs: usize,
     pub outputs: usize,
-    /// Odd, with half of it as padding.
     pub kernel: [usize; 2],
+    pub stride: [usize; 2],
 }
 
-impl SameSize {
+/// The first of the pixels that a tap meets, by row and column: the stride leads to the others.
+type First = [usize; 2];
+
+impl Centered {
     /// The unit for [`weight_gradient`], if this machine has one and it takes such a convolution.
     pub fn unit(&self) -> Option<Unit> {
-        let [rows, columns] = self.kernel;
-        let whole =
-            self.inputs % BLOCK == 0 && self.outputs % BLOCK == 0 && rows % 2 == 1 && columns % 2 == 1;
-        let any = self.images > 0 && self.map.iter().all(|side| *side > 0);
-        if whole && any {
+        let whole = self.inputs % BLOCK == 0 && self.outputs % BLOCK == 0;
+        let middle = self.kernel.iter().all(|side| side % 2 == 1);
+        let any = self.images > 0 && self.map.iter().chain(&self.stride).all(|side| *side > 0);
+        // Of more sets of pixels each would be mostly zeros.
+        let sets: usize =
+            self.kernel.iter().zip(&self.stride).map(|(side, stride)| side.min(stride)).product();
+        if whole && middle && any && sets <= 16 {
             Unit::find()
         } else {
             None
         }
     }
 
+    /// Height and width of the result.
+    fn result(&self) -> [usize; 2] {
+        [0, 1].map(|axis| self.map[axis].div_ceil(self.stride[axis]))
+    }
+
+    /// Rows and columns of zeros after those of an image's result: as many as a tap reaches beyond them.
     fn margin(&self) -> [usize; 2] {
-        self.kernel.map(|side| side / 2)
+        [0, 1].map(|axis| (self.kernel[axis] / 2).div_ceil(self.stride[axis]))
     }
 
     /// Places of a row of an image.
     fn row(&self) -> usize {
-        self.map[1] + self.margin()[1]
+        self.result()[1] + self.margin()[1]
     }
 
     /// Places of an image.
     fn image(&self) -> usize {
-        (self.map[0] + self.margin()[0]) * self.row()
+        (self.result()[0] + self.margin()[0]) * self.row()
     }
 
     /// Places before the first, an even number, which are zeros.
@@ -64,14 +77,34 @@ impl SameSize {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// From the first place of the first map to the one that a tap of it multiplies with.
-    fn offset(&self, tap: usize) -> usize {
-        let ([rows, columns], wide) = (self.margin(), self.kernel[1]);
-        self.lead() + tap / wide * self.row() + tap % wide - rows * self.row() - columns
+    /// Which pixels a tap meets, and from the first place of the gradient to the one that it multiplies with.
+    fn reach(&self, tap: usize) -> (First, usize) {
+        let tap = [tap / self.kernel[1], tap % self.kernel[1]];
+        let (mut first, mut steps) = ([0; 2], [0; 2]);
+        for axis in 0..2 {
+            let [margin, stride] = [self.margin()[axis], self.stride[axis]];
+            let from = margin * stride + tap[axis] - self.kernel[axis] / 2; // of the first pixel in the margin before
+            (first[axis], steps[axis]) = (from % stride, from / stride);
+        }
+        let [rows, columns] = self.margin();
+        (first, self.lead() + steps[0] * self.row() + steps[1] - rows * self.row() - columns)
     }
 
     fn weights(&self) -> usize {
         self.outputs * self.inputs * self.taps()
+    }
+
+    /// Which pixel is at each of the first places of a group of images: of a map of this size those that `stride` comes to
+    /// from `first`.
+    fn pixels(&self, places: usize, map: [usize; 2], stride: [usize; 2], first: First) -> Vec<Option<usize>> {
+        let [height, width] = map;
+        let pixel = |place: usize| {
+            let (image, place) = (place / self.image(), place % self.image());
+            let [row, column] =
+                [place / self.row() * stride[0] + first[0], place % self.row() * stride[1] + first[1]];
+            (row < height && column < width).then_some((image * height + row) * width + column)
+        };
+        (0..places).map(pixel).collect()
     }
 }
 
@@ -79,7 +112,7 @@ impl SameSize {
 /// result to `to`. Where one of them is not finite, this may have NaN for what is infinite.
 ///
 /// The order of the additions depends on the number of threads alone.
-pub fn weight_gradient(unit: Unit, x: &[Bf16], dy: &[Bf16], conv: &SameSize, to: &mut [f32]) -> Result<()> {
+pub fn weight_gradient(unit: Unit, x: &[Bf16], dy: &[Bf16], conv: &Centered, to: &mut [f32]) -> Result<()> {
     with(|| unit.set_up(), x, dy, conv, to)
 }
 
@@ -87,13 +120,12 @@ fn with<M: Multiply>(
     set_up: impl Fn() -> M + Sync,
     x: &[Bf16],
     dy: &[Bf16],
-    conv: &SameSize,
+    conv: &Centered,
     to: &mut [f32],
 ) -> Result<()> {
-    let pixels = conv.images * conv.map[0] * conv.map[1];
-    assert!(
-        x.len() == pixels * conv.inputs && dy.len() == pixels * conv.outputs && to.len() == conv.weights()
-    );
+    let pixels = |[height, width]: [usize; 2]| conv.images * height * width;
+    assert!(x.len() == pixels(conv.map) * conv.inputs && dy.len() == pixels(conv.result()) * conv.outputs);
+    assert!(to.len() == conv.weights());
     let parts = Mutex::new(Vec::new());
     parallel(conv.images, GROUP.div_ceil(conv.image()), |images| {
         let start = images.start;
@@ -128,34 +160,38 @@ fn add<'a, M: Multiply>(
     tiles: &M,
     x: &'a [Bf16],
     dy: &'a [Bf16],
-    conv: &SameSize,
+    conv: &Centered,
     images: Range<usize>,
     sums: &mut [f32],
 ) {
-    let SameSize { inputs, outputs, map: [height, width], .. } = *conv;
+    let Centered { inputs, outputs, map, stride, .. } = *conv;
     let group = (GROUP / conv.image()).clamp(1, images.len());
     let places = (group * conv.image()).next_multiple_of(STEP);
-    let mut right = Pairs::new((conv.offset(conv.taps() - 1) + places).next_multiple_of(2), inputs);
-    let mut left = Transposed::new(places, outputs);
-    // Which pixel of the group is at a place.
-    let pixel = |place: usize| {
-        let (image, place) = (place / conv.image(), place % conv.image());
-        let [row, column] = [place / conv.row(), place % conv.row()];
-        (row < height && column < width).then_some((image * height + row) * width + column)
-    };
-    let pixels: Vec<Option<usize>> = (0..places).map(pixel).collect();
+    let mut met: Vec<(First, Vec<Option<usize>>, Pairs)> = Vec::new();
+    for (first, _) in (0..conv.taps()).map(|tap| conv.reach(tap)) {
+        if !met.iter().any(|(of, ..)| *of == first) {
+            let length = (conv.reach(conv.taps() - 1).1 + places).next_multiple_of(2);
+            met.push((first, conv.pixels(places, map, stride, first), Pairs::new(length, inputs)));
+        }
+    }
+    let (result, mut left) = (conv.result(), Transposed::new(places, outputs));
+    let pixels = conv.pixels(places, result, [1, 1], [0, 0]);
     for start in images.clone().step_by(group) {
         let images = start..(start + group).min(images.end);
-        let of_group = |map: &'a [Bf16], channels| {
+        let of_group = |map: &'a [Bf16], [height, width]: [usize; 2], channels| {
             let each = height * width * channels;
-            Rows { map: &map[images.start * each..images.end * each], channels, pixels: &pixels }
+            &map[images.start * each..images.end * each]
         };
-        right.fill(&of_group(x, inputs), conv.lead());
-        left.fill(&of_group(dy, outputs));
+        for (_, pixels, right) in &mut met {
+            right.fill(&Rows { map: of_group(x, map, inputs), channels: inputs, pixels }, conv.lead());
+        }
+        left.fill(&Rows { map: of_group(dy, result, outputs), channels: outputs, pixels: &pixels });
         for output in (0..outputs).step_by(BLOCK) {
             for input in (0..inputs).step_by(BLOCK) {
                 for tap in 0..conv.taps() {
-                    let right = [input, input + TILE].map(|first| right.of(first, conv.offset(tap), places));
+                    let (first, place) = conv.reach(tap);
+                    let (.., right) = met.iter().find(|(of, ..)| *of == first).expect("every tap's");
+                    let right = [input, input + TILE].map(|channel| right.of(channel, place, places));
                     let sums = &mut sums[(tap * outputs + output) * inputs + input..];
                     tiles.add_product(&left.elements[output * left.pitch..], left.pitch, right, sums, inputs);
                 }
@@ -334,35 +370,46 @@ mod tests {
     // Against libtorch's gradient of the same numbers in float32.
     #[test]
     fn gradients_are_libtorchs() {
-        for (images, [height, width], inputs, outputs, kernel) in [
-            (3, [4, 4], 32, 64, [3, 3]),
-            (130, [7, 7], 64, 32, [3, 3]),
-            (5, [14, 13], 32, 32, [5, 5]),
-            (2, [30, 31], 32, 32, [3, 3]),
-            (9, [5, 6], 32, 96, [1, 1]),
-            (4, [1, 6], 32, 32, [1, 3]),
-            (40, [3, 2], 32, 32, [7, 3]),
-            (1, [1, 1], 32, 32, [3, 3]),
+        for (images, map, inputs, outputs, kernel, stride) in [
+            (3, [4, 4], 32, 64, [3, 3], [1, 1]),
+            (130, [7, 7], 64, 32, [3, 3], [1, 1]),
+            (5, [14, 13], 32, 32, [5, 5], [1, 1]),
+            (2, [30, 31], 32, 32, [3, 3], [1, 1]),
+            (9, [5, 6], 32, 96, [1, 1], [1, 1]),
+            (4, [1, 6], 32, 32, [1, 3], [1, 1]),
+            (40, [3, 2], 32, 32, [7, 3], [1, 1]),
+            (1, [1, 1], 32, 32, [3, 3], [1, 1]),
+            (33, [7, 7], 32, 64, [3, 3], [2, 2]),
+            (3, [14, 15], 64, 32, [3, 3], [2, 2]),
+            (21, [8, 7], 32, 64, [1, 1], [2, 2]),
+            (5, [14, 9], 32, 32, [7, 5], [2, 2]),
+            (7, [11, 10], 32, 32, [5, 3], [3, 2]),
+            (2, [9, 30], 32, 32, [3, 7], [1, 4]),
+            (6, [2, 3], 32, 32, [1, 3], [5, 7]),
+            (600, [1, 1], 32, 32, [3, 3], [2, 2]),
         ] {
-            let x = numbers(&[images, inputs, height, width], 0.7);
-            let dy = numbers(&[images, outputs, height, width], 1.3);
-            let [rows, columns] = kernel;
             let conv = Conv2d {
                 kernel_size: kernel,
                 padding: kernel.map(|side| side / 2),
+                stride,
                 ..Conv2d::new(inputs, outputs, 1)
             };
+            let [height, width] = conv.output_size(map);
+            let x = numbers(&[images, inputs, map[0], map[1]], 0.7);
+            let dy = numbers(&[images, outputs, height, width], 1.3);
+            let [rows, columns] = kernel;
             let weight = Tensor::zeros([outputs, inputs, rows, columns], (Kind::Float, Device::Cpu));
             let [float_dy, float_x] = [&dy, &x].map(|x| x.to_kind(Kind::Float));
             let [_, expected, _] =
                 convolution_gradients(&float_dy, &float_x, &weight, &conv, [false, true, false]).unwrap();
             let expected = expected.unwrap().contiguous();
-            let same_size = SameSize {
+            let centered = Centered {
                 images: images as usize,
-                map: [height, width].map(|side| side as usize),
+                map: map.map(|side| side as usize),
                 inputs: inputs as usize,
                 outputs: outputs as usize,
                 kernel: kernel.map(|side| side as usize),
+                stride: stride.map(|side| side as usize),
             };
             let found = weight.empty_like();
             let check = |way: &str| {
@@ -376,11 +423,11 @@ mod tests {
             // SAFETY: all are dense, channels-last or new, on the CPU and of these types.
             let (x, dy, to) =
                 unsafe { (elements::<Bf16>(&x), elements::<Bf16>(&dy), elements_mut::<f32>(&found)) };
-            with(|| Plain, x, dy, &same_size, to).unwrap();
+            with(|| Plain, x, dy, &centered, to).unwrap();
             check("loops");
-            if let Some(unit) = same_size.unit() {
+            if let Some(unit) = centered.unit() {
                 to.fill(f32::NAN);
-                weight_gradient(unit, x, dy, &same_size, to).unwrap();
+                weight_gradient(unit, x, dy, &centered, to).unwrap();
                 check("unit");
             }
         }

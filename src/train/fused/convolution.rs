@@ -6,14 +6,15 @@ use super::pass::Pass;
 use super::{Back, Gradients, Weights};
 use crate::error::Result;
 use crate::kernels::{
-    elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, SameSize, Taps,
+    elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, Centered, Taps,
 };
 use crate::libtorch::{channels_last, convolution, convolution_gradients, pack_convolution};
 use crate::network::{conv2d, Conv2d};
 
 /// How a convolution is computed. Measured with oneDNN on AVX-512, forward and backward together, batches of 60: 7.0 ms
 /// channels-last and 4.1 in the order of the indices for 256 -> 256 channels on maps of 2x2, where the weights are most of
-/// the memory; 2.7 and 3.0 for 64 -> 64 on 7x7. The rule looks at sizes alone, so that a run repeats bit for bit.
+/// the memory; 2.7 and 3.0 for 64 -> 64 on 7x7. The rule looks at sizes and at the kind of
+/// machine, so that a run repeats bit for bit.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     /// One product of the flattened maps: the kernel covers all of the map, or most of its taps lie outside.
@@ -35,6 +36,8 @@ impl Way {
         match weights > x.numel() as i64 + outputs {
             // Half the arithmetic, or less, outweighs the larger weight.
             true if conv.groups == 1 && 2 * pixels <= taps => Way::Product,
+            // The matrix unit takes a third of oneDNN's time for the gradient by the weight, and wants the channels last.
+            true if centered(conv, x).is_some_and(|conv| conv.unit().is_some()) => Way::ChannelsLast,
             true => Way::Indexed,
             false => Way::ChannelsLast,
         }
@@ -145,24 +148,28 @@ impl Pass<'_> {
 /// The gradient by the weight from the processor's matrix unit, of maps channels-last; None where there is no unit, where it
 /// takes no such convolution, and where something is not finite.
 fn by_unit(conv: &Conv2d, x: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-    let plain = (conv.groups, conv.stride, conv.dilation) == (1, [1, 1], [1, 1]);
-    if x.f_kind()? != Kind::BFloat16 || !plain || conv.padding != conv.kernel_size.map(|side| side / 2) {
-        return Ok(None);
-    }
-    let same_size = SameSize {
+    let Some(centered) = centered(conv, x) else { return Ok(None) };
+    let Some(unit) = centered.unit() else { return Ok(None) };
+    let [rows, columns] = conv.kernel_size;
+    let by_weight =
+        Tensor::f_empty([conv.out_channels, conv.in_channels, rows, columns], (Kind::Float, x.device()))?;
+    // SAFETY: the maps are dense, channels-last, on the CPU and of this element type, and `by_weight` is new.
+    unsafe { weight_gradient(unit, elements(x), elements(dy), &centered, elements_mut(&by_weight))? };
+    Ok(is_finite(&by_weight)?.then_some(by_weight))
+}
+
+/// What [`weight_gradient`] takes, of a convolution in bfloat16.
+fn centered(conv: &Conv2d, x: &Tensor) -> Option<Centered> {
+    let plain = conv.groups == 1 && conv.dilation == [1, 1];
+    let has_middle = conv.padding == conv.kernel_size.map(|side| side / 2);
+    (plain && has_middle && x.kind() == Kind::BFloat16).then(|| Centered {
         images: x.size()[0] as usize,
         map: map_of(x).map(|side| side as usize),
         inputs: conv.in_channels as usize,
         outputs: conv.out_channels as usize,
         kernel: conv.kernel_size.map(|side| side as usize),
-    };
-    let Some(unit) = same_size.unit() else { return Ok(None) };
-    let [rows, columns] = conv.kernel_size;
-    let by_weight =
-        Tensor::f_empty([conv.out_channels, conv.in_channels, rows, columns], (Kind::Float, x.device()))?;
-    // SAFETY: the maps are dense, channels-last, on the CPU and of this element type, and `by_weight` is new.
-    unsafe { weight_gradient(unit, elements(x), elements(dy), &same_size, elements_mut(&by_weight))? };
-    Ok(is_finite(&by_weight)?.then_some(by_weight))
+        stride: conv.stride.map(|side| side as usize),
+    })
 }
 
 fn is_finite(x: &Tensor) -> Result<bool> {

@@ -155,6 +155,7 @@ fn bfloat16_gradients_point_the_same_way() {
         bfloat16_points_the_same_way(&network.unwrap());
     }
     bfloat16_points_the_same_way(&of_32_channels());
+    bfloat16_points_the_same_way(&strided());
 }
 
 /// Convolutions that a processor's matrix unit takes, with and without a bias.
@@ -172,6 +173,23 @@ fn of_32_channels() -> Network {
         Layer::Linear(Linear::new(14 * 14 * 32, 10)),
     ];
     Network::new("convolutions of 32 channels", [1, 28, 28], layers).unwrap()
+}
+
+/// As those, with strides, and at last with weights larger than the maps of 64 images.
+fn strided() -> Network {
+    let mut layers = vec![Layer::Conv2d(Conv2d::new(1, 32, 3).padding(1).stride(2))];
+    for (inputs, outputs, kernel, stride) in
+        [(32, 64, 3, 2), (64, 64, 1, 1), (64, 256, 5, 2), (256, 256, 3, 1)]
+    {
+        let conv = Conv2d::new(inputs, outputs, kernel).padding(kernel / 2).stride(stride);
+        layers.extend([
+            Layer::BatchNorm2d(BatchNorm::new(inputs)),
+            Layer::Activation(Activation::Relu),
+            Layer::Conv2d(conv),
+        ]);
+    }
+    layers.extend([Layer::GlobalAvgPool, Layer::Linear(Linear::new(256, 10))]);
+    Network::new("convolutions with strides", [1, 28, 28], layers).unwrap()
 }
 
 // Against libtorch's own gradients, with images that are not finite.
