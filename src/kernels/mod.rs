@@ -4,6 +4,8 @@
 mod batch_norm;
 mod element;
 mod gate;
+mod lines;
+mod pixels;
 mod pool;
 mod product;
 mod range;
@@ -14,9 +16,11 @@ mod weight_gradient;
 pub use batch_norm::{batch_norm, batch_norm_gradient, rectifier_gradient, Moments};
 pub use element::{elements, elements_mut, Bf16, Places};
 pub use gate::{gate, gate_gradient};
+pub use pixels::{convolution, convolution_by_input, ByPixel};
 pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 pub use product::{gather_taps, spread_taps, spread_taps_last, Taps};
 pub use range::{absolute_sums, within};
+pub use tiles::Unit;
 pub use weight_gradient::{weight_gradient, Centered};
 
 use vectorised::vectorised;

@@ -6,22 +6,33 @@ use super::element::Bf16;
 
 /// Rows and columns of a tile of results; it takes as many pairs of factors at a time.
 pub const TILE: usize = 16;
-/// Rows and columns of what one [`Multiply::add_product`] works on: two tiles each way.
+/// Rows and columns of what one [`Multiply::add_products`] works on: two tiles each way.
 pub const BLOCK: usize = 2 * TILE;
 /// Factors that a tile holds for each of its rows.
 pub const STEP: usize = 2 * TILE;
 
+/// A product of matrices: (32, n) times (n, 32), n a multiple of [`STEP`].
+pub struct Factors<'a> {
+    /// Rows lie as far apart as the call says.
+    pub left: &'a [Bf16],
+    /// Each half has 16 columns, as (n / 2, 16, 2): the two are neighbouring rows.
+    pub right: [&'a [Bf16]; 2],
+}
+
 /// Adds products of matrices to a block of sums.
 pub trait Multiply {
-    /// `sums` (32, 32) `+= left` (32, n) `· right` (n, 32), n a multiple of [`STEP`].
-    ///
-    /// Rows of `left` lie `pitch` elements apart, those of `sums` `width`. Each half of `right` has 16 columns, as (n / 2,
-    /// 16, 2): the two are neighbouring rows.
-    fn add_product(&self, left: &[Bf16], pitch: usize, right: [&[Bf16]; 2], sums: &mut [f32], width: usize);
+    /// Adds each product to `sums` (32, 32). Rows of the left factors lie `pitch` elements apart, those of `sums` `width`.
+    fn add_products<'a>(
+        &self,
+        factors: impl Iterator<Item = Factors<'a>>,
+        pitch: usize,
+        sums: &mut [f32],
+        width: usize,
+    );
 }
 
 /// The matrix unit of this machine.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Unit(());
 
 /// The matrix unit, set up on the thread that holds this, which cannot pass it on.
@@ -43,7 +54,7 @@ mod unit {
     }
 
     impl Multiply for Tiles {
-        fn add_product(&self, _: &[Bf16], _: usize, _: [&[Bf16]; 2], _: &mut [f32], _: usize) {
+        fn add_products<'a>(&self, _: impl Iterator<Item = Factors<'a>>, _: usize, _: &mut [f32], _: usize) {
             unreachable!("there are no tiles")
         }
     }
@@ -97,57 +108,68 @@ mod unit {
     }
 
     impl Multiply for Tiles {
-        fn add_product(
+        fn add_products<'a>(
             &self,
-            left: &[Bf16],
+            factors: impl Iterator<Item = Factors<'a>>,
             pitch: usize,
-            right: [&[Bf16]; 2],
             sums: &mut [f32],
             width: usize,
         ) {
-            let steps = right[0].len() / (STEP * TILE);
-            if steps == 0 {
-                return;
-            }
-            assert!(
-                left.len() >= (BLOCK - 1) * pitch + steps * STEP && right[1].len() >= steps * STEP * TILE
-            );
             assert!(sums.len() >= (BLOCK - 1) * width + BLOCK);
-            // SAFETY: the tiles are set up on this thread, which the value cannot leave, and all that is read and written
-            // lies in the slices.
+            let above = sums.as_mut_ptr();
+            // SAFETY: the tiles are set up on this thread, which the value cannot leave, all that is read and written lies in
+            // the slices, and the compiler puts nothing of its own into tiles, so that they keep the sums from one block
+            // to the next.
             unsafe {
-                let (upper, above) = (left.as_ptr(), sums.as_mut_ptr());
                 asm!(
                     "tileloadd tmm0, [{above} + {width}]",
                     "tileloadd tmm1, [{above} + {width} + 64]",
                     "tileloadd tmm2, [{below} + {width}]",
                     "tileloadd tmm3, [{below} + {width} + 64]",
-                    "2:",
-                    "tileloadd tmm4, [{upper} + {pitch}]",
-                    "tileloadd tmm6, [{first} + {bytes}]",
-                    "tileloadd tmm5, [{lower} + {pitch}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{second} + {bytes}]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    "add {upper}, 64",
-                    "add {lower}, 64",
-                    "add {first}, 1024",
-                    "add {second}, 1024",
-                    "dec {steps}",
-                    "jnz 2b",
+                    above = in(reg) above,
+                    below = in(reg) above.add(TILE * width),
+                    width = in(reg) width * size_of::<f32>(),
+                    options(nostack, readonly),
+                );
+                for Factors { left, right } in factors {
+                    let steps = right[0].len() / (STEP * TILE);
+                    if steps == 0 {
+                        continue;
+                    }
+                    assert!(left.len() >= (BLOCK - 1) * pitch + steps * STEP);
+                    assert!(right[1].len() >= steps * STEP * TILE);
+                    let upper = left.as_ptr();
+                    asm!(
+                        "2:",
+                        "tileloadd tmm4, [{upper} + {pitch}]",
+                        "tileloadd tmm6, [{first} + {bytes}]",
+                        "tileloadd tmm5, [{lower} + {pitch}]",
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        "tileloadd tmm7, [{second} + {bytes}]",
+                        "tdpbf16ps tmm2, tmm5, tmm6",
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                        "add {upper}, 64",
+                        "add {lower}, 64",
+                        "add {first}, 1024",
+                        "add {second}, 1024",
+                        "dec {steps}",
+                        "jnz 2b",
+                        upper = inout(reg) upper => _,
+                        lower = inout(reg) upper.add(TILE * pitch) => _,
+                        pitch = in(reg) pitch * size_of::<Bf16>(),
+                        first = inout(reg) right[0].as_ptr() => _,
+                        second = inout(reg) right[1].as_ptr() => _,
+                        bytes = in(reg) BYTES,
+                        steps = inout(reg) steps => _,
+                        options(nostack, readonly),
+                    );
+                }
+                asm!(
                     "tilestored [{above} + {width}], tmm0",
                     "tilestored [{above} + {width} + 64], tmm1",
                     "tilestored [{below} + {width}], tmm2",
                     "tilestored [{below} + {width} + 64], tmm3",
-                    upper = inout(reg) upper => _,
-                    lower = inout(reg) upper.add(TILE * pitch) => _,
-                    pitch = in(reg) pitch * size_of::<Bf16>(),
-                    first = inout(reg) right[0].as_ptr() => _,
-                    second = inout(reg) right[1].as_ptr() => _,
-                    bytes = in(reg) BYTES,
-                    steps = inout(reg) steps => _,
                     above = in(reg) above,
                     below = in(reg) above.add(TILE * width),
                     width = in(reg) width * size_of::<f32>(),
@@ -177,5 +199,30 @@ mod unit {
             asm!("syscall", inout("rax") code, in("rdi") REQUEST, in("rsi") TILE_DATA, out("rcx") _, out("r11") _);
         }
         code == 0
+    }
+}
+
+/// What the unit does, in loops.
+#[cfg(test)]
+pub struct Plain;
+
+#[cfg(test)]
+impl Multiply for Plain {
+    fn add_products<'a>(
+        &self,
+        factors: impl Iterator<Item = Factors<'a>>,
+        pitch: usize,
+        sums: &mut [f32],
+        width: usize,
+    ) {
+        use super::element::Element;
+        for Factors { left, right } in factors {
+            for (row, column) in (0..BLOCK).flat_map(|row| (0..BLOCK).map(move |column| (row, column))) {
+                let pairs =
+                    right[column / TILE].chunks_exact(2 * TILE).map(|pairs| &pairs[column % TILE * 2..][..2]);
+                let factors = left[row * pitch..].iter().zip(pairs.flatten());
+                sums[row * width + column] += factors.map(|(a, b)| a.value() * b.value()).sum::<f32>();
+            }
+        }
     }
 }

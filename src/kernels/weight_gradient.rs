@@ -7,11 +7,13 @@
 //! stride, taps meet the same pixels of the map if their distance is a multiple of it; each such set of pixels is laid out by
 //! itself.
 
-use std::ops::{Deref, DerefMut, Range};
+use std::iter::once;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::element::{Bf16, Element, Places};
-use super::tiles::{Multiply, Unit, BLOCK, STEP, TILE};
+use super::lines::Lines;
+use super::tiles::{Factors, Multiply, Unit, BLOCK, STEP, TILE};
 use crate::error::Result;
 use crate::libtorch::parallel;
 
@@ -191,9 +193,12 @@ fn add<'a, M: Multiply>(
                 for tap in 0..conv.taps() {
                     let (first, place) = conv.reach(tap);
                     let (.., right) = met.iter().find(|(of, ..)| *of == first).expect("every tap's");
-                    let right = [input, input + TILE].map(|channel| right.of(channel, place, places));
+                    let factors = Factors {
+                        left: &left.elements[output * left.pitch..],
+                        right: [input, input + TILE].map(|channel| right.of(channel, place, places)),
+                    };
                     let sums = &mut sums[(tap * outputs + output) * inputs + input..];
-                    tiles.add_product(&left.elements[output * left.pitch..], left.pitch, right, sums, inputs);
+                    tiles.add_products(once(factors), left.pitch, sums, inputs);
                 }
             }
         }
@@ -302,64 +307,15 @@ impl Transposed {
     }
 }
 
-/// Elements that begin with a cache line, so that no row of a tile lies in two.
-struct Lines<T> {
-    elements: Vec<T>,
-    start: usize,
-}
-
-impl<T: Element> Lines<T> {
-    fn zeros(len: usize) -> Self {
-        const LINE: usize = 64;
-        let elements = vec![T::from_value(0.0); len + LINE / size_of::<T>() - 1];
-        let start = elements.as_ptr().align_offset(LINE);
-        Lines { elements, start }
-    }
-}
-
-impl<T> Deref for Lines<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.elements[self.start..]
-    }
-}
-
-impl<T> DerefMut for Lines<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.elements[self.start..]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind, Tensor};
 
     use super::*;
+    use crate::kernels::tiles::Plain;
     use crate::kernels::{elements, elements_mut};
     use crate::libtorch::{channels_last, convolution_gradients};
     use crate::network::Conv2d;
-
-    /// What the unit does, in loops.
-    struct Plain;
-
-    impl Multiply for Plain {
-        fn add_product(
-            &self,
-            left: &[Bf16],
-            pitch: usize,
-            right: [&[Bf16]; 2],
-            sums: &mut [f32],
-            width: usize,
-        ) {
-            for (row, column) in (0..BLOCK).flat_map(|row| (0..BLOCK).map(move |column| (row, column))) {
-                let pairs =
-                    right[column / TILE].chunks_exact(2 * TILE).map(|pairs| &pairs[column % TILE * 2..][..2]);
-                let factors = left[row * pitch..].iter().zip(pairs.flatten());
-                sums[row * width + column] += factors.map(|(a, b)| a.value() * b.value()).sum::<f32>();
-            }
-        }
-    }
 
     fn numbers(size: &[i64], step: f64) -> Tensor {
         let count = size.iter().product::<i64>();

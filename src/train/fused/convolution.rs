@@ -6,7 +6,8 @@ use super::pass::Pass;
 use super::{Back, Gradients, Weights};
 use crate::error::Result;
 use crate::kernels::{
-    elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, Centered, Taps,
+    self, elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, ByPixel,
+    Centered, Taps, Unit,
 };
 use crate::libtorch::{channels_last, convolution, convolution_gradients, pack_convolution};
 use crate::network::{conv2d, Conv2d};
@@ -22,6 +23,8 @@ enum Way {
     /// Maps (N, C, H, W) as they are indexed.
     Indexed,
     ChannelsLast,
+    /// Channels-last, forward and by the map on the matrix unit.
+    ByPixel(Unit),
 }
 
 impl Way {
@@ -29,6 +32,9 @@ impl Way {
         let map = map_of(x);
         if conv.groups == 1 && covers(conv, map) {
             return Way::Product;
+        }
+        if let Some(unit) = by_pixel(conv, x) {
+            return Way::ByPixel(unit);
         }
         let [taps, pixels] = [conv.kernel_size, map].map(|size| size[0] * size[1]);
         let weights = conv.out_channels * conv.in_channels / conv.groups * taps;
@@ -76,7 +82,7 @@ impl Pass<'_> {
         let mut way = Way::of(conv, &x);
         let map = map_of(&x);
         let x = match way {
-            Way::ChannelsLast => channels_last(&x)?,
+            Way::ChannelsLast | Way::ByPixel(_) => channels_last(&x)?,
             Way::Product | Way::Indexed => x.f_contiguous()?,
         };
         let by_libtorch = |weight: &Tensor| conv2d(&x, weight, bias.as_ref(), conv);
@@ -94,6 +100,24 @@ impl Pass<'_> {
                 let none = Tensor::f_zeros([conv.out_channels], (kind, x.device()))?;
                 let packed = pack_convolution(&weight, conv, &x.size())?;
                 convolution(&x, &packed, bias.as_ref().unwrap_or(&none), conv, None)?
+            }
+            Way::ByPixel(unit) => {
+                let y = empty(x.size()[0], conv.out_channels, conv.output_size(map), &x)?;
+                // SAFETY: maps and weights are dense, on the CPU and of this element type, the maps channels-last, and `y`
+                // is new.
+                unsafe {
+                    let bias = bias.as_ref().map(|bias| elements(bias));
+                    let weight = elements(&weight);
+                    kernels::convolution(
+                        unit,
+                        elements(&x),
+                        weight,
+                        bias,
+                        &sizes(conv, &x),
+                        elements_mut(&y),
+                    )?;
+                }
+                y
             }
             Way::ChannelsLast | Way::Indexed => by_libtorch(&weight)?,
         };
@@ -127,22 +151,61 @@ impl Pass<'_> {
                 Way::Product => (own.f_to_kind(kind)?, dy.f_contiguous()?),
                 // One channel lies the same either way, and libtorch is quicker with the order of the indices.
                 Way::ChannelsLast if conv.in_channels > 1 => (weight, channels_last(&dy)?),
+                Way::ByPixel(_) => (weight, channels_last(&dy)?),
                 Way::ChannelsLast | Way::Indexed => (weight, dy.f_contiguous()?),
             };
-            let by_unit = if way == Way::ChannelsLast { by_unit(conv, &x, &dy)? } else { None };
-            let left = by_unit.is_none();
+            let by_unit = match way {
+                Way::ChannelsLast | Way::ByPixel(_) => by_unit(conv, &x, &dy)?,
+                Way::Product | Way::Indexed => None,
+            };
+            let (left, mut by_libtorch) = (by_unit.is_none(), by_input);
+            let mut by_map = None;
+            if let (Way::ByPixel(unit), true) = (way, by_input) {
+                let dx = empty(x.size()[0], conv.in_channels, map, &x)?;
+                // SAFETY: as above.
+                unsafe {
+                    let (dy, weight) = (elements(&dy), elements(&weight));
+                    kernels::convolution_by_input(unit, dy, weight, &sizes(conv, &x), elements_mut(&dx))?;
+                }
+                (by_map, by_libtorch) = (Some(dx), false);
+            }
             let [dx, by_weight, by_bias] =
-                convolution_gradients(&dy, &x, &weight, conv, [by_input, left, left && weights.bias])?;
+                convolution_gradients(&dy, &x, &weight, conv, [by_libtorch, left, left && weights.bias])?;
             gradients[weights.first] = by_unit.or(by_weight);
             if weights.bias {
                 // libtorch computes the one by the weight too for it.
                 let sum = || dy.f_sum_dim_intlist([0i64, 2, 3].as_slice(), false, Kind::Float);
                 gradients[weights.first + 1] = Some(by_bias.map_or_else(sum, Ok)?);
             }
-            Ok(dx.unwrap_or_default())
+            Ok(by_map.or(dx).unwrap_or_default())
         };
         Ok((y, Box::new(back)))
     }
+}
+
+/// The matrix unit where it is quicker than libtorch, forward and by the map.
+fn by_pixel(conv: &Conv2d, x: &Tensor) -> Option<Unit> {
+    let channels = [conv.in_channels, conv.out_channels].map(|channels| channels as usize);
+    let pixels = conv.output_size(map_of(x)).iter().product::<i64>() as usize;
+    match conv.groups == 1 && x.kind() == Kind::BFloat16 {
+        true => ByPixel::unit(x.size()[0] as usize, channels, pixels),
+        false => None,
+    }
+}
+
+fn sizes(conv: &Conv2d, x: &Tensor) -> ByPixel {
+    ByPixel {
+        images: x.size()[0] as usize,
+        inputs: conv.in_channels as usize,
+        outputs: conv.out_channels as usize,
+        taps: taps(conv, map_of(x)),
+    }
+}
+
+/// Maps to be written to, channels-last, of the kind of `like`.
+fn empty(images: i64, channels: i64, [height, width]: [i64; 2], like: &Tensor) -> Result<Tensor> {
+    let pixels = Tensor::f_empty([images, height, width, channels], (like.f_kind()?, like.device()))?;
+    Ok(pixels.f_permute([0, 3, 1, 2])?)
 }
 
 /// The gradient by the weight from the processor's matrix unit, of maps channels-last; None where there is no unit, where it
