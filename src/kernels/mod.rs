@@ -16,7 +16,7 @@ mod weight_gradient;
 pub use batch_norm::{batch_norm, batch_norm_gradient, rectifier_gradient, Moments};
 pub use element::{elements, elements_mut, Bf16, Places};
 pub use gate::{gate, gate_gradient};
-pub use pixels::{convolution, convolution_by_input, ByPixel};
+pub use pixels::{convolution, convolution_by_input, ByPixel, Finish, Panels};
 pub use pool::{group_max, max_pool, max_pool_gradient, max_pool_taps, Map, Windows};
 pub use product::{gather_taps, spread_taps, spread_taps_last, Taps};
 pub use range::{absolute_sums, within};

@@ -14,12 +14,26 @@ use crate::libtorch::parallel;
 /// Pixels of a result from which on oneDNN is as quick.
 const PIXELS: usize = 50;
 
+/// Elements of the map that are worked on together: they stay in the processor's second cache while each 32 channels of the
+/// result go by.
+const SPAN: usize = 1 << 19;
+
 /// A convolution of maps (images, pixels, channels in) to maps (images, pixels, channels out).
 pub struct ByPixel {
-    pub images: usize,
     pub inputs: usize,
     pub outputs: usize,
     pub taps: Taps,
+}
+
+/// What becomes of the sums before they are rounded.
+#[derive(Clone, Copy, Default)]
+pub struct Finish<'a> {
+    /// Added, (channels out,).
+    pub bias: Option<&'a [Bf16]>,
+    /// Added, of the size of the result.
+    pub other: Option<&'a [Bf16]>,
+    /// Negative ones become 0.
+    pub relu: bool,
 }
 
 impl ByPixel {
@@ -37,6 +51,10 @@ impl ByPixel {
     /// Pixels of the result.
     fn pixels(&self) -> usize {
         self.taps.places.len() / self.taps.inputs
+    }
+
+    fn taps_of<'a>(&self, weight: &'a [Bf16], output: usize, input: usize) -> &'a [Bf16] {
+        &weight[(output * self.inputs + input) * self.taps.kernel..][..self.taps.kernel]
     }
 
     /// What each pixel of the result is the sum of.
@@ -65,108 +83,107 @@ struct Term {
     tap: usize,
 }
 
-/// Writes the convolution of the map `x` with `weight` (channels out, channels in, kernel) to `y`.
+/// Writes the convolution of the map `x` with a weight of [`Panels::forward`] to `y`.
 pub fn convolution(
     unit: Unit,
     x: &[Bf16],
-    weight: &[Bf16],
-    bias: Option<&[Bf16]>,
+    weight: &Panels,
     conv: &ByPixel,
+    finish: Finish,
     y: &mut [Bf16],
 ) -> Result<()> {
-    forward(|| unit.set_up(), x, weight, bias, conv, y)
+    add_up(|| unit.set_up(), x, conv.taps.inputs, weight, finish, &conv.forward(), y)
 }
 
-/// Writes the gradient by the map to `dx`, of the gradient `dy` by the result.
+/// Writes the gradient by the map, of the gradient `dy` by the result, with a weight of [`Panels::back`] to `dx`.
 pub fn convolution_by_input(
     unit: Unit,
     dy: &[Bf16],
-    weight: &[Bf16],
+    weight: &Panels,
     conv: &ByPixel,
     dx: &mut [Bf16],
 ) -> Result<()> {
-    back(|| unit.set_up(), dy, weight, conv, dx)
+    add_up(|| unit.set_up(), dy, conv.pixels(), weight, Finish::default(), &conv.back(), dx)
 }
 
-fn forward<M: Multiply>(
-    set_up: impl Fn() -> M + Sync,
-    x: &[Bf16],
-    weight: &[Bf16],
-    bias: Option<&[Bf16]>,
-    conv: &ByPixel,
-    y: &mut [Bf16],
-) -> Result<()> {
-    let &ByPixel { images, inputs, outputs, ref taps } = conv;
-    assert!(x.len() == images * taps.inputs * inputs && y.len() == images * conv.pixels() * outputs);
-    let rows = Rows::new(x, images, taps.inputs, inputs)?;
-    let taps_of =
-        |output: usize, input: usize| &weight[(output * inputs + input) * taps.kernel..][..taps.kernel];
-    let panels = Panels::new(inputs, outputs, taps.kernel, |factor, column| taps_of(column, factor))?;
-    add_up(set_up, &rows, &panels, bias, &conv.forward(), y)
-}
-
-fn back<M: Multiply>(
-    set_up: impl Fn() -> M + Sync,
-    dy: &[Bf16],
-    weight: &[Bf16],
-    conv: &ByPixel,
-    dx: &mut [Bf16],
-) -> Result<()> {
-    let &ByPixel { images, inputs, outputs, ref taps } = conv;
-    assert!(dx.len() == images * taps.inputs * inputs && dy.len() == images * conv.pixels() * outputs);
-    let rows = Rows::new(dy, images, conv.pixels(), outputs)?;
-    let taps_of =
-        |output: usize, input: usize| &weight[(output * inputs + input) * taps.kernel..][..taps.kernel];
-    let panels = Panels::new(outputs, inputs, taps.kernel, taps_of)?;
-    add_up(set_up, &rows, &panels, None, &conv.back(), dx)
-}
-
+/// Writes what the `terms` of each pixel, which are of so many `pixels` of `from`, add up to.
 fn add_up<M: Multiply>(
     set_up: impl Fn() -> M + Sync,
-    rows: &Rows,
-    panels: &Panels,
-    bias: Option<&[Bf16]>,
+    from: &[Bf16],
+    pixels: usize,
+    weight: &Panels,
+    finish: Finish,
     terms: &[Vec<Term>],
     to: &mut [Bf16],
 ) -> Result<()> {
-    let (channels, groups, pixels) = (panels.columns, rows.groups(), terms.len());
+    let images = from.len() / (pixels * weight.factors);
+    let (channels, groups, results) = (weight.columns, images.div_ceil(BLOCK), terms.len());
+    assert!(from.len() == images * pixels * weight.factors && to.len() == images * results * channels);
+    assert!(finish.bias.is_none_or(|bias| bias.len() == channels));
+    assert!(finish.other.is_none_or(|other| other.len() == to.len()));
+    let rows = Rows::new(from, images, pixels, weight.factors)?;
     let to = Places::new(to);
-    parallel(groups * channels / BLOCK, 1, |parts| {
+    let together = (SPAN / (pixels * BLOCK * rows.pitch)).clamp(1, groups.max(1));
+    let groups: Vec<usize> = (0..groups).collect();
+    let parts: Vec<(usize, usize)> = groups
+        .chunks(together)
+        .flat_map(|groups| {
+            (0..channels).step_by(BLOCK).flat_map(|channel| groups.iter().map(move |group| (channel, *group)))
+        })
+        .collect();
+    parallel(parts.len(), 1, |range| {
         let tiles = set_up();
         let mut sums = Lines::<f32>::zeros(BLOCK * BLOCK);
         let mut rounded = Lines::<Bf16>::zeros(BLOCK * BLOCK);
-        for (channel, group) in parts.map(|part| (part / groups * BLOCK, part % groups)) {
-            let bias: [f32; BLOCK] =
-                std::array::from_fn(|column| bias.map_or(0.0, |bias| bias[channel + column].value()));
-            let images = group * BLOCK..rows.images.min((group + 1) * BLOCK);
+        for &(channel, group) in &parts[range] {
+            let bias =
+                |column: usize| finish.bias.map_or(0.0, |bias: &[Bf16]| bias[channel + column].value());
+            let bias: [f32; BLOCK] = std::array::from_fn(bias);
+            let images = group * BLOCK..images.min((group + 1) * BLOCK);
             for (pixel, terms) in terms.iter().enumerate() {
+                // Of an image, these channels of this pixel.
+                let place = |image| {
+                    let start = (image * results + pixel) * channels + channel;
+                    start..start + BLOCK
+                };
                 sums.chunks_exact_mut(BLOCK).for_each(|sums| sums.copy_from_slice(&bias));
+                if let Some(other) = finish.other {
+                    for (image, sums) in images.clone().zip(sums.chunks_exact_mut(BLOCK)) {
+                        add(&other[place(image)], sums);
+                    }
+                }
                 let factors = terms.iter().map(|term| Factors {
                     left: rows.of(group, term.pixel),
-                    right: [channel, channel + TILE].map(|column| panels.of(column, term.tap)),
+                    right: [channel, channel + TILE].map(|column| weight.of(column, term.tap)),
                 });
                 tiles.add_products(factors, rows.pitch, &mut sums, BLOCK);
-                round(&sums, &mut rounded);
+                round(&sums, finish.relu, &mut rounded);
                 for (image, rounded) in images.clone().zip(rounded.chunks_exact(BLOCK)) {
-                    let start = (image * pixels + pixel) * channels + channel;
                     // SAFETY: `to` is borrowed until all parts, which have channels or images of their own, are done.
-                    unsafe { to.slice(start..start + BLOCK) }.copy_from_slice(rounded);
+                    unsafe { to.slice(place(image)) }.copy_from_slice(rounded);
                 }
             }
         }
     })
 }
 
+#[inline(always)]
+fn add(other: &[Bf16], sums: &mut [f32]) {
+    sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other.value());
+}
+
 vectorised! {
-    fn round<T: Element>(sums: &[f32], to: &mut [T]) {
-        to.iter_mut().zip(sums).for_each(|(to, sum)| *to = T::from_value(*sum));
+    fn round<T: Element>(sums: &[f32], relu: bool, to: &mut [T]) {
+        let lowest = if relu { 0.0 } else { f32::NEG_INFINITY };
+        for (to, sum) in to.iter_mut().zip(sums) {
+            *to = T::from_value(if *sum < lowest { lowest } else { *sum }); // what is not a number stays
+        }
     }
 }
 
 /// A map by groups of 32 images: (groups, pixels, images, channels), zeros for the images that the last group lacks.
 struct Rows {
     elements: Lines<Bf16>,
-    images: usize,
     pixels: usize,
     /// From one image to the next, an odd number of cache lines: they would fall upon one another otherwise.
     pitch: usize,
@@ -187,11 +204,7 @@ impl Rows {
                 }
             }
         })?;
-        Ok(Rows { elements, images, pixels, pitch })
-    }
-
-    fn groups(&self) -> usize {
-        self.images.div_ceil(BLOCK)
+        Ok(Rows { elements, pixels, pitch })
     }
 
     /// 32 images at a pixel.
@@ -201,7 +214,7 @@ impl Rows {
 }
 
 /// A weight as what products multiply with: of each 16 columns, and of each tap, the pairs of neighbouring factors.
-struct Panels {
+pub struct Panels {
     elements: Lines<Bf16>,
     factors: usize,
     columns: usize,
@@ -209,6 +222,20 @@ struct Panels {
 }
 
 impl Panels {
+    /// Of a weight (channels out, channels in, kernel).
+    pub fn forward(weight: &[Bf16], conv: &ByPixel) -> Result<Self> {
+        Panels::new(conv.inputs, conv.outputs, conv.taps.kernel, |input, output| {
+            conv.taps_of(weight, output, input)
+        })
+    }
+
+    /// The same for the gradient by the map.
+    pub fn back(weight: &[Bf16], conv: &ByPixel) -> Result<Self> {
+        Panels::new(conv.outputs, conv.inputs, conv.taps.kernel, |output, input| {
+            conv.taps_of(weight, output, input)
+        })
+    }
+
     /// `taps_of` has the taps of a factor and a column.
     fn new<'a>(
         factors: usize,
@@ -295,12 +322,12 @@ mod tests {
             let bias = numbers(&[outputs], 0.3);
             let float = |x: &Tensor| x.to_kind(Kind::Float);
             let expected = conv2d(&float(&x), &float(&weight), Some(&float(&bias)), &conv).unwrap();
+            let with_other = (&expected + float(&dy)).relu();
             let [by_input, ..] =
                 convolution_gradients(&float(&dy), &float(&x), &float(&weight), &conv, [true, false, false])
                     .unwrap();
             let by_input = by_input.unwrap();
             let by_pixel = ByPixel {
-                images: images as usize,
                 inputs: inputs as usize,
                 outputs: outputs as usize,
                 taps: Taps {
@@ -315,17 +342,27 @@ mod tests {
                 let [x, dy, weight, bias] = [&x, &dy, &weight, &bias].map(|x| elements::<Bf16>(x));
                 (x, dy, weight, bias, elements_mut::<Bf16>(&y), elements_mut::<Bf16>(&dx))
             };
-            forward(|| Plain, x, weight, Some(bias), &by_pixel, to).unwrap();
-            back(|| Plain, dy, weight, &by_pixel, dx_to).unwrap();
+            let [forward, back] = [Panels::forward(weight, &by_pixel), Panels::back(weight, &by_pixel)];
+            let (forward, back) = (forward.unwrap(), back.unwrap());
+            let [terms, terms_back] = [by_pixel.forward(), by_pixel.back()];
+            let plain = Finish { bias: Some(bias), ..Finish::default() };
+            let pixels = [by_pixel.taps.inputs, by_pixel.pixels()];
+            add_up(|| Plain, x, pixels[0], &forward, plain, &terms, to).unwrap();
+            add_up(|| Plain, dy, pixels[1], &back, Finish::default(), &terms_back, dx_to).unwrap();
             compare(&y, &expected, &format!("loops, {conv:?}"));
             compare(&dx, &by_input, &format!("loops back, {conv:?}"));
+            let whole = Finish { other: Some(dy), relu: true, ..plain };
+            add_up(|| Plain, x, pixels[0], &forward, whole, &terms, to).unwrap();
+            compare(&y, &with_other, &format!("loops with a sum, {conv:?}"));
             if let Some(unit) = Unit::find() {
-                to.fill(Bf16::from_value(f32::NAN));
                 dx_to.fill(Bf16::from_value(f32::NAN));
-                convolution(unit, x, weight, Some(bias), &by_pixel, to).unwrap();
-                convolution_by_input(unit, dy, weight, &by_pixel, dx_to).unwrap();
-                compare(&y, &expected, &format!("unit, {conv:?}"));
+                convolution_by_input(unit, dy, &back, &by_pixel, dx_to).unwrap();
                 compare(&dx, &by_input, &format!("unit back, {conv:?}"));
+                for (finish, expected) in [(plain, &expected), (whole, &with_other)] {
+                    to.fill(Bf16::from_value(f32::NAN));
+                    convolution(unit, x, &forward, &by_pixel, finish, to).unwrap();
+                    compare(&y, expected, &format!("unit, {conv:?}"));
+                }
             }
         }
     }

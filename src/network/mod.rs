@@ -3,6 +3,7 @@
 
 mod activation;
 pub mod builders;
+mod by_pixel;
 mod describe;
 mod forward;
 mod init;
@@ -21,6 +22,7 @@ mod weights_file;
 use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
+pub use by_pixel::{by_pixel, taps, unit_by_pixel};
 pub use describe::{check, describe, Row, Shape};
 #[cfg(test)]
 pub use forward::forward_in_double;

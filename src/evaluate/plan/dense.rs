@@ -3,8 +3,8 @@
 use tch::{Device, Tensor};
 
 use crate::error::Result;
-use crate::kernels::{elements, elements_mut, of_kind, spread_taps_last, Taps};
-use crate::network::Conv2d;
+use crate::kernels::{elements, elements_mut, of_kind, spread_taps_last};
+use crate::network::{self, Conv2d};
 
 /// Whether the product of the whole map takes no more multiplications than the convolution, for maps (height, width).
 pub fn is_less_work(conv: &Conv2d, map: [i64; 2]) -> bool {
@@ -20,11 +20,7 @@ pub fn as_product(conv: &Conv2d, weight: &Tensor, map: [i64; 2]) -> Result<(Tens
     let (kind, weight) = (weight.f_kind()?, weight.f_contiguous()?);
     let size = [height * width * outputs, map[0] * map[1] * inputs];
     let product = Tensor::f_empty(size, (kind, Device::Cpu))?;
-    let taps = Taps {
-        places: conv.taps(map).into_iter().map(|tap| tap.map(|tap| tap as usize)).collect(),
-        inputs: (map[0] * map[1]) as usize,
-        kernel: (conv.kernel_size[0] * conv.kernel_size[1]) as usize,
-    };
+    let taps = network::taps(conv, map);
     // SAFETY: both are on the CPU, contiguous and of this element type; nothing else sees the product yet.
     unsafe {
         of_kind!(kind, T => {

@@ -5,11 +5,12 @@ use tch::{Kind, Tensor};
 use super::dense::{as_product, is_less_work};
 use super::op::{Constant, Op};
 use super::phases::split_phases;
+use super::pixels::Pixels;
 use super::pool::Bounds;
 use super::Layout;
 use crate::error::Result;
 use crate::libtorch::{copied, pack_convolution, pack_linear};
-use crate::network::conv2d;
+use crate::network::{conv2d, unit_by_pixel};
 
 /// What the operations are made for.
 #[derive(Clone, Copy)]
@@ -76,6 +77,13 @@ fn lower_one(op: &mut Op, size: &[i64], target: Target) -> Result<()> {
                 *constant = Constant::Map(layout.of(&maps)?);
             }
             *bias = target.form(bias)?;
+            if packs && matches!(constant, Constant::None) {
+                if let Some(unit) = unit_by_pixel(conv, kind, [chunk, size[2], size[3]]) {
+                    let pixels = Pixels::new(unit, conv, weight, bias, *activation, [size[2], size[3]])?;
+                    *op = Op::Pixels(pixels);
+                    return Ok(());
+                }
+            }
             if packs && matches!(constant, Constant::None) && is_less_work(conv, [size[2], size[3]]) {
                 let (weight, map) = as_product(conv, &weight.f_to_kind(kind)?, [size[2], size[3]])?;
                 let bias = bias.f_repeat([map[0] * map[1]])?;
@@ -116,6 +124,7 @@ fn lower_one(op: &mut Op, size: &[i64], target: Target) -> Result<()> {
         }
         Op::Columns(_)
         | Op::Product(_)
+        | Op::Pixels(_)
         | Op::Activation(_)
         | Op::AvgPool(_)
         | Op::AdaptiveAvgPool(_)

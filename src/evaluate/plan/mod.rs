@@ -14,6 +14,7 @@ mod fold;
 mod lower;
 mod op;
 mod phases;
+mod pixels;
 mod pool;
 mod products;
 mod range;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::columns::Columns;
+use super::pixels::Pixels;
 use super::pool::{group_maximum, pooled_maximum, Bounds};
 use super::products::Product;
 use crate::error::Result;
@@ -29,6 +30,8 @@ pub enum Op {
     Columns(Columns),
     /// A convolution on a small map, in a plan that stays where it is.
     Product(Product),
+    /// A convolution on a small map, by the matrix unit of the CPU.
+    Pixels(Pixels),
     /// A convolution on a small map, or a linear layer on the channels-last pixels of a map, as one matrix product.
     Dense {
         weight: Tensor,
@@ -129,6 +132,7 @@ impl Op {
             Op::Conv { .. }
             | Op::Columns(_)
             | Op::Product(_)
+            | Op::Pixels(_)
             | Op::Dense { .. }
             | Op::Linear { .. }
             | Op::Affine { .. }
@@ -163,6 +167,7 @@ impl Op {
             }
             Op::Columns(columns) => vec![&columns.weight_in, &columns.bias_in],
             Op::Product(product) => vec![&product.weight_in, &product.bias_in],
+            Op::Pixels(pixels) => vec![&pixels.bias],
             Op::Affine { scale, shift } => scale.iter().chain([shift]).collect(),
             Op::MaxPool { bounds, .. } | Op::GroupMax { bounds, .. } => {
                 bounds.iter().flat_map(|Bounds { low, high }| [low, high]).collect()
@@ -185,6 +190,7 @@ impl Op {
             Op::Conv { activation: None, constant: Constant::None, .. }
                 | Op::Dense { activation: None, .. }
                 | Op::Product(Product { activation: None, .. })
+                | Op::Pixels(Pixels { activation: None, .. })
         )
     }
 
@@ -196,6 +202,7 @@ impl Op {
                 vec![size[0], conv.out_channels, height, width]
             }
             Op::Product(Product { map: [height, width, channels], .. })
+            | Op::Pixels(Pixels { map: [height, width, channels], .. })
             | Op::Dense { map: Some([height, width, channels]), .. } => {
                 vec![size[0], *channels, *height, *width]
             }
@@ -230,6 +237,7 @@ impl Op {
             }
             Op::Columns(columns) => columns.run(&x)?,
             Op::Product(product) => product.run(&x, None, product.activation)?,
+            Op::Pixels(pixels) => pixels.run(&x, None, pixels.activation)?,
             Op::Dense { weight, bias, activation, map } => dense(&x, weight, bias, None, *activation, *map)?,
             Op::Linear { weight, bias, activation } => match x.device() {
                 Device::Cpu => product(&x, weight, bias, None, *activation)?,
@@ -286,6 +294,7 @@ fn residual(
             convolve(&y.tensor, conv, weight, bias, sum, activation, *way)
         }
         (Some(Op::Product(product)), _) => product.run(&y.tensor, Some(&other.tensor), activation),
+        (Some(Op::Pixels(pixels)), _) => pixels.run(&y.tensor, Some(&other.tensor), activation),
         (Some(Op::Dense { weight, bias, map, .. }), _) => {
             dense(&y.tensor, weight, bias, Some(&other.tensor), activation, *map)
         }

@@ -6,11 +6,11 @@ use super::pass::Pass;
 use super::{Back, Gradients, Weights};
 use crate::error::Result;
 use crate::kernels::{
-    self, elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, ByPixel,
-    Centered, Taps, Unit,
+    self, elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, Centered,
+    Finish, Panels, Unit,
 };
-use crate::libtorch::{channels_last, convolution, convolution_gradients, pack_convolution};
-use crate::network::{conv2d, Conv2d};
+use crate::libtorch::{channels_last, convolution, convolution_gradients, empty_maps, pack_convolution};
+use crate::network::{by_pixel, conv2d, taps, unit_by_pixel, Conv2d};
 
 /// How a convolution is computed. Measured with oneDNN on AVX-512, forward and backward together, batches of 60: 7.0 ms
 /// channels-last and 4.1 in the order of the indices for 256 -> 256 channels on maps of 2x2, where the weights are most of
@@ -33,7 +33,7 @@ impl Way {
         if conv.groups == 1 && covers(conv, map) {
             return Way::Product;
         }
-        if let Some(unit) = by_pixel(conv, x) {
+        if let Some(unit) = unit_by_pixel(conv, x.kind(), [x.size()[0], map[0], map[1]]) {
             return Way::ByPixel(unit);
         }
         let [taps, pixels] = [conv.kernel_size, map].map(|size| size[0] * size[1]);
@@ -59,14 +59,6 @@ fn map_of(x: &Tensor) -> [i64; 2] {
 /// Whether the kernel meets the whole map once, so that its weight is that of the product.
 fn covers(conv: &Conv2d, map: [i64; 2]) -> bool {
     conv.kernel_size == map && conv.padding == [0, 0] && conv.dilation == [1, 1]
-}
-
-fn taps(conv: &Conv2d, map: [i64; 2]) -> Taps {
-    Taps {
-        places: conv.taps(map).into_iter().map(|tap| tap.map(|tap| tap as usize)).collect(),
-        inputs: (map[0] * map[1]) as usize,
-        kernel: conv.kernel_size.iter().product::<i64>() as usize,
-    }
 }
 
 impl Pass<'_> {
@@ -102,20 +94,15 @@ impl Pass<'_> {
                 convolution(&x, &packed, bias.as_ref().unwrap_or(&none), conv, None)?
             }
             Way::ByPixel(unit) => {
-                let y = empty(x.size()[0], conv.out_channels, conv.output_size(map), &x)?;
+                let y = empty_maps(x.size()[0], conv.out_channels, conv.output_size(map), &x)?;
+                let sizes = by_pixel(conv, map);
                 // SAFETY: maps and weights are dense, on the CPU and of this element type, the maps channels-last, and `y`
                 // is new.
                 unsafe {
-                    let bias = bias.as_ref().map(|bias| elements(bias));
-                    let weight = elements(&weight);
-                    kernels::convolution(
-                        unit,
-                        elements(&x),
-                        weight,
-                        bias,
-                        &sizes(conv, &x),
-                        elements_mut(&y),
-                    )?;
+                    let panels = Panels::forward(elements(&weight), &sizes)?;
+                    let finish =
+                        Finish { bias: bias.as_ref().map(|bias| elements(bias)), ..Finish::default() };
+                    kernels::convolution(unit, elements(&x), &panels, &sizes, finish, elements_mut(&y))?;
                 }
                 y
             }
@@ -161,11 +148,12 @@ impl Pass<'_> {
             let (left, mut by_libtorch) = (by_unit.is_none(), by_input);
             let mut by_map = None;
             if let (Way::ByPixel(unit), true) = (way, by_input) {
-                let dx = empty(x.size()[0], conv.in_channels, map, &x)?;
+                let dx = empty_maps(x.size()[0], conv.in_channels, map, &x)?;
                 // SAFETY: as above.
                 unsafe {
-                    let (dy, weight) = (elements(&dy), elements(&weight));
-                    kernels::convolution_by_input(unit, dy, weight, &sizes(conv, &x), elements_mut(&dx))?;
+                    let sizes = by_pixel(conv, map);
+                    let panels = Panels::back(elements(&weight), &sizes)?;
+                    kernels::convolution_by_input(unit, elements(&dy), &panels, &sizes, elements_mut(&dx))?;
                 }
                 (by_map, by_libtorch) = (Some(dx), false);
             }
@@ -181,31 +169,6 @@ impl Pass<'_> {
         };
         Ok((y, Box::new(back)))
     }
-}
-
-/// The matrix unit where it is quicker than libtorch, forward and by the map.
-fn by_pixel(conv: &Conv2d, x: &Tensor) -> Option<Unit> {
-    let channels = [conv.in_channels, conv.out_channels].map(|channels| channels as usize);
-    let pixels = conv.output_size(map_of(x)).iter().product::<i64>() as usize;
-    match conv.groups == 1 && x.kind() == Kind::BFloat16 {
-        true => ByPixel::unit(x.size()[0] as usize, channels, pixels),
-        false => None,
-    }
-}
-
-fn sizes(conv: &Conv2d, x: &Tensor) -> ByPixel {
-    ByPixel {
-        images: x.size()[0] as usize,
-        inputs: conv.in_channels as usize,
-        outputs: conv.out_channels as usize,
-        taps: taps(conv, map_of(x)),
-    }
-}
-
-/// Maps to be written to, channels-last, of the kind of `like`.
-fn empty(images: i64, channels: i64, [height, width]: [i64; 2], like: &Tensor) -> Result<Tensor> {
-    let pixels = Tensor::f_empty([images, height, width, channels], (like.f_kind()?, like.device()))?;
-    Ok(pixels.f_permute([0, 3, 1, 2])?)
 }
 
 /// The gradient by the weight from the processor's matrix unit, of maps channels-last; None where there is no unit, where it
