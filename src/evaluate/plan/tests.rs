@@ -2,6 +2,7 @@
 
 use tch::Device;
 
+use super::op::all_ops;
 use super::*;
 use crate::network::{
     builders, forward, random_network, Activation, AdaptivePool2d, BatchNorm, Conv2d, Dropout, Gate, Layer,
@@ -251,6 +252,41 @@ fn gates_leave_alone_what_they_share() {
 fn plans_of_random_networks_equal_the_unfused_ones() {
     for seed in 0..300 {
         assert_equal_to_unfused(random_network(seed));
+    }
+}
+
+// What a processor's matrix unit takes where there is one, against the unfused network in float32.
+#[test]
+fn small_maps_in_bfloat16_are_those_of_the_unfused_network() {
+    let conv = |inputs, outputs, kernel: i64, stride| {
+        Layer::Conv2d(Conv2d::new(inputs, outputs, kernel).padding(kernel / 2).stride(stride).bias(true))
+    };
+    let norm = |channels| Layer::BatchNorm2d(BatchNorm::new(channels));
+    let block =
+        |body, shortcut| Layer::Residual(Residual { body, shortcut, activation: Some(Activation::Relu) });
+    let gelu = || Layer::Activation(Activation::Gelu);
+    let layers = vec![
+        conv(32, 64, 3, 1),
+        norm(64),
+        gelu(),
+        block(vec![conv(64, 96, 3, 2), norm(96), gelu(), conv(96, 96, 3, 1)], vec![conv(64, 96, 1, 2)]),
+        block(vec![conv(96, 96, 3, 1), norm(96)], vec![]),
+        conv(96, 64, 3, 2),
+        Layer::GlobalAvgPool,
+        Layer::Linear(Linear::new(64, 10)),
+    ];
+    let model = trained(Network::new("small maps", [32, 7, 7], layers).unwrap());
+    let x = Tensor::randn([40, 32, 7, 7], (Kind::Float, Device::Cpu));
+    let expected = tch::no_grad(|| unfused(&model.network.layers, &mut model.tensors.iter(), &x));
+    for images in [17, 33, 40] {
+        let plan = Plan::compile(&model, Precision::BFloat16, [images, 32, 7, 7], 1000, 10.0).unwrap();
+        let ops: Vec<&Op> = plan.parts.iter().flat_map(|part| all_ops(part)).collect();
+        let pixels = ops.iter().filter(|op| matches!(op, Op::Pixels(_))).count();
+        assert_eq!(pixels, if crate::kernels::Unit::find().is_some() { 6 } else { 0 });
+        let logits = plan.run(&channels_last(&x.narrow(0, 0, images)).unwrap()).unwrap();
+        let expected = expected.narrow(0, 0, images);
+        let gap = ((&logits - &expected).norm() / expected.norm()).double_value(&[]);
+        assert!(gap < 0.02, "{images}: {gap}");
     }
 }
 
