@@ -191,7 +191,7 @@ struct Rows {
 
 impl Rows {
     fn new(map: &[Bf16], images: usize, pixels: usize, channels: usize) -> Result<Self> {
-        let pitch = (channels / STEP | 1) * STEP;
+        let pitch = ((channels / STEP) | 1) * STEP;
         let groups = images.div_ceil(BLOCK);
         let mut elements = Lines::zeros(groups * pixels * BLOCK * pitch);
         let to = Places::new(&mut elements);
