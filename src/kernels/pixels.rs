@@ -274,19 +274,13 @@ impl Panels {
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind, Tensor};
+    use tch::{Kind, Tensor};
 
-    use super::super::tiles::Plain;
     use super::*;
+    use crate::kernels::tiles::{numbers, Plain};
     use crate::kernels::{elements, elements_mut};
     use crate::libtorch::{channels_last, convolution_gradients};
     use crate::network::{conv2d, Conv2d};
-
-    fn numbers(size: &[i64], step: f64) -> Tensor {
-        let count = size.iter().product::<i64>();
-        let numbers = (Tensor::arange(count, (Kind::Double, Device::Cpu)) * step).sin().view(size);
-        numbers.to_kind(Kind::BFloat16)
-    }
 
     fn compare(found: &Tensor, expected: &Tensor, what: &str) {
         let far = (found.to_kind(Kind::Float) - expected).abs() - expected.abs() * 4e-3;

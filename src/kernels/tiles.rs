@@ -226,3 +226,11 @@ impl Multiply for Plain {
         }
     }
 }
+
+/// Numbers to multiply, in bfloat16.
+#[cfg(test)]
+pub fn numbers(size: &[i64], step: f64) -> tch::Tensor {
+    let count = size.iter().product::<i64>();
+    let numbers = tch::Tensor::arange(count, (tch::Kind::Double, tch::Device::Cpu)) * step;
+    numbers.sin().view(size).to_kind(tch::Kind::BFloat16)
+}

@@ -312,16 +312,10 @@ mod tests {
     use tch::{Device, Kind, Tensor};
 
     use super::*;
-    use crate::kernels::tiles::Plain;
+    use crate::kernels::tiles::{numbers, Plain};
     use crate::kernels::{elements, elements_mut};
     use crate::libtorch::{channels_last, convolution_gradients};
     use crate::network::Conv2d;
-
-    fn numbers(size: &[i64], step: f64) -> Tensor {
-        let count = size.iter().product::<i64>();
-        let numbers = (Tensor::arange(count, (Kind::Double, Device::Cpu)) * step).sin().view(size);
-        channels_last(&numbers.to_kind(Kind::BFloat16)).unwrap()
-    }
 
     // Against libtorch's gradient of the same numbers in float32.
     #[test]
@@ -351,8 +345,8 @@ mod tests {
                 ..Conv2d::new(inputs, outputs, 1)
             };
             let [height, width] = conv.output_size(map);
-            let x = numbers(&[images, inputs, map[0], map[1]], 0.7);
-            let dy = numbers(&[images, outputs, height, width], 1.3);
+            let x = channels_last(&numbers(&[images, inputs, map[0], map[1]], 0.7)).unwrap();
+            let dy = channels_last(&numbers(&[images, outputs, height, width], 1.3)).unwrap();
             let [rows, columns] = kernel;
             let weight = Tensor::zeros([outputs, inputs, rows, columns], (Kind::Float, Device::Cpu));
             let [float_dy, float_x] = [&dy, &x].map(|x| x.to_kind(Kind::Float));

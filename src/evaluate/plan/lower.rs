@@ -77,15 +77,14 @@ fn lower_one(op: &mut Op, size: &[i64], target: Target) -> Result<()> {
                 *constant = Constant::Map(layout.of(&maps)?);
             }
             *bias = target.form(bias)?;
-            if packs && matches!(constant, Constant::None) {
-                if let Some(unit) = unit_by_pixel(conv, kind, [chunk, size[2], size[3]]) {
-                    let pixels = Pixels::new(unit, conv, weight, bias, *activation, [size[2], size[3]])?;
-                    *op = Op::Pixels(pixels);
-                    return Ok(());
-                }
+            let map = [size[2], size[3]];
+            let plain = packs && matches!(constant, Constant::None);
+            if let (true, Some(unit)) = (plain, unit_by_pixel(conv, kind, [chunk, size[2], size[3]])) {
+                *op = Op::Pixels(Pixels::new(unit, conv, weight, bias, *activation, map)?);
+                return Ok(());
             }
-            if packs && matches!(constant, Constant::None) && is_less_work(conv, [size[2], size[3]]) {
-                let (weight, map) = as_product(conv, &weight.f_to_kind(kind)?, [size[2], size[3]])?;
+            if plain && is_less_work(conv, map) {
+                let (weight, map) = as_product(conv, &weight.f_to_kind(kind)?, map)?;
                 let bias = bias.f_repeat([map[0] * map[1]])?;
                 let weight = if target.packs_products() { pack_linear(&weight)? } else { weight };
                 *op = Op::Dense { weight, bias, activation: *activation, map: Some(map) };

@@ -77,6 +77,9 @@ impl Pass<'_> {
             Way::ChannelsLast | Way::ByPixel(_) => channels_last(&x)?,
             Way::Product | Way::Indexed => x.f_contiguous()?,
         };
+        if matches!(way, Way::Product | Way::ByPixel(_)) {
+            weight = weight.f_contiguous()?; // loops of ours go by the order of memory
+        }
         let by_libtorch = |weight: &Tensor| conv2d(&x, weight, bias.as_ref(), conv);
         let mut y = match way {
             Way::Product => {
@@ -145,20 +148,28 @@ impl Pass<'_> {
                 Way::ChannelsLast | Way::ByPixel(_) => by_unit(conv, &x, &dy)?,
                 Way::Product | Way::Indexed => None,
             };
-            let (left, mut by_libtorch) = (by_unit.is_none(), by_input);
-            let mut by_map = None;
-            if let (Way::ByPixel(unit), true) = (way, by_input) {
-                let dx = empty_maps(x.size()[0], conv.in_channels, map, &x)?;
-                // SAFETY: as above.
-                unsafe {
+            let by_map = match way {
+                Way::ByPixel(unit) if by_input => {
+                    let dx = empty_maps(x.size()[0], conv.in_channels, map, &x)?;
                     let sizes = by_pixel(conv, map);
-                    let panels = Panels::back(elements(&weight), &sizes)?;
-                    kernels::convolution_by_input(unit, elements(&dy), &panels, &sizes, elements_mut(&dx))?;
+                    // SAFETY: as above.
+                    unsafe {
+                        let panels = Panels::back(elements(&weight), &sizes)?;
+                        kernels::convolution_by_input(
+                            unit,
+                            elements(&dy),
+                            &panels,
+                            &sizes,
+                            elements_mut(&dx),
+                        )?;
+                    }
+                    Some(dx)
                 }
-                (by_map, by_libtorch) = (Some(dx), false);
-            }
-            let [dx, by_weight, by_bias] =
-                convolution_gradients(&dy, &x, &weight, conv, [by_libtorch, left, left && weights.bias])?;
+                _ => None,
+            };
+            let left = by_unit.is_none();
+            let wanted = [by_input && by_map.is_none(), left, left && weights.bias];
+            let [dx, by_weight, by_bias] = convolution_gradients(&dy, &x, &weight, conv, wanted)?;
             gradients[weights.first] = by_unit.or(by_weight);
             if weights.bias {
                 // libtorch computes the one by the weight too for it.
