@@ -14,6 +14,9 @@ use crate::libtorch::parallel;
 /// Pixels of a result from which on oneDNN is as quick.
 const PIXELS: usize = 50;
 
+/// Pixels of a map, of which a stride of 2 leaves as many: with longer strides most of what is laid out would not be read.
+const MAP: usize = 4 * PIXELS;
+
 /// Elements of the map that are worked on together: they stay in the processor's second cache while each 32 channels of the
 /// result go by.
 const SPAN: usize = 1 << 19;
@@ -38,19 +41,14 @@ pub struct Finish<'a> {
 
 impl ByPixel {
     /// The unit for this convolution, if this machine has one and it takes such: products are of 32 images and of 32
-    /// channels, and of few images they would be mostly zeros.
-    pub fn unit(images: usize, channels: [usize; 2], pixels: usize) -> Option<Unit> {
+    /// channels, and of few images they would be mostly zeros. Pixels are those of the map and of the result.
+    pub fn unit(images: usize, channels: [usize; 2], pixels: [usize; 2]) -> Option<Unit> {
         let whole = channels.iter().all(|channels| *channels > 0 && channels % BLOCK == 0);
-        if whole && images > TILE && pixels < PIXELS {
+        if whole && images > TILE && pixels[0] < MAP && pixels[1] < PIXELS {
             Unit::find()
         } else {
             None
         }
-    }
-
-    /// Pixels of the result.
-    fn pixels(&self) -> usize {
-        self.taps.places.len() / self.taps.inputs
     }
 
     fn taps_of<'a>(&self, weight: &'a [Bf16], output: usize, input: usize) -> &'a [Bf16] {
@@ -103,7 +101,7 @@ pub fn convolution_by_input(
     conv: &ByPixel,
     dx: &mut [Bf16],
 ) -> Result<()> {
-    add_up(|| unit.set_up(), dy, conv.pixels(), weight, Finish::default(), &conv.back(), dx)
+    add_up(|| unit.set_up(), dy, conv.taps.outputs(), weight, Finish::default(), &conv.back(), dx)
 }
 
 /// Writes what the `terms` of each pixel, which are of so many `pixels` of `from`, add up to.
@@ -280,7 +278,7 @@ mod tests {
     use crate::kernels::tiles::{numbers, Plain};
     use crate::kernels::{elements, elements_mut};
     use crate::libtorch::{channels_last, convolution_gradients};
-    use crate::network::{conv2d, Conv2d};
+    use crate::network::{by_pixel, conv2d, Conv2d};
 
     fn compare(found: &Tensor, expected: &Tensor, what: &str) {
         let far = (found.to_kind(Kind::Float) - expected).abs() - expected.abs() * 4e-3;
@@ -321,15 +319,7 @@ mod tests {
                 convolution_gradients(&float(&dy), &float(&x), &float(&weight), &conv, [true, false, false])
                     .unwrap();
             let by_input = by_input.unwrap();
-            let by_pixel = ByPixel {
-                inputs: inputs as usize,
-                outputs: outputs as usize,
-                taps: Taps {
-                    places: conv.taps(map).into_iter().map(|tap| tap.map(|tap| tap as usize)).collect(),
-                    inputs: (map[0] * map[1]) as usize,
-                    kernel: (kernel[0] * kernel[1]) as usize,
-                },
-            };
+            let by_pixel = by_pixel(&conv, map);
             let [y, dx] = [&dy, &x].map(|like| like.full_like(f64::NAN));
             // SAFETY: all are dense, channels-last or in one order only, on the CPU and of this type.
             let (x, dy, weight, bias, to, dx_to) = unsafe {
@@ -340,7 +330,7 @@ mod tests {
             let (forward, back) = (forward.unwrap(), back.unwrap());
             let [terms, terms_back] = [by_pixel.forward(), by_pixel.back()];
             let plain = Finish { bias: Some(bias), ..Finish::default() };
-            let pixels = [by_pixel.taps.inputs, by_pixel.pixels()];
+            let pixels = [by_pixel.taps.inputs, by_pixel.taps.outputs()];
             add_up(|| Plain, x, pixels[0], &forward, plain, &terms, to).unwrap();
             add_up(|| Plain, dy, pixels[1], &back, Finish::default(), &terms_back, dx_to).unwrap();
             compare(&y, &expected, &format!("loops, {conv:?}"));

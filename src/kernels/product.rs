@@ -18,7 +18,8 @@ pub struct Taps {
 }
 
 impl Taps {
-    fn outputs(&self) -> usize {
+    /// Output pixels.
+    pub fn outputs(&self) -> usize {
         self.places.len() / self.inputs
     }
 }

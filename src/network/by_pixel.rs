@@ -18,12 +18,15 @@ pub fn by_pixel(conv: &Conv2d, map: [i64; 2]) -> ByPixel {
     ByPixel { inputs: conv.in_channels as usize, outputs: conv.out_channels as usize, taps: taps(conv, map) }
 }
 
-/// The matrix unit where, for so many images and a map of this size, it is quicker pixel by pixel than libtorch.
+/// The matrix unit where, for so many images and a map of this size, it is quicker pixel by pixel than libtorch. Where half
+/// of the taps or more lie beyond the map, one product of the flattened maps is as little work.
 pub fn unit_by_pixel(conv: &Conv2d, kind: Kind, [images, height, width]: [i64; 3]) -> Option<Unit> {
     let channels = [conv.in_channels, conv.out_channels].map(|channels| channels as usize);
-    let pixels = conv.output_size([height, width]).iter().product::<i64>() as usize;
-    match conv.groups == 1 && kind == Kind::BFloat16 {
-        true => ByPixel::unit(images as usize, channels, pixels),
+    let map = [height, width];
+    let [pixels, results, taps] =
+        [map, conv.output_size(map), conv.kernel_size].map(|size| (size[0] * size[1]) as usize);
+    match conv.groups == 1 && kind == Kind::BFloat16 && 2 * pixels > taps {
+        true => ByPixel::unit(images as usize, channels, [pixels, results]),
         false => None,
     }
 }

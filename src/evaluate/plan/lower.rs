@@ -80,7 +80,7 @@ fn lower_one(op: &mut Op, size: &[i64], target: Target) -> Result<()> {
             let map = [size[2], size[3]];
             let plain = packs && matches!(constant, Constant::None);
             if let (true, Some(unit)) = (plain, unit_by_pixel(conv, kind, [chunk, size[2], size[3]])) {
-                *op = Op::Pixels(Pixels::new(unit, conv, weight, bias, *activation, map)?);
+                *op = Op::Pixels(Pixels::new(unit, conv, weight, bias.shallow_clone(), *activation, map)?);
                 return Ok(());
             }
             if plain && is_less_work(conv, map) {

@@ -167,7 +167,7 @@ impl Op {
             }
             Op::Columns(columns) => vec![&columns.weight_in, &columns.bias_in],
             Op::Product(product) => vec![&product.weight_in, &product.bias_in],
-            Op::Pixels(pixels) => vec![&pixels.bias],
+            Op::Pixels(_) => unreachable!("a plan whose weights are written in place packs none"),
             Op::Affine { scale, shift } => scale.iter().chain([shift]).collect(),
             Op::MaxPool { bounds, .. } | Op::GroupMax { bounds, .. } => {
                 bounds.iter().flat_map(|Bounds { low, high }| [low, high]).collect()

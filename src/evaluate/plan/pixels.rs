@@ -13,26 +13,25 @@ pub struct Pixels {
     unit: Unit,
     sizes: ByPixel,
     weight: Panels,
-    /// (outputs,) bfloat16
-    pub bias: Tensor,
+    /// (outputs,)
+    bias: Tensor,
     pub activation: Option<Activation>,
     /// Height, width and channels of the result.
     pub map: [i64; 3],
 }
 
 impl Pixels {
-    /// Of a weight and a bias in bfloat16, for maps (height, width).
+    /// Of a weight, and of a bias that is dense and in bfloat16 already, for maps (height, width).
     pub fn new(
         unit: Unit,
         conv: &Conv2d,
         weight: &Tensor,
-        bias: &Tensor,
+        bias: Tensor,
         activation: Option<Activation>,
         map: [i64; 2],
     ) -> Result<Self> {
         let sizes = by_pixel(conv, map);
         let weight = weight.f_to_kind(Kind::BFloat16)?.f_contiguous()?;
-        let bias = bias.f_to_kind(Kind::BFloat16)?.f_contiguous()?;
         // SAFETY: it is dense, on the CPU and of this element type.
         let weight = unsafe { Panels::forward(elements(&weight), &sizes)? };
         let [height, width] = conv.output_size(map);

@@ -80,9 +80,10 @@ impl Pass<'_> {
         if matches!(way, Way::Product | Way::ByPixel(_)) {
             weight = weight.f_contiguous()?; // loops of ours go by the order of memory
         }
+        let sizes = matches!(way, Way::ByPixel(_)).then(|| by_pixel(conv, map));
         let by_libtorch = |weight: &Tensor| conv2d(&x, weight, bias.as_ref(), conv);
-        let mut y = match way {
-            Way::Product => {
+        let mut y = match (way, &sizes) {
+            (Way::Product, _) => {
                 weight = product(conv, &weight, map)?;
                 let [height, width] = conv.output_size(map);
                 let bias =
@@ -91,25 +92,24 @@ impl Pass<'_> {
                 y.f_view([x.size()[0], conv.out_channels, height, width])?
             }
             // With one channel libtorch's own call takes five times as long as the same with the weight packed before.
-            Way::ChannelsLast if conv.in_channels == 1 => {
+            (Way::ChannelsLast, _) if conv.in_channels == 1 => {
                 let none = Tensor::f_zeros([conv.out_channels], (kind, x.device()))?;
                 let packed = pack_convolution(&weight, conv, &x.size())?;
                 convolution(&x, &packed, bias.as_ref().unwrap_or(&none), conv, None)?
             }
-            Way::ByPixel(unit) => {
+            (Way::ByPixel(unit), Some(sizes)) => {
                 let y = empty_maps(x.size()[0], conv.out_channels, conv.output_size(map), &x)?;
-                let sizes = by_pixel(conv, map);
                 // SAFETY: maps and weights are dense, on the CPU and of this element type, the maps channels-last, and `y`
                 // is new.
                 unsafe {
-                    let panels = Panels::forward(elements(&weight), &sizes)?;
+                    let panels = Panels::forward(elements(&weight), sizes)?;
                     let finish =
                         Finish { bias: bias.as_ref().map(|bias| elements(bias)), ..Finish::default() };
-                    kernels::convolution(unit, elements(&x), &panels, &sizes, finish, elements_mut(&y))?;
+                    kernels::convolution(unit, elements(&x), &panels, sizes, finish, elements_mut(&y))?;
                 }
                 y
             }
-            Way::ChannelsLast | Way::Indexed => by_libtorch(&weight)?,
+            _ => by_libtorch(&weight)?,
         };
         // Of what is not finite, a product with the zeros of taps that do not reach makes NaN.
         let exact = covers(conv, map);
@@ -140,26 +140,24 @@ impl Pass<'_> {
             let (weight, dy) = match way {
                 Way::Product => (own.f_to_kind(kind)?, dy.f_contiguous()?),
                 // One channel lies the same either way, and libtorch is quicker with the order of the indices.
-                Way::ChannelsLast if conv.in_channels > 1 => (weight, channels_last(&dy)?),
-                Way::ByPixel(_) => (weight, channels_last(&dy)?),
-                Way::ChannelsLast | Way::Indexed => (weight, dy.f_contiguous()?),
+                Way::ChannelsLast | Way::ByPixel(_) if conv.in_channels > 1 => (weight, channels_last(&dy)?),
+                _ => (weight, dy.f_contiguous()?),
             };
             let by_unit = match way {
                 Way::ChannelsLast | Way::ByPixel(_) => by_unit(conv, &x, &dy)?,
                 Way::Product | Way::Indexed => None,
             };
-            let by_map = match way {
-                Way::ByPixel(unit) if by_input => {
+            let by_map = match (way, &sizes) {
+                (Way::ByPixel(unit), Some(sizes)) if by_input => {
                     let dx = empty_maps(x.size()[0], conv.in_channels, map, &x)?;
-                    let sizes = by_pixel(conv, map);
                     // SAFETY: as above.
                     unsafe {
-                        let panels = Panels::back(elements(&weight), &sizes)?;
+                        let panels = Panels::back(elements(&weight), sizes)?;
                         kernels::convolution_by_input(
                             unit,
                             elements(&dy),
                             &panels,
-                            &sizes,
+                            sizes,
                             elements_mut(&dx),
                         )?;
                     }
@@ -169,7 +167,10 @@ impl Pass<'_> {
             };
             let left = by_unit.is_none();
             let wanted = [by_input && by_map.is_none(), left, left && weights.bias];
-            let [dx, by_weight, by_bias] = convolution_gradients(&dy, &x, &weight, conv, wanted)?;
+            let [dx, by_weight, by_bias] = match wanted.contains(&true) {
+                true => convolution_gradients(&dy, &x, &weight, conv, wanted)?,
+                false => [None, None, None], // it would lay out the weight all the same
+            };
             gradients[weights.first] = by_unit.or(by_weight);
             if weights.bias {
                 // libtorch computes the one by the weight too for it.
