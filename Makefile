@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 BACKEND := build_backend/everybatch_build.py
-SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml $(BACKEND) $(shell find src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml $(BACKEND) python/everybatch/_core.pyi $(shell find src -name '*.rs')
 PYTHON_FILES := python tests benches fuzz examples build_backend docs/_hooks docs/gallery $(wildcard notebooks)
 
 # One profile for maturin, clippy and the tests: torch's C++ bindings, the slowest part of a build, are then compiled
@@ -76,8 +76,8 @@ test-rust: $(VENV)/.build-tools  ## Test the core without Python
 	@$(BIN)/python $(BACKEND) env >/dev/null
 	cargo test $(PROFILE) $(CORE)
 
-# Two at a time, on two cores or more: most of the time a test waits for something. In the order of the alphabet, which ends
-# with short ones; xdist's own ends with the files of few tests, which are the slowest, and a worker would wait for the other.
+# Two at a time, on two cores or more: most of the time a test waits for something. In the order of tests/conftest.py, the
+# longest files first; xdist's own ends with the files of few tests, which are the slowest, and a worker would wait for the other.
 WORKERS ?= 2
 .PHONY: test-python
 test-python: build $(VENV)/.dev-tools $(VENV)/.browser  ## Test the package, WORKERS=2 test files at a time

@@ -380,6 +380,9 @@ class Run(Measures):
     def _repr_html_(self) -> str:
         return _repr.html(self)
 
+    def __reduce__(self) -> tuple[type[Run], tuple[Any, ...]]:
+        return Run, (self._arrays, self._config, self.model if self._has_model else None)
+
     # ---- internal --------------------------------------------------------------------------------------
 
     @property

@@ -27,7 +27,7 @@ impl PyLayer {
         serde_json::to_string(&self.0).map_err(|error| ours("ArgumentError", error.to_string()))
     }
 
-    /// The layer that a JSON object describes.
+    #[doc = python_doc!("Layer.from_json")]
     #[staticmethod]
     fn from_json(text: &str) -> PyResult<Self> {
         let layer = serde_json::from_str(text)
@@ -92,7 +92,7 @@ fn batch_norm2d(num_features: Whole, eps: f64, momentum: f64) -> PyResult<PyLaye
     checked(Layer::BatchNorm2d(BatchNorm { num_features: num_features.0, eps, momentum }))
 }
 
-/// An activation function by name, one of PyTorch's. Any shape.
+#[doc = python_doc!("Activation")]
 #[pyfunction]
 #[pyo3(name = "Activation", signature = (function, *, negative_slope=None))]
 fn activation(function: &str, negative_slope: Option<f64>) -> PyResult<PyLayer> {
@@ -130,7 +130,7 @@ fn avg_pool2d(kernel_size: Pair, stride: Option<Pair>, padding: Pair) -> PyResul
     checked(Layer::AvgPool2d(pool(kernel_size, stride, padding)))
 }
 
-/// Average pooling to maps of one size, with PyTorch's windows. (C, H, W) -> (C, H', W').
+#[doc = python_doc!("AdaptiveAvgPool2d")]
 #[pyfunction]
 #[pyo3(name = "AdaptiveAvgPool2d", signature = (output_size))]
 fn adaptive_avg_pool2d(output_size: Pair) -> PyResult<PyLayer> {
@@ -210,7 +210,7 @@ fn gate(body: Vec<PyRef<PyLayer>>) -> PyResult<PyLayer> {
     checked(Layer::Gate(Gate { body: body.iter().map(|layer| layer.0.clone()).collect() }))
 }
 
-/// A gate from the channels' means through channels // reduction numbers (Hu et al. 2018). (C, H, W) -> (C, H, W).
+#[doc = python_doc!("SqueezeExcitation")]
 #[pyfunction]
 #[pyo3(name = "SqueezeExcitation", signature = (channels, reduction=Whole(16), activation=Function(Activation::Relu),
     scale_activation=Function(Activation::Sigmoid)),

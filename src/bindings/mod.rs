@@ -1,5 +1,14 @@
 //! The Python module: arguments in, errors translated, NumPy out. No logic.
 
+#![allow(clippy::doc_lazy_continuation, reason = "docstrings of Python are no Markdown")]
+
+/// The docstring in `_core.pyi`, of "Model.save" or the like, from which build.rs takes it.
+macro_rules! python_doc {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/docstrings/", $name))
+    };
+}
+
 mod arguments;
 mod choices;
 mod cuda;

@@ -4,7 +4,8 @@ use std::sync::{Mutex, MutexGuard};
 use ndarray::Array1;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3_tch::PyTensor;
 use tch::{Device, Kind, Tensor};
 
@@ -20,7 +21,7 @@ use crate::evaluate::{logits, Evaluator, Summary};
 use crate::libtorch::{check_precision, matrix};
 use crate::network::{Model, Precision};
 
-/// A network with its weights.
+#[doc = python_doc!("Model")]
 #[pyclass(name = "Model", module = "everybatch", frozen)]
 pub struct PyModel {
     inner: Mutex<Model>,
@@ -101,7 +102,7 @@ impl PyModel {
         lock(&self.inner).normalization.as_ref().map(|norm| norm.std.clone())
     }
 
-    /// What each logit stands for, in that order; None before training.
+    #[doc = python_doc!("Model.classes")]
     #[getter]
     fn classes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let names = lock(&self.inner).classes().map(<[String]>::to_vec);
@@ -133,7 +134,7 @@ impl PyModel {
         Ok(lock(&self.inner).set_classes(Some(names))?)
     }
 
-    /// Red, green and blue of what see-through pictures are laid on; None before training.
+    #[doc = python_doc!("Model.background")]
     #[getter]
     fn background(&self) -> Option<(u8, u8, u8)> {
         lock(&self.inner).background.map(Into::into)
@@ -149,13 +150,13 @@ impl PyModel {
         Ok(())
     }
 
-    /// (channels, height, width) of one image.
+    /// (channels, height, width) of one image, that of `network`: images of another shape are refused.
     #[getter]
     fn input_shape(&self) -> (i64, i64, i64) {
         lock(&self.inner).network.input_shape.into()
     }
 
-    /// The most likely class (N,) int64 of each image.
+    #[doc = python_doc!("Model.predict")]
     #[pyo3(signature = (images, *, background=None))]
     fn predict<'py>(
         &self,
@@ -193,7 +194,7 @@ impl PyModel {
         Ok(computing(py, move || matrix(&logits))?.into_pyarray(py))
     }
 
-    /// Loss, accuracy, accuracy of each class and confusion on a data set's test images, or on images with labels.
+    #[doc = python_doc!("Model.evaluate")]
     #[pyo3(signature = (data, labels=None, *, precision="float32", match_classes=None, background=None))]
     fn evaluate(
         slf: &Bound<Self>,
@@ -242,18 +243,18 @@ impl PyModel {
         Ok(dict)
     }
 
-    /// Copies values in. Names and shapes must be the model's.
+    #[doc = python_doc!("Model.load_state_dict")]
     fn load_state_dict(&self, py: Python, state_dict: &Bound<PyAny>) -> PyResult<()> {
         let state = named_tensors(py, state_dict)?;
         computing(py, move || self.whole()?.load_state_dict(&state))
     }
 
-    /// Writes network, weights, normalisation, names of the classes and background to one safetensors file.
+    #[doc = python_doc!("Model.save")]
     fn save(&self, py: Python, path: PathBuf) -> PyResult<()> {
         computing(py, || self.whole()?.save(&path))
     }
 
-    /// Reads what `save` wrote.
+    #[doc = python_doc!("Model.load")]
     #[staticmethod]
     fn load(py: Python, path: PathBuf) -> PyResult<PyModel> {
         Ok(PyModel::new(computing(py, || Model::load(&path))?))
@@ -262,6 +263,17 @@ impl PyModel {
     /// A model with weights of its own.
     fn copy(&self, py: Python) -> PyResult<PyModel> {
         Ok(PyModel::new(computing(py, || self.copied())?))
+    }
+
+    /// Pickled as the bytes of its file.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        let bytes = computing(py, || self.whole()?.to_bytes())?;
+        Ok((py.get_type::<PyModel>().getattr("_from_bytes")?, (PyBytes::new(py, &bytes),)))
+    }
+
+    #[staticmethod]
+    fn _from_bytes(py: Python, content: PyBackedBytes) -> PyResult<PyModel> {
+        Ok(PyModel::new(computing(py, || Model::from_bytes(&content))?))
     }
 
     fn __repr__(&self) -> String {
@@ -328,11 +340,11 @@ pub struct PyEvaluation {
     loss: f64,
     /// Share predicted right, in [0, 1].
     accuracy: f64,
-    /// (classes,) float32; NaN for a class with no image.
+    /// (classes,) share of each class predicted right; NaN for a class with no image.
     class_accuracy: Py<PyArray1<f32>>,
-    /// (classes, classes) int64; rows are true classes.
+    /// (classes, classes) counts; rows are true classes, columns predicted.
     confusion: Py<PyArray2<i64>>,
-    /// Their names in that order, a tuple, or None.
+    /// Names of the classes in that order, which is the model's; None where nobody knows them.
     classes: Option<PyObject>,
 }
 
@@ -352,5 +364,22 @@ impl PyEvaluation {
 impl PyEvaluation {
     fn __repr__(&self) -> String {
         format!("<Evaluation: loss {:.4}, accuracy {:.2} %>", self.loss, 100.0 * self.accuracy)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let fields = ["loss", "accuracy", "class_accuracy", "confusion", "classes"];
+        let fields = fields.iter().map(|name| slf.getattr(*name)).collect::<PyResult<Vec<_>>>()?;
+        Ok((slf.get_type().getattr("_of")?, PyTuple::new(slf.py(), fields)?))
+    }
+
+    #[staticmethod]
+    fn _of(
+        loss: f64,
+        accuracy: f64,
+        class_accuracy: Py<PyArray1<f32>>,
+        confusion: Py<PyArray2<i64>>,
+        classes: Option<PyObject>,
+    ) -> Self {
+        PyEvaluation { loss, accuracy, class_accuracy, confusion, classes }
     }
 }

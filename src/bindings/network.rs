@@ -9,7 +9,7 @@ use super::run::computing;
 use crate::error::{unknown, Result};
 use crate::network::{builders, check_extent, Model, Network, Normalization};
 
-/// A network: a list of layers, and the shape of the images that it is meant for.
+#[doc = python_doc!("Network")]
 #[pyclass(name = "Network", module = "everybatch", frozen, eq)]
 #[derive(Clone, PartialEq)]
 pub struct PyNetwork(pub Network);
@@ -54,7 +54,7 @@ impl PyNetwork {
         self.0.layers.iter().cloned().map(PyLayer).collect()
     }
 
-    /// (channels, height, width)
+    /// (channels, height, width) of one image.
     #[getter]
     fn input_shape(&self) -> (i64, i64, i64) {
         self.0.input_shape.into()
@@ -77,22 +77,24 @@ impl PyNetwork {
         Ok(self.0.summary()?)
     }
 
+    /// The network as a JSON object.
     fn to_json(&self) -> String {
         self.0.to_json()
     }
 
+    #[doc = python_doc!("Network.from_json")]
     #[staticmethod]
     fn from_json(text: &str) -> PyResult<Self> {
         Ok(PyNetwork(Network::from_json(text)?))
     }
 
-    /// Refuses images of another shape (channels, height, width) than the network is meant for.
+    #[doc = python_doc!("Network.check_images")]
     #[pyo3(signature = (shape, given="the images have shape"))]
     fn check_images(&self, shape: ImageShape, given: &str) -> PyResult<()> {
         Ok(self.0.check_images(given, shape.0)?)
     }
 
-    /// A model with fresh weights, drawn as PyTorch draws them.
+    #[doc = python_doc!("Network.initialize")]
     #[pyo3(signature = (seed=Seed(0), *, mean=None, std=None), text_signature = "($self, seed=0, *, mean=None, std=None)")]
     fn initialize(
         &self,

@@ -191,7 +191,7 @@ impl Observer for PyObserver {
     }
 }
 
-/// What a callback is given after an optimizer step, or a measurement.
+/// What a callback of `train` is given after an optimizer step, or a measurement.
 #[pyclass(name = "Step", module = "everybatch", frozen)]
 pub struct PyStep {
     /// Optimizer steps taken so far.
@@ -212,13 +212,13 @@ pub struct PyStep {
     /// Images of a batch; the last one of an epoch may have fewer.
     #[pyo3(get)]
     batch_size: usize,
-    /// Learning rate of the step.
+    /// Learning rate of the step; NaN before the first.
     #[pyo3(get)]
     lr: f64,
-    /// Loss of the step's batch.
+    /// Loss of the step's batch, which training makes smaller; NaN before the first step.
     #[pyo3(get)]
     train_loss: f32,
-    /// Share of the step's batch predicted right, in [0, 1].
+    /// Share of the step's batch predicted right, in [0, 1]; NaN before the first step.
     #[pyo3(get)]
     train_accuracy: f32,
     /// Mean cross-entropy of the test images when they were measured last, after `eval_step` steps.
@@ -227,9 +227,10 @@ pub struct PyStep {
     /// Share of the test images predicted right when they were measured last, in [0, 1].
     #[pyo3(get)]
     test_accuracy: f32,
-    /// Standard errors of these two; 0 if all images were measured.
+    /// Standard error of `test_loss`; 0 if all images were measured.
     #[pyo3(get)]
     test_loss_error: f32,
+    /// Standard error of `test_accuracy`; 0 if all images were measured.
     #[pyo3(get)]
     test_accuracy_error: f32,
     /// Test images that were looked at for them.
@@ -294,7 +295,7 @@ impl PyStep {
 
 #[pymethods]
 impl PyStep {
-    /// A copy of the run's weights as they are now. Only within the callback: afterwards they move on.
+    #[doc = python_doc!("Step.model")]
     fn model(&self, py: Python) -> PyResult<PyModel> {
         let copied = computing(py, || {
             match &*lock(&self.weights) {

@@ -36,7 +36,7 @@ pub fn resolve_device(name: &str) -> PyResult<String> {
     Ok(device_name(find_device(name)?))
 }
 
-/// What `train` computes in on a device: values of its argument `precision`.
+#[doc = python_doc!("precisions")]
 #[pyfunction]
 #[pyo3(signature = (device="auto"))]
 pub fn precisions<'py>(py: Python<'py>, device: &str) -> PyResult<Bound<'py, PyTuple>> {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::Crc;
 use safetensors::{Dtype, SafeTensors};
@@ -25,36 +25,32 @@ impl Model {
     /// Writes the file whole or not at all. Only a model, or an empty file, is replaced.
     pub fn save(&self, path: &Path) -> Result<()> {
         refuse_what_is_no_model(path)?;
-        let bytes = self.to_safetensors(path)?;
+        let bytes = self.to_bytes().map_err(|error| of_file(path, error))?;
         write_whole(path, &bytes).map_err(|source| Error::File { path: path.to_path_buf(), source })
     }
 
-    fn to_safetensors(&self, path: &Path) -> Result<Vec<u8>> {
-        let format = |message: String| Error::Format { path: path.to_path_buf(), message };
+    /// What `save` writes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut metadata = HashMap::from([
             ("format".to_string(), "pt".to_string()),
             (NETWORK.to_string(), self.network.to_json()),
             (CHECKSUM.to_string(), UNSEALED.to_string()),
         ]);
         if let Some(normalization) = &self.normalization {
-            let text = serde_json::to_string(normalization).map_err(|e| format(e.to_string()))?;
+            let text = serde_json::to_string(normalization).map_err(|e| Error::Argument(e.to_string()))?;
             metadata.insert(NORMALIZATION.to_string(), text);
         }
         if let Some(classes) = self.classes() {
-            let text = serde_json::to_string(classes).map_err(|e| format(e.to_string()))?;
+            let text = serde_json::to_string(classes).map_err(|e| Error::Argument(e.to_string()))?;
             metadata.insert(CLASSES.to_string(), text);
         }
         if let Some(background) = &self.background {
-            let text = serde_json::to_string(background).map_err(|e| format(e.to_string()))?;
+            let text = serde_json::to_string(background).map_err(|e| Error::Argument(e.to_string()))?;
             metadata.insert(BACKGROUND.to_string(), text);
         }
-        let packed = packed(self.state_dict()?, metadata);
-        let mut bytes = packed.map_err(|error| match error {
-            Error::Argument(message) => format(message),
-            other => other,
-        })?;
-        let place =
-            checksum_place(&bytes).ok_or_else(|| format("its checksum found no place".to_string()))?;
+        let mut bytes = packed(self.state_dict()?, metadata)?;
+        let place = checksum_place(&bytes)
+            .ok_or_else(|| Error::Argument("its checksum found no place".to_string()))?;
         let sum = checksum(&bytes, place);
         bytes[place..place + UNSEALED.len()].copy_from_slice(sum.as_bytes());
         Ok(bytes)
@@ -70,15 +66,13 @@ impl Model {
             return Err(Error::Format { path: path.to_path_buf(), message });
         }
         let bytes = fs::read(path).map_err(file)?;
-        Model::from_safetensors(&bytes).map_err(|error| match error {
-            Error::Format { message, .. } => Error::Format { path: path.to_path_buf(), message },
-            // What is wrong here is the file, whatever the layers or tensors in it complain of.
-            other => Error::Format { path: path.to_path_buf(), message: other.to_string() },
-        })
+        // What is wrong is the file, whatever the layers or tensors in it complain of.
+        Model::from_bytes(&bytes).map_err(|error| of_file(path, Error::Argument(error.to_string())))
     }
 
-    fn from_safetensors(bytes: &[u8]) -> Result<Model> {
-        let format = |message: String| Error::Format { path: PathBuf::new(), message };
+    /// Reads what `to_bytes` made.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Model> {
+        let format = Error::Argument;
         let (_, header) = SafeTensors::read_metadata(bytes)
             .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
         let metadata = header.metadata().clone().unwrap_or_default();
@@ -128,6 +122,14 @@ impl Model {
             .collect::<Result<Vec<_>>>()?;
         model.load_state_dict(&state)?;
         Ok(model)
+    }
+}
+
+/// The error of bytes that cannot be those of a model, as that of the file that holds them or was to.
+fn of_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Argument(message) => Error::Format { path: path.to_path_buf(), message },
+        other => other,
     }
 }
 
