@@ -43,6 +43,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("torch finds no CUDA device")
 
 
+LONGEST = ("test_notebooks.py", "test_parity_networks.py", "test_from_torch_networks.py", "test_sweep_ray.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take minutes first, so that no worker waits long for the other one at the end."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
+
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     with torch_threads(2):

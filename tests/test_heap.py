@@ -34,7 +34,7 @@ def pages_of_a_block():
 
 def train(hidden, steps=3, kernels="exact", callback=None, **options):
     network = eb.Network([eb.Flatten(), eb.Linear(784, hidden), eb.Activation("relu"), eb.Linear(hidden, 10)])
-    data = eb.datasets.glyphs().subset(train=80, test=20)
+    data = eb.datasets.glyphs(train=80, test=20)
     rest = {"kernels": kernels, "callbacks": [callback] if callback else [], "progress": False}
     return eb.train(network, data, steps=steps, batch_size=8, lr=1e-4, **{"evaluate_every": steps} | rest | options)
 

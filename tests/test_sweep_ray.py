@@ -236,7 +236,7 @@ def test_a_driver_that_is_killed_takes_its_trials_along_and_goes_on_later(cluste
     before = stored(store)
     wait_for(lambda: not ours("ray::train"))
     assert len(before) < TRIALS
-    data, asked = eb.datasets.glyphs(train=2000, test=500), {"network": "lenet5", "steps": 40, "batch_size": 64}
+    data, asked = eb.datasets.glyphs(train=500, test=100), {"network": "lenet5", "steps": 40, "batch_size": 64}
     made = on_ray(data, store, LATER, **asked)
     assert before.items() <= stored(store).items()
     assert_equal(swept(data, tmp_path / "one", LATER, **asked), made)
@@ -353,7 +353,7 @@ def driver(store: Path, address: str) -> list[Any]:
         import everybatch as eb
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        made = eb.sweep({LATER}, eb.datasets.glyphs(train=2000, test=500),
+        made = eb.sweep({LATER}, eb.datasets.glyphs(train=500, test=100),
                         network="lenet5", steps=40, batch_size=64, device="cpu", store={str(store)!r},
                         progress=False, backend=eb.sweeps.ray(address={address!r}, resources={{"trial": 1}}))
         print(made)
