@@ -1,4 +1,6 @@
-"""Variations of the recipe of notebooks/best_accuracy.ipynb, half an hour each on two cores (but one that takes two).
+"""Variations of a recipe for half an hour on two cores, but one that takes two hours.
+
+One of them, `twice_to_half`, became that of notebooks/best_accuracy.ipynb, with 26 epochs there.
 
     python benches/half_hour.py --store runs/half_hour --only stronger --seeds 0       # run again, it goes on
 
