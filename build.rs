@@ -46,6 +46,7 @@ fn docstrings() {
     println!("cargo::rerun-if-changed={STUB}");
     let stub = fs::read_to_string(STUB).expect("the stub of the module");
     let folder = Path::new(&std::env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("docstrings");
+    let _ = fs::remove_dir_all(&folder); // docstrings that the stub no longer has
     fs::create_dir_all(&folder).expect("a folder for docstrings");
     let (mut class, mut name) = (None, String::new());
     let mut lines = stub.lines();

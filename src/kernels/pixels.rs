@@ -41,10 +41,10 @@ pub struct Finish<'a> {
 
 impl ByPixel {
     /// The unit for this convolution, if this machine has one and it takes such: products are of 32 images and of 32
-    /// channels, and of few images they would be mostly zeros. Pixels are those of the map and of the result.
-    pub fn unit(images: usize, channels: [usize; 2], pixels: [usize; 2]) -> Option<Unit> {
+    /// channels, and of few images they would be mostly zeros. The last ones are pixels.
+    pub fn unit(images: usize, channels: [usize; 2], [map, result]: [usize; 2]) -> Option<Unit> {
         let whole = channels.iter().all(|channels| *channels > 0 && channels % BLOCK == 0);
-        if whole && images > TILE && pixels[0] < MAP && pixels[1] < PIXELS {
+        if whole && images > TILE && map < MAP && result < PIXELS {
             Unit::find()
         } else {
             None

@@ -18,15 +18,20 @@ pub fn by_pixel(conv: &Conv2d, map: [i64; 2]) -> ByPixel {
     ByPixel { inputs: conv.in_channels as usize, outputs: conv.out_channels as usize, taps: taps(conv, map) }
 }
 
-/// The matrix unit where, for so many images and a map of this size, it is quicker pixel by pixel than libtorch. Where half
-/// of the taps or more lie beyond the map, one product of the flattened maps is as little work.
+/// Whether half of the kernel's taps or more lie beyond a map of this size: one product of the flattened maps is then half the
+/// arithmetic, or less.
+pub fn is_mostly_edge(conv: &Conv2d, map: [i64; 2]) -> bool {
+    let [taps, pixels] = [conv.kernel_size, map].map(|size| size[0] * size[1]);
+    conv.groups == 1 && 2 * pixels <= taps
+}
+
+/// The matrix unit where, for so many images and a map of this size, it is quicker pixel by pixel than libtorch or one product.
 pub fn unit_by_pixel(conv: &Conv2d, kind: Kind, [images, height, width]: [i64; 3]) -> Option<Unit> {
     let channels = [conv.in_channels, conv.out_channels].map(|channels| channels as usize);
     let map = [height, width];
-    let [pixels, results, taps] =
-        [map, conv.output_size(map), conv.kernel_size].map(|size| (size[0] * size[1]) as usize);
-    match conv.groups == 1 && kind == Kind::BFloat16 && 2 * pixels > taps {
-        true => ByPixel::unit(images as usize, channels, [pixels, results]),
+    let pixels = [map, conv.output_size(map)].map(|size| (size[0] * size[1]) as usize);
+    match conv.groups == 1 && kind == Kind::BFloat16 && !is_mostly_edge(conv, map) {
+        true => ByPixel::unit(images as usize, channels, pixels),
         false => None,
     }
 }

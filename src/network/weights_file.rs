@@ -9,6 +9,7 @@ use std::path::Path;
 
 use flate2::Crc;
 use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
 
 use super::tensor_file::{packed, unpacked};
 use super::{tensor_specs, Model, Network, Normalization, TensorSpec};
@@ -25,7 +26,10 @@ impl Model {
     /// Writes the file whole or not at all. Only a model, or an empty file, is replaced.
     pub fn save(&self, path: &Path) -> Result<()> {
         refuse_what_is_no_model(path)?;
-        let bytes = self.to_bytes().map_err(|error| of_file(path, error))?;
+        let bytes = self.to_bytes().map_err(|error| match error {
+            Error::Argument(message) => Error::Format { path: path.to_path_buf(), message },
+            other => other,
+        })?;
         write_whole(path, &bytes).map_err(|source| Error::File { path: path.to_path_buf(), source })
     }
 
@@ -37,16 +41,13 @@ impl Model {
             (CHECKSUM.to_string(), UNSEALED.to_string()),
         ]);
         if let Some(normalization) = &self.normalization {
-            let text = serde_json::to_string(normalization).map_err(|e| Error::Argument(e.to_string()))?;
-            metadata.insert(NORMALIZATION.to_string(), text);
+            metadata.insert(NORMALIZATION.to_string(), json(normalization)?);
         }
         if let Some(classes) = self.classes() {
-            let text = serde_json::to_string(classes).map_err(|e| Error::Argument(e.to_string()))?;
-            metadata.insert(CLASSES.to_string(), text);
+            metadata.insert(CLASSES.to_string(), json(&classes)?);
         }
         if let Some(background) = &self.background {
-            let text = serde_json::to_string(background).map_err(|e| Error::Argument(e.to_string()))?;
-            metadata.insert(BACKGROUND.to_string(), text);
+            metadata.insert(BACKGROUND.to_string(), json(background)?);
         }
         let mut bytes = packed(self.state_dict()?, metadata)?;
         let place = checksum_place(&bytes)
@@ -67,24 +68,24 @@ impl Model {
         }
         let bytes = fs::read(path).map_err(file)?;
         // What is wrong is the file, whatever the layers or tensors in it complain of.
-        Model::from_bytes(&bytes).map_err(|error| of_file(path, Error::Argument(error.to_string())))
+        Model::from_bytes(&bytes)
+            .map_err(|error| Error::Format { path: path.to_path_buf(), message: error.to_string() })
     }
 
     /// Reads what `to_bytes` made.
     pub fn from_bytes(bytes: &[u8]) -> Result<Model> {
-        let format = Error::Argument;
         let (_, header) = SafeTensors::read_metadata(bytes)
-            .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
+            .map_err(|e| Error::Argument(format!("this is not a whole safetensors file ({e})")))?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let network = metadata.get(NETWORK).ok_or_else(|| {
-            format(format!(
+            Error::Argument(format!(
                 "this safetensors file holds no layer tree ({NETWORK:?} is not in its metadata), so it was not \
                  written by Model.save. Build the network and use load_state_dict instead."
             ))
         })?;
         if let (Some(sum), Some(place)) = (metadata.get(CHECKSUM), checksum_place(bytes)) {
             if *sum != checksum(bytes, place) {
-                return Err(format(format!(
+                return Err(Error::Argument(format!(
                     "its checksum is not that of its content: it is damaged, or was changed by another program, which \
                      would have to leave {CHECKSUM:?} out of the metadata. Get or save it again."
                 )));
@@ -93,31 +94,33 @@ impl Model {
         let network = Network::from_json(network)?;
         let values: i64 = tensor_specs(&network.layers).iter().map(TensorSpec::numel).sum();
         if values * 4 > bytes.len() as i64 {
-            return Err(format(format!("its layers need {values} values, more than the file holds")));
+            return Err(Error::Argument(format!(
+                "its layers need {values} values, more than the file holds"
+            )));
         }
         let mut model = Model::initialize(network, 0)?;
         if let Some(text) = metadata.get(NORMALIZATION) {
             let read: Normalization = serde_json::from_str(text)
-                .map_err(|e| format(format!("its normalisation is unreadable: {e}")))?;
+                .map_err(|e| Error::Argument(format!("its normalisation is unreadable: {e}")))?;
             model.set_normalization(Some(Normalization::new(read.mean, read.std)?))?;
         }
         if let Some(text) = metadata.get(CLASSES) {
             let read: Vec<String> = serde_json::from_str(text)
-                .map_err(|e| format(format!("the names of its classes are unreadable: {e}")))?;
+                .map_err(|e| Error::Argument(format!("the names of its classes are unreadable: {e}")))?;
             model.set_classes(Some(read))?;
         }
         if let Some(text) = metadata.get(BACKGROUND) {
             let read = serde_json::from_str(text)
-                .map_err(|e| format(format!("the background of its pictures is unreadable: {e}")))?;
+                .map_err(|e| Error::Argument(format!("the background of its pictures is unreadable: {e}")))?;
             model.background = Some(read);
         }
         let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| format(format!("this is not a whole safetensors file ({e})")))?;
+            .map_err(|e| Error::Argument(format!("this is not a whole safetensors file ({e})")))?;
         let state = file
             .iter()
             .map(|(name, view)| match view.dtype() {
                 Dtype::F32 | Dtype::I64 => Ok((name.to_string(), unpacked(name, &view)?)),
-                other => Err(format(format!("{name} has dtype {other:?}, expected F32 or I64"))),
+                other => Err(Error::Argument(format!("{name} has dtype {other:?}, expected F32 or I64"))),
             })
             .collect::<Result<Vec<_>>>()?;
         model.load_state_dict(&state)?;
@@ -125,12 +128,8 @@ impl Model {
     }
 }
 
-/// The error of bytes that cannot be those of a model, as that of the file that holds them or was to.
-fn of_file(path: &Path, error: Error) -> Error {
-    match error {
-        Error::Argument(message) => Error::Format { path: path.to_path_buf(), message },
-        other => other,
-    }
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::Argument(error.to_string()))
 }
 
 /// Writes a file under a name of its own in the same folder, where nothing else writes, flushes it, renames it, and

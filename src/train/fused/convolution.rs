@@ -6,17 +6,16 @@ use super::pass::Pass;
 use super::{Back, Gradients, Weights};
 use crate::error::Result;
 use crate::kernels::{
-    self, elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, Centered,
-    Finish, Panels, Unit,
+    self, elements, elements_mut, gather_taps, of_kind, spread_taps, weight_gradient, within, ByPixel,
+    Centered, Finish, Panels, Unit,
 };
 use crate::libtorch::{channels_last, convolution, convolution_gradients, empty_maps, pack_convolution};
-use crate::network::{by_pixel, conv2d, taps, unit_by_pixel, Conv2d};
+use crate::network::{by_pixel, conv2d, is_mostly_edge, taps, unit_by_pixel, Conv2d};
 
 /// How a convolution is computed. Measured with oneDNN on AVX-512, forward and backward together, batches of 60: 7.0 ms
 /// channels-last and 4.1 in the order of the indices for 256 -> 256 channels on maps of 2x2, where the weights are most of
 /// the memory; 2.7 and 3.0 for 64 -> 64 on 7x7. The rule looks at sizes and at the kind of
 /// machine, so that a run repeats bit for bit.
-#[derive(Clone, Copy, PartialEq)]
 enum Way {
     /// One product of the flattened maps: the kernel covers all of the map, or most of its taps lie outside.
     Product,
@@ -24,7 +23,7 @@ enum Way {
     Indexed,
     ChannelsLast,
     /// Channels-last, forward and by the map on the matrix unit.
-    ByPixel(Unit),
+    ByPixel(Unit, ByPixel),
 }
 
 impl Way {
@@ -34,14 +33,14 @@ impl Way {
             return Way::Product;
         }
         if let Some(unit) = unit_by_pixel(conv, x.kind(), [x.size()[0], map[0], map[1]]) {
-            return Way::ByPixel(unit);
+            return Way::ByPixel(unit, by_pixel(conv, map));
         }
-        let [taps, pixels] = [conv.kernel_size, map].map(|size| size[0] * size[1]);
+        let taps = conv.kernel_size.iter().product::<i64>();
         let weights = conv.out_channels * conv.in_channels / conv.groups * taps;
         let outputs = conv.output_size(map).iter().product::<i64>() * x.size()[0] * conv.out_channels;
         match weights > x.numel() as i64 + outputs {
             // Half the arithmetic, or less, outweighs the larger weight.
-            true if conv.groups == 1 && 2 * pixels <= taps => Way::Product,
+            true if is_mostly_edge(conv, map) => Way::Product,
             // The matrix unit takes a third of oneDNN's time for the gradient by the weight, and wants the channels last.
             true if centered(conv, x).is_some_and(|conv| conv.unit().is_some()) => Way::ChannelsLast,
             true => Way::Indexed,
@@ -74,16 +73,15 @@ impl Pass<'_> {
         let mut way = Way::of(conv, &x);
         let map = map_of(&x);
         let x = match way {
-            Way::ChannelsLast | Way::ByPixel(_) => channels_last(&x)?,
+            Way::ChannelsLast | Way::ByPixel(..) => channels_last(&x)?,
             Way::Product | Way::Indexed => x.f_contiguous()?,
         };
-        if matches!(way, Way::Product | Way::ByPixel(_)) {
+        if matches!(way, Way::Product | Way::ByPixel(..)) {
             weight = weight.f_contiguous()?; // loops of ours go by the order of memory
         }
-        let sizes = matches!(way, Way::ByPixel(_)).then(|| by_pixel(conv, map));
         let by_libtorch = |weight: &Tensor| conv2d(&x, weight, bias.as_ref(), conv);
-        let mut y = match (way, &sizes) {
-            (Way::Product, _) => {
+        let mut y = match &way {
+            Way::Product => {
                 weight = product(conv, &weight, map)?;
                 let [height, width] = conv.output_size(map);
                 let bias =
@@ -92,12 +90,12 @@ impl Pass<'_> {
                 y.f_view([x.size()[0], conv.out_channels, height, width])?
             }
             // With one channel libtorch's own call takes five times as long as the same with the weight packed before.
-            (Way::ChannelsLast, _) if conv.in_channels == 1 => {
+            Way::ChannelsLast if conv.in_channels == 1 => {
                 let none = Tensor::f_zeros([conv.out_channels], (kind, x.device()))?;
                 let packed = pack_convolution(&weight, conv, &x.size())?;
                 convolution(&x, &packed, bias.as_ref().unwrap_or(&none), conv, None)?
             }
-            (Way::ByPixel(unit), Some(sizes)) => {
+            Way::ByPixel(unit, sizes) => {
                 let y = empty_maps(x.size()[0], conv.out_channels, conv.output_size(map), &x)?;
                 // SAFETY: maps and weights are dense, on the CPU and of this element type, the maps channels-last, and `y`
                 // is new.
@@ -105,15 +103,15 @@ impl Pass<'_> {
                     let panels = Panels::forward(elements(&weight), sizes)?;
                     let finish =
                         Finish { bias: bias.as_ref().map(|bias| elements(bias)), ..Finish::default() };
-                    kernels::convolution(unit, elements(&x), &panels, sizes, finish, elements_mut(&y))?;
+                    kernels::convolution(*unit, elements(&x), &panels, sizes, finish, elements_mut(&y))?;
                 }
                 y
             }
-            _ => by_libtorch(&weight)?,
+            Way::ChannelsLast | Way::Indexed => by_libtorch(&weight)?,
         };
         // Of what is not finite, a product with the zeros of taps that do not reach makes NaN.
         let exact = covers(conv, map);
-        if way == Way::Product && !exact && !is_finite(&y)? {
+        if matches!(way, Way::Product) && !exact && !is_finite(&y)? {
             way = Way::Indexed;
             weight = self.cast(weights.first)?;
             y = by_libtorch(&weight)?;
@@ -122,7 +120,7 @@ impl Pass<'_> {
         let own = self.tensors[weights.first].shallow_clone();
         let back = move |dy: Tensor, gradients: &mut Gradients| {
             let dy = unrectified(dy)?;
-            if way == Way::Product && (exact || is_finite(&dy)?) {
+            if matches!(way, Way::Product) && (exact || is_finite(&dy)?) {
                 let dy = flat(&dy.f_contiguous()?)?;
                 let dx = match by_input {
                     true => dy.f_mm(&weight)?.f_view_as(&x)?,
@@ -140,21 +138,21 @@ impl Pass<'_> {
             let (weight, dy) = match way {
                 Way::Product => (own.f_to_kind(kind)?, dy.f_contiguous()?),
                 // One channel lies the same either way, and libtorch is quicker with the order of the indices.
-                Way::ChannelsLast | Way::ByPixel(_) if conv.in_channels > 1 => (weight, channels_last(&dy)?),
-                _ => (weight, dy.f_contiguous()?),
+                Way::ChannelsLast | Way::ByPixel(..) if conv.in_channels > 1 => (weight, channels_last(&dy)?),
+                Way::ChannelsLast | Way::ByPixel(..) | Way::Indexed => (weight, dy.f_contiguous()?),
             };
             let by_unit = match way {
-                Way::ChannelsLast | Way::ByPixel(_) => by_unit(conv, &x, &dy)?,
+                Way::ChannelsLast | Way::ByPixel(..) => by_unit(conv, &x, &dy)?,
                 Way::Product | Way::Indexed => None,
             };
-            let by_map = match (way, &sizes) {
-                (Way::ByPixel(unit), Some(sizes)) if by_input => {
+            let by_map = match &way {
+                Way::ByPixel(unit, sizes) if by_input => {
                     let dx = empty_maps(x.size()[0], conv.in_channels, map, &x)?;
                     // SAFETY: as above.
                     unsafe {
                         let panels = Panels::back(elements(&weight), sizes)?;
                         kernels::convolution_by_input(
-                            unit,
+                            *unit,
                             elements(&dy),
                             &panels,
                             sizes,
