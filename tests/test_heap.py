@@ -1,9 +1,11 @@
 """Memory that a step frees and takes again stays with the process while it trains, and only then (Linux with glibc)."""
 
+import itertools
 import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -58,13 +60,11 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def pages_of_steps(kernels, few=4, many=12):
-    begun = []
-    for steps in (few, many):
-        before = pages()
-        train(LARGE, steps, kernels)
-        begun.append(pages() - before)
-    return (begun[1] - begun[0]) / (many - few)
+def pages_of_a_step(kernels):
+    """Return the pages that come with most steps; with one or another the heap grows, where no hole in it is large enough."""
+    seen = []
+    train(LARGE, 13, kernels, callback=lambda _: seen.append(pages()))
+    return statistics.median(after - before for before, after in itertools.pairwise(seen))
 
 
 def count():
@@ -73,7 +73,7 @@ def count():
     counted = {"before": pages_of_a_block(), "small": while_training(SMALL)}
     bytes_before = resident()
     counted["large"] = while_training(LARGE, other=LARGE)
-    counted |= {kernels: pages_of_steps(kernels) for kernels in ("exact", "fused")}
+    counted |= {kernels: pages_of_a_step(kernels) for kernels in ("exact", "fused")}
     choosing = {"select": "best", "monitor": "validation_loss", "validation": 20, "evaluate_every": 1, "ema": 0.5}
     for _ in range(2):
         train(LARGE, 4, "fused", **choosing)
