@@ -15,12 +15,14 @@ import itertools
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 import everybatch as eb
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IDEAS = {
     "excite": "squeeze-and-excitation after the second and third stage",
@@ -127,6 +129,8 @@ def _said(effect: float, error: float) -> str:
 
 
 def main() -> int:
+    import pandas as pd  # not at the top: what imports this file may have none
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", required=True)
     parser.add_argument("--device", default="cpu")
@@ -136,7 +140,7 @@ def main() -> int:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     data = eb.datasets.mnist()
-    tables = []
+    tables: list[pd.DataFrame] = []
     for seed in options.seeds:  # so that what is cut off loses one seed of all, and not all seeds of one
         sweep = eb.sweep(
             [config(row) for row in design()],

@@ -7,7 +7,7 @@ probabilities and on votes. AP is average precision with wrong labels as the pos
 when as many are flagged as there are. "By known" has probabilities from 300 of the wrong labels that it is told of, as
 of planted ones that are like the real errors.
 
-    python benches/bench_insight_labels.py                  # about 15 minutes on 2 idle cores
+    python benches/bench_insight_labels.py                  # about 7 minutes on 2 idle cores
     python benches/bench_insight_labels.py --only "MLP, symmetric 40 %" --seeds 3
     python benches/bench_insight_labels.py --write          # and puts the tables into benches/README.md
 """

@@ -237,9 +237,9 @@ def train(
     checkpoint_every
         Keep them after every n-th step, or every "epoch".
     folder
-        A folder of its own to write the run to as it goes on; made if needed. Rows of its history are there a fifth of
-        a second after they were measured, whatever becomes of the process; `load_run` reads them at any time, and
-        `Run.state` is "running" meanwhile, or "lost" if the process is no more.
+        A folder of its own to write the run to as it goes on; made if needed. Rows of its history are there within two
+        seconds after they were measured, as a rule a fifth of one, whatever becomes of the process; `load_run` reads
+        them at any time, and `Run.state` is "running" meanwhile, or "lost" if the process is no more.
     keep_state_every
         Seconds after which what the run needs to go on is kept in that folder anew; at the end it always is.
     log_every
