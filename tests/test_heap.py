@@ -61,7 +61,7 @@ def resident():
 
 
 def pages_of_a_step(kernels):
-    """Return the pages that come with most steps; with one or another the heap grows, where no hole in it is large enough."""
+    """Return the pages that come with most steps; now and then the heap grows, where no hole in it is large enough."""
     seen = []
     train(LARGE, 13, kernels, callback=lambda _: seen.append(pages()))
     return statistics.median(after - before for before, after in itertools.pairwise(seen))

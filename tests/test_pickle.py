@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import everybatch as eb
 from everybatch.errors import ArgumentError
@@ -87,6 +88,48 @@ def test_a_run_comes_back_whole(run: eb.Run, glyphs: eb.Dataset, copied: Callabl
     np.testing.assert_array_equal(again.model.logits(glyphs.test_images), run.model.logits(glyphs.test_images))
     np.testing.assert_array_equal(again.batch_indices(2), run.batch_indices(2))
     assert repr(again) == repr(run)
+
+
+class NotedRun(eb.Run):
+    """A run whose class takes other arguments."""
+
+    def __init__(self, run: eb.Run) -> None:
+        super().__init__(run._arrays, run.config, run.model)
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_run_keeps_its_class_and_what_was_added_to_it(run: eb.Run, copied: Callable[[Any], Any]) -> None:
+    noted = NotedRun(run)
+    vars(noted)["note"] = ["x"]
+    again = copied(noted)
+    assert type(again) is NotedRun
+    assert vars(again)["note"] == ["x"]
+    assert vars(again).keys() == vars(noted).keys()
+
+
+def test_what_is_pickled_twice_is_the_same_bytes(run: eb.Run, tiny: eb.Network) -> None:
+    ensemble = eb.sweeps.Ensemble([run.model, tiny.initialize(seed=1)])
+    for thing in (run, run.model, ensemble, run.model.evaluate(np.zeros((4, 28, 28), np.uint8), np.zeros(4, int))):
+        assert len({pickle.dumps(thing) for _ in range(10)}) == 1, thing
+
+
+def test_the_copy_of_a_loaded_run_reads_nothing(run: eb.Run, tmp_path: Path) -> None:
+    run.save(tmp_path / "run")
+    loaded = eb.load_run(tmp_path / "run")
+    for path in (tmp_path / "run").iterdir():
+        path.unlink()
+    again = copy.copy(loaded)
+    np.testing.assert_array_equal(again.test_loss, run.test_loss)
+    with pytest.raises(FileNotFoundError):
+        _ = again.model
+
+
+def test_a_meter_is_not_copied(glyphs: eb.Dataset) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    meter = eb.Meter(module, glyphs)
+    for copied in COPIES:
+        with pytest.raises(TypeError, match="its run can"):
+            copied(meter)
 
 
 def test_a_run_that_was_loaded_takes_its_weights_along(run: eb.Run, glyphs: eb.Dataset, tmp_path: Path) -> None:

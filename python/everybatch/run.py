@@ -8,7 +8,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -380,8 +380,15 @@ class Run(Measures):
     def _repr_html_(self) -> str:
         return _repr.html(self)
 
-    def __reduce__(self) -> tuple[type[Run], tuple[Any, ...]]:
-        return Run, (self._arrays, self._config, self.model if self._has_model else None)
+    def __copy__(self) -> Self:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        added = {name: value for name, value in vars(self).items() if name not in _OWN}
+        model = self.model if self._has_model else None
+        return _restored, (type(self), self._arrays, self._config, model), added or None
 
     # ---- internal --------------------------------------------------------------------------------------
 
@@ -402,6 +409,19 @@ class Run(Measures):
     def _best(self) -> int | None:
         """Index of the best evaluation."""
         return MEASURES["test_accuracy"].best_of(self)
+
+
+_OWN = ("_arrays", "_config", "_model", "_load_model")
+R = TypeVar("R", bound=Run)
+
+
+def _restored(
+    kind: type[R], arrays: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any], model: Model | None
+) -> R:
+    """Return the run of which these were pickled, whatever arguments its own class takes."""
+    made = kind.__new__(kind)
+    Run.__init__(made, arrays, config, model)
+    return made
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use safetensors::tensor::{serialize, TensorView};
 use safetensors::Dtype;
+use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ const KINDS: [(Kind, Dtype); 7] = [
     (Kind::Uint8, Dtype::U8),
 ];
 
-/// The file, with `metadata` in its header.
+/// The file, with `metadata` in its header: the same bytes each time.
 pub fn packed(
     tensors: impl IntoIterator<Item = (String, Tensor)>,
     metadata: HashMap<String, String>,
@@ -40,7 +41,21 @@ pub fn packed(
         Ok((name.as_str(), view.map_err(|e| Error::Argument(format!("{name}: {e}")))?))
     });
     let views = views.collect::<Result<Vec<_>>>()?;
-    serialize(views, Some(metadata)).map_err(|e| Error::Argument(e.to_string()))
+    let mut bytes = serialize(views, Some(metadata)).map_err(|e| Error::Argument(e.to_string()))?;
+    sort_header(&mut bytes).map_err(|e| Error::Argument(e.to_string()))?;
+    Ok(bytes)
+}
+
+/// The library writes metadata in another order each time, so that caches would take the same model for another one.
+fn sort_header(bytes: &mut [u8]) -> serde_json::Result<()> {
+    let Some((length, rest)) = bytes.split_first_chunk_mut() else { return Ok(()) };
+    let header = &mut rest[..u64::from_le_bytes(*length) as usize];
+    let mut entries: Value = serde_json::from_slice(header)?;
+    entries.sort_all_objects();
+    let sorted = serde_json::to_vec(&entries)?;
+    header.fill(b' ');
+    header[..sorted.len()].copy_from_slice(&sorted);
+    Ok(())
 }
 
 /// A tensor of such a file, copied.

@@ -229,6 +229,12 @@ mod tests {
     }
 
     #[test]
+    fn the_same_model_is_the_same_bytes() {
+        let first = lenet().to_bytes().unwrap();
+        assert!((0..20).all(|_| lenet().to_bytes().unwrap() == first));
+    }
+
+    #[test]
     fn only_a_model_or_nothing_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");

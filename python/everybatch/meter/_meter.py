@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -157,6 +157,9 @@ class Meter:
     >>> meter.run.train_loss.shape, meter.run.test_accuracy.shape
     ((10,), (11,))
     """
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Meter follows one training loop and cannot be copied or pickled; its run can")
 
     @not_compiled
     def __init__(
