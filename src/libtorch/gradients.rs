@@ -5,7 +5,7 @@ use std::ptr::{null, null_mut};
 
 use tch::Tensor;
 
-use super::status;
+use super::{is_misread, status};
 use crate::error::Result;
 use crate::network::Conv2d;
 
@@ -43,6 +43,13 @@ pub fn convolution_gradients(
     conv: &Conv2d,
     wanted: [bool; 3],
 ) -> Result<[Option<Tensor>; 3]> {
+    if is_misread(conv, [x.size()[2], x.size()[3]]) {
+        let turned = |x: &Tensor| x.f_transpose(2, 3);
+        let (dy, x, weight) = (turned(dy)?, turned(x)?, turned(weight)?);
+        let [by_x, by_weight, by_bias] = convolution_gradients(&dy, &x, &weight, &conv.transposed(), wanted)?;
+        let back = |gradient: Option<Tensor>| gradient.map(|one| turned(&one)?.f_contiguous()).transpose();
+        return Ok([back(by_x)?, back(by_weight)?, by_bias]);
+    }
     let sizes: *const i64 = &conv.out_channels;
     let mask = wanted.map(i32::from);
     let no_padding = [0i64; 2];

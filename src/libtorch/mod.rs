@@ -30,7 +30,7 @@ pub use gradients::convolution_gradients;
 pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
 pub use layout::{channels_first, channels_last, copied, empty_maps, laid_out_like};
 pub use many::{add_products, add_quotients, copy_all};
-pub use mkldnn::{convolution, convolution_onto, linear, pack_convolution, pack_linear};
+pub use mkldnn::{convolution, convolution_onto, is_misread, linear, pack_convolution, pack_linear};
 pub use modes::{as_called, plain};
 pub use parallel::parallel;
 pub use scaled::{add_scaled, product_onto};

@@ -181,8 +181,18 @@ fn output_shape(layer: &Layer, input: &Shape) -> Result<Shape, Problem> {
                 );
             }
             let Conv2d { kernel_size, stride, padding, dilation, .. } = conv;
-            let [height, width] = slide([height, width], *kernel_size, *stride, *padding, *dilation)?;
-            Shape(vec![conv.out_channels, height, width])
+            let map = slide([height, width], *kernel_size, *stride, *padding, *dilation)?;
+            // oneDNN reads beside the map there.
+            if let Some(axis) = conv.meets([height, width]).iter().position(|meets| !meets) {
+                return needs(
+                    format!(
+                        "pixels that the kernel meets, and along the {} it meets only padding",
+                        ["height", "width"][axis]
+                    ),
+                    "Use less padding, stride or dilation.",
+                );
+            }
+            Shape(vec![conv.out_channels, map[0], map[1]])
         }
         Layer::MaxPool2d(pool) | Layer::AvgPool2d(pool) => {
             let (channels, height, width) = image(input)?;

@@ -2,11 +2,12 @@
 //! by layer in evaluation mode, for weights with which nothing may be folded.
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::tensors::Tensors;
 use super::{masks, AdaptivePool2d, Conv2d, Gate, Layer, Pool2d, Residual};
 use crate::error::Result;
+use crate::libtorch::is_misread;
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +162,11 @@ pub fn over_pixels(factors: &Tensor, x: &Tensor) -> Result<Tensor> {
 
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv2d) -> Result<Tensor> {
     let Conv2d { stride, padding, dilation, groups, .. } = conv;
+    if x.device() == Device::Cpu && is_misread(conv, [x.size()[2], x.size()[3]]) {
+        let turned = |x: &Tensor| x.f_transpose(2, 3);
+        let y = conv2d(&turned(x)?, &turned(weight)?, bias, &conv.transposed())?;
+        return Ok(turned(&y)?.f_contiguous()?);
+    }
     Ok(x.f_conv2d(weight, bias, stride, padding, dilation, *groups)?)
 }
 

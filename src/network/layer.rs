@@ -87,6 +87,30 @@ impl Conv2d {
         })
     }
 
+    /// The same for maps and kernels whose rows are columns, and columns rows.
+    pub fn transposed(&self) -> Self {
+        let turned = |[height, width]: [i64; 2]| [width, height];
+        Conv2d {
+            kernel_size: turned(self.kernel_size),
+            stride: turned(self.stride),
+            padding: turned(self.padding),
+            dilation: turned(self.dilation),
+            ..self.clone()
+        }
+    }
+
+    /// Whether some tap of the kernel meets some pixel, along the rows of a map of this size and along its columns.
+    pub fn meets(&self, map: [i64; 2]) -> [bool; 2] {
+        let outputs = self.output_size(map);
+        [0, 1].map(|axis| {
+            (0..outputs[axis]).any(|output| {
+                let before = self.padding[axis] - output * self.stride[axis];
+                let tap = (before.max(0) + self.dilation[axis] - 1) / self.dilation[axis];
+                tap < self.kernel_size[axis] && tap * self.dilation[axis] - before < map[axis]
+            })
+        })
+    }
+
     /// Which tap of the kernel each pixel of the output has on each pixel of an input map of this size, row by row; none
     /// where the kernel does not reach.
     pub fn taps(&self, map: [i64; 2]) -> Vec<Option<i64>> {

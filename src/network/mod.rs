@@ -22,7 +22,7 @@ mod weights_file;
 use serde::{Deserialize, Serialize};
 
 pub use activation::Activation;
-pub use by_pixel::{by_pixel, is_mostly_edge, taps, unit_by_pixel};
+pub use by_pixel::{by_pixel, is_affordable_product, is_mostly_edge, taps, unit_by_pixel};
 pub use describe::{check, describe, Row, Shape};
 #[cfg(test)]
 pub use forward::forward_in_double;

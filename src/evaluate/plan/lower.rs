@@ -9,7 +9,7 @@ use super::pixels::Pixels;
 use super::pool::Bounds;
 use super::Layout;
 use crate::error::Result;
-use crate::libtorch::{copied, pack_convolution, pack_linear};
+use crate::libtorch::{copied, is_misread, pack_convolution, pack_linear};
 use crate::network::{conv2d, unit_by_pixel};
 
 /// What the operations are made for.
@@ -91,7 +91,7 @@ fn lower_one(op: &mut Op, size: &[i64], target: Target) -> Result<()> {
                 return Ok(());
             }
             let cast = weight.f_to_kind(kind)?;
-            *weight = match packs {
+            *weight = match packs && !is_misread(conv, map) {
                 true => pack_convolution(&cast, conv, &[chunk, size[1], size[2], size[3]])?,
                 false => target.own(layout.of(&cast)?)?,
             };

@@ -9,7 +9,7 @@ use super::pool::{group_maximum, pooled_maximum, Bounds};
 use super::products::Product;
 use crate::error::Result;
 use crate::kernels::Windows;
-use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, linear};
+use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, is_misread, linear};
 use crate::network::{
     adaptive_avg_pool, avg_pool, conv2d, global_avg_pool, over_pixels, Activation, AdaptivePool2d, Conv2d,
     Pool2d,
@@ -347,13 +347,14 @@ pub fn convolve(
         };
         return convolution_relu(x, weight, bias, conv, sum);
     }
-    if x.device() != Device::Cpu {
+    let is_misread = x.device() == Device::Cpu && is_misread(conv, [x.size()[2], x.size()[3]]);
+    if x.device() != Device::Cpu || is_misread {
         let y = conv2d(x, weight, Some(bias), conv)?;
         let y = match sum {
             Sum::None => y,
             Sum::Kept(other) | Sum::Onto(other) => y.f_add(&other)?,
         };
-        return apply(activation, y);
+        return apply(activation, if is_misread { channels_last(&y)? } else { y });
     }
     match sum {
         Sum::None => convolution(x, weight, bias, conv, activation),
