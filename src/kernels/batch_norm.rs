@@ -75,25 +75,38 @@ fn sums(
 impl Moments {
     /// Of a map (pixels, channels).
     pub fn of<T: Element>(x: &[T], channels: usize) -> Result<Self> {
-        // Deviations from some pixel, so that the squares do not lose the variance of channels far from zero.
-        let origin: Vec<f32> = x.iter().take(channels).map(|x| x.value()).collect();
-        if origin.len() < channels {
+        if x.is_empty() {
             return Ok(Moments { mean: vec![f32::NAN; channels], var: vec![f32::NAN; channels] });
         }
+        let (found, is_near) = Moments::around(&mean_of_some(x, channels), x)?;
+        match is_near {
+            true => Ok(found),
+            false => Ok(Moments::around(&found.mean, x)?.0),
+        }
+    }
+
+    /// From the deviations from an `origin` of each channel, so that the squares do not lose the variance of channels far from
+    /// zero; and whether all origins were so near to the means that they lose one digit of seven at most.
+    fn around<T: Element>(origin: &[f32], x: &[T]) -> Result<(Self, bool)> {
+        const FAR: f64 = 16.0; // in squares of the deviation
+        let channels = origin.len();
         let repeated = over_a_row(origin.iter().copied());
         let [sum, squares] = sums(x.len(), channels, |range, sum, squares| {
             add_deviations(&x[range], &repeated, sum, squares);
         })?;
         let count = (x.len() / channels) as f64;
+        if sum.iter().chain(&squares).any(|sum| !sum.is_finite()) {
+            return Ok((Moments::of_large(x, channels), true));
+        }
+        let mut is_near = true;
         let of_channel = |channel: usize| {
             let mean = sum[channel] / count;
-            (f64::from(origin[channel]) + mean, (squares[channel] / count - mean * mean).max(0.0))
+            let var = (squares[channel] / count - mean * mean).max(0.0);
+            is_near &= mean * mean <= FAR * var;
+            ((f64::from(origin[channel]) + mean) as f32, var as f32)
         };
-        if sum.iter().chain(&squares).any(|sum| !sum.is_finite()) {
-            return Ok(Moments::of_large(x, channels));
-        }
-        let (mean, var) = (0..channels).map(of_channel).map(|(mean, var)| (mean as f32, var as f32)).unzip();
-        Ok(Moments { mean, var })
+        let (mean, var) = (0..channels).map(of_channel).unzip();
+        Ok((Moments { mean, var }, is_near))
     }
 
     /// The same in two passes, as PyTorch, for what is not finite and what has squares that are not in float32: then the
@@ -124,6 +137,19 @@ impl Moments {
         mean.iter_mut().zip(&self.mean).for_each(|(running, mean)| toward(running, f64::from(*mean)));
         var.iter_mut().zip(&self.var).for_each(|(running, var)| toward(running, f64::from(*var) * unbiased));
     }
+}
+
+/// The mean of each channel over a few pixels from all over the map, so that no single one decides; of equal values it is
+/// their value to the last bit.
+fn mean_of_some<T: Element>(x: &[T], channels: usize) -> Vec<f32> {
+    let pixels = x.len() / channels;
+    let some = pixels.min(16);
+    let mut sum = vec![0f64; channels];
+    for pixel in (0..some).map(|one| one * pixels / some) {
+        let values = &x[pixel * channels..][..channels];
+        sum.iter_mut().zip(values).for_each(|(sum, x)| *sum += f64::from(x.value()));
+    }
+    sum.into_iter().map(|sum| (sum / some as f64) as f32).collect()
 }
 
 vectorised! {
@@ -494,6 +520,27 @@ mod tests {
         let mut g = [f32::INFINITY, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
         rectifier_gradient(&mut g, &[f32::NAN, 0.0, 0.0, 2.0], 0.0).unwrap();
         assert_eq!(g, [f32::INFINITY, 0.0, 0.0, f32::NEG_INFINITY]);
+    }
+
+    // Against the two-pass variance in float64. Values far from the rest, wherever they are, and channels of equal values.
+    #[test]
+    fn no_single_pixel_costs_the_variance_its_digits() {
+        let pixels = 25_088;
+        for (usual, odd) in [(0.0f32, 255.0f32), (-0.42, 2.8), (1000.0, -1000.0), (7.3, 7.3)] {
+            for places in [0..1, pixels / 2..pixels / 2 + 1, 0..1568, pixels - 1..pixels] {
+                let x: Vec<f32> =
+                    (0..pixels).map(|pixel| if places.contains(&pixel) { odd } else { usual }).collect();
+                let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / pixels as f64;
+                let var = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / pixels as f64;
+                let found = Moments::of(&x, 1).unwrap();
+                let gaps = [f64::from(found.mean[0]) - mean, f64::from(found.var[0]) - var];
+                assert!(
+                    gaps[0].abs() <= 1e-6 * mean.abs() + 1e-6 * var.sqrt(),
+                    "{usual} {odd} {places:?}: {gaps:?}"
+                );
+                assert!(gaps[1].abs() <= 1e-5 * var, "{usual} {odd} {places:?}: {gaps:?} of {var}");
+            }
+        }
     }
 
     #[test]
