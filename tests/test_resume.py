@@ -381,3 +381,21 @@ def test_a_folder_whose_run_has_not_begun_says_so(tmp_path: Path) -> None:
     (tmp_path / "run" / "history.records").unlink()
     with pytest.raises(FileNotFoundError, match="holds no run yet"):
         eb.load_run(tmp_path / "run")
+
+
+# A state is kept at such an end, too: no step is taken again, and what was measured there once more is measured again.
+@pytest.mark.parametrize("tolerance", [None, 0.02])
+def test_a_run_that_ran_out_of_patience_is_at_its_end(tmp_path: Path, tolerance: float | None) -> None:
+    data = eb.datasets.glyphs(train=640, test=1200)
+    given: dict[str, Any] = {"lr": 0.0, "patience": 3, "validation": 100, "monitor": "validation_loss"}
+    given |= {"tolerance": tolerance, "steps": 25, "deterministic": True, "progress": False}
+    network = eb.Network([eb.Flatten(), eb.Linear(784, 10)])  # no batch norm, whose statistics would move
+    run = eb.train(network, data, **given, folder=tmp_path / "run")
+    assert (run.state, run.steps) == ("stopped", 4)  # the first is the best
+    taken: list[int] = []
+    again = resume(tmp_path / "run", data, progress=False, callbacks=lambda step: taken.append(step.step))
+    assert taken == []
+    assert_same(again, run)
+    assert_same(eb.load_run(tmp_path / "run"), run)
+    if tolerance is not None:
+        assert run.images_measured[-1] == 1200

@@ -94,6 +94,9 @@ impl PyEstimator {
         seed: u64,
     ) -> PyResult<Self> {
         let labels = Tensor::f_from_slice(&labels.as_array().to_vec()).map_err(Error::from)?;
+        if complete_every == Some(0) {
+            return Err(Error::argument("complete_every is 0: give at least one step").into());
+        }
         let demand = Demand { tolerance, complete_every, seed };
         let estimator = Estimator::new(&labels, classes, demand)?;
         Ok(PyEstimator { measuring: Mutex::new(Measuring { estimator, labels }), classes })

@@ -117,9 +117,16 @@ impl PyObserver {
         })
     }
 
+    /// Keeps the state of the run if it is time to, or if the run ends after this step.
+    fn keep(&mut self, step: &mut Step, next: Next) -> Result<Next> {
+        let Some(journal) = &mut self.journal else { return Ok(next) };
+        let kept = journal.keep(step, next != Next::Continue || step.ends)?;
+        Ok(kept.map_or_else(|error| self.heed(error), |()| next))
+    }
+
     fn pass_turn(&self, step: &Step) -> Next {
         match &self.turn {
-            Some(turn) if step.taken < step.total && turn.pass_on() == Verdict::Stop => Next::Interrupt,
+            Some(turn) if !step.ends && turn.pass_on() == Verdict::Stop => Next::Interrupt,
             _ => Next::Continue,
         }
     }
@@ -154,17 +161,17 @@ impl Observer for PyObserver {
     }
 
     fn after_step(&mut self, step: &mut Step) -> Result<Next> {
-        let mut next = match self.look(step)? {
+        let next = match self.look(step)? {
             Ok(()) => Next::Continue,
             Err(error) => self.heed(error),
         };
-        if let Some(journal) = &mut self.journal {
-            let ends = next != Next::Continue || step.taken == step.total;
-            if let Err(error) = journal.keep(step, ends)? {
-                next = self.heed(error);
-            }
+        match self.keep(step, next)? {
+            Next::Continue => match self.pass_turn(step) {
+                Next::Continue => Ok(Next::Continue),
+                next => self.keep(step, next),
+            },
+            next => Ok(next),
         }
-        Ok(if next == Next::Continue { self.pass_turn(step) } else { next })
     }
 
     /// Looks for Ctrl-C.

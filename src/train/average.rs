@@ -8,7 +8,8 @@ use crate::libtorch::Number;
 use crate::network::Model;
 
 /// As torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn(decay) and use_buffers=True: the first step's weights
-/// are copied, from then on `average = decay · average + (1 - decay) · weights`; batch norm's statistics too.
+/// are copied, from then on `average = decay · average + (1 - decay) · weights`; batch norm's statistics too, but its counters
+/// of batches are those of now, where PyTorch averages them.
 pub struct Average {
     decay: f64,
     /// Of the newest weights in the next update.

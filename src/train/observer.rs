@@ -21,6 +21,8 @@ pub struct Step<'a> {
     pub batch_size: usize,
     /// Whether the weights of now were measured.
     pub measured: bool,
+    /// Whether the run ends here, whatever the observer wants.
+    pub ends: bool,
     session: &'a mut Session,
 }
 
@@ -35,6 +37,7 @@ impl<'a> Step<'a> {
             examples: session.examples(),
             batch_size: session.config.batch_size,
             measured: session.recorder.newest_measured() == Some(session.taken as i64),
+            ends: session.end().is_some(),
             session,
         }
     }

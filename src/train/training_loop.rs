@@ -106,7 +106,7 @@ fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
         Next::Continue => {}
     }
     if let Some(end) = session.end() {
-        return Ok(end); // at once, or when the state that it goes on from was taken
+        return ended(session, observer, end); // at once, or when the state that it goes on from was taken
     }
     loop {
         for batch in session.batches()? {
@@ -137,13 +137,17 @@ fn run(session: &mut Session, observer: &mut dyn Observer) -> Result<End> {
                 Next::Stop | Next::Continue => {}
             }
             if let Some(end) = session.end() {
-                // Validation images that are all measured may have run out of patience where test images are not.
-                return match matches!(end, End::RanOutOfPatience) && session.newest_is_an_estimate() {
-                    true => measured_last(session, observer, end),
-                    false => Ok(end),
-                };
+                return ended(session, observer, end);
             }
         }
+    }
+}
+
+/// Ends a run by itself: validation images that are all measured may have run out of patience where test images are not.
+fn ended(session: &mut Session, observer: &mut dyn Observer, end: End) -> Result<End> {
+    match matches!(end, End::RanOutOfPatience) && session.newest_is_an_estimate() {
+        true => measured_last(session, observer, end),
+        false => Ok(end),
     }
 }
 

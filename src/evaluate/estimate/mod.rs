@@ -148,7 +148,7 @@ impl Estimator {
     /// Whether all images are to be looked at.
     pub fn complete_pass_is_due(&self, step: usize) -> bool {
         match self.demand.complete_every {
-            Some(every) => step.saturating_sub(self.learned.completed) >= every,
+            Some(every) => step / every > self.learned.completed / every,
             None => self.learned.looked >= self.images(),
         }
     }

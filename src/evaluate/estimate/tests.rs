@@ -127,6 +127,11 @@ fn complete_passes_are_due() {
         found.iter().enumerate().filter(|(_, found)| found.is_none()).map(|(step, _)| step).collect()
     };
     assert_eq!(complete(measure(&mut estimator(Some(8), 0), 0, &still)), [0, 8, 16]);
+    // One in between that nobody asked for moves none of them.
+    let mut disturbed = estimator(Some(8), 0);
+    measure(&mut disturbed, 0, &still[..5]);
+    disturbed.saw_all(5, &still[5], 0.9).unwrap();
+    assert_eq!(complete(measure(&mut disturbed, 6, &still[6..])), [8 - 6, 16 - 6]);
     // Without a number, as soon as the estimates since the last one have looked at as many images as there are.
     let found = measure(&mut estimator(None, 0), 0, &still);
     let looked: Vec<_> =
