@@ -44,6 +44,11 @@ impl PyModel {
         self.whole()?.contiguous()
     }
 
+    /// Looks at the model, or changes it, and lets other threads of Python go on while one that computes with it holds it.
+    fn with<T: Send>(&self, py: Python, look: impl FnOnce(&mut Model) -> T + Send) -> T {
+        py.allow_threads(|| look(&mut lock(&self.inner)))
+    }
+
     /// The model, to look into its weights. They are looked after first: the tensors of `state_dict` share their memory.
     fn whole(&self) -> Result<MutexGuard<'_, Model>> {
         if let Some(owner) = &self.owner {
@@ -66,7 +71,7 @@ impl PyModel {
         background: Option<&Bound<PyAny>>,
     ) -> PyResult<Images> {
         let read = MODEL_IMAGES.get(py)?;
-        images(&read.call1((given, self.network(), background, self.background()))?, "images")
+        images(&read.call1((given, self.network(py), background, self.background(py)))?, "images")
     }
 
     fn logits_of(
@@ -86,32 +91,32 @@ impl PyModel {
 #[pymethods]
 impl PyModel {
     #[getter]
-    fn network(&self) -> PyNetwork {
-        PyNetwork(lock(&self.inner).network.clone())
+    fn network(&self, py: Python) -> PyNetwork {
+        PyNetwork(self.with(py, |model| model.network.clone()))
     }
 
     /// Per-channel mean of pixels in [0, 1] that images are normalised with; None before training.
     #[getter]
-    fn mean(&self) -> Option<Vec<f64>> {
-        lock(&self.inner).normalization.as_ref().map(|norm| norm.mean.clone())
+    fn mean(&self, py: Python) -> Option<Vec<f64>> {
+        self.with(py, |model| model.normalization.as_ref().map(|norm| norm.mean.clone()))
     }
 
     /// Per-channel standard deviation of pixels in [0, 1] that images are normalised with; None before training.
     #[getter]
-    fn std(&self) -> Option<Vec<f64>> {
-        lock(&self.inner).normalization.as_ref().map(|norm| norm.std.clone())
+    fn std(&self, py: Python) -> Option<Vec<f64>> {
+        self.with(py, |model| model.normalization.as_ref().map(|norm| norm.std.clone()))
     }
 
     #[doc = python_doc!("Model.classes")]
     #[getter]
     fn classes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let names = lock(&self.inner).classes().map(<[String]>::to_vec);
+        let names = self.with(py, |model| model.classes().map(<[String]>::to_vec));
         names.map(|names| PyTuple::new(py, names)).transpose()
     }
 
     #[setter]
-    fn set_classes(&self, classes: Option<&Bound<PyAny>>) -> PyResult<()> {
-        let Some(given) = classes else { return Ok(lock(&self.inner).set_classes(None)?) };
+    fn set_classes(&self, py: Python, classes: Option<&Bound<PyAny>>) -> PyResult<()> {
+        let Some(given) = classes else { return Ok(self.with(py, |model| model.set_classes(None))?) };
         let kind = type_name(given);
         // Anything else that can be gone through has no order, or letters for names.
         if !["list", "tuple"].contains(&kind.as_str()) {
@@ -131,13 +136,13 @@ impl PyModel {
                 ours("ArgumentError", format!("the name of a class is {shown}, which no file can hold"))
             })?);
         }
-        Ok(lock(&self.inner).set_classes(Some(names))?)
+        Ok(self.with(py, |model| model.set_classes(Some(names)))?)
     }
 
     #[doc = python_doc!("Model.background")]
     #[getter]
-    fn background(&self) -> Option<(u8, u8, u8)> {
-        lock(&self.inner).background.map(Into::into)
+    fn background(&self, py: Python) -> Option<(u8, u8, u8)> {
+        self.with(py, |model| model.background).map(Into::into)
     }
 
     #[setter]
@@ -146,14 +151,14 @@ impl PyModel {
             None => None,
             Some(given) => Some(GROUND.get(py)?.call1((given,))?.extract::<(u8, u8, u8)>()?.into()),
         };
-        lock(&self.inner).background = levels;
+        self.with(py, |model| model.background = levels);
         Ok(())
     }
 
     /// (channels, height, width) of one image, that of `network`: images of another shape are refused.
     #[getter]
-    fn input_shape(&self) -> (i64, i64, i64) {
-        lock(&self.inner).network.input_shape.into()
+    fn input_shape(&self, py: Python) -> (i64, i64, i64) {
+        self.with(py, |model| model.network.input_shape).into()
     }
 
     #[doc = python_doc!("Model.predict")]
@@ -235,7 +240,7 @@ impl PyModel {
 
     /// Names and torch tensors that share memory with the model, as PyTorch would name them.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let state = self.whole()?.state_dict()?;
+        let state = computing(py, || self.whole()?.state_dict())?;
         let dict = PyDict::new(py);
         for (name, tensor) in state {
             dict.set_item(name, PyTensor(tensor))?;
@@ -276,9 +281,10 @@ impl PyModel {
         Ok(PyModel::new(computing(py, || Model::from_bytes(&content))?))
     }
 
-    fn __repr__(&self) -> String {
-        let network = &lock(&self.inner).network;
-        format!("<Model {:?}: {} parameters>", network.name, network.num_parameters())
+    fn __repr__(&self, py: Python) -> String {
+        let (name, parameters) =
+            self.with(py, |model| (model.network.name.clone(), model.network.num_parameters()));
+        format!("<Model {name:?}: {parameters} parameters>")
     }
 }
 

@@ -55,7 +55,10 @@ impl Outside {
                 self.classes
             )));
         }
-        Ok(logits.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?)
+        // A module may give the same memory again for the next chunk.
+        let mut kept = Tensor::f_empty([images, self.classes], (Kind::Float, Device::Cpu))?;
+        kept.f_copy_(&logits.f_detach()?)?;
+        Ok(kept)
     }
 }
 
@@ -122,6 +125,19 @@ mod tests {
             assert_eq!(few, all.index_select(0, &Tensor::from_slice(&[5i64, 0, 5])));
             assert_eq!(subject.few().unwrap().logits(&[]).unwrap().size(), [0, 4]);
         }
+    }
+
+    #[test]
+    fn a_module_may_give_the_same_memory_again() {
+        let buffer = Tensor::zeros([3, 4], (Kind::Float, Device::Cpu));
+        let forward = |images: &Tensor| {
+            let mut place = buffer.narrow(0, 0, images.size()[0]);
+            place.copy_(&images.flatten(1, -1));
+            Ok(place)
+        };
+        let outside = outside(3);
+        let plain = |images: &Tensor| Ok(images.flatten(1, -1));
+        assert_eq!(outside.with(&forward).all().unwrap(), outside.with(&plain).all().unwrap());
     }
 
     #[test]

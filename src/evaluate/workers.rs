@@ -23,6 +23,8 @@ pub struct Workers {
     tasks: Option<Sender<Task>>,
     results: Receiver<(usize, Result<Tensor>)>,
     threads: Vec<JoinHandle<()>>,
+    /// The process that they are threads of; one that was forked from it has none of them.
+    process: u32,
 }
 
 impl Workers {
@@ -42,11 +44,18 @@ impl Workers {
                 thread.map_err(|error| Error::argument(format!("no thread to measure with: {error}")))?,
             );
         }
-        Ok(Workers { tasks: Some(tasks), results, threads })
+        Ok(Workers { tasks: Some(tasks), results, threads, process: std::process::id() })
+    }
+
+    fn are_elsewhere(&self) -> bool {
+        self.process != std::process::id()
     }
 
     /// The plan's results for all chunks, in their order.
     pub fn run(&self, plan: &Arc<Plan>, chunks: impl Iterator<Item = Result<Tensor>>) -> Result<Vec<Tensor>> {
+        if self.are_elsewhere() {
+            return chunks.map(|images| plan.run(&images?)).collect();
+        }
         let gone = || Error::argument("a thread that measures has ended");
         let mut count = 0;
         let mut failure = None;
@@ -92,7 +101,8 @@ fn work(queue: &Mutex<Receiver<Task>>, report: &Sender<(usize, Result<Tensor>)>)
 impl Drop for Workers {
     fn drop(&mut self) {
         self.tasks = None; // the threads end when no task can come
-        for thread in self.threads.drain(..) {
+        let is_ours = !self.are_elsewhere();
+        for thread in self.threads.drain(..).filter(|_| is_ours) {
             let _ = thread.join();
         }
     }
@@ -124,6 +134,20 @@ mod tests {
         }
         drop(workers);
         assert_eq!(tch::get_num_threads(), threads);
+    }
+
+    // Its threads would never answer, and never end.
+    #[test]
+    fn a_forked_process_runs_the_chunks_itself() {
+        let x = Tensor::randn([10, 1, 28, 28], (Kind::Float, Device::Cpu));
+        let (plan, mut workers) = (plan(5), Workers::new(2).unwrap());
+        let chunks = || x.split(5, 0).into_iter().map(Ok);
+        let expected = workers.run(&plan, chunks()).unwrap();
+        workers.process += 1;
+        workers.threads.clear();
+        workers.tasks = None;
+        let found = workers.run(&plan, chunks()).unwrap();
+        assert!((Tensor::cat(&found, 0) - Tensor::cat(&expected, 0)).abs().max().double_value(&[]) < 1e-6);
     }
 
     #[test]
