@@ -375,6 +375,12 @@ impl TrainConfig {
         let every = self.evaluate_every.in_steps(steps_per_epoch);
         1 + total / every + usize::from(total % every != 0)
     }
+
+    /// Whether the fastest way of measuring is looked for, given how many measurements are expected if that is known.
+    pub fn calibrates(&self, evaluations: Option<usize>) -> bool {
+        const WORTH_IT: usize = 20;
+        !self.deterministic && evaluations.is_none_or(|count| count >= WORTH_IT)
+    }
 }
 
 /// As float32 has them.

@@ -2,8 +2,9 @@
 
 use tch::Tensor;
 
+use super::history::Curves;
 use super::session::RunState;
-use super::TrainConfig;
+use super::{History, TrainConfig};
 use crate::error::Result;
 use crate::evaluate::{measure, Demand, Estimator, Figures, Learned, Measured, Metrics, Subject};
 use crate::network::mixed;
@@ -51,6 +52,11 @@ impl Estimators {
 
     pub fn are_needed(&self) -> bool {
         self.sets.iter().any(|set| set.estimator.is_some())
+    }
+
+    /// Whether they left images out of the newest measurement.
+    pub fn left_some(&self, History { test, validation, .. }: &History) -> bool {
+        self.are_needed() && !std::iter::once(test).chain(validation).all(Curves::is_complete)
     }
 
     /// (N,) each.

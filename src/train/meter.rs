@@ -6,7 +6,7 @@ use tch::{Device, Tensor};
 
 use super::axes::Adds;
 use super::estimates::{Estimators, Found};
-use super::history::{Column, Curves, History};
+use super::history::{Column, History};
 use super::prepare::{complement, part};
 use super::session::RunState;
 use super::step::Taken;
@@ -15,9 +15,6 @@ use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::evaluate::{Choice, Evaluator, Forward, Metrics, Outside, Passing, Subject, Summary};
 use crate::network::{Model, Normalization, Precision};
-
-/// Measurements that must be expected for calibration to pay.
-const WORTH_CALIBRATING: usize = 20;
 
 /// What gives the logits of the moment.
 pub enum Measuring<'a> {
@@ -326,8 +323,7 @@ impl Meter {
 
     /// Whether the newest measurement was not of all images.
     pub fn newest_is_an_estimate(&self) -> bool {
-        let History { test, validation, .. } = &self.recorder.history;
-        self.estimators.are_needed() && !std::iter::once(test).chain(validation).all(Curves::is_complete)
+        self.estimators.left_some(&self.recorder.history)
     }
 
     /// Measures what is due with the weights of now; completely if it is for the `last` time.
@@ -420,7 +416,7 @@ impl Meter {
         let Means { steps_per_epoch, total, .. } = &self.means;
         let expected =
             total.map(|total| self.config.evaluations(total, steps_per_epoch.unwrap_or(usize::MAX)));
-        !self.config.deterministic && expected.is_none_or(|count| count >= WORTH_CALIBRATING)
+        self.config.calibrates(expected)
     }
 }
 

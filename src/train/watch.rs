@@ -70,6 +70,16 @@ impl WatchConfig {
     pub const NONE: WatchConfig =
         WatchConfig { monitor: Monitor::TestLoss, keep_best: false, patience: None, min_delta: 0.0 };
 
+    /// What an improvement has to exceed: values are rounded to float32, and `min_delta` of them is not to be more for that.
+    fn least_improvement(&self, best: f64, value: f64) -> f64 {
+        let rounded = f64::from(f32::EPSILON) * best.abs().max(value.abs());
+        if self.min_delta > 0.0 {
+            self.min_delta + rounded
+        } else {
+            0.0
+        }
+    }
+
     pub fn check(&self, has_validation: bool) -> Result<()> {
         if matches!(self.monitor, Monitor::ValidationLoss | Monitor::ValidationAccuracy) && !has_validation {
             return Err(Error::Argument(format!(
@@ -144,10 +154,8 @@ impl Watch {
     pub fn look(&mut self, history: &History, model: &Model, taken: usize) -> Result<f64> {
         let monitor = self.config.monitor;
         let value = f64::from(monitor.read(history).unwrap_or(f32::NAN));
-        let better = |best: f64| match monitor.smaller_is_better() {
-            true => value < best - self.config.min_delta,
-            false => value > best + self.config.min_delta,
-        };
+        let improvement = |best: f64| if monitor.smaller_is_better() { best - value } else { value - best };
+        let better = |best: f64| improvement(best) > self.config.least_improvement(best, value);
         if self.standing.best.is_none_or(better) {
             self.standing = Standing { best: Some(value), stale: 0 };
             if self.config.keep_best {
@@ -157,5 +165,22 @@ impl Watch {
             self.standing.stale += 1;
         }
         Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Hundredths in float32 are 0.00999999 or 0.01000005 apart.
+    #[test]
+    fn an_improvement_by_min_delta_is_none_wherever_it_begins() {
+        let watch = WatchConfig { min_delta: 0.01, ..WatchConfig::NONE };
+        let apart = |less: i32, more: i32| {
+            let [less, more] = [less, more].map(|hundredths| f64::from(hundredths as f32 / 100.0));
+            more - less > watch.least_improvement(less, more)
+        };
+        assert!((0..100).all(|less| !apart(less, less + 1) && apart(less, less + 2)));
+        assert!(WatchConfig::NONE.least_improvement(0.5, 0.5 + 1e-12) < 1e-12);
     }
 }

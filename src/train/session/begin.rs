@@ -17,9 +17,6 @@ use crate::train::weights::Weights;
 use crate::train::work::{Parts, Work};
 use crate::train::{LearningRate, Observer, Record, Recorder, Sets, TrainConfig};
 
-/// Measurements that a run must make for calibration to pay.
-const WORTH_CALIBRATING: usize = 20;
-
 impl Session {
     /// A run that begins, or goes on `from` a state. `gpu` says what the device can do besides, and has the work done on
     /// the device's own.
@@ -72,8 +69,7 @@ impl Session {
         if !config.validation.is_empty() {
             evaluators.push(evaluator(&part(train, &config.validation, "validation names training")?)?);
         }
-        let calibrate =
-            !config.deterministic && config.evaluations(total, steps_per_epoch) >= WORTH_CALIBRATING;
+        let calibrate = config.calibrates(Some(config.evaluations(total, steps_per_epoch)));
         match &earlier {
             Some(earlier) => {
                 let choices = evaluators.iter_mut().zip(&earlier.evaluation);

@@ -16,13 +16,12 @@ pub use state::RunState;
 
 use super::config::checkpoint_name;
 use super::estimates::{Estimators, Found};
-use super::history::Curves;
 use super::observer::End;
 use super::schedule::{LearningRate, Plateau};
 use super::watch::Standing;
 use super::weights::{measured, Weights};
 use super::work::Work;
-use super::{Counts, DeviceReport, History, Recorder, TrainConfig};
+use super::{Counts, DeviceReport, Recorder, TrainConfig};
 use crate::data::BatchOrder;
 use crate::error::Result;
 use crate::evaluate::{Choice, DeviceChoice, Evaluator, Learned, Passing, Subject};
@@ -209,8 +208,7 @@ impl Session {
 
     /// Whether the newest measurement was not of all images.
     pub fn newest_is_an_estimate(&self) -> bool {
-        let History { test, validation, .. } = &self.recorder.history;
-        self.estimators.are_needed() && !std::iter::once(test).chain(validation).all(Curves::is_complete)
+        self.estimators.left_some(&self.recorder.history)
     }
 
     /// Measures by estimate, but for what is to be, or has to be, complete.
