@@ -47,7 +47,17 @@ def close_figures() -> Iterator[None]:
 
 
 def made(lr: np.ndarray, loss: np.ndarray) -> LrFinder:
-    return LrFinder(lr, loss.astype(np.float32), loss)
+    return LrFinder(lr, loss.astype(np.float32), loss, len(lr) / 30)
+
+
+# 100 steps of 1,000: the window is 33 steps wide, so that 67 have neighbours on one side only, whatever ended the test.
+def test_a_test_that_ended_early_keeps_its_distance_from_the_beginning() -> None:
+    lr, random = np.geomspace(1e-6, 1e-5, 100), np.random.default_rng(0)
+    loss = random.normal(2.3, 0.1, 100)
+    loss[:10] -= np.arange(10)
+    found = LrFinder(lr, loss.astype(np.float32), loss, 1000 / 30)
+    assert found.suggestion >= lr[67]
+    assert LrFinder(lr[:20], loss[:20].astype(np.float32), loss[:20], 1000 / 30).suggestion == lr[18]
 
 
 # ---- what is measured ----------------------------------------------------------------------------

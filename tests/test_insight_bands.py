@@ -55,6 +55,24 @@ def test_what_bands_say_is_what_numpy_counts() -> None:
     assert np.all((found.low <= found.accuracy) & (found.accuracy < found.high))
 
 
+# Four images of 100 are two plain errors from none (0.04 / 0.0196), and exactly one would expect them by chance one time in
+# eight (McNemar): the interval of a change says so, and the picture has the same one.
+def test_the_narrow_band_says_what_changes_say() -> None:
+    data = flickering_data(images=100, classes=2)
+    right = np.arange(100) >= np.array([[40], [12], [8], [6], [5], [4], [3], [2], [1], [0]])
+    run = recorded_run(data, np.where(right, data.test_labels, 1 - data.test_labels))
+    found = eb.insight.bands(run, dataset=data)
+    ax = found.plot()
+    narrow = next(band for band in ax.collections if "comparing" in str(band.get_label()))
+    ends = np.asarray(narrow.get_paths()[0].vertices)
+    real = [found.change(step).real for step in range(9)]
+    assert not real[5]
+    for step, differs in enumerate(real):
+        own = ends[ends[:, 0] == step, 1]
+        assert differs == (not own.min() <= 1.0 <= own.max()), step
+    plt.close("all")
+
+
 def test_a_change_names_its_images() -> None:
     data = flickering_data(images=200, classes=3, without=(1,))
     run = flickering_run(data, 30)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import everybatch as eb
 from everybatch.errors import ArgumentError
@@ -87,3 +88,66 @@ def test_one_that_diverged_at_once_is_refused(run: eb.Run) -> None:
             analysis(lost)
     with pytest.raises(ArgumentError, match="none before it diverged"):
         eb.insight.compare([run, lost], labels=["a", "b"])
+
+
+QUIET = pytest.mark.filterwarnings("ignore:.*NaN or infinite:RuntimeWarning")
+
+
+def metered(data: eb.Dataset, broken: range, record: tuple[str, ...]) -> eb.Run:
+    """Return a run of 12 steps by hand, in which a weight was NaN while it was measured after some of them."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    weight = module[1].weight
+    with eb.Meter(module, data, record=record) as meter:
+        for step in range(1, 13):
+            with torch.no_grad():
+                weight += 0.01 * torch.randn(weight.shape)
+                sound = weight[3, 300].clone()
+                if step in broken:
+                    weight[3, 300] = torch.nan
+                meter.step(1.0)
+                weight[3, 300] = sound
+    return meter.run
+
+
+# A Meter ends nothing: where later measurements are finite, the run is sound.
+@QUIET
+def test_a_loss_that_was_no_number_for_a_moment_costs_one_measurement(data: eb.Dataset, tmp_path: Path) -> None:
+    run = metered(data, range(5, 6), ("predictions", "losses"))
+    assert (run.diverged_at, run.state) == (None, "finished")
+    kept = np.delete(np.arange(13), 5)
+    right = run.predictions[kept] == data.test_labels
+    bands = eb.insight.bands(run, splits=20)
+    np.testing.assert_array_equal(bands.step, kept)
+    np.testing.assert_allclose(bands.accuracy, right.mean(axis=1))
+    assert bands.accuracy[bands.best] == pytest.approx(run.best_accuracy)
+    np.testing.assert_allclose(bands.loss, run.test_loss[kept], rtol=2e-3)
+    np.testing.assert_array_equal(eb.insight.learning(run).learned_for_good >= 0, right[-1])
+    batches = eb.insight.batches(run)
+    np.testing.assert_array_equal(batches.steps, np.diff(kept))
+    np.testing.assert_allclose(batches.loss_change, np.diff(run.test_loss[kept].astype(float)))
+    np.testing.assert_array_equal(eb.insight.compare([run, run]).predicted, run.predictions[[-1, -1]])
+    assert (
+        "without 1 measurement whose loss is no number" in content(eb.insight.report(run, tmp_path / "a.html"))["facts"]
+    )
+
+
+@pytest.mark.parametrize("record", [("predictions", "losses"), ("predictions",), ("examples", "losses", "predictions")])
+@QUIET
+def test_labels_are_judged_by_what_came_before(data: eb.Dataset, record: tuple[str, ...]) -> None:
+    run = metered(data, range(7, 13), record)
+    assert run.diverged_at == 7
+    found = eb.insight.label_errors(run, part="test")
+    votes = run.predictions[2:7]  # two thirds of the seven measurements before
+    assert np.isfinite(found.score).all()
+    assert len(np.unique(found.score)) > 3
+    np.testing.assert_array_equal(found.votes[found.counted], votes[:, found.indices])
+
+
+@QUIET
+def test_labels_are_not_judged_by_nothing(data: eb.Dataset) -> None:
+    run = metered(data, range(1, 13), ("predictions", "losses"))
+    arrays = {name: values.copy() for name, values in run._arrays.items()}
+    arrays["test_loss"][:] = np.nan
+    with pytest.raises(ArgumentError, match="no measurement of all its test images whose loss is a number"):
+        eb.insight.label_errors(eb.Run(arrays, run.config), part="test")

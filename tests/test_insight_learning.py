@@ -15,7 +15,7 @@ from everybatch._measures import EVENTS
 from everybatch.errors import ArgumentError
 from everybatch.insight._events import forgotten
 from everybatch.insight._interval import interval_of, sparser
-from everybatch.insight._learning_picture import raster, unsettled
+from everybatch.insight._learning_picture import edges, raster, unsettled
 from everybatch.insight._missed import hidden_fall
 from everybatch.insight._mosaic import caption
 from everybatch.insight._seen import seen
@@ -56,6 +56,7 @@ def test_fewer_measurements_are_those_that_would_have_been_made() -> None:
     assert list(sparser(np.arange(48), 25)) == [1, 2, 5, 10, 20, 25]
     assert list(sparser(np.arange(4), 25)) == [1, 2]
     assert list(sparser(np.array([0, 10, 20, 30]), 10)) == [10]  # once an epoch already
+    assert list(sparser(np.array([0, 10, 13]), 50)) == [10]  # the last one came at the end of the run
     assert sparser(np.array([5]), 10) == {}
 
 
@@ -218,3 +219,9 @@ def test_the_core_counts_the_same_while_it_trains(quick: Callable[..., eb.Run]) 
     np.testing.assert_array_equal(found.first_learned, events["first_learned"])
     np.testing.assert_array_equal(found.learned_for_good, events["learned_for_good"])
     np.testing.assert_allclose(found.time_right, 1 - events["wrong"] / len(run.eval_step))
+
+
+def test_columns_lie_around_their_measurements() -> None:
+    np.testing.assert_array_equal(edges(np.array([0, 10, 20, 25])), [0, 5, 15, 22.5, 25])
+    np.testing.assert_array_equal(edges(np.arange(6), columns=2), [0, 2.5, 5])  # of three measurements each
+    np.testing.assert_array_equal(edges(np.array([7])), [7, 8])

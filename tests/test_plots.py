@@ -311,6 +311,7 @@ def test_losses_mark_the_divergence() -> None:
     config["status"] |= {"state": "diverged", "diverged_at": 5}
     ax = plots.losses(Run(arrays, config))
     assert "diverged at step 5" in texts_of(ax)
+    assert [5, 5] in [list(line.get_xdata()) for line in ax.lines]
     assert np.isfinite(ax.get_ylim()).all()
     assert np.isnan(data_of(ax, "training, every batch")[1][5:]).all()
 

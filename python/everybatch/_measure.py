@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from everybatch._metered import is_metered
 
-__all__ = ["Measure", "Part", "Recorded", "before_divergence"]
+__all__ = ["Measure", "Part", "Recorded", "before_divergence", "sound_rows"]
 
 Part = Literal["train", "validation", "test"]
 Kind = TypeVar("Kind", bound=np.generic, covariant=True)
@@ -27,6 +27,21 @@ def before_divergence(losses: npt.NDArray[Any]) -> int:
     """Return how many of `losses`, numbers or rows of them, come before the first that is or has no finite number."""
     diverged = np.flatnonzero(~np.isfinite(losses).all(axis=tuple(range(1, losses.ndim))))
     return int(diverged[0]) if diverged.size else len(losses)
+
+
+def sound_rows(
+    losses: npt.NDArray[Any], step: npt.NDArray[np.int64], diverged_at: int | None
+) -> slice | npt.NDArray[np.int64]:
+    """Return which of `losses`, numbers or rows of them that were measured after `step` steps, tell something.
+
+    Those that are finite, and come before the run diverged if it did. A run that nothing ends may have had a loss that
+    is no number on the way, and be sound afterwards. A slice where they are the first ones, so that nothing is copied.
+    """
+    finite = np.isfinite(losses).all(axis=tuple(range(1, losses.ndim)))
+    if diverged_at is not None:
+        finite &= step <= diverged_at
+    rows = np.flatnonzero(finite)
+    return slice(0, len(rows)) if not len(rows) or rows[-1] == len(rows) - 1 else rows
 
 
 class Recorded:

@@ -27,7 +27,7 @@ __all__ = ["LrFinder", "find_lr"]
 
 _MEMORY = 0.9  # weight of the past in the running mean that ends the test
 _GIVE_UP = 4.0  # times its lowest value
-_WIDTH = 1 / 30  # standard deviation of the smoothing window, as a share of the steps
+_WIDTH = 1 / 30  # standard deviation of the smoothing window, as a share of the steps that were asked for
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,18 +42,21 @@ class LrFinder:
         Loss of the batch before the step with that rate.
     smooth_loss : (steps,) float64
         The losses, each averaged with its neighbours in a Gaussian window.
+    width : float
+        Standard deviation of that window, in steps.
     """
 
     lr: npt.NDArray[np.float64]
     loss: npt.NDArray[np.float32]
     smooth_loss: npt.NDArray[np.float64]
+    width: float
 
     @property
     def suggestion(self) -> float:
         """Rate at which the smoothed loss falls fastest per factor of the rate; a good ``lr`` to begin with."""
         slope = np.gradient(self.smooth_loss, np.log(self.lr))
         # Where the window has neighbours on one side only, a single batch would decide.
-        first = math.ceil(2 * _WIDTH * len(self.lr))
+        first = min(math.ceil(2 * self.width), len(self.lr) - 2)
         lowest = max(int(np.argmin(self.smooth_loss)), first + 1)
         return float(self.lr[first + int(np.argmin(slope[first:lowest]))])
 
@@ -159,7 +162,8 @@ def find_lr(
             f"the loss is not finite after {count} steps from lr {first:g} on: choose a smaller start, or more steps"
         )
     lr, loss = run.lr[:count].copy(), run.train_loss[:count].copy()
-    return LrFinder(lr, loss, _smoothed(loss, _WIDTH * steps))
+    width = _WIDTH * steps
+    return LrFinder(lr, loss, _smoothed(loss, width), width)
 
 
 def _smoothed(loss: npt.NDArray[np.float32], width: float) -> npt.NDArray[np.float64]:

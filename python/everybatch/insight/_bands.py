@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._arguments import share, whole
-from everybatch._measures import MEASURES
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._loss_errors import loss_change, loss_errors
@@ -315,9 +314,7 @@ def bands(
     low, high = wilson(right.sum(axis=1), n, level)
     class_low, class_high = wilson(right, classes, level)
     accuracy = right.sum(axis=1) / n
-    sound = np.flatnonzero(np.isfinite(MEASURES["test_accuracy"].sound(one.run)[: len(one.step)]))
-    sound = sound if len(sound) else np.arange(len(one.step))
-    flatters, spread = optimism(one, sound, splits, seed)
+    flatters, spread = optimism(one, np.arange(len(one.step)), splits, seed)
     loss, loss_error, loss_changed = (None, None, None) if one.losses is None else loss_errors(one.losses)
     with np.errstate(invalid="ignore"):
         class_accuracy = right / np.where(classes > 0, classes, np.nan)
@@ -337,7 +334,7 @@ def bands(
         lost=lost,
         change_error=paired_error(gained, lost, n),
         from_last_error=paired_error(from_last[0], from_last[1], n),
-        best=int(sound[np.argmax(accuracy[sound])]),
+        best=int(np.argmax(accuracy)),
         last=len(one.step) - 1,
         optimism=flatters,
         optimism_error=spread,

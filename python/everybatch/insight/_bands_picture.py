@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from everybatch.insight._paired import quantile
+from everybatch.insight._paired import changed_interval
 from everybatch.plots._style import BLUE, GREEN, INK, ORANGE, VERMILLION, new_axes, percent_axis, tidy, title
 from everybatch.plots._zoom import zoomed
 
@@ -22,14 +22,16 @@ def draw(found: Bands, ax: Axes | None, *, zoom: bool) -> Axes:
     """See `Bands.plot`."""
     ax = new_axes(ax, (7.2, 5.0))
     step, accuracy, last = found.step, found.accuracy, float(found.accuracy[found.last])
-    half = quantile(found.level) * found.from_last_error
+    change = found.images * (last - accuracy)
+    moved = (found.images * found.from_last_error) ** 2 + change**2 / found.images  # gained and lost together
+    low, high = changed_interval((moved + change) / 2, (moved - change) / 2, found.images, found.level)
     level = f"{100 * found.level:g}%"
     name = f"where it may be on other images ({level})"
     ax.fill_between(step, found.low, found.high, facecolor=BLUE, alpha=0.16, linewidth=0, label=name)
     for ends in (found.low, found.high):  # where the narrow band is as wide, the wide one still shows
         ax.plot(step, ends, color=BLUE, alpha=0.45, linewidth=0.5)
     name = f"for comparing with the last ({level})"
-    ax.fill_between(step, accuracy - half, accuracy + half, color=BLUE, alpha=0.38, linewidth=0, label=name)
+    ax.fill_between(step, last - high, last - low, color=BLUE, alpha=0.38, linewidth=0, label=name)
     ax.plot(step, accuracy, color=BLUE, linewidth=1.2, marker="." if len(step) <= 30 else "", label="test accuracy")
     if len(step) > 1:
         ax.axhline(last, color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1.8)

@@ -261,8 +261,8 @@ def _like(first: Seen, run: Run) -> Seen:
     ArgumentError
         It was not measured yet, or had diverged before.
     """
-    predictions, step = sound(run, what="compare")
-    return Seen(run, predictions, first.labels, step, first.data)
+    rows = sound(run, what="compare")
+    return Seen(run, run.predictions[rows], first.labels, run.eval_step[rows], first.data, rows)
 
 
 def _compared(views: Sequence[Seen], names: tuple[str, ...]) -> Comparison:

@@ -268,7 +268,8 @@ def confusion_film(
     """Return the confusion matrix at every measurement of a run, and where a class fell alone.
 
     An alarm is a class whose accuracy falls, from a measurement to the next, by more than `threshold` paired standard
-    errors √(g + l - (g - l)²/n) / n, while that of all other images does not. It says that the class fell on these
+    errors √(g + l - (g - l)²/n) / n, with half an image more in each cell (gained, lost, right or wrong both times),
+    while that of all other images does not. It says that the class fell on these
     test images, by more than chance would have it; not why. Runs in which nothing is wrong have alarms, too, of classes
     that take turns in the first steps: three of LeNet-5 on MNIST, measured after every batch of an epoch, had 4, 7 and
     10, the latest after step 152 of 938.

@@ -15,16 +15,20 @@ def interval_of(step: Integers, per_epoch: int | None) -> str:
 
     The last measurement, which comes at the end of a run, may follow earlier than the others.
     """
-    gaps = np.diff(step)
-    if not len(gaps):
+    regular = _regular(np.diff(step))
+    if not regular.size:
         return "once"
-    regular = gaps[:-1] if len(gaps) > 1 and gaps[-1] <= gaps[0] else gaps
-    low, high = int(regular.min()), int(regular.max())
+    low, high = int(np.min(regular)), int(np.max(regular))
     if low == high == 1:
         return "every step"
     if low == high == per_epoch:
         return "once an epoch"
     return f"every {low:,} steps" if low == high else f"every {low:,} to {high:,} steps"
+
+
+def _regular(gaps: Integers) -> Integers:
+    """Return the gaps between measurements but the last one, where a run was cut off or has come to its end before."""
+    return gaps[:-1] if len(gaps) > 1 and gaps[-1] <= gaps[0] else gaps
 
 
 def sparser(step: Integers, per_epoch: int | None) -> dict[int, Integers]:
@@ -34,10 +38,10 @@ def sparser(step: Integers, per_epoch: int | None) -> dict[int, Integers]:
     Of each multiple of the interval it is the last measurement not after it, besides the first and the last of all, as
     `train` makes them. The first entry has all measurements. Without an epoch they go up to the length of the run.
     """
-    gaps = np.diff(step)
-    if not len(gaps):
+    regular = _regular(np.diff(step))
+    if not regular.size:
         return {}
-    values, counts = np.unique(gaps, return_counts=True)
+    values, counts = np.unique(regular, return_counts=True)
     own = int(values[np.argmax(counts)])
     factors = [factor * 10**power for power in range(10) for factor in (1, 2, 5)]
     whole = int(step[-1] - step[0])

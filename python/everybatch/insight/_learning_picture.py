@@ -47,14 +47,27 @@ def raster(
 ) -> npt.NDArray[np.float64]:
     """Return the part that was wrong of the images and measurements that share a dot, (rows, columns)."""
     one = found._seen
-    rows, columns = min(rows, len(order)), min(columns, len(found.step))
+    rows = min(rows, len(order))
     tops = np.linspace(0, len(order), rows, endpoint=False).astype(int)
-    sides = np.linspace(0, len(found.step), columns, endpoint=False).astype(int)
+    sides = _sides(len(found.step), columns)
+    columns = len(sides)
     column_of = np.searchsorted(sides, np.arange(len(found.step)), side="right") - 1
     wrong = np.zeros((rows, columns))
     for column, row in zip(column_of.tolist(), one.right(), strict=True):
         wrong[:, column] += np.add.reduceat((~row)[order], tops, dtype=np.int64)
     return wrong / np.diff(np.append(tops, len(order)))[:, None] / np.bincount(column_of)
+
+
+def edges(step: npt.NDArray[np.int64], columns: int = _COLUMNS) -> npt.NDArray[np.float64]:
+    """Return the steps between which each column of `raster` lies: halfway from one measurement to the next."""
+    inner = _sides(len(step), columns)[1:]
+    ends = step[-1] + (len(step) == 1)  # a single measurement is as wide as a step
+    return np.concatenate([step[:1], (step[inner - 1] + step[inner]) / 2, [ends]])
+
+
+def _sides(measurements: int, columns: int) -> npt.NDArray[np.int64]:
+    """Return which measurement each column begins with."""
+    return np.linspace(0, measurements, min(columns, measurements), endpoint=False).astype(np.int64)
 
 
 def _draw_raster(ax: Axes, found: Learning, everything: bool) -> None:
@@ -67,14 +80,16 @@ def _draw_raster(ax: Axes, found: Learning, everything: bool) -> None:
     if not len(order):
         everything, order = True, found.order
     count = len(order)
-    mesh = ax.imshow(
-        raster(found, order),
-        aspect="auto",
-        interpolation="nearest",
+    wrong_then = raster(found, order)
+    mesh = ax.pcolormesh(
+        edges(found.step),
+        np.linspace(0, count, len(wrong_then) + 1),
+        wrong_then,
         cmap=ramp,
         norm=PowerNorm(0.5, 0, 1),  # a single image that lapses among thirty is to be seen
-        extent=(first, last, count, 0),
+        rasterized=True,
     )
+    ax.set(xlim=(first, max(last, first + 1)), ylim=(count, 0))
     wrong = int((found.learned_for_good < 0).sum())
     good = np.sort(np.where(found.learned_for_good < 0, last, found.learned_for_good)[order])
     ax.plot(good, np.arange(count), color=VERMILLION, linewidth=1.1, label=f"learned for good, {wrong:,} not")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from everybatch._measure import before_divergence
+from everybatch._measure import sound_rows
 from everybatch._metered import epoch_steps
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -63,7 +63,7 @@ class Passes:
 
 
 def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> Passes:
-    """Return the passes of a run, with the labels. One with a loss that is no number does not count, nor those after.
+    """Return the passes of a run that count, with the labels: their losses are numbers, and it had not diverged.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> P
             "this run made no pass over its training images (yet): train with record=('examples',) and "
             "measure_training=20 for 20 of them, evenly over its steps"
         )
-    counted = before_divergence(run.training_losses)  # as in the tables of images: nor what comes after
-    if not counted:
+    rows = sound_rows(run.training_losses, run.training_eval_step, run.diverged_at)  # as in the tables of images
+    if not len(predictions[rows]):
         raise ArgumentError("this run had diverged before its first pass over the training images was over")
     data = dataset_of(run, dataset)
     return Passes(
@@ -88,8 +88,8 @@ def passes_of(given: Run | str | os.PathLike[str], dataset: Dataset | None) -> P
         dataset=data,
         indices=indices,
         labels=data.train_labels[indices],
-        step=run.training_eval_step[:counted],
-        predictions=predictions[:counted],
-        margins=run.training_margins[:counted],
-        losses=run.training_losses[:counted],
+        step=run.training_eval_step[rows],
+        predictions=predictions[rows],
+        margins=run.training_margins[rows],
+        losses=run.training_losses[rows],
     )

@@ -103,7 +103,12 @@ def _facts(one: Seen, shown: int) -> str:
         f"seed {training['seed']}",
     ]
     if len(one.step) < len(run.eval_step):
-        parts.append(f"diverged: without the {count(len(run.eval_step) - len(one.step), 'measurement')} after that")
+        left = count(len(run.eval_step) - len(one.step), "measurement")
+        parts.append(
+            f"without {left} whose loss is no number"
+            if run.diverged_at is None
+            else f"diverged: without the {left} after that"
+        )
     if shown < len(one.step):
         parts.append(f"{shown:,} of the measurements are shown here")
     return " · ".join(parts)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._arguments import whole
-from everybatch._measure import before_divergence
+from everybatch._measure import sound_rows
 from everybatch._metered import epoch_steps
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
@@ -26,8 +26,8 @@ __all__ = ["Seen", "need", "predictions_of", "seen", "sound"]
 class Seen:
     """The predictions of a run and what they are to be held against.
 
-    Of a run that diverged there are the measurements before the first one with a loss that is no number: of logits that
-    are none, the predicted class says nothing.
+    There are the measurements whose loss is a number, and of a run that diverged none after that: of logits that are no
+    numbers, the predicted class says nothing.
 
     Attributes
     ----------
@@ -40,6 +40,8 @@ class Seen:
         Optimizer steps taken before each measurement.
     data : Dataset
         What the run was trained and measured on.
+    rows : slice or int64
+        Which of the run's measurements these are.
     """
 
     run: Run
@@ -47,6 +49,7 @@ class Seen:
     labels: npt.NDArray[np.int64]
     step: npt.NDArray[np.int64]
     data: Dataset
+    rows: slice | npt.NDArray[np.int64]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,7 +70,7 @@ class Seen:
     def losses(self) -> npt.NDArray[np.float16] | None:
         """(measurements, images) float16: the loss of each image, if the run recorded them."""
         losses = self.run._arrays.get("losses")
-        return None if losses is None else losses[: len(self.step)]
+        return None if losses is None else losses[self.rows]
 
     @property
     def class_images(self) -> npt.NDArray[np.int64]:
@@ -117,13 +120,13 @@ def seen(run: Run | str | os.PathLike[str], dataset: Dataset | None = None, *, l
         It has fewer than `least` measurements; or its data set is another one, or cannot be found.
     """
     run = run_of(run, f"{what} takes a Run")
-    predictions, step = sound(run, least=least, what=what)
+    rows = sound(run, least=least, what=what)
     data = dataset_of(run, dataset)
-    return Seen(run, predictions, data.test_labels[run.test_indices], step, data)
+    return Seen(run, run.predictions[rows], data.test_labels[run.test_indices], run.eval_step[rows], data, rows)
 
 
-def sound(run: Run, *, least: int = 1, what: str) -> tuple[npt.NDArray[np.unsignedinteger[Any]], npt.NDArray[np.int64]]:
-    """Return predictions and steps of the measurements before the first with a loss that is no number.
+def sound(run: Run, *, least: int = 1, what: str) -> slice | npt.NDArray[np.int64]:
+    """Return which measurements have a loss that is a number, and come before the run diverged if it did.
 
     Raises
     ------
@@ -133,13 +136,15 @@ def sound(run: Run, *, least: int = 1, what: str) -> tuple[npt.NDArray[np.unsign
         There are fewer than `least`.
     """
     predictions = predictions_of(run)
-    count = before_divergence(run.test_loss)
+    rows = sound_rows(run.test_loss, run.eval_step, run.diverged_at)
+    count = len(run.eval_step[rows])
     if count < least:
         have = {0: "none", 1: "one"}.get(count, str(count))
-        before = f" before it diverged ({len(predictions):,} in all)" if count < len(predictions) else ""
+        why = "whose loss is a number" if run.diverged_at is None else "before it diverged"
+        before = f" {why} ({len(predictions):,} in all)" if count < len(predictions) else ""
         wanted = "a measurement" if least == 1 else f"{least} measurements"
         raise ArgumentError(f"{what} needs {wanted}, and this run has {have}{before}")
-    return predictions[:count], run.eval_step[:count]
+    return rows
 
 
 def predictions_of(run: Run) -> npt.NDArray[np.unsignedinteger[Any]]:

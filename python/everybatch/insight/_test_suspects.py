@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measure import sound_rows
 from everybatch._measures import SUMS
 from everybatch._metered import epoch_steps
 from everybatch.dataset import Dataset
@@ -35,6 +36,7 @@ class _Said:
     margins: Doubles
     score_name: str
     interval: str
+    film: npt.NDArray[Any]
     counted: slice
 
 
@@ -67,7 +69,6 @@ def found(runs: Sequence[tuple[Run, Dataset | None]]) -> Suspects:
     votes = np.sum([each.votes for each in said], axis=0)
     model = label_noise(votes, labels, np.mean([each.margins for each in said], axis=0))
     more = "" if len(runs) == 1 else f" (and {len(runs) - 1} more runs)"
-    film = first._arrays.get("predictions")
     return Suspects(
         indices=first.test_indices,
         labels=labels,
@@ -77,7 +78,7 @@ def found(runs: Sequence[tuple[Run, Dataset | None]]) -> Suspects:
         score=np.mean([each.score for each in said], axis=0),
         mean_loss=np.mean([each.loss for each in said], axis=0),
         noise=model.noise,
-        votes=np.empty((0, len(labels)), np.uint8) if film is None else film,
+        votes=said[0].film,
         counted=said[0].counted,
         onset_step=None,
         score_name=said[0].score_name,
@@ -89,27 +90,31 @@ def found(runs: Sequence[tuple[Run, Dataset | None]]) -> Suspects:
 def _said(run: Run, labels: npt.NDArray[np.int64]) -> _Said:
     """Take the best of what a run recorded of its test images; see `label_errors`."""
     classes = len(run.classes)
-    step = run.eval_step[run.images_measured == len(run.test_indices)]  # with a tolerance, the complete ones
+    rows = sound_rows(run.test_loss, run.eval_step, run.diverged_at)  # of logits that are no numbers there is no vote
+    measured = run.images_measured[rows] == len(run.test_indices)  # with a tolerance, the complete ones
+    step = run.eval_step[rows][measured]
+    if not len(step):
+        raise ArgumentError("this run has no measurement of all its test images whose loss is a number")
     every = interval_of(step, epoch_steps(run._config))
     later = slice(len(step) // 3, len(step))
     predictions, losses = run._arrays.get("predictions"), run._arrays.get("losses")
+    film = np.empty((0, len(labels)), np.uint8) if predictions is None else predictions[rows]
     if predictions is None or "test_sums" in run._arrays:
         votes = run.test_votes.astype(np.int64)  # whose absence says how to train
-    if predictions is not None:
-        sound = np.isfinite(run.test_loss[later])  # without a number for a loss there is no vote either
-        votes = count_votes(predictions[later][sound if sound.any() else slice(None)], classes)
-    window = f"over the last two thirds of the measurements, {every}"
-    if losses is not None:
-        loss, margins = _means(losses[later])
-        return _Said(loss, loss, votes, margins, "mean loss", window, later)
-    if "test_sums" in run._arrays:
+    if losses is None and "test_sums" in run._arrays:
         count = np.maximum(run.test_votes.sum(axis=1), 1)
         of = {name: run.test_sums[:, place] / count for place, name in enumerate(SUMS)}
-        whole = slice(0, len(step))
-        return _Said(of["loss"], of["loss"], votes, of["margin"], "mean loss", f"over all measurements, {every}", whole)
+        window, counted = f"over all measurements, {every}", slice(0, len(step))
+        return _Said(of["loss"], of["loss"], votes, of["margin"], "mean loss", window, film, counted)
+    if predictions is not None:
+        votes = count_votes(film[later], classes)
+    window = f"over the last two thirds of the measurements, {every}"
+    if losses is not None:
+        loss, margins = _means(losses[rows][later])
+        return _Said(loss, loss, votes, margins, "mean loss", window, film, later)
     nothing = np.zeros(len(labels))
     score = votes_margin(votes, labels, nothing)
-    return _Said(score, np.full(len(labels), np.nan), votes, nothing, "votes margin", window, later)
+    return _Said(score, np.full(len(labels), np.nan), votes, nothing, "votes margin", window, film, later)
 
 
 def _means(losses: npt.NDArray[Any]) -> tuple[Doubles, Doubles]:

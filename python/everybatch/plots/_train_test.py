@@ -101,7 +101,7 @@ def mark_divergence(ax: Axes, pairs: Sequence[Pair]) -> None:
     run = pairs[0].source.run
     if len(pairs) > 1 or run is None or run.diverged_at is None or not len(pairs[0].train):
         return
-    x = pairs[0].train.x[min(run.diverged_at, len(pairs[0].train) - 1)]
+    x = pairs[0].train.x[min(max(run.diverged_at - 1, 0), len(pairs[0].train) - 1)]
     ax.axvline(x, color=INK, linewidth=1, linestyle=":")
     ax.annotate(
         f"diverged at step {run.diverged_at:,}",
