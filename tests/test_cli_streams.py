@@ -126,3 +126,25 @@ def test_a_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPatch, place: Path) 
         monkeypatch.setattr(sys, "stdout", closed)
         monkeypatch.setattr(sys, "stderr", closed)
         assert main(["evaluate", str(place / "lauf_é"), "--data", "nowhere"]) == 141
+
+
+class Closing(io.StringIO):
+    """A stream that nobody reads any more after what is told before the training."""
+
+    def write(self, text: str) -> int:
+        if "parameters\n" in self.getvalue():
+            raise BrokenPipeError
+        return super().write(text)
+
+
+def test_a_run_is_saved_before_anything_of_it_is_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    argv = ["train", "--network", "lenet5", "--data", "glyphs", "--steps", "2", "--evaluate-every", "2"]
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", Closing())
+        assert main([*argv, "--out", str(tmp_path / "run")]) == 141
+    assert eb.load_run(tmp_path / "run").steps == 2
+
+
+def test_how_often_the_state_is_kept_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data", "glyphs", "--keep-state-every", "5"]) == 2
+    assert "--keep-state-every needs --folder FOLDER" in capsys.readouterr().err

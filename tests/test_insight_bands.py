@@ -55,8 +55,8 @@ def test_what_bands_say_is_what_numpy_counts() -> None:
     assert np.all((found.low <= found.accuracy) & (found.accuracy < found.high))
 
 
-# Four images of 100 that were lost are two plain errors (0.04 / 0.0196), and by McNemar's exact test one chance in eight:
-# the interval of a change says so, and the picture has the same one.
+# Four images of 100 that were lost are two plain errors (0.04 / 0.0196), and by McNemar's test one chance of eight: the
+# interval of a change says so, and the picture has the same one.
 def test_the_narrow_band_says_what_changes_say() -> None:
     data = flickering_data(images=100, classes=2)
     right = np.arange(100) >= np.array([[40], [12], [8], [6], [5], [4], [3], [2], [1], [0]])

@@ -399,3 +399,14 @@ def test_a_run_that_ran_out_of_patience_is_at_its_end(tmp_path: Path, tolerance:
     assert_same(eb.load_run(tmp_path / "run"), run)
     if tolerance is not None:
         assert run.images_measured[-1] == 1200
+
+
+def test_a_lost_run_that_is_to_be_shorter_has_no_weights_of_later_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "keep", lambda *_: None)
+        patch.setattr(Journal, "end", lambda *_: None)
+        train(tmp_path / "run", checkpoints=tmp_path / "kept", checkpoint_every=5)
+    run = resume(tmp_path / "run", steps=12, progress=False)
+    assert (run.steps, list(run.checkpoints)) == (12, [5, 10])

@@ -20,6 +20,7 @@ from everybatch._not_compiled import not_compiled
 from everybatch._threads import torch_threads
 from everybatch._trained_on import trained_on
 from everybatch.callbacks import Callback, Callbacks
+from everybatch.checkpoints import list_checkpoints
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.folder import Journal
@@ -129,6 +130,9 @@ def go_on(
         kept = None if training["checkpoints"] is None else Path(training["checkpoints"])
         if kept is not None:
             kept.mkdir(parents=True, exist_ok=True)  # it may have been taken away
+            for step, path in list_checkpoints(kept).items():
+                if step > training["total_steps"]:  # of a run that was to be longer
+                    path.unlink()
         data = (hooks.data or Data)(dataset, device)
         of_run = {name: np.array(values, np.int64) for name, values in begun["arrays"].items()}
         told = {"config": config, "arrays": of_run, "settings": settings}

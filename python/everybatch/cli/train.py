@@ -293,6 +293,8 @@ def run(args: Namespace) -> int:
         check_writable(args.out.parent)
     elif args.overwrite:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")
+    if args.folder is None and args.keep_state_every != _DEFAULTS["keep_state_every"]:
+        raise ArgumentError("--keep-state-every needs --folder FOLDER, where the run is kept")
     if args.checkpoints is not None and args.out is not None:
         message = "--checkpoints {checkpoints} lies in --out {folder}, which holds a saved run and nothing else"
         refuse_inside(args.checkpoints, args.out, message)
@@ -315,10 +317,9 @@ def run(args: Namespace) -> int:
             print(f"everybatch: note: what was recorded until then is saved in {place}", file=sys.stderr)
         raise
 
+    saved = None if args.out is None else _save(result, args)  # before anything is printed, which may fail
     if not args.quiet:
         print(f"\n{class_table(result.classes, result.confusion)}\n\n{summary(result)}")
-    saved = None if args.out is None else _save(result, args)
-    if not args.quiet:
         places = [f"Saved in {saved}."] if saved is not None else []
         places += [f"Written to {args.folder}."] if args.folder is not None else []
         print(" ".join(places) or "Not saved: --out FOLDER or --folder FOLDER was not given.")
