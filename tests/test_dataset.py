@@ -373,6 +373,56 @@ def test_pixels_that_were_divided_twice_are_noticed() -> None:
     assert make(GREY * 0.0).train_images.max() == 0
 
 
+def test_test_images_that_were_divided_twice_are_noticed() -> None:
+    # As of the training images: at most 1 of 255 is left.
+    for given in (GREY / 255 / 255, torch.from_numpy(GREY).float() / 255 / 255, (GREY / 255 / 255).tolist()):
+        with pytest.raises(DataError, match=r"the test images have float pixels up to 0\.0039\d*, .* 255 twice"):
+            Dataset(GREY / 255, LABELS, given, LABELS)
+    with pytest.raises(DataError, match="with scale=255 all test pixels become 0 or 1 of 255"):
+        Dataset(GREY, LABELS, GREY / 255, LABELS, scale=255)
+    with pytest.raises(DataError, match="with scale=255 all training pixels become 0 or 1 of 255"):
+        Dataset(GREY / 255, LABELS, GREY, LABELS, scale=255)
+
+
+def test_test_images_that_were_cast_to_bytes_are_noticed() -> None:
+    white = GREY.copy()
+    white[:, 0, 0] = 255
+    for given, high in ((white, 1), (GREY.clip(0, 254), 0)):  # a cast rounds down: what is left are 1 and 0
+        with pytest.raises(
+            DataError, match=rf"the test images have no pixel above {high} of 255.*go up to 255: prepare"
+        ):
+            Dataset(white, LABELS, (given / 255).astype(np.uint8), LABELS)
+
+
+def test_images_that_may_be_black() -> None:
+    masks, black = GREY // 200, np.zeros_like(GREY)
+    for train, test in ((masks, masks), (masks, black), (black, black), (black, masks), (masks, GREY), (black, GREY)):
+        assert np.array_equal(Dataset(train, LABELS, test, LABELS).test_images, test)
+    assert Dataset(GREY, LABELS, black[:1], LABELS[:1]).test_images.max() == 0  # one blank picture
+    assert Dataset(GREY / 255, LABELS, GREY * (1 / 255) * (GREY > 250), LABELS).test_images.max() > 250
+
+
+def test_a_subset_may_draw_black_images() -> None:
+    images = GREY.copy()
+    images[3:9] = 0
+    labels = np.array([0] * 3 + [1] * 6)
+    data = Dataset(
+        images, LABELS, images[:9], labels, mean=0.25, std=0.5, name="n", source="s", classes=["a", "b", "c"]
+    )
+    assert data.fingerprint  # which a subset must not keep
+    # By the share of the classes, 2/3 of the test images are of the second.
+    part = data.subset(test=1)
+    assert part.test_labels.tolist() == [1]
+    assert part.test_images.max() == 0
+    told = part.train_images, part.train_labels, part.test_images, part.test_labels
+    again = Dataset(*told, mean=0.25, std=0.5, classes=["a", "b", "c"])
+    assert part.fingerprint == again.fingerprint != data.fingerprint
+    assert (part.mean, part.std, part.classes, part.name) == (again.mean, again.std, again.classes, "n")
+    assert part.source == "s; subset(train=None, test=1, seed=0)"
+    assert not any(array.flags.writeable for array in told)
+    assert all(array.flags.c_contiguous for array in told)
+
+
 def test_a_tensor_without_values_is_refused() -> None:
     with pytest.raises(TypeError, match="train_images is a tensor on the device 'meta', which has a shape and no val"):
         make(torch.zeros(30, 5, 7, device="meta"))

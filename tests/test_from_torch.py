@@ -244,6 +244,27 @@ def test_names() -> None:
     assert Dataset.from_torch(train, test, name="n", source="s", mean=0.5).source == "s"
 
 
+class Pets(Pairs):
+    """Stands for torchvision's OxfordIIITPet: its `classes` are the breeds, whatever the labels are."""
+
+    def __init__(self, labels: Any, *kinds: str) -> None:
+        super().__init__(GREY, labels, _target_types=list(kinds))
+        self.bin_classes, self.classes = ["Cat", "Dog"], ["Abyssinian", "Beagle", "Boxer", "Sphynx"]
+
+
+Pets.__module__ = "torchvision.datasets.oxford_iiit_pet"
+
+
+def test_cats_and_dogs_are_not_called_by_breeds() -> None:
+    # torchvision/datasets/oxford_iiit_pet.py: "binary-category" gives 0 for a cat and 1 for a dog.
+    animals, breeds = Pets(LABELS % 2, "binary-category"), Pets(LABELS, "category")
+    assert Dataset.from_torch(animals, animals).classes == ("Cat", "Dog")
+    assert Dataset.from_torch(Subset(animals, range(9)), animals).classes == ("Cat", "Dog")
+    assert Dataset.from_torch(breeds, breeds).classes == ("Abyssinian", "Beagle", "Boxer", "Sphynx")
+    del animals.bin_classes  # as torchvision's of earlier versions: numbers rather than wrong names
+    assert Dataset.from_torch(animals, animals).classes == ("0", "1")
+
+
 def test_labels_are_matched_by_name() -> None:
     # As two folders of pictures of which the second lacks some classes: their numbers mean other names.
     train = Pairs(GREY, classes=["ant", "bee", "cat", "dog"])
@@ -305,6 +326,49 @@ def test_scale() -> None:
         Dataset.from_torch(floats, floats, scale=255)
     with pytest.raises(DataError, match="which is black: check it"):
         Dataset(GREY / 255, LABELS, GREY / 255, LABELS, scale=255)
+
+
+def test_pixels_that_were_divided_twice_are_noticed() -> None:
+    """255 / 255 / 255 is the brightest that is left, and 255 times that is 1: black, whatever gives the pixels."""
+
+    def again(array: np.ndarray) -> torch.Tensor:
+        return to_tensor(array) / 255
+
+    sound, tensors = (
+        Pairs(GREY, change=to_tensor),
+        TensorDataset(torch.from_numpy(GREY) / 255 / 255, torch.arange(40) % 4),
+    )
+    for given in (
+        Pairs(GREY, change=again),
+        list(Pairs(GREY, change=again)),
+        Subset(Pairs(GREY, change=again), range(9)),
+        ConcatDataset([Pairs(GREY, change=again)]),
+        tensors,
+        Subset(tensors, range(9)),
+        FakeMnist(torch.from_numpy(GREY), LABELS, Compose(ToTensor(), lambda image: image / 255)),
+    ):
+        with pytest.raises(DataError, match=r"the training images have float pixels up to 0\.00\d+, .* 255 twice"):
+            Dataset.from_torch(given, sound)
+        with pytest.raises(DataError, match=r"the test images have float pixels up to 0\.00\d+, .* 255 twice"):
+            Dataset.from_torch(sound, given)
+    with pytest.raises(DataError, match="with scale=255 all test pixels become 0 or 1 of 255"):
+        Dataset.from_torch(Pairs(GREY), Pairs(GREY, change=to_tensor), scale=255)
+    with pytest.raises(DataError, match="the test images have no pixel above 1 of 255"):
+        Dataset.from_torch(sound, Pairs(np.maximum(GREY, 255) // 255))
+
+
+def test_masks_and_black_pictures_stay_what_they_are() -> None:
+    masks = GREY // 200
+    for given in (
+        Pairs(masks),
+        Pairs(masks, change=picture),
+        list(Pairs(masks, change=picture)),
+        FakeMnist(torch.from_numpy(masks), LABELS, ToTensor()),  # held as bytes, which nobody has divided
+        TensorDataset(torch.from_numpy(masks), torch.from_numpy(LABELS)),
+    ):
+        same(Dataset.from_torch(given, given), masks)
+    black = Pairs(GREY * 0, change=to_tensor)
+    same(Dataset.from_torch(black, black), GREY * 0)
 
 
 # ---- with the libraries themselves, where they are installed ---------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone writes it
@@ -13,6 +14,7 @@ from torch.nn.utils import parametrizations
 
 import everybatch as eb
 from everybatch.errors import ArgumentError, ShapeError, UnsupportedModuleError
+from everybatch.torch_modules._from_torch import convert
 from lab_modules import assert_same_logits, unsettle
 from modules_of_people import ExampleNet, FashionMlp, WithMiddle
 
@@ -51,6 +53,86 @@ def tied() -> nn.Module:
     one, two = conv(), conv()
     two.weight = one.weight
     return nn.Sequential(one, two)
+
+
+def tied_memory() -> nn.Module:
+    one, two = conv(), conv()
+    two.weight = nn.Parameter(one.weight)  # a second parameter, in the memory of the first
+    return nn.Sequential(one, two)
+
+
+def tied_data() -> nn.Module:
+    one, two = conv(), conv()
+    two.weight.data = one.weight.data
+    return nn.Sequential(one, two)
+
+
+def tied_in_part() -> nn.Module:
+    one, two = conv(), conv()
+    numbers = torch.randn(17, 16, 3, 3)
+    one.weight, two.weight = nn.Parameter(numbers[:16]), nn.Parameter(numbers[1:])
+    return nn.Sequential(one, two)
+
+
+def tied_backwards() -> nn.Module:
+    # The layer that is used first has the higher address.
+    one, two = conv(), conv()
+    numbers = torch.randn(17, 16, 3, 3)
+    one.weight, two.weight = nn.Parameter(numbers[1:]), nn.Parameter(numbers[:16])
+    return nn.Sequential(one, two)
+
+
+def tied_statistics() -> nn.Module:
+    one, two = nn.BatchNorm2d(16), nn.BatchNorm2d(16)
+    two.running_mean = one.running_mean[:]
+    return nn.Sequential(one, two)
+
+
+def tied_by_numpy() -> nn.Module:
+    # Two storages of torch on one array of NumPy.
+    one, two = conv(), conv()
+    numbers = np.random.default_rng(0).normal(size=(16, 16, 3, 3)).astype(np.float32)
+    one.weight, two.weight = (nn.Parameter(torch.from_numpy(numbers)) for _ in range(2))
+    return nn.Sequential(one, two)
+
+
+def neighbours() -> nn.Module:
+    # Parts of one tensor without a number in common, which is what torch.nn.utils.vector_to_parameters makes.
+    one, two = conv(), conv()
+    numbers = torch.randn(32, 16, 3, 3)
+    one.weight, two.weight = nn.Parameter(numbers[:16]), nn.Parameter(numbers[16:])
+    return nn.Sequential(one, two)
+
+
+def columns() -> nn.Module:
+    # Their addresses alternate, and none is the same.
+    one, two = conv(), conv()
+    numbers = torch.randn(16, 32, 3, 3)
+    one.weight, two.weight = nn.Parameter(numbers[:, :16]), nn.Parameter(numbers[:, 16:])
+    return nn.Sequential(one, two)
+
+
+def gradient_hooked() -> nn.Module:
+    part = conv()
+    part.weight.register_hook(lambda gradient: gradient * 2)
+    return part
+
+
+def accumulation_hooked() -> nn.Module:
+    part = conv()
+    part.bias.register_post_accumulate_grad_hook(lambda _: None)  # type: ignore[union-attr]
+    return part
+
+
+def hook_removed() -> nn.Module:
+    part = conv()
+    part.weight.register_hook(lambda gradient: gradient * 2).remove()
+    return part
+
+
+def hooks_itself(self: Does, x: Tensor) -> Tensor:
+    self.conv.weight.register_hook(lambda gradient: gradient * 2)
+    return self.conv(x)
 
 
 def in_place_view(self: Does, x: Tensor) -> Tensor:
@@ -149,6 +231,29 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], str | None]] = {
     "spectral norm": (lambda: nn.utils.spectral_norm(conv()), "middle has a forward hook"),
     "in a list": (Unregistered, "middle computes with a weight that is not among its parameters.*nn.ModuleList"),
     "tied": (tied, r"middle\.1 uses middle\.0\.weight a second time, after middle\.0 \(conv2d\)"),
+    # PyTorch would train the memory once, for both places.
+    "tied, two parameters": (
+        tied_memory,
+        r"middle\.1 uses middle\.1\.weight, which lies in the memory of middle\.0\.weight, used by middle\.0 \(conv2d\)"
+        ": the weights are shared. Give each place weights of its own",
+    ),
+    "tied, data": (tied_data, r"middle\.1 uses middle\.1\.weight, which lies in the memory of middle\.0\.weight"),
+    "tied, in part": (tied_in_part, r"middle\.1 uses middle\.1\.weight, which lies in the memory of middle\.0\.weight"),
+    "tied, backwards": (tied_backwards, r"middle\.1 uses middle\.1\.weight, which lies in the memory of middle\.0\.w"),
+    "tied, statistics": (
+        tied_statistics,
+        r"middle\.1 uses middle\.1\.running_mean, which lies in the memory of middle\.0",
+    ),
+    "tied, NumPy": (tied_by_numpy, r"middle\.1 uses middle\.1\.weight, which lies in the memory of middle\.0\.weight"),
+    "neighbours": (neighbours, None),
+    "columns": (columns, None),
+    "gradient hook": (gradient_hooked, r"middle\.weight has a hook on its gradient.*Remove it first"),
+    "accumulation hook": (accumulation_hooked, r"middle\.bias has a hook on its gradient.*Remove it first"),
+    "hook removed": (hook_removed, None),
+    "hooks itself": (
+        lambda: Does(hooks_itself),
+        r"middle puts a hook on the gradient of middle\.conv\.weight in forward",
+    ),
     "half": (lambda: conv().half(), r"middle\.weight has the number format torch\.float16.*module\.float\(\)"),
     "double": (lambda: conv().double(), r"middle\.weight has the number format torch\.float64"),
     "identity": (nn.Identity, None),
@@ -247,6 +352,13 @@ def test_block(name: str) -> None:
         return
     with pytest.raises(UnsupportedModuleError, match=words):
         eb.from_torch(module, GREY)
+
+
+@pytest.mark.parametrize("build", [tied_memory, tied_data, gradient_hooked, accumulation_hooked])
+def test_what_concerns_training_alone_may_be_measured(build: Callable[[], nn.Module]) -> None:
+    # The logits are those of the module, whatever would train it otherwise: eb.Meter measures it by such a plan.
+    module = unsettle(WithMiddle(build()))
+    assert_same_logits(convert(module, GREY, share=True, only_evaluation=True).model, module)
 
 
 # ---- the ends --------------------------------------------------------------------------------------------------------

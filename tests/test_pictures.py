@@ -121,6 +121,41 @@ def test_every_kind_of_transparency() -> None:
         assert np.array_equal(read_picture(picture, channels=1), on_white), mode
 
 
+def packed(levels: np.ndarray, bits: int, clear: int) -> bytes:
+    """Write a grey PNG of so many bits a pixel by its specification: rows of packed pixels, the first uppermost."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    rows = b""
+    for row in levels:
+        digits = "".join(f"{level:0{bits}b}" for level in row)
+        digits += "0" * (-len(digits) % 8)
+        rows += b"\0" + int(digits, 2).to_bytes(len(digits) // 8, "big")
+    head = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], bits, 0, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"tRNS", struct.pack(">H", clear)) + chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_level_of_few_bits(bits: int, tmp_path: Path) -> None:
+    # The specification of PNG: the level is one of the file's, before they are spread over 0 to 255, here evenly.
+    most = 2**bits - 1
+    levels = np.arange(most + 1 + (-most - 1) % 3).reshape(3, -1) % (most + 1) if bits > 1 else GREY % 2
+    for clear in sorted({0, 1, most // 2, most}):
+        body = packed(levels, bits, clear)
+        expected = levels * (255 // most)
+        for ground in (30, 100):
+            laid = np.where(levels == clear, ground, expected)
+            assert np.array_equal(read_picture(body, background=ground), laid), (clear, ground)
+        (tmp_path / "a.png").write_bytes(body)
+        for source in (tmp_path / "a.png", Image.open(io.BytesIO(body))):
+            assert np.array_equal(read_picture(source, background=100), laid)
+    if bits in (2, 4):  # PNG's third edition, 11.3.1.1: the other bits of the level are ignored
+        told = read_picture(packed(levels, bits, 256 + most), background=9)
+        assert np.array_equal(told, np.where(levels == most, 9, expected))
+
+
 def test_a_given_picture_is_left_as_it_is() -> None:
     picture = Image.fromarray(GREY).convert("P")
     picture.info["transparency"] = bytes([0] * 128 + [255] * 128)

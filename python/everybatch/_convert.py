@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset as TorchDataset
 
 from everybatch import _class_names
 from everybatch.errors import DataError, ShapeError
 
-__all__ = ["CHANNELS", "MOST_CLASSES", "brightest_float", "images", "labels", "labels_or_names", "refuse_unclear"]
+__all__ = [
+    "CHANNELS",
+    "MOST_CLASSES",
+    "brightest_float",
+    "check_not_black",
+    "images",
+    "labels",
+    "labels_or_names",
+    "refuse_unclear",
+]
 
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 10_000  # a confusion matrix of so many takes 800 MB; the core has the same limit
@@ -180,11 +189,35 @@ def refuse_unclear(given: object, what: str) -> None:
 
 
 def brightest_float(given: object) -> float:
-    """Return the highest of float pixels; 0 for pixels that are no floats, and for pictures that come one by one."""
-    if isinstance(given, TorchDataset):
-        return max((brightest_float(part) for part in getattr(given, "tensors", ())[:1]), default=0.0)
+    """Return the highest of float pixels; 0 for pixels that are no floats."""
     array = _array(given, "images")
     return float(array.max()) if array.dtype.kind == "f" else 0.0
+
+
+def check_not_black(
+    pixels: npt.NDArray[np.uint8], scale: float | None, word: str, brightest: Callable[[], float]
+) -> None:
+    """Notice floats in [0, 1] that are given with scale=255, and those that were divided by 255 twice.
+
+    Parameters
+    ----------
+    pixels
+        What the images have become.
+    scale
+        With which value as full white.
+    word
+        Which images they are: training or test.
+    brightest
+        Returns `brightest_float` of what was given; it is called where the pixels are black or nearly so.
+    """
+    high = int(np.max(pixels))
+    if scale is not None and 0 < high < 2:
+        raise DataError(f"with scale={scale:g} all {word} pixels become 0 or 1 of 255, which is black: check it")
+    if scale is None and high < 2 and (level := brightest()):
+        raise DataError(
+            f"the {word} images have float pixels up to {level:g}, of which all become 0 or 1 of 255, which is "
+            "black: if they were divided by 255 twice, divide once; else give the value of full white as scale="
+        )
 
 
 def _numbers(array: npt.NDArray[Any], what: str, hint: str = "") -> npt.NDArray[Any]:

@@ -165,6 +165,7 @@ def read(
     with _opened(source) as (picture, complaints):
         from PIL import Image
 
+        bits = _grey_bits(picture)
         picture.load()
         mode = picture.mode
         given = picture  # as it is in the file, to compare with
@@ -172,7 +173,7 @@ def read(
         deepest = None
         if _is_deep(picture, _name(source)):
             picture, deepest = _upper_bits(picture)
-        picture, see_through = _laid(picture, background)
+        picture, see_through = _laid(picture, background, bits)
         turn = _turn(given, complaints)
         if turn is not None:
             picture = picture.transpose(turn)
@@ -394,16 +395,30 @@ def _upper_bits(picture: Image.Image) -> tuple[Image.Image, int]:
     return grey, deepest
 
 
-def _laid(picture: Image.Image, background: Ground) -> tuple[Image.Image, bool]:
-    """Lay what is see-through on the ground, and tell whether there is any."""
+def _grey_bits(picture: Image.Image) -> int:
+    """Return how many bits a pixel of a grey PNG has in the file, by its head: 2, 4, or 8 for all other pictures.
+
+    Pillow keeps that until the pixels are loaded. Of a PIL image that was loaded before, nothing tells.
+    """
+    tiles: Any = getattr(picture, "tile", []) if picture.format == "PNG" else []
+    return {"L;2": 2, "L;4": 4}.get(str(tiles[0][3]), 8) if tiles else 8
+
+
+def _laid(picture: Image.Image, background: Ground, bits: int) -> tuple[Image.Image, bool]:
+    """Lay what is see-through on the ground, and tell whether there is any; `bits` are those of `_grey_bits`."""
     from PIL import Image
 
     if not picture.has_transparency_data:
         return picture, False
     clear = picture.info.get("transparency")
     if picture.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
-        picture = picture.copy()  # of 16 bits, of which Pillow has kept the upper 8
+        # Of 16 bits, of which Pillow has kept the upper 8: a colour that differs in the lower ones alone is clear too.
+        picture = picture.copy()
         picture.info["transparency"] = tuple(level >> 8 for level in clear)
+    if picture.mode == "L" and isinstance(clear, int) and bits < 8:
+        picture = picture.copy()  # Pillow has spread the pixels over 0 to 255, and not the level that is transparent
+        most = 2**bits - 1
+        picture.info["transparency"] = (clear & most) * (255 // most)  # PNG has a decoder ignore the other bits
     if picture.mode == "P":
         picture = picture.copy()  # Pillow notes transparent entries in the palette of what it converts
     layer = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")

@@ -59,10 +59,10 @@ def read(given: Any, what: str, scale: float | None = None) -> Part:
             raise DataError(f"{what} has the transform Normalize: leave it away; the data set normalises images itself")
     base, indices = _unwrap(given)
     held = _held(base, what, scale)
-    if held is None:
-        return *_one_by_one(given, what, scale), _names(base, what)
-    images, labels = held
-    return images[indices], labels[indices], _names(base, what)
+    images, labels = _one_by_one(given, what, scale) if held is None else (held[0][indices], held[1][indices])
+    word = "training" if what == "train" else what
+    _convert.check_not_black(images, scale, word, lambda: _brightest_float(given, what, one_by_one=held is None))
+    return images, labels, _names(base, what)
 
 
 def joined(train: Part, test: Part) -> tuple[tuple[Any, Any, Any, Any], tuple[str, ...] | None]:
@@ -183,6 +183,15 @@ def _one_by_one(given: Any, what: str, scale: float | None) -> tuple[npt.NDArray
     return images, labels
 
 
+def _brightest_float(given: Any, what: str, *, one_by_one: bool) -> float:
+    """Return the highest of float pixels; 0 for pixels that are no floats, as those that torchvision holds."""
+    if one_by_one:
+        images = (_pair(given[index], what, index)[0] for index in range(len(given)))
+        return max(map(_convert.brightest_float, images))
+    base, indices = _unwrap(given)
+    return _convert.brightest_float(base.tensors[0][indices]) if type(base) is TensorDataset else 0.0
+
+
 def _pair(item: Any, what: str, index: int) -> tuple[Any, Any]:
     if isinstance(item, Mapping):
         raise TypeError(
@@ -234,6 +243,8 @@ def _names(base: Any, what: str) -> tuple[str, ...] | None:
             raise DataError(f"the parts of {what} have different classes, so that their labels mean different things")
         return parts.pop() if len(parts) == 1 else None
     names = getattr(base, "classes", None)
+    if getattr(base, "_target_types", None) == ["binary-category"]:  # torchvision's pets: `classes` has the breeds
+        names = getattr(base, "bin_classes", None)
     if getattr(base, "target_transform", None) is not None or not isinstance(names, Sequence):
         return None
     if isinstance(names, str) or len(names) < 2 or not all(isinstance(name, str) for name in names):

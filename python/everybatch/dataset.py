@@ -153,6 +153,10 @@ class Dataset:
                 labels[which] = number(labels[which], names, f"{which}_labels")
             _check_range(labels[which], len(names), f"{which}_labels", named=classes is not None)
 
+        for which, word, given in (("train", "training", train_images), ("test", "test", test_images)):
+            _convert.check_not_black(images[which], scale, word, functools.partial(_convert.brightest_float, given))
+        _check_test_not_black(images["train"], images["test"])
+
         # By way of __dict__: assignment is refused, because a run must be able to rely on its data.
         self.__dict__.update(
             train_images=_read_only(images["train"]),
@@ -165,7 +169,6 @@ class Dataset:
         )
         channels = self.image_shape[0]
         computed = _moments(self.train_images) if mean is None or std is None else ((), ())
-        _check_not_black(self.train_images, scale, train_images)
         self.__dict__["mean"] = computed[0] if mean is None else _per_channel(mean, channels, "mean")
         self.__dict__["std"] = computed[1] if std is None else _per_channel(std, channels, "std")
 
@@ -223,7 +226,6 @@ class Dataset:
         """
         scale = _check_scale(scale)
         parts = [_torch_sets.read(part, what, scale) for part, what in ((train, "train"), (test, "test"))]
-        _check_not_black(parts[0][0], scale, train)
         arrays, names = _torch_sets.joined(*parts)
         if source is None:
             source = " and ".join(f"{type(part).__module__}.{type(part).__name__}" for part in (train, test))
@@ -285,17 +287,17 @@ class Dataset:
         seed = whole(seed, "seed", least=0)
         keep_train = draw(self.train_labels, train, (seed, 0), "train")
         keep_test = draw(self.test_labels, test, (seed, 1), "test")
-        return Dataset(
-            self.train_images[keep_train],
-            self.train_labels[keep_train],
-            self.test_images[keep_test],
-            self.test_labels[keep_test],
-            classes=self.classes,
-            mean=self.mean,
-            std=self.std,
-            name=self.name,
+        part = object.__new__(Dataset)  # of checked data: what is drawn may all be black
+        part.__dict__.update(self.__dict__)
+        part.__dict__.pop("fingerprint", None)
+        part.__dict__.update(
+            train_images=_read_only(self.train_images[keep_train]),
+            train_labels=_read_only(self.train_labels[keep_train]),
+            test_images=_read_only(self.test_images[keep_test]),
+            test_labels=_read_only(self.test_labels[keep_test]),
             source=f"{self.source}; subset(train={train}, test={test}, seed={seed})",
         )
+        return part
 
     def __repr__(self) -> str:
         shape = "x".join(str(n) for n in self.image_shape)
@@ -349,15 +351,17 @@ def _check_scale(given: float | None) -> float | None:
     return scale
 
 
-def _check_not_black(images: npt.NDArray[np.uint8], scale: float | None, given: object) -> None:
-    """Notice floats in [0, 1] that are given with scale=255, and those that were divided by 255 twice."""
-    high = int(np.max(images))
-    if scale is not None and 0 < high < 2:
-        raise DataError(f"with scale={scale:g} all training pixels become 0 or 1 of 255, which is black: check it")
-    if scale is None and high < 2 and (brightest := _convert.brightest_float(given)):
+def _check_test_not_black(train: npt.NDArray[np.uint8], test: npt.NDArray[np.uint8]) -> None:
+    """Notice test images in [0, 1] that were cast to bytes; both sets may be masks of 0 and 1, and one image blank."""
+    high = int(np.max(test))
+    if high > 1 or (high == 0 and len(test) == 1):
+        return
+    brightest = int(np.max(train))
+    if brightest > 1:
         raise DataError(
-            f"the training images have float pixels up to {brightest:g}, of which all become 0 or 1 of 255, which is "
-            "black: if they were divided by 255 twice, divide once; else give the value of full white as scale="
+            f"the test images have no pixel above {high} of 255, which is black, and the training images go up to "
+            f"{brightest}: prepare both in one way; if floats in [0, 1] were cast to integers, pass the floats. To "
+            "measure a model on black images, pass these to model.evaluate"
         )
 
 

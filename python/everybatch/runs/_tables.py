@@ -134,13 +134,25 @@ def class_columns(
     can hold.
     """
     own = list(map(plain_text, classes))
-    taken = Counter((*own, *{*_OWN, *COLUMNS, *beside}))
-    names = [f"{name} (class {index})" if taken[name] > 1 else name for index, name in enumerate(own)]
+    taken = {*_OWN, *COLUMNS, *beside}
+    repeated = {name for name, count in Counter(own).items() if count > 1}
+    names = _apart(own, taken | repeated, {*taken, *own})
     if measure.name == "class_accuracy":
         return names
-    taken.update(names)
-    endings = [f"{name}_error" for name in names]
-    return [f"{name} (class {index})" if taken[name] else name for index, name in enumerate(endings)]
+    taken.update(own, names)
+    return _apart([f"{name}_error" for name in names], taken, taken)
+
+
+def _apart(names: list[str], taken: set[str], avoided: set[str]) -> list[str]:
+    """Return the names, with the class's number added to one that is taken, as often as makes it unlike all others."""
+    avoided, found = {*avoided, *names}, []
+    for index, name in enumerate(names):
+        if name in taken:
+            while name in avoided:
+                name += f" (class {index})"
+            avoided.add(name)
+        found.append(name)
+    return found
 
 
 def _with_nan(column: Column) -> npt.NDArray[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -11,8 +12,9 @@ from torch.nn.utils import parametrize
 from everybatch._core import Model, Network
 from everybatch.errors import ArgumentError
 from everybatch.torch_modules._refused import METER, refused
+from everybatch.torch_modules._values import Trace, Value
 
-__all__ = ["as_module", "check_module"]
+__all__ = ["as_module", "check_apart", "check_module"]
 
 _WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
 _HOOKS = (
@@ -21,6 +23,7 @@ _HOOKS = (
     ("_backward_hooks", "backward hook"),
     ("_backward_pre_hooks", "backward hook"),
 )
+_GRADIENT_HOOKS = "_backward_hooks", "_post_accumulate_grad_hooks"
 
 
 def as_module(given: object) -> nn.Module:
@@ -51,6 +54,67 @@ def check_module(module: nn.Module, *, share: bool, only_evaluation: bool) -> No
         _check_part(path, part, only_evaluation)
     for name, tensor in tensors:
         _check_form(name, tensor, share)
+        if not only_evaluation:
+            _check_gradient(name, tensor)
+
+
+def check_apart(trace: Trace, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse tensors in use that share memory: a model has one of its own for each, and would train them apart.
+
+    One tensor that is used twice is refused while forward is followed; here it is several, such as two parameters that
+    were made of one, or views of one.
+    """
+    users = {name: value for value in trace.values for name in value.tensors.values()}
+    extents = sorted((*_extent(tensors[name]), name) for name in users if tensors[name].numel())
+    before: list[tuple[int, str]] = []
+    for start, end, name in extents:
+        before = [(other_end, other) for other_end, other in before if other_end > start]
+        for _, other in before:
+            if _share(tensors[name], tensors[other]):
+                _refuse_shared(users, name, other)
+        before.append((end, name))
+
+
+def _refuse_shared(users: dict[str, Value], name: str, other: str) -> NoReturn:
+    first, second = sorted((name, other), key=list(users).index)
+    raise refused(
+        users[second].path,
+        f"uses {second}, which lies in the memory of {first}, used by {users[first].place}: the weights are shared",
+        f"give each place weights of its own; {METER}",
+    )
+
+
+def _extent(tensor: torch.Tensor) -> tuple[int, int]:
+    """Return the address of the first byte of a tensor that is not empty, and the one after its last."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+
+def _share(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Tell whether two tensors whose addresses overlap have an element in common, which columns of one do not."""
+    if one.device != other.device:
+        return False
+    (start, end), (other_start, other_end) = _extent(one), _extent(other)
+    least = min(start, other_start)
+    marks = torch.zeros(max(end, other_end) - least, dtype=torch.bool)
+    _bytes(marks, one, start - least).fill_(True)
+    return bool(_bytes(marks, other, other_start - least).any())
+
+
+def _bytes(marks: torch.Tensor, tensor: torch.Tensor, offset: int) -> torch.Tensor:
+    """Return the marks of a tensor's bytes."""
+    size = tensor.element_size()
+    return marks.as_strided((*tensor.shape, size), (*(stride * size for stride in tensor.stride()), 1), offset)
+
+
+def _check_gradient(name: str, tensor: torch.Tensor) -> None:
+    if any(getattr(tensor, hooks, None) for hooks in _GRADIENT_HOOKS):
+        raise refused(
+            name,
+            "has a hook on its gradient (register_hook or register_post_accumulate_grad_hook), which a model does not "
+            "call when it trains",
+            f"remove it first, with the remove() of the handle that registering it returned; {METER}",
+        )
 
 
 def _check_part(path: str, part: nn.Module, only_evaluation: bool) -> None:

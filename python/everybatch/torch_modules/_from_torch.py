@@ -12,7 +12,7 @@ from torch import nn
 from everybatch._arguments import flag
 from everybatch._core import Model, Network, model_of
 from everybatch._plain_torch import plain_torch
-from everybatch.torch_modules._checks import as_module, check_module
+from everybatch.torch_modules._checks import as_module, check_apart, check_module
 from everybatch.torch_modules._follow import follow
 from everybatch.torch_modules._input_shape import as_input_shape, inferred
 from everybatch.torch_modules._owner import Owner
@@ -134,6 +134,8 @@ def convert(
         description = {"name": name or type(module).__name__, "input_shape": shape, "layers": made.layers}
         network = Network.from_json(json.dumps(description))
         own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        if not only_evaluation:
+            check_apart(trace, own)
         state = {new: own[old] if share else _copy(own[old]) for new, old in made.tensors.items()}
         owner = Owner(module, {old: own[old] for old in made.tensors.values()}) if share else None
         model = model_of(network, state, mean, std, owner)

@@ -21,6 +21,8 @@ from everybatch.torch_modules._values import Size, Traced, Value, in_words
 
 __all__ = ["Recorder", "name_of"]
 
+_HOOKING = "register_hook", "register_post_accumulate_grad_hook"
+
 Read = Callable[["Recorder", Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
@@ -130,6 +132,8 @@ class Recorder(TorchFunctionMode):
             if name == "add_" and owned.endswith("num_batches_tracked"):
                 return target  # batch norm counts its batches; the layer here does as well
             raise refused(self.path, f"changes its tensor {owned} in forward")
+        if name in _HOOKING and id(args[0]) in self._names:
+            raise refused(self.path, f"puts a hook on the gradient of {self._names[id(args[0])]} in forward")
         if name in ("data", "detach") and id(args[0]) in self._names:
             raise refused(self.path, f"takes {self._names[id(args[0])]} without its gradient in forward")
         return func(*args, **kwargs)
