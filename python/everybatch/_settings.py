@@ -267,4 +267,8 @@ def _as_given(given: object, indices: npt.NDArray[np.int64] | None) -> object:
         return None
     if isinstance(given, (int, float)):
         return given
+    if isinstance(given, np.integer):
+        return int(given)
+    if isinstance(given, np.floating):
+        return float(given)
     return indices.tolist()

@@ -1,7 +1,8 @@
 """Several sweeps on one store: each trial is trained by the one that claims it first, and the others wait for it.
 
 A claim is a lock on one byte of a file, whose place in the file is the trial's key. The system drops it with the
-process that holds it, however that ends.
+process that holds it, however that ends. Another byte, further on, is the hold on what is kept of a trial on its way:
+sweeps that prune train each trial without claiming it, and must not take the folder of another one's.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 from everybatch._byte_locks import is_taken, let_go, take
 from everybatch._system import open_file
 
-__all__ = ["Claims", "count_claimed"]
+__all__ = ["Claims", "Hold", "count_claimed"]
 
 _NAME = ".claims"
 _DIGITS = 15  # of the key, in base 16: the largest place in a file has 63 bits
+_BEYOND = 16**_DIGITS  # the places of claims
 
 
 class Claims:
@@ -53,6 +55,39 @@ class Claims:
 
     def close(self) -> None:
         """Give all trials up."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # it is closed in any case
+                os.close(self._file)
+            self._file = None
+
+
+class Hold:
+    """Holds the folder of one trial on its way, until it is closed or the process ends.
+
+    Parameters
+    ----------
+    folder
+        The store.
+    key
+        The trial.
+
+    Attributes
+    ----------
+    taken
+        Whether it is ours; None where files cannot be locked, and nobody can tell.
+    """
+
+    taken: bool | None
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._file: int | None = None
+        self.taken = None
+        with contextlib.suppress(OSError):
+            self._file = open_file(folder / _NAME, "O_RDWR", "O_CREAT")
+            self.taken = take(self._file, _BEYOND + _place(key))
+
+    def close(self) -> None:
+        """Let it go."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # it is closed in any case
                 os.close(self._file)

@@ -18,6 +18,7 @@ from everybatch.run import Run
 from everybatch.sweeps._claims import Claims
 from everybatch.sweeps._content import content_of
 from everybatch.sweeps._index import Index, Row
+from everybatch.sweeps._known import Known
 from everybatch.sweeps._perform import Job
 from everybatch.sweeps._store import Store, open_store
 from everybatch.sweeps._stored import Description, with_results, write_description
@@ -93,6 +94,7 @@ def sweep(
         `everybatch.sweeps.successive_halving()`.
     keep_models
         Keep the weights of each run. Without them `Sweep.ensemble` and `Run.model` of its runs are not to be had.
+        Trials that an earlier sweep has stored without them are trained again.
     retry_failed
         Train those trials again that have failed before.
     progress
@@ -109,7 +111,8 @@ def sweep(
     Raises
     ------
     ArgumentError, ShapeError
-        A config cannot work: nothing is trained then.
+        A config cannot work: nothing is trained then. Or the store holds a trial of the same images and labels whose
+        classes had other names.
     TypeError
         An argument is of the wrong type.
     OSError
@@ -168,6 +171,15 @@ def sweep(
         _check_room_for_weights(there, way)
     there.prepare()
     index = Index(there)
+    known = Known(
+        store=there,
+        dataset=data,
+        pruning=pruning,
+        keep_models=flag(keep_models, "keep_models"),
+        retry_failed=flag(retry_failed, "retry_failed"),
+    )
+    done = known.among(index.rows[trial.key] for trial in trials if trial.key in index.rows)
+    stored = {trial.number: index.rows[trial.key] for trial in trials if trial.key in done}
     write_description(there, trials, columns)
     job = Job(
         trials=trials,
@@ -176,15 +188,12 @@ def sweep(
         defaults=defaults,
         device=where,
         threads=_few_threads(threads),
-        keep_models=flag(keep_models, "keep_models"),
+        keep_models=known.keep_models,
         pruning=pruning,
     )
-    stored = {trial.number: index.rows[trial.key] for trial in trials if trial.key in index.rows}
-    again = flag(retry_failed, "retry_failed")
-    stored = {number: row for number, row in stored.items() if _counts(row, pruning, again=again)}
     # Pruning needs every trial before a later one, so that a sweep with it trains all of its own.
     with contextlib.closing(there.claims() if pruning is None else Claims(None)) as claims:
-        shared = Shared(job, index, claims, lambda row: _counts(row, pruning, again=again))
+        shared = Shared(job, index, claims, known.counts)
         order = Order(
             backend=way,
             job=job,
@@ -244,14 +253,6 @@ def _few_threads(given: object) -> int:
     if threads > _MOST_THREADS:
         raise ArgumentError(f"threads is {threads:,}: the most on one machine are {_MOST_THREADS:,}")
     return threads
-
-
-def _counts(row: Row, pruning: Pruning | None, *, again: bool) -> bool:
-    """Whether a stored trial need not be trained again."""
-    if row["status"] == "failed":
-        return not again
-    # A trial that another rule has ended might have gone on.
-    return row["status"] != "pruned" or (pruning is not None and row.get("pruning") == pruning.to_dict())
 
 
 def _referee(rule: Pruning, trials: Sequence[Trial], stored: Mapping[int, Row], store: Store) -> Referee:

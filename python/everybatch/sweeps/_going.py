@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from everybatch.checkpoints import list_checkpoints
 from everybatch.dataset import Dataset
-from everybatch.errors import EverybatchError
+from everybatch.errors import ArgumentError, EverybatchError
 from everybatch.folder import Follower, holder, read_state, recorded
 from everybatch.resuming import go_on
 from everybatch.run import Run
+from everybatch.sweeps._claims import Hold
 from everybatch.sweeps.pruning import Pruning
 from everybatch.training import train
 
@@ -35,36 +36,42 @@ class Going:
     spare
         Gives a folder that nobody else uses. Given where the trial keeps weights on the way, beside its folder or, if
         that is another sweep's, there.
+    hold
+        Tells whether the folder is another sweep's; None: nobody can tell before it is written. Closed by `close`.
     """
 
-    def __init__(self, folder: Path | None, spare: Callable[[], Path] | None = None) -> None:
-        # Without claims, two sweeps may train the same trial. The second one then keeps nothing to go on with.
-        self._folder = None if folder is None or holder(folder) is not None else folder
-        self._weights = None
+    def __init__(self, folder: Path | None, spare: Callable[[], Path] | None = None, hold: Hold | None = None) -> None:
+        self._folder, self._spare, self._hold = folder, spare, hold
+        self._weights: Path | None = None
+        self._history: dict[str, npt.NDArray[Any]] = {}
+        taken = None if hold is None else hold.taken
+        # Weights that no lock tells from another sweep's might be removed by that while they are handed over.
+        if folder is None or taken is False or (taken is None and spare is not None) or holder(folder) is not None:
+            self._step_aside()
+            return
         if spare is not None:
-            self._weights = spare() if self._folder is None else self._folder.with_name(f"{self._folder.name}-weights")
+            self._weights = folder.with_name(f"{folder.name}-weights")
         self._history = self._recorded()
         if not self._history:
             self.remove()
 
     def train(self, network: Any, dataset: Dataset, **arguments: Any) -> Run:
         """Train the trial, or go on with it: the result is the same."""
-        if self._weights is not None:
-            arguments |= {"checkpoints": self._weights}
-        if self._folder is None:
-            return train(network, dataset, **arguments)
-        if self._folder.exists():
+        if self._folder is not None and self._folder.exists():
             try:
+                _check_classes(self._folder, dataset)
                 return go_on(self._folder, dataset, device=arguments["device"])
-            except (EverybatchError, OSError):  # it is damaged, or of a device that is not here
+            except (EverybatchError, OSError):  # it is damaged, or of a device that is not here, or another sweep's
                 self.remove()
-        try:
-            return train(network, dataset, **arguments, folder=self._folder)
-        except OSError as error:
-            if hasattr(error, "run"):  # it is about something else, in the middle of the training
-                raise
-            self.remove()
-        return train(network, dataset, **arguments)  # a disk that fails is no failure of the trial
+        if self._folder is not None:
+            try:
+                return train(network, dataset, **arguments, **self._kept, folder=self._folder)
+            except OSError as error:
+                if hasattr(error, "run"):  # it is about something else, in the middle of the training
+                    raise
+                self.remove()
+        # A disk that fails is no failure of the trial, nor is a folder that another sweep was first to take.
+        return train(network, dataset, **arguments, **self._kept)
 
     def hand_over(self, place: Path) -> None:
         """Give the weights that it has kept their place in the store."""
@@ -85,10 +92,27 @@ class Going:
                 yield step, float(history[rule.monitor][at])
 
     def remove(self) -> None:
-        """Forget it."""
+        """Forget it; what is another sweep's stays."""
+        if self._folder is not None and holder(self._folder) is not None:
+            self._step_aside()
         for folder in (self._folder, self._weights):
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        if self._hold is not None:
+            self._hold.close()
+
+    @property
+    def _kept(self) -> dict[str, Any]:
+        """The arguments of `train` that say where weights go."""
+        return {} if self._weights is None else {"checkpoints": self._weights}
+
+    def _step_aside(self) -> None:
+        """Leave the folder to another sweep, which trains the same trial, and keep nothing to go on with."""
+        self._folder, self._history = None, {}
+        self._weights = None if self._spare is None else self._spare()
 
     def _recorded(self) -> dict[str, npt.NDArray[Any]]:
         """Return what had been recorded when its state was kept last; nothing if it cannot go on."""
@@ -113,3 +137,17 @@ class Going:
         every = training["checkpoint_every"]
         every = training["steps_per_epoch"] if every == "epoch" else every
         return {*range(every, taken + 1, every)} <= {*list_checkpoints(self._weights)}
+
+
+def _check_classes(folder: Path, dataset: Dataset) -> None:
+    """Refuse to go on with a run whose classes have other names than those of the data set: it would keep them.
+
+    Raises
+    ------
+    ArgumentError
+        They have.
+    """
+    follower = Follower(folder)
+    follower.look()
+    if follower.begun and follower.begun["config"]["dataset"]["classes"] != list(dataset.classes):
+        raise ArgumentError(f"the run in {folder} was begun with other names of the classes: train it anew")

@@ -66,16 +66,16 @@ class Index:
         """Make the rows those of the folders that are there; tell whether that changed anything."""
         done = self._store.keys(TRIALS)
         failed = self._store.keys(FAILED) - done
-        known = {key: row for key, row in self.rows.items() if key in (failed if row["status"] == "failed" else done)}
-        changed = len(known) < len(self.rows)
+        there = {key: row for key, row in self.rows.items() if key in (failed if row["status"] == "failed" else done)}
+        # Of one that was pruned, a sweep without the rule may have stored the whole run since, and another one that
+        # was begun before that may have written the index after it.
+        known = {
+            key: _row(self._store, TRIALS, key) if row["status"] == "pruned" else row for key, row in there.items()
+        }
         for kind, keys in ((TRIALS, done), (FAILED, failed)):
-            for key in sorted(keys - known.keys()):
-                row = _row(self._store, kind, key)
-                if row is not None:
-                    known[key] = row
-                    changed = True
-        self.rows = known
-        return changed
+            known |= {key: _row(self._store, kind, key) for key in sorted(keys - there.keys())}
+        before, self.rows = self.rows, {key: row for key, row in known.items() if row is not None}
+        return self.rows != before
 
 
 def _listed(store: Store) -> dict[str, Row]:

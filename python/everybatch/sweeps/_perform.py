@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import traceback
 from collections.abc import Callable
@@ -91,35 +92,35 @@ def perform(
             raise StopTraining(f"pruned after step {step.step}: {rule.reason}")
 
     callbacks = [(look, rule.every)] if rule is not None and ask is not None else []
-    going = _going(job, trial, store)
-    token = HOOKS.set(Hooks(turn=turn, data=data, callbacks=callbacks, passing=job.function is None))
-    try:
-        if rule is not None and ask is not None and any(ask(number, *rung) for rung in going.rungs(rule)):
-            going.remove()  # it is to end earlier than it was cut off
-        run = _train(job, trial, device, going)
-        row = {**_identity(trial), **summarise(run)}
-    except Exception as error:
+    with contextlib.closing(_going(job, trial, store)) as going:
+        token = HOOKS.set(Hooks(turn=turn, data=data, callbacks=callbacks, passing=job.function is None))
+        try:
+            if rule is not None and ask is not None and any(ask(number, *rung) for rung in going.rungs(rule)):
+                going.remove()  # it is to end earlier than it was cut off
+            run = _train(job, trial, device, going)
+            row = {**_identity(trial), **summarise(run)}
+        except Exception as error:
+            going.remove()
+            return store_failure(store, trial, error, rungs=rungs)
+        finally:
+            HOOKS.reset(token)
+            if turn is not None:
+                turn.leave()  # the others need not wait for a disk
+        if run.interrupted:
+            raise KeyboardInterrupt
+        if pruned:
+            assert rule is not None  # nothing else prunes
+            row |= {"status": "pruned", "pruning": rule.to_dict()}
+        with store.staging(trial.key) as folder:
+            config = run._config
+            if job.function is None and config["training"]["checkpoints"] is not None:
+                config["training"]["checkpoints"] = str(folder.with_name(trial.key).absolute() / WEIGHTS)
+            write_files(folder, config, run._arrays, run.model if job.keep_models and run._has_model else None)
+            going.hand_over(folder / WEIGHTS)
+            _write_row(folder, row)
+            store.put(folder, TRIALS, trial.key)
         going.remove()
-        return store_failure(store, trial, error, rungs=rungs)
-    finally:
-        HOOKS.reset(token)
-        if turn is not None:
-            turn.leave()  # the others need not wait for a disk
-    if run.interrupted:
-        raise KeyboardInterrupt
-    if pruned:
-        assert rule is not None  # nothing else prunes
-        row |= {"status": "pruned", "pruning": rule.to_dict()}
-    with store.staging(trial.key) as folder:
-        config = run._config
-        if job.function is None and config["training"]["checkpoints"] is not None:
-            config["training"]["checkpoints"] = str(folder.with_name(trial.key).absolute() / WEIGHTS)
-        write_files(folder, config, run._arrays, run.model if job.keep_models and run._has_model else None)
-        going.hand_over(folder / WEIGHTS)
-        _write_row(folder, row)
-        store.put(folder, TRIALS, trial.key)
-    going.remove()
-    return row
+        return row
 
 
 def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: dict[int, float] | None = None) -> Row:
@@ -144,7 +145,7 @@ def _going(job: Job, trial: Trial, store: Store) -> Going:
     if job.function is not None:
         return Going(None)
     spare = partial(store.spare, trial.key) if keeps_weights(trial.given) else None
-    return Going(store.under_way(trial.key), spare)
+    return Going(store.under_way(trial.key), spare, store.hold(trial.key))
 
 
 def _train(job: Job, trial: Trial, device: str, going: Going) -> Run:

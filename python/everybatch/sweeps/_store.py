@@ -22,7 +22,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,13 +34,14 @@ from everybatch._system import is_gone
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.run import Run, load_run
 from everybatch.runs._files import MODEL, opened, sealed
-from everybatch.sweeps._claims import Claims
+from everybatch.sweeps._claims import Claims, Hold
 
 __all__ = ["FAILED", "GOING", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
 
 TRIALS, FAILED, GOING = "trials", "failed", "going"
 ROW = "trial.json"
 SWEEP, INDEX = "sweep.json", "index.json"
+_OF_THIS_MACHINE = ("file:", "local:")  # as fsspec reads a path that begins so
 _TRIES = 1000  # to give a trial its name while others do the same
 
 
@@ -55,11 +56,21 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         Its file system needs a package that is not installed.
     """
     name = as_name(path, "store", "folder")
+    if not _is_url(name):
+        return LocalStore(name, at_home(name).absolute())
     try:
-        files, root = fsspec.core.url_to_fs(name if "://" in name or "::" in name else str(at_home(name)))
+        files, root = fsspec.core.url_to_fs(name)
     except ValueError as error:
         raise ArgumentError(f"store is {name!r}: {error}") from error
     return LocalStore(name, Path(root)) if isinstance(files, LocalFileSystem) else Store(name, files, root.rstrip("/"))
+
+
+def _is_url(name: str) -> bool:
+    """Whether a name is one of fsspec's, and not that of a folder here, which may have colons in it too."""
+    if "://" in name or name.startswith(_OF_THIS_MACHINE):
+        return True
+    first, colons, _ = name.partition("::")
+    return bool(colons) and first in {*fsspec.available_protocols(), *fsspec.registry}
 
 
 class Store:
@@ -95,6 +106,12 @@ class Store:
         found = self._files.find(f"{self._root}/{kind}") if self._files.exists(f"{self._root}/{kind}") else []
         return {path.split("/")[-2] for path in found if path.endswith(f"/{ROW}")}
 
+    def kept_models(self, keys: Sequence[str]) -> set[str]:  # noqa: ARG002 - one listing tells of all
+        """Those of these trials whose weights are there."""
+        place = f"{self._root}/{TRIALS}"
+        found = self._files.find(place) if self._files.exists(place) else []
+        return {path.split("/")[-2] for path in found if path.endswith(f"/{MODEL}")}
+
     @contextlib.contextmanager
     def staging(self, key: str) -> Iterator[Path]:
         """A local folder to write a trial into; it goes away afterwards unless it was put."""
@@ -127,6 +144,10 @@ class Store:
 
     def under_way(self, key: str) -> Path | None:  # noqa: ARG002 - of another kind of store
         """Where a trial is kept while it is trained; None where that cannot be."""
+        return None
+
+    def hold(self, key: str) -> Hold | None:  # noqa: ARG002 - of another kind of store
+        """Take what tells other sweeps that the place of a trial on its way is in use; None where there is none."""
         return None
 
     def spare(self, key: str) -> Path:
@@ -235,6 +256,9 @@ class LocalStore(Store):
         except FileNotFoundError:
             return set()
 
+    def kept_models(self, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if (self.root / TRIALS / key / MODEL).is_file()}
+
     @contextlib.contextmanager
     def staging(self, key: str) -> Iterator[Path]:
         folder = self.spare(key)
@@ -250,7 +274,7 @@ class LocalStore(Store):
         to_disk(folder)
         target = self.root / kind / key
         for left in reversed(range(_TRIES)):
-            if kind == TRIALS and _outcome(target) == _outcome(folder):
+            if kind == TRIALS and _is_as_good(target, folder):
                 break  # another sweep was first, and its numbers are the same: whoever reads them may go on
             try:
                 put_in_place(folder, target)
@@ -262,8 +286,15 @@ class LocalStore(Store):
         if kind == TRIALS:
             shutil.rmtree(self.root / FAILED / key, ignore_errors=True)
 
+    def path_of(self, key: str) -> str:
+        # As it was given where that is a path: the root is one in any case, but not the way a user would write it.
+        return str(self.root / TRIALS / key) if _is_url(self.name) else super().path_of(key)
+
     def under_way(self, key: str) -> Path | None:
         return self.root / GOING / key
+
+    def hold(self, key: str) -> Hold | None:
+        return Hold(self.root, key)
 
     def spare(self, key: str) -> Path:
         return self.root / TRIALS / f".{key}-{secrets.token_hex(4)}.{socket.gethostname()}.{os.getpid()}.tmp"
@@ -289,6 +320,11 @@ class LocalStore(Store):
             gone = host == socket.gethostname() and number.isdigit() and is_gone(int(number))
             if gone or entry.name.endswith(".old"):
                 shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_as_good(stored: Path, folder: Path) -> bool:
+    """Whether what is stored of a trial is what is in the folder, and has its weights if that has them."""
+    return _outcome(stored) == _outcome(folder) and ((stored / MODEL).is_file() or not (folder / MODEL).is_file())
 
 
 def _outcome(folder: Path) -> tuple[Any, ...] | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ import numpy.typing as npt
 from everybatch._measures import MEASURES, RESULTS
 from everybatch.run import Run
 
-__all__ = ["summarise"]
+__all__ = ["classes_told", "summarise"]
 
 _TRAIN_WINDOW = 100
 """Batches that training accuracy and loss are averaged over: one batch alone says little."""
@@ -48,9 +51,15 @@ def summarise(run: Run) -> dict[str, Any]:
     row["seconds"] = run.total_seconds
     row["status"] = run.state
     row["message"] = str(run._config["status"].get("message") or "")
+    row["classes"] = classes_told(run.classes)
     row["hardware"] = run._config.get("hardware", {}).get("name", "")
     row["started"] = run._config.get("started", "")
     return row
+
+
+def classes_told(names: Sequence[str]) -> str:
+    """Return a digest of class names in their order: with a row it says whether a run has those of a data set."""
+    return hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()[:16]
 
 
 def _trailing_means(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
