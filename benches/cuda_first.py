@@ -7,10 +7,10 @@
 Each part is a process of its own, so that one that breaks CUDA takes nothing along, and has a limit in seconds. Its
 output goes into a file in --out, and at the end all lines that matter come again as one table.
 
+    D  the tests marked `cuda`, first of all
     A  without graphs: where the host waits for the GPU
     B  are steps and measurements recorded, for networks, precisions and options
     C  deterministic=True in a fresh process
-    D  the tests marked `cuda`
     E  milliseconds of a step, with and without a pass over the test images
     F  the kernels of five steps and passes
     G  cuda.py --quick, in what is left
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-LIMITS = {"A": 50, "B": 90, "C": 30, "D": 120, "E": 75, "F": 45, "G": 400}
+LIMITS = {"D": 240, "A": 50, "B": 90, "C": 30, "E": 75, "F": 45, "G": 400}
 MARK = "|"
 """What a line begins with that belongs into the table."""
 
@@ -99,6 +99,9 @@ def recording() -> None:
         ("sgd, validation", lenet, {"optimizer": "sgd", "momentum": 0.9, "lr": 0.01, "validation": 0.1}),
         ("wide_resnet", eb.networks.wide_resnet(), {"precision": "bfloat16"}),
         ("predictions", lenet, {"record": ("predictions",), "deterministic": False}),
+        ("muon", resnet, {"optimizer": "muon", "lr": 0.01, "precision": "bfloat16"}),
+        ("schedules", lenet, {"augment": augment, "augment_schedule": "linear", "label_smoothing": 0.1, "ema": 0.99}),
+        ("gates", eb.networks.resnet(squeeze_excitation=8), {"precision": "bfloat16", "clip_grad_norm": 1.0}),
     ]
     for name, network, arguments in options:
         with case(name):
@@ -134,7 +137,8 @@ def repeatable() -> None:
 def tests() -> None:
     """D: pytest -m cuda."""
     files = sorted(str(path) for path in (HERE.parent / "tests").glob("test_cuda*.py"))
-    files.sort(key=lambda path: "graphs" not in path)
+    files.sort(key=lambda path: ("recording" not in path, "graphs" not in path))
+    files.append(str(HERE.parent / "tests" / "test_meter_module.py"))
     command = [sys.executable, "-m", "pytest", "-m", "cuda", "-p", "no:cacheprovider", "-q", "--tb=short", "-rfE"]
     command += ["--durations=8", *files]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -217,10 +221,10 @@ def benchmark() -> None:
 
 
 PARTS = {
+    "D": tests,
     "A": hidden_waits,
     "B": recording,
     "C": repeatable,
-    "D": tests,
     "E": speed,
     "F": profile,
     "G": benchmark,

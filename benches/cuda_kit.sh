@@ -33,6 +33,6 @@ if [ "${1:-}" = first ]; then
     exec "$python" benches/cuda_first.py "$@"
 fi
 # Only these files: others import what is not in the kit.
-"$python" -m pytest -m cuda -p no:cacheprovider tests/test_cuda*.py && passed=0 || passed=$?
+"$python" -m pytest -m cuda -p no:cacheprovider tests/test_cuda*.py tests/test_meter_module.py && passed=0 || passed=$?
 "$python" benches/cuda.py "$@"
 exit $passed

@@ -91,6 +91,7 @@ def eager(gpu: OnGpu, monkeypatch: pytest.MonkeyPatch) -> OnGpu:
         {"precision": "bfloat16", "ema": 0.9},
         {"precision": "tf32"},
         {"steps": 64, "epochs": 1},
+        {"record": ("grad_norm",), "clip_grad_norm": 1.0},
     ],
     ids=str,
 )
@@ -112,6 +113,8 @@ def test_recorded_runs_are_the_runs_without_recording(gpu: OnGpu, eager: OnGpu, 
         eb.networks.resnet(stages=[8, 16], stochastic_depth=0.5),
         eb.networks.wide_resnet(width=1, stem_channels=8, pre_activation=True, dropout=0.2),
         eb.networks.lenet5(activation=["leaky_relu", "softplus"]),
+        eb.networks.resnet(stages=[8, 16], squeeze_excitation=4),
+        eb.Network([eb.Conv2d(1, 8, 3, padding=1), eb.AdaptiveAvgPool2d(7), eb.Flatten(), eb.Linear(392, 10)]),
     ],
     ids=lambda network: network.name,
 )

@@ -121,7 +121,7 @@ def go_on(
                 f"{training['total_steps']} in all: give the length of the whole run"
             )
         journal.keep_state_every = training["keep_state_every"]
-        device = device or training["device"]
+        device = _core.resolve_device(device or training["device"])
         if device == "cpu":  # other sums have other last digits
             stack.enter_context(torch_threads(config["hardware"]["threads"]))
         if device.startswith("cuda"):

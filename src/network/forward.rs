@@ -179,9 +179,42 @@ pub fn avg_pool(x: &Tensor, pool: &Pool2d) -> Result<Tensor> {
 }
 
 pub fn adaptive_avg_pool(x: &Tensor, pool: &AdaptivePool2d) -> Result<Tensor> {
+    // On a GPU its gradient is none that repeats to the last bit; that of windows of one size is.
+    if let (true, Some(window)) = (x.device() != Device::Cpu, even_window(x, pool)) {
+        return Ok(x.f_avg_pool2d(window, window, [0, 0], false, true, None)?);
+    }
     Ok(x.f_adaptive_avg_pool2d(pool.output_size)?)
+}
+
+/// The window of which each pixel of the output is the mean, if they are all of one size and next to each other.
+fn even_window(x: &Tensor, pool: &AdaptivePool2d) -> Option<[i64; 2]> {
+    let [height, width] = pool.output_size;
+    let [rows, columns] = [x.size()[2], x.size()[3]];
+    (rows % height == 0 && columns % width == 0).then(|| [rows / height, columns / width])
 }
 
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     Ok(x.f_mean_dim([2i64, 3].as_slice(), false, None::<Kind>)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Against libtorch's adaptive pooling, which has windows of several sizes, or overlapping ones, where they do not fit.
+    #[test]
+    fn even_windows_are_those_of_adaptive_pooling() {
+        let x = Tensor::randn([2, 3, 12, 8], (Kind::Float, Device::Cpu));
+        for (output_size, window) in
+            [([4, 8], Some([3, 1])), ([1, 1], Some([12, 8])), ([5, 4], None), ([24, 8], None)]
+        {
+            let pool = AdaptivePool2d { output_size };
+            assert_eq!(even_window(&x, &pool), window);
+            if let Some(window) = window {
+                let even = x.avg_pool2d(window, window, [0, 0], false, true, None);
+                let gap = (even - adaptive_avg_pool(&x, &pool).unwrap()).abs().max();
+                assert!(gap.double_value(&[]) < 1e-6);
+            }
+        }
+    }
 }
