@@ -37,6 +37,12 @@ def conv(**arguments: Any) -> nn.Conv2d:
     return nn.Conv2d(16, 16, **{"kernel_size": 3, "padding": 1} | arguments)
 
 
+def two_of(first: torch.Tensor, second: torch.Tensor) -> nn.Module:
+    one, two = conv(), conv()
+    one.weight, two.weight = nn.Parameter(first), nn.Parameter(second)
+    return nn.Sequential(one, two)
+
+
 def hooked() -> nn.Module:
     part = conv()
     part.register_forward_hook(lambda *given: given[2] * 2)
@@ -68,18 +74,14 @@ def tied_data() -> nn.Module:
 
 
 def tied_in_part() -> nn.Module:
-    one, two = conv(), conv()
     numbers = torch.randn(17, 16, 3, 3)
-    one.weight, two.weight = nn.Parameter(numbers[:16]), nn.Parameter(numbers[1:])
-    return nn.Sequential(one, two)
+    return two_of(numbers[:16], numbers[1:])
 
 
 def tied_backwards() -> nn.Module:
     # The layer that is used first has the higher address.
-    one, two = conv(), conv()
     numbers = torch.randn(17, 16, 3, 3)
-    one.weight, two.weight = nn.Parameter(numbers[1:]), nn.Parameter(numbers[:16])
-    return nn.Sequential(one, two)
+    return two_of(numbers[1:], numbers[:16])
 
 
 def tied_statistics() -> nn.Module:
@@ -90,26 +92,20 @@ def tied_statistics() -> nn.Module:
 
 def tied_by_numpy() -> nn.Module:
     # Two storages of torch on one array of NumPy.
-    one, two = conv(), conv()
     numbers = np.random.default_rng(0).normal(size=(16, 16, 3, 3)).astype(np.float32)
-    one.weight, two.weight = (nn.Parameter(torch.from_numpy(numbers)) for _ in range(2))
-    return nn.Sequential(one, two)
+    return two_of(torch.from_numpy(numbers), torch.from_numpy(numbers))
 
 
 def neighbours() -> nn.Module:
     # Parts of one tensor without a number in common, which is what torch.nn.utils.vector_to_parameters makes.
-    one, two = conv(), conv()
     numbers = torch.randn(32, 16, 3, 3)
-    one.weight, two.weight = nn.Parameter(numbers[:16]), nn.Parameter(numbers[16:])
-    return nn.Sequential(one, two)
+    return two_of(numbers[:16], numbers[16:])
 
 
 def columns() -> nn.Module:
     # Their addresses alternate, and none is the same.
-    one, two = conv(), conv()
     numbers = torch.randn(16, 32, 3, 3)
-    one.weight, two.weight = nn.Parameter(numbers[:, :16]), nn.Parameter(numbers[:, 16:])
-    return nn.Sequential(one, two)
+    return two_of(numbers[:, :16], numbers[:, 16:])
 
 
 def gradient_hooked() -> nn.Module:

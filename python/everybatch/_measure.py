@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from everybatch._metered import is_metered
 
-__all__ = ["Measure", "Part", "Recorded", "before_divergence", "sound_rows"]
+__all__ = ["Measure", "Part", "Recorded", "sound_rows"]
 
 Part = Literal["train", "validation", "test"]
 Kind = TypeVar("Kind", bound=np.generic, covariant=True)
@@ -21,12 +21,6 @@ _LOOKED_AT = {
     "validation": ("validation_images_measured", "validation_indices"),
 }
 """By part: how many of its images each measurement looked at, and which there are to be looked at."""
-
-
-def before_divergence(losses: npt.NDArray[Any]) -> int:
-    """Return how many of `losses`, numbers or rows of them, come before the first that is or has no finite number."""
-    diverged = np.flatnonzero(~np.isfinite(losses).all(axis=tuple(range(1, losses.ndim))))
-    return int(diverged[0]) if diverged.size else len(losses)
 
 
 def sound_rows(

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from everybatch import schedules
 from everybatch._arguments import real, whole
 from everybatch._core import Model, Network, Step
-from everybatch._measure import before_divergence
 from everybatch._not_compiled import not_compiled
 from everybatch.callbacks import listed
 from everybatch.dataset import Dataset
@@ -150,7 +149,8 @@ def find_lr(
         )
     if run.interrupted:
         raise KeyboardInterrupt  # a part of a test suggests nothing
-    count = before_divergence(run.train_loss)
+    broken = np.flatnonzero(~np.isfinite(run.train_loss))
+    count = int(broken[0]) if broken.size else run.steps
     if count == run.steps and count < 10:
         why = run.config["status"]["message"] or "a callback stopped it"
         raise ArgumentError(

@@ -5,7 +5,7 @@ use std::ptr::{null, null_mut};
 
 use tch::Tensor;
 
-use super::{is_misread, status};
+use super::{is_misread, map_of, status};
 use crate::error::Result;
 use crate::network::Conv2d;
 
@@ -43,7 +43,7 @@ pub fn convolution_gradients(
     conv: &Conv2d,
     wanted: [bool; 3],
 ) -> Result<[Option<Tensor>; 3]> {
-    if is_misread(conv, [x.size()[2], x.size()[3]]) {
+    if is_misread(conv, map_of(x)) {
         let turned = |x: &Tensor| x.f_transpose(2, 3);
         let (dy, x, weight) = (turned(dy)?, turned(x)?, turned(weight)?);
         let [by_x, by_weight, by_bias] = convolution_gradients(&dy, &x, &weight, &conv.transposed(), wanted)?;

@@ -13,6 +13,12 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor> {
     Ok(pixels.f_as_strided(&size, strides, None)?.f_permute([0, 3, 1, 2])?)
 }
 
+/// Height and width of maps (N, C, H, W).
+pub fn map_of(x: &Tensor) -> [i64; 2] {
+    let size = x.size();
+    [size[2], size[3]]
+}
+
 /// Maps to be written to, channels-last, of the kind of `like`.
 pub fn empty_maps(images: i64, channels: i64, [height, width]: [i64; 2], like: &Tensor) -> Result<Tensor> {
     let pixels = Tensor::f_empty([images, height, width, channels], (like.f_kind()?, like.device()))?;

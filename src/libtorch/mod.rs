@@ -28,7 +28,7 @@ pub use device::{check_precision, device, device_name, precisions};
 pub use fused_optimizers::{fused_adam, fused_sgd, Adam, Number, Sgd};
 pub use gradients::convolution_gradients;
 pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
-pub use layout::{channels_first, channels_last, copied, empty_maps, laid_out_like};
+pub use layout::{channels_first, channels_last, copied, empty_maps, laid_out_like, map_of};
 pub use many::{add_products, add_quotients, copy_all};
 pub use mkldnn::{convolution, convolution_onto, is_misread, linear, pack_convolution, pack_linear};
 pub use modes::{as_called, plain};

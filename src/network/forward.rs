@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::tensors::Tensors;
 use super::{masks, AdaptivePool2d, Conv2d, Gate, Layer, Pool2d, Residual};
 use crate::error::Result;
-use crate::libtorch::is_misread;
+use crate::libtorch::{is_misread, map_of};
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +162,7 @@ pub fn over_pixels(factors: &Tensor, x: &Tensor) -> Result<Tensor> {
 
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv2d) -> Result<Tensor> {
     let Conv2d { stride, padding, dilation, groups, .. } = conv;
-    if x.device() == Device::Cpu && is_misread(conv, [x.size()[2], x.size()[3]]) {
+    if x.device() == Device::Cpu && is_misread(conv, map_of(x)) {
         let turned = |x: &Tensor| x.f_transpose(2, 3);
         let y = conv2d(&turned(x)?, &turned(weight)?, bias, &conv.transposed())?;
         return Ok(turned(&y)?.f_contiguous()?);
@@ -189,7 +189,7 @@ pub fn adaptive_avg_pool(x: &Tensor, pool: &AdaptivePool2d) -> Result<Tensor> {
 /// The window of which each pixel of the output is the mean, if they are all of one size and next to each other.
 fn even_window(x: &Tensor, pool: &AdaptivePool2d) -> Option<[i64; 2]> {
     let [height, width] = pool.output_size;
-    let [rows, columns] = [x.size()[2], x.size()[3]];
+    let [rows, columns] = map_of(x);
     (rows % height == 0 && columns % width == 0).then(|| [rows / height, columns / width])
 }
 

@@ -314,7 +314,7 @@ def bands(
     low, high = wilson(right.sum(axis=1), n, level)
     class_low, class_high = wilson(right, classes, level)
     accuracy = right.sum(axis=1) / n
-    flatters, spread = optimism(one, np.arange(len(one.step)), splits, seed)
+    flatters, spread = optimism(one, splits, seed)
     loss, loss_error, loss_changed = (None, None, None) if one.losses is None else loss_errors(one.losses)
     with np.errstate(invalid="ignore"):
         class_accuracy = right / np.where(classes > 0, classes, np.nan)

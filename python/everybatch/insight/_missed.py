@@ -44,8 +44,7 @@ def regrets(one: Seen, chosen: list[Integers], splits: int, seed: int) -> tuple[
     """
     if len(one.labels) < 2:
         return np.zeros(len(chosen)), np.zeros(len(chosen))
-    all_places = np.arange(len(one.step))
-    within = right_within(one, all_places, halves(len(one.labels), splits, seed))
+    within = right_within(one, halves(len(one.labels), splits, seed))
     means, spreads = [], []
     for places in chosen:
         costs = []

@@ -18,8 +18,8 @@ _BLOCK = 1 << 22
 """Numbers of a block of right or wrong as float32: 16 MB."""
 
 
-def optimism(one: Seen, places: npt.NDArray[np.int64], splits: int, seed: int) -> tuple[float, float]:
-    """Return the optimism of the best of the measurements at `places`, and its standard deviation over the splits.
+def optimism(one: Seen, splits: int, seed: int) -> tuple[float, float]:
+    """Return the optimism of the best of the measurements, and its standard deviation over the splits.
 
     The images are cut into two random halves, `splits` times. One half chooses the best measurement; its optimism is
     its accuracy there less that on the other half. The standard error of an accuracy of all images is that of half of
@@ -32,7 +32,7 @@ def optimism(one: Seen, places: npt.NDArray[np.int64], splits: int, seed: int) -
     n = len(one.labels)
     if n < 2:
         return 0.0, 0.0
-    chosen_by, judged_by = right_within(one, places, halves(n, splits, seed))
+    chosen_by, judged_by = right_within(one, halves(n, splits, seed))
     best = chosen_by.argmax(axis=0)
     gap = (chosen_by - judged_by)[best, np.arange(splits)] / math.sqrt(2)
     return float(gap.mean()), float(gap.std())
@@ -47,17 +47,17 @@ def halves(n: int, splits: int, seed: int) -> npt.NDArray[np.float32]:
     return within.T
 
 
-def right_within(one: Seen, places: npt.NDArray[np.int64], within: npt.NDArray[np.float32]) -> tuple[Doubles, Doubles]:
-    """Return the accuracies of chosen measurements on the halves and on the rest: each (measurements, splits)."""
+def right_within(one: Seen, within: npt.NDArray[np.float32]) -> tuple[Doubles, Doubles]:
+    """Return the accuracies of the measurements on the halves and on the rest: each (measurements, splits)."""
     n, splits = within.shape
     size = within.sum(axis=0, dtype=np.float64)
-    accuracies = np.empty((2, len(places), splits))
+    accuracies = np.empty((2, len(one.step), splits))
     rows = max(_BLOCK // n, 1)
     wanted = one.labels.astype(one.predictions.dtype)
     with plain_torch():  # on a busy machine NumPy's product took 30 times as long
         halved = torch.from_numpy(within)
-        for start in range(0, len(places), rows):
-            right = one.predictions[places[start : start + rows]] == wanted
+        for start in range(0, len(one.step), rows):
+            right = one.predictions[start : start + rows] == wanted
             product = torch.from_numpy(right.astype(np.float32)) @ halved
             inner = product.numpy().astype(np.float64)  # whole numbers below 2**24: exact
             outer = right.sum(axis=1)[:, None] - inner

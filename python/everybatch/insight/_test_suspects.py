@@ -99,15 +99,14 @@ def _said(run: Run, labels: npt.NDArray[np.int64]) -> _Said:
     later = slice(len(step) // 3, len(step))
     predictions, losses = run._arrays.get("predictions"), run._arrays.get("losses")
     film = np.empty((0, len(labels)), np.uint8) if predictions is None else predictions[rows]
-    if predictions is None or "test_sums" in run._arrays:
-        votes = run.test_votes.astype(np.int64)  # whose absence says how to train
-    if losses is None and "test_sums" in run._arrays:
+    by_sums = losses is None and "test_sums" in run._arrays
+    counted_later = predictions is not None and not by_sums  # else by the run, whose lack of votes says how to train
+    votes = count_votes(film[later], classes) if counted_later else run.test_votes.astype(np.int64)
+    if by_sums:
         count = np.maximum(run.test_votes.sum(axis=1), 1)
         of = {name: run.test_sums[:, place] / count for place, name in enumerate(SUMS)}
         window, counted = f"over all measurements, {every}", slice(0, len(step))
         return _Said(of["loss"], of["loss"], votes, of["margin"], "mean loss", window, film, counted)
-    if predictions is not None:
-        votes = count_votes(film[later], classes)
     window = f"over the last two thirds of the measurements, {every}"
     if losses is not None:
         loss, margins = _means(losses[rows][later])

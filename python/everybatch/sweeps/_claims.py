@@ -22,15 +22,29 @@ _DIGITS = 15  # of the key, in base 16: the largest place in a file has 63 bits
 _BEYOND = 16**_DIGITS  # the places of claims
 
 
-class Claims:
-    """The claims of one sweep in a folder; where files cannot be locked, everything is free."""
+class _Locks:
+    """The file of locks in a folder, if there is one and it can be written; `close` lets go what is locked there."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file: int | None = None
-        self._held: set[str] = set()
         if folder is not None:
             with contextlib.suppress(OSError):
                 self._file = open_file(folder / _NAME, "O_RDWR", "O_CREAT")
+
+    def close(self) -> None:
+        """Let everything go."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # it is closed in any case
+                os.close(self._file)
+            self._file = None
+
+
+class Claims(_Locks):
+    """The claims of one sweep in a folder; where files cannot be locked, everything is free."""
+
+    def __init__(self, folder: Path | None) -> None:
+        super().__init__(folder)
+        self._held: set[str] = set()
 
     @property
     def shared(self) -> bool:
@@ -53,15 +67,8 @@ class Claims:
             with contextlib.suppress(OSError):
                 let_go(self._file, _place(key))
 
-    def close(self) -> None:
-        """Give all trials up."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # it is closed in any case
-                os.close(self._file)
-            self._file = None
 
-
-class Hold:
+class Hold(_Locks):
     """Holds the folder of one trial on its way, until it is closed or the process ends.
 
     Parameters
@@ -80,18 +87,11 @@ class Hold:
     taken: bool | None
 
     def __init__(self, folder: Path, key: str) -> None:
-        self._file: int | None = None
+        super().__init__(folder)
         self.taken = None
-        with contextlib.suppress(OSError):
-            self._file = open_file(folder / _NAME, "O_RDWR", "O_CREAT")
-            self.taken = take(self._file, _BEYOND + _place(key))
-
-    def close(self) -> None:
-        """Let it go."""
         if self._file is not None:
-            with contextlib.suppress(OSError):  # it is closed in any case
-                os.close(self._file)
-            self._file = None
+            with contextlib.suppress(OSError):
+                self.taken = take(self._file, _BEYOND + _place(key))
 
 
 def count_claimed(folder: Path, keys: Iterable[str]) -> int:

@@ -5,6 +5,7 @@ So are the weights that they are to keep on it.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from everybatch.checkpoints import list_checkpoints
 from everybatch.dataset import Dataset
-from everybatch.errors import ArgumentError, EverybatchError
+from everybatch.errors import EverybatchError
 from everybatch.folder import Follower, holder, read_state, recorded
 from everybatch.resuming import go_on
 from everybatch.run import Run
@@ -58,11 +59,11 @@ class Going:
     def train(self, network: Any, dataset: Dataset, **arguments: Any) -> Run:
         """Train the trial, or go on with it: the result is the same."""
         if self._folder is not None and self._folder.exists():
-            try:
-                _check_classes(self._folder, dataset)
-                return go_on(self._folder, dataset, device=arguments["device"])
-            except (EverybatchError, OSError):  # it is damaged, or of a device that is not here, or another sweep's
-                self.remove()
+            # Otherwise it is damaged, or of a device that is not here, or another sweep's.
+            with contextlib.suppress(EverybatchError, OSError):
+                if _has_classes(self._folder, dataset):
+                    return go_on(self._folder, dataset, device=arguments["device"])
+            self.remove()
         if self._folder is not None:
             try:
                 return train(network, dataset, **arguments, **self._kept, folder=self._folder)
@@ -139,15 +140,8 @@ class Going:
         return {*range(every, taken + 1, every)} <= {*list_checkpoints(self._weights)}
 
 
-def _check_classes(folder: Path, dataset: Dataset) -> None:
-    """Refuse to go on with a run whose classes have other names than those of the data set: it would keep them.
-
-    Raises
-    ------
-    ArgumentError
-        They have.
-    """
+def _has_classes(folder: Path, dataset: Dataset) -> bool:
+    """Whether a run, if it has begun, has the data set's names of the classes: it would keep its own."""
     follower = Follower(folder)
     follower.look()
-    if follower.begun and follower.begun["config"]["dataset"]["classes"] != list(dataset.classes):
-        raise ArgumentError(f"the run in {folder} was begun with other names of the classes: train it anew")
+    return not follower.begun or follower.begun["config"]["dataset"]["classes"] == list(dataset.classes)

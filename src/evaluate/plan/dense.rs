@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::kernels::{elements, elements_mut, of_kind, spread_taps_last};
 use crate::network::{self, Conv2d};
 
-/// Whether the product of the whole map takes no more multiplications than the convolution, for maps (height, width), and not too much memory.
+/// Whether the product of the whole map takes no more multiplications than the convolution, for maps (height, width), and not
+/// too much memory.
 pub fn is_less_work(conv: &Conv2d, map: [i64; 2]) -> bool {
     let [taps, pixels] = [conv.kernel_size, map].map(|size| size[0] * size[1]);
     conv.groups == 1 && pixels <= taps && network::is_affordable_product(conv, map)

@@ -9,7 +9,9 @@ use super::pool::{group_maximum, pooled_maximum, Bounds};
 use super::products::Product;
 use crate::error::Result;
 use crate::kernels::Windows;
-use crate::libtorch::{channels_last, convolution, convolution_onto, convolution_relu, is_misread, linear};
+use crate::libtorch::{
+    channels_last, convolution, convolution_onto, convolution_relu, is_misread, linear, map_of,
+};
 use crate::network::{
     adaptive_avg_pool, avg_pool, conv2d, global_avg_pool, over_pixels, Activation, AdaptivePool2d, Conv2d,
     Pool2d,
@@ -347,14 +349,14 @@ pub fn convolve(
         };
         return convolution_relu(x, weight, bias, conv, sum);
     }
-    let is_misread = x.device() == Device::Cpu && is_misread(conv, [x.size()[2], x.size()[3]]);
-    if x.device() != Device::Cpu || is_misread {
+    let on_host = x.device() == Device::Cpu;
+    if !on_host || is_misread(conv, map_of(x)) {
         let y = conv2d(x, weight, Some(bias), conv)?;
         let y = match sum {
             Sum::None => y,
             Sum::Kept(other) | Sum::Onto(other) => y.f_add(&other)?,
         };
-        return apply(activation, if is_misread { channels_last(&y)? } else { y });
+        return apply(activation, if on_host { channels_last(&y)? } else { y });
     }
     match sum {
         Sum::None => convolution(x, weight, bias, conv, activation),

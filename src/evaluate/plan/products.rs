@@ -8,6 +8,7 @@ use super::dense::{is_less_work, multiplied_out, taps};
 use super::op::{apply, Constant, Op, Value};
 use super::Plan;
 use crate::error::Result;
+use crate::libtorch::map_of;
 use crate::network::{Activation, Conv2d};
 
 /// See [`Op::Product`].
@@ -43,7 +44,7 @@ fn multiply(ops: &mut [Op], mut x: Tensor, found: &mut bool) -> Result<Tensor> {
             let _ = multiply(inner, x.shallow_clone(), found)?;
         }
         if let Op::Conv { conv, weight, bias, constant: Constant::None, activation, .. } = op {
-            let map = [x.size()[2], x.size()[3]];
+            let map = map_of(&x);
             if is_less_work(conv, map) {
                 *op = Op::Product(Product::new(conv, weight, bias, *activation, map)?);
                 *found = true;

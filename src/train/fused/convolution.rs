@@ -10,7 +10,7 @@ use crate::kernels::{
     Centered, Finish, Panels, Unit,
 };
 use crate::libtorch::{
-    channels_last, convolution, convolution_gradients, empty_maps, is_misread, pack_convolution,
+    channels_last, convolution, convolution_gradients, empty_maps, is_misread, map_of, pack_convolution,
 };
 use crate::network::{by_pixel, conv2d, is_mostly_edge, taps, unit_by_pixel, Conv2d};
 
@@ -52,12 +52,6 @@ impl Way {
             false => Way::ChannelsLast,
         }
     }
-}
-
-/// Height and width.
-fn map_of(x: &Tensor) -> [i64; 2] {
-    let size = x.size();
-    [size[2], size[3]]
 }
 
 /// Whether the kernel meets the whole map once, so that its weight is that of the product.
