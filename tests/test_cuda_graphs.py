@@ -115,6 +115,7 @@ def test_recorded_runs_are_the_runs_without_recording(gpu: OnGpu, eager: OnGpu, 
         eb.networks.lenet5(activation=["leaky_relu", "softplus"]),
         eb.networks.resnet(stages=[8, 16], squeeze_excitation=4),
         eb.Network([eb.Conv2d(1, 8, 3, padding=1), eb.AdaptiveAvgPool2d(7), eb.Flatten(), eb.Linear(392, 10)]),
+        eb.Network([eb.Conv2d(1, 8, 3, padding=1), eb.AdaptiveAvgPool2d((5, 30)), eb.Flatten(), eb.Linear(1200, 10)]),
     ],
     ids=lambda network: network.name,
 )

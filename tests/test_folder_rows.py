@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,10 +198,19 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
     assert same(recorded(follower), arrays)
 
 
+class Pieces:
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+
+    def write(self, take: Callable[[bytes], object]) -> None:
+        for piece in self.pieces:
+            take(piece)
+
+
 def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(tmp_path / "run")
     begun(journal)
-    journal.keep(b"first", 1, 1)
+    journal.keep(Pieces(b"fi", b"r", b"", b"st"), 1, 1)
     with (tmp_path / "run" / STATE).open("rb") as file:
         before = [(kind, payload) for kind, payload, _ in whole_records(file)]
     assert before[1] == (b"tens", b"first")
@@ -210,7 +220,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, mo
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("os.fsync", fails)
-    journal.keep(b"second", 2, 2)
+    journal.keep(Pieces(b"second"), 2, 2)
     with (tmp_path / "run" / STATE).open("rb") as file:
         assert [(kind, payload) for kind, payload, _ in whole_records(file)] == before
     journal.close()
@@ -266,6 +276,7 @@ def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run")
     with pytest.raises(FileExistsError, match="in use"):
         Journal(tmp_path / "run")
+    begun(journal)
     journal.close()
     with pytest.raises(FileExistsError, match="is not empty"):
         Journal(tmp_path / "run")

@@ -5,6 +5,7 @@ oneDNN computes some of them wrongly where channels lie last, and crashes on oth
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 
 import everybatch as eb
 from everybatch.errors import ShapeError
-from parity import ADAM, assert_same, both
+from parity import ADAM, Optimizer, assert_same, both
 
 # One channel in each group, and strides that leave one column of several rows.
 MISREAD: dict[str, dict[str, Any]] = {
@@ -40,12 +41,59 @@ def pair(given: dict[str, Any]) -> tuple[eb.Network, nn.Module]:
     return eb.Network([*layers(eb, **given), *ends]), module
 
 
+# Computed transposed, gradients have an order of memory that is not their weight's, which kernels of SGD do not heed.
+OPTIMIZERS: dict[str, tuple[Optimizer, dict[str, Any]]] = {
+    "adam": (ADAM, {"lr": 1e-3}),
+    "sgd": (partial(torch.optim.SGD, lr=0.05, momentum=0.9), {"lr": 0.05, "momentum": 0.9}),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kernels", ["exact", "fused"])
 @pytest.mark.parametrize("name", MISREAD)
-def test_training_and_measuring_are_pytorchs(name: str, kernels: str) -> None:
+def test_training_and_measuring_are_pytorchs(name: str, kernels: str, optimizer: str) -> None:
     network, module = pair(MISREAD[name])
     data = eb.datasets.glyphs(train=80, test=40)
-    assert_same(*both(network, module, data, ADAM, batch_size=8, optimizer="adam", lr=1e-3, kernels=kernels))
+    plain, given = OPTIMIZERS[optimizer]
+    run, losses = both(network, module, data, plain, batch_size=8, optimizer=optimizer, kernels=kernels, **given)
+    assert_same(run, losses)
+    for key, weights in run.model.state_dict().items():
+        torch.testing.assert_close(weights, module.state_dict()[key], rtol=1e-3, atol=1e-4)
+
+
+# Modules with channels last, whose grey weights have two orders of memory at once.
+@pytest.mark.parametrize("kernels", ["exact", "fused"])
+def test_modules_with_channels_last_train_as_others(kernels: str) -> None:
+    data = eb.datasets.glyphs(train=80, test=40)
+    layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3456, 10)]
+    given: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05, "batch_size": 8, "kernels": kernels, "progress": False}
+    plain, last = nn.Sequential(*layers), nn.Sequential(*layers).to(memory_format=torch.contiguous_format)
+    runs = []
+    for module in (plain, last.to(memory_format=torch.channels_last)):
+        model = eb.from_torch(module, (1, 28, 28), mean=data.mean, std=data.std)
+        runs.append(eb.train(model, data, **given))
+    np.testing.assert_allclose(runs[1].train_loss, runs[0].train_loss, rtol=1e-4)
+
+
+# oneDNN leaves parts of these gradients as the memory was where strides are longer than the map, but in float32.
+@pytest.mark.parametrize("kernels", ["exact", "fused"])
+def test_gradients_of_narrow_maps_are_whole_in_bfloat16(kernels: str) -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    bars = random.integers(0, 256, (3, 16, 1))[labels] + random.normal(0, 40, (300, 16, 1))
+    images = np.clip(bars, 0, 255).astype(np.uint8)
+    data = eb.Dataset(images[:250], labels[:250], images[250:], labels[250:])
+    body: list[eb.Layer] = []
+    for before, after, stride in ((1, 8, 1), (8, 16, 2), (16, 16, 2)):
+        body += [eb.Conv2d(before, after, 3, stride=stride, padding=1), eb.BatchNorm2d(after), eb.Activation("relu")]
+    network = eb.Network([*body, eb.GlobalAvgPool(), eb.Linear(16, 3)], input_shape=(1, 16, 1))
+    given: dict[str, Any] = {"optimizer": "sgd", "lr": 0.02, "batch_size": 50, "epochs": 4, "record": "grad_norm"}
+    given |= {"kernels": kernels, "progress": False, "seed": 1}
+    waste = [torch.full((size,), float("nan")) for size in range(1000, 200_000, 7919)]  # what memory may hold
+    del waste
+    half, whole = (eb.train(network, data, precision=each, **given) for each in ("bfloat16", "float32"))
+    np.testing.assert_allclose(half.grad_norm, whole.grad_norm, rtol=0.2)
+    assert all(bool(torch.isfinite(weights).all()) for weights in half.model.state_dict().values())
 
 
 @pytest.mark.parametrize("name", MISREAD)

@@ -360,3 +360,28 @@ def test_gradients_are_clipped_as_by_pytorch(kernels: str, most: float, tiny: eb
     assert (run.grad_norm > most).all() == (most < 1)
     assert_same(run, plain, tolerance=10 * tolerance)
     assert run.config["training"]["clip_grad_norm"] == most
+
+
+EXACT: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]] = {
+    "sgd": (torch.optim.SGD, {"lr": 0.1}),
+    "sgd, decay": (torch.optim.SGD, {"lr": 0.1, "weight_decay": 0.01}),
+    "sgd, momentum": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "sgd, nesterov": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+    "adam, decay": (torch.optim.Adam, {"lr": 1e-2, "weight_decay": 0.01}),
+    "nadam, decay": (torch.optim.NAdam, {"lr": 1e-2, "weight_decay": 0.01}),
+    "rmsprop, decay": (torch.optim.RMSprop, {"lr": 1e-3, "momentum": 0.5, "weight_decay": 0.01}),
+}
+
+
+# PyTorch's optimizers as they are by default. No size here is a multiple of 8; then its fused kernels round otherwise.
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_steps_round_as_pytorchs_do(name: str) -> None:
+    make, given = EXACT[name]
+    network = eb.Network([eb.Flatten(), eb.Linear(784, 13), eb.Activation("relu"), eb.Linear(13, 10)])
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 13), nn.ReLU(), nn.Linear(13, 10))
+    data = eb.datasets.glyphs(train=16 * STEPS, test=20)
+    arguments = {"optimizer": name.partition(",")[0], "kernels": "exact", "batch_size": 16, **given}
+    with torch_threads(1):
+        run, _ = both(network, module, data, partial(make, **given), **arguments)
+    for key, weights in run.model.state_dict().items():
+        assert torch.equal(weights, module.state_dict()[key]), key

@@ -381,3 +381,23 @@ def test_schedules_that_a_run_cannot_follow(
 ) -> None:
     with pytest.raises(error, match=match):
         quick(callbacks=lambda _: pytest.fail("the training began"), **arguments)
+
+
+# libtorch's fused kernel refuses a momentum of 0 with buffers, and PyTorch's RMSprop keeps them as they were.
+@pytest.mark.parametrize("name", ["base_momentum", "max_momentum"])
+def test_one_cycle_needs_a_momentum_above_0(name: str) -> None:
+    for value in (0.0, 1.0):
+        with pytest.raises(ArgumentError, match=f"{name} is {value:g}, and must lie between 0 and 1"):
+            schedules.one_cycle(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lr", [float("nan"), -1.0, float("inf")])
+def test_rates_of_no_learning_rate_are_refused(lr: float) -> None:
+    with pytest.raises(ArgumentError, match=r"lr is .*must be a finite number"):
+        schedules.cosine().rates(3, lr=lr)
+
+
+def test_no_schedule_takes_numbers_that_it_does_not_have() -> None:
+    for kind in ("constant", "cosine"):
+        with pytest.raises(ArgumentError, match='unknown option "x"'):
+            schedules.Schedule({"type": kind, "x": 1})

@@ -1,8 +1,8 @@
 """Learning-rate schedules, with the formulas and defaults of `torch.optim.lr_scheduler`.
 
-A schedule is plain data for ``train(schedule=...)``. It starts from the run's ``lr`` (which is the highest rate that it
-reaches) and moves after every optimizer step; wherever a schedule counts, it counts steps, and ``"epoch"`` stands for
-the steps of an epoch.
+A schedule is plain data for ``train(schedule=...)``. The run's ``lr`` is the rate that it starts from, or rises to and
+falls from (`one_cycle`, `warmup`), and it moves after every optimizer step; wherever a schedule counts, it counts
+steps, and ``"epoch"`` stands for the steps of an epoch.
 
 ``train(augment_schedule=..., label_smoothing_schedule=...)`` take them too: there a schedule is one of factors, and its
 numbers are those for ``lr=1``.
@@ -83,6 +83,8 @@ class Schedule:
         array([0.1  , 0.1  , 0.05 , 0.05 , 0.025])
         """
         check_lr(self, real(lr, "lr"))
+        if not 0 <= real(lr, "lr") < math.inf:
+            raise ArgumentError(f"lr is {lr}: it must be a finite number, 0 or above")
         if whole(steps, "steps") > _MOST_RATES:
             raise ArgumentError(f"steps is {steps}: rates are given for at most {_MOST_RATES} steps at a time")
         return _core.learning_rates(
@@ -164,12 +166,18 @@ def linear(final_lr: float = 0.0, begin: float = 0.0, end: float = 1.0) -> Sched
 
 
 def cosine(min_lr: float = 0.0) -> Schedule:
-    """Lower the rate to `min_lr` along half a cosine over the whole run (Loshchilov & Hutter 2016).
+    """Lower the rate towards `min_lr` along half a cosine over the run (Loshchilov & Hutter 2016; CosineAnnealingLR).
 
     Parameters
     ----------
     min_lr
-        The last rate, at most ``lr``.
+        At most ``lr``. The rate would come to it after the last step.
+
+    Examples
+    --------
+    >>> import everybatch as eb
+    >>> eb.schedules.cosine().rates(4, lr=1.0).round(3)
+    array([1.   , 0.854, 0.5  , 0.146])
     """
     return Schedule({"type": "cosine", "min_lr": _finite(min_lr, "min_lr")})
 
@@ -194,9 +202,9 @@ def one_cycle(
     final_div_factor
         The last rate is the first divided by this.
     cycle_momentum
-        Whether the momentum of "sgd", or the first beta of "adam" and "adamw", moves the other way.
+        Whether the momentum, or the first beta of an optimizer that has betas, moves the other way.
     base_momentum, max_momentum
-        Between which it moves.
+        Between which it moves; both between 0 and 1.
     """
     return Schedule(
         {

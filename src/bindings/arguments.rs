@@ -38,13 +38,21 @@ impl<'py> FromPyObject<'py> for Pair {
     }
 }
 
+/// No list of more numbers is one of an argument's; a range may have more than there is memory for.
+const FEW: usize = 1000;
+
 fn one_or_many(given: &Bound<PyAny>, what: &str) -> PyResult<Vec<i64>> {
-    let numbers = given.extract::<Whole>().map(|number| vec![number.0]);
-    let numbers = numbers.or_else(|error| match given.extract::<Vec<Whole>>() {
-        Ok(many) => Ok(many.into_iter().map(|number| number.0).collect()),
-        Err(other) if other.is_instance_of::<PyTypeError>(given.py()) => Err(error),
-        Err(other) => Err(other),
-    });
+    let numbers = match given.extract::<i64>() {
+        Ok(number) => Ok(vec![number]),
+        // Not of a whole number, the text of whose fault might be written while Ctrl-C comes, which would be lost.
+        Err(error)
+            if error.is_instance_of::<PyTypeError>(given.py()) && given.len().is_ok_and(|len| len <= FEW) =>
+        {
+            let many = given.extract::<Vec<Whole>>();
+            many.map(|many| many.into_iter().map(|number| number.0).collect())
+        }
+        Err(_) => given.extract::<Whole>().map(|number| vec![number.0]),
+    };
     match numbers {
         Err(error) if error.is_instance_of::<PyTypeError>(given.py()) => {
             Err(PyTypeError::new_err(format!("must be {what}, not {}", given.repr()?)))

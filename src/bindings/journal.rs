@@ -1,6 +1,7 @@
 //! The journal of a run, which Python writes as the run goes on: all rows of its history, and now and then its state.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use numpy::{Element, PyArray1, PyArrayMethods};
@@ -9,13 +10,17 @@ use pyo3::types::{PyBytes, PyDict};
 use pyo3_tch::PyTensor;
 
 use super::model::PyModel;
-use super::run::computing;
-use crate::error::Result;
+use super::run::{computing, lock};
+use crate::error::{Error, Result};
 use crate::libtorch::as_called;
+use crate::network::Packed;
 use crate::train::{Adds, Column, Predictions, RunState, Step};
 
 /// A list of the history, as [`crate::train::History::columns`] tells it.
 pub type Listed<'a> = (&'static str, Column<'a>, Adds);
+
+/// Bytes that are copied at a time to be written.
+const PIECE: usize = 1 << 20;
 
 /// How often at most rows are written, unless something may take long.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -76,13 +81,42 @@ impl Journal {
             return Ok(Ok(())); // the rows that belong to it could not be written, for example
         }
         self.wants_state = false;
-        let state = step.state()?.to_safetensors()?;
+        let state = StateFile(Mutex::new(Some(step.state()?.packed()?)));
         as_called(|| {
             Python::with_gil(|py| {
-                let state = PyBytes::new(py, &state);
-                self.writer.call_method1(py, "keep", (state, step.taken, step.model_step())).map(drop)
+                let state = Bound::new(py, state)?;
+                let kept = self.writer.call_method1(py, "keep", (&state, step.taken, step.model_step()));
+                *lock(&state.get().0) = None; // its memory is the run's, which goes on
+                kept.map(drop)
             })
         })
+    }
+}
+
+/// The state of a run as a file, which takes no memory of its own; as long as the writer has not returned.
+#[pyclass(frozen, module = "everybatch._core")]
+struct StateFile(Mutex<Option<Packed>>);
+
+#[pymethods]
+impl StateFile {
+    /// Calls `take` with the bytes of one piece after the other.
+    fn write(&self, py: Python, take: &Bound<PyAny>) -> PyResult<()> {
+        let packed = lock(&self.0);
+        let gone = || Error::argument("this state is the run's own, which has gone on");
+        let mut raised = None;
+        let written = packed.as_ref().ok_or_else(gone)?.pieces(|whole| {
+            whole.chunks(PIECE).try_for_each(|piece| {
+                let taken = take.call1((PyBytes::new(py, piece),));
+                taken.map(drop).map_err(|error| {
+                    raised = Some(error);
+                    Error::argument("the state was not written")
+                })
+            })
+        });
+        match raised {
+            Some(error) => Err(error),
+            None => Ok(written?),
+        }
     }
 }
 

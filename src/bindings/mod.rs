@@ -28,6 +28,7 @@ mod observer;
 mod python;
 mod replay;
 mod run;
+mod signal_stack;
 mod train;
 mod turns;
 mod wrong;

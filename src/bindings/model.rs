@@ -3,6 +3,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use ndarray::Array1;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -90,6 +91,11 @@ impl PyModel {
 
 #[pymethods]
 impl PyModel {
+    /// Python's collector has to see the owner, a module, which may hold this in turn.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.owner)
+    }
+
     #[getter]
     fn network(&self, py: Python) -> PyNetwork {
         PyNetwork(self.with(py, |model| model.network.clone()))

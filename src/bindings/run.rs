@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::python::ours;
+use super::{python::ours, signal_stack};
 
 use crate::error::Result;
 use crate::libtorch::plain;
@@ -21,7 +21,10 @@ pub fn detached<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) ->
 
 /// The same for work that computes with tensors: what is set in torch is put aside meanwhile.
 pub fn computing<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    detached(py, || plain(work))
+    detached(py, || {
+        signal_stack::give();
+        plain(work)
+    })
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

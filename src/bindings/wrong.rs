@@ -105,7 +105,10 @@ impl Error for Wrong {
     }
 
     fn unknown_field(given: &str, known: &'static [&'static str]) -> Self {
-        Self::custom(unknown("option", given, known))
+        match known {
+            [] => Self::custom(format!("unknown option {given:?}: there are none")),
+            _ => Self::custom(unknown("option", given, known)),
+        }
     }
 
     fn missing_field(name: &'static str) -> Self {

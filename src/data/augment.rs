@@ -247,7 +247,10 @@ impl Augmenter {
         }
         let (least, most) = self.augment.erase_area;
         let area = generator.random_range(least..=most) * (height * width) as f64;
-        let aspect = generator.random_range(-1.2f64..1.2).exp(); // 0.3 to 3.3, as its paper has it
+        // 0.3 to 3.3, as its paper has it, or as far as a rectangle of this area has room.
+        let [least, most] = [area / (width * width) as f64, (height * height) as f64 / area].map(f64::ln);
+        let [low, high] = [-1.2, 1.2].map(|bound: f64| bound.max(least).min(most));
+        let aspect = if low < high { generator.random_range(low..high) } else { low }.exp();
         let side = |length: f64, limit: i64| (length.round() as i64).clamp(1, limit);
         let (tall, wide) = (side((area * aspect).sqrt(), height), side((area / aspect).sqrt(), width));
         let (top, left) =
@@ -411,6 +414,25 @@ mod tests {
             Augment { erase_area: (0.3, 0.2), ..OFF },
         ] {
             assert!(wrong.check().is_err(), "{wrong:?}");
+        }
+    }
+
+    // A share of the image that is asked for is the share that goes, but for the rounding of two sides to whole pixels.
+    #[test]
+    fn an_erased_rectangle_has_its_area() {
+        for ([height, width], share) in
+            [([40, 40], 0.9), ([40, 40], 1.0), ([40, 40], 0.5), ([8, 64], 0.3), ([64, 8], 0.3)]
+        {
+            let augment = Augment { erase: 1.0, erase_area: (share, share), ..OFF };
+            let augmenter = Augmenter::new(&augment, [height, width], 3, Device::Cpu).unwrap();
+            let drawn = augmenter.draw(500, 0, 1.0).unwrap();
+            let kept = augmenter.kept(&drawn.erased.unwrap()).unwrap();
+            let left = kept.mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double);
+            let rounding = 0.5 * (1.0 / height as f64 + 1.0 / width as f64) + 0.001;
+            assert!(
+                (left - (1.0 - share)).abs().max().double_value(&[]) < rounding,
+                "{height} by {width}: {share}"
+            );
         }
     }
 }

@@ -32,9 +32,12 @@ impl BatchOrder {
         self.examples.div_ceil(self.batch_size)
     }
 
-    /// Number of examples in the last batch of an epoch.
-    pub fn last_batch_size(&self) -> usize {
-        self.examples - (self.steps_per_epoch() - 1) * self.batch_size
+    /// Number of examples in the smallest batch of a run of so many steps: the last one of an epoch, if the run comes so far.
+    pub fn smallest_batch(&self, steps: usize) -> usize {
+        match steps >= self.steps_per_epoch() {
+            true => self.examples - (self.steps_per_epoch() - 1) * self.batch_size,
+            false => self.batch_size,
+        }
     }
 
     /// Every example once: shuffled anew for each epoch, or in their own order.
@@ -75,7 +78,10 @@ mod tests {
         assert_eq!(order.steps_per_epoch(), 3);
         assert_eq!(order.batch(2), [8, 9]);
         assert_eq!(order.batch(3), [0, 1, 2, 3]);
-        assert_eq!(order.last_batch_size(), 2);
+        assert_eq!(
+            (order.smallest_batch(order.steps_per_epoch()), order.smallest_batch(1)),
+            (2, order.batch_size)
+        );
     }
 
     #[test]

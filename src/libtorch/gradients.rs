@@ -3,9 +3,9 @@
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use super::{is_misread, map_of, status};
+use super::{is_misread, leaves_gradients_unwritten, map_of, status};
 use crate::error::Result;
 use crate::network::Conv2d;
 
@@ -43,6 +43,14 @@ pub fn convolution_gradients(
     conv: &Conv2d,
     wanted: [bool; 3],
 ) -> Result<[Option<Tensor>; 3]> {
+    let kind = x.f_kind()?;
+    if kind == Kind::BFloat16 && leaves_gradients_unwritten(conv, map_of(x)) {
+        let [dy, x, weight] = [dy, x, weight].map(|x| x.f_to_kind(Kind::Float));
+        let gradients = convolution_gradients(&dy?, &x?, &weight?, conv, wanted)?;
+        let [by_x, by_weight, by_bias] =
+            gradients.map(|gradient| gradient.map(|one| one.f_to_kind(kind)).transpose());
+        return Ok([by_x?, by_weight?, by_bias?]);
+    }
     if is_misread(conv, map_of(x)) {
         let turned = |x: &Tensor| x.f_transpose(2, 3);
         let (dy, x, weight) = (turned(dy)?, turned(x)?, turned(weight)?);

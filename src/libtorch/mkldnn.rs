@@ -18,6 +18,12 @@ pub fn is_misread(conv: &Conv2d, map: [i64; 2]) -> bool {
     conv.in_channels == conv.groups && rows > 1 && columns == 1 && conv.stride[1] > 1
 }
 
+/// Whether oneDNN leaves parts of the gradient by a bfloat16 weight as the memory was: where the stride is longer than the map
+/// (libtorch 2.11, in either order of memory; PyTorch's own call does so too). In float32 it does not.
+pub fn leaves_gradients_unwritten(conv: &Conv2d, map: [i64; 2]) -> bool {
+    conv.stride.iter().zip(map).any(|(stride, size)| *stride > size)
+}
+
 /// The name of an activation, its parameter and its algorithm, as libtorch's fused operators call them.
 fn unary(activation: Activation) -> Option<(&'static CStr, Option<f64>, &'static CStr)> {
     Some(match activation {

@@ -30,10 +30,13 @@ pub use gradients::convolution_gradients;
 pub use lanes::{Gpu, Graph, Lane, OneLane, Work};
 pub use layout::{channels_first, channels_last, copied, empty_maps, laid_out_like, map_of};
 pub use many::{add_products, add_quotients, copy_all};
-pub use mkldnn::{convolution, convolution_onto, is_misread, linear, pack_convolution, pack_linear};
+pub use mkldnn::{
+    convolution, convolution_onto, is_misread, leaves_gradients_unwritten, linear, pack_convolution,
+    pack_linear,
+};
 pub use modes::{as_called, plain};
 pub use parallel::parallel;
-pub use scaled::{add_scaled, product_onto};
+pub use scaled::{add_scaled, plus_scaled, product_onto};
 pub use storage::storage_bytes;
 pub use threads::{compute_alone, Alone};
 pub use tiny::TinyIsZero;

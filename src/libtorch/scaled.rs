@@ -25,16 +25,20 @@ extern "C" {
     ) -> i32;
 }
 
-/// Adds `factor` · `y` to `x`, in place: `x.add_(y, alpha=factor)`, in one rounding where the processor can.
-pub fn add_scaled(x: &Tensor, y: &Tensor, factor: f64) -> Result<()> {
+/// `x` + `factor` · `y`: `x.add(y, alpha=factor)`, in one rounding where the processor can.
+pub fn plus_scaled(x: &Tensor, y: &Tensor, factor: f64) -> Result<Tensor> {
     let mut result = null_mut();
     // SAFETY: both point to live tensors, which the call borrows; it writes a new one.
     let code =
         unsafe { aoti_torch_cpu_add_Tensor(x.as_ptr().cast(), y.as_ptr().cast(), factor, &mut result) };
     status("add", code)?;
     // SAFETY: a new at::Tensor*, which is what a tch tensor owns.
-    let sum = unsafe { Tensor::from_ptr(result.cast()) };
-    Ok(x.shallow_clone().f_copy_(&sum)?)
+    Ok(unsafe { Tensor::from_ptr(result.cast()) })
+}
+
+/// Adds `factor` · `y` to `x`, in place: `x.add_(y, alpha=factor)`, with the same rounding.
+pub fn add_scaled(x: &Tensor, y: &Tensor, factor: f64) -> Result<()> {
+    Ok(x.shallow_clone().f_copy_(&plus_scaled(x, y, factor)?)?)
 }
 
 /// `beta` · `x` + `alpha` · `a` @ `b`, of matrices: `addmm(x, a, b, beta=beta, alpha=alpha)`.

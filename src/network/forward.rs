@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::tensors::Tensors;
 use super::{masks, AdaptivePool2d, Conv2d, Gate, Layer, Pool2d, Residual};
 use crate::error::Result;
-use crate::libtorch::{is_misread, map_of};
+use crate::libtorch::{is_misread, leaves_gradients_unwritten, map_of};
 
 /// Number format of the heavy layers. Weights, normalisation statistics and the loss stay float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +162,13 @@ pub fn over_pixels(factors: &Tensor, x: &Tensor) -> Result<Tensor> {
 
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv2d) -> Result<Tensor> {
     let Conv2d { stride, padding, dilation, groups, .. } = conv;
-    if x.device() == Device::Cpu && is_misread(conv, map_of(x)) {
+    let (on_host, kind) = (x.device() == Device::Cpu, x.f_kind()?);
+    if on_host && kind == Kind::BFloat16 && leaves_gradients_unwritten(conv, map_of(x)) {
+        let float = |x: &Tensor| x.f_to_kind(Kind::Float);
+        let y = conv2d(&float(x)?, &float(weight)?, bias.map(float).transpose()?.as_ref(), conv)?;
+        return Ok(y.f_to_kind(kind)?);
+    }
+    if on_host && is_misread(conv, map_of(x)) {
         let turned = |x: &Tensor| x.f_transpose(2, 3);
         let y = conv2d(&turned(x)?, &turned(weight)?, bias, &conv.transposed())?;
         return Ok(turned(&y)?.f_contiguous()?);
@@ -179,18 +185,32 @@ pub fn avg_pool(x: &Tensor, pool: &Pool2d) -> Result<Tensor> {
 }
 
 pub fn adaptive_avg_pool(x: &Tensor, pool: &AdaptivePool2d) -> Result<Tensor> {
-    // On a GPU its gradient is none that repeats to the last bit; that of windows of one size is.
-    if let (true, Some(window)) = (x.device() != Device::Cpu, even_window(x, pool)) {
-        return Ok(x.f_avg_pool2d(window, window, [0, 0], false, true, None)?);
+    if x.device() == Device::Cpu {
+        return Ok(x.f_adaptive_avg_pool2d(pool.output_size)?);
     }
-    Ok(x.f_adaptive_avg_pool2d(pool.output_size)?)
+    // On a GPU the gradient of that is none that repeats to the last bit.
+    repeatable_adaptive_avg_pool(x, pool)
 }
 
-/// The window of which each pixel of the output is the mean, if they are all of one size and next to each other.
-fn even_window(x: &Tensor, pool: &AdaptivePool2d) -> Option<[i64; 2]> {
+fn repeatable_adaptive_avg_pool(x: &Tensor, pool: &AdaptivePool2d) -> Result<Tensor> {
     let [height, width] = pool.output_size;
     let [rows, columns] = map_of(x);
-    (rows % height == 0 && columns % width == 0).then(|| [rows / height, columns / width])
+    if rows % height == 0 && columns % width == 0 {
+        let window = [rows / height, columns / width];
+        return Ok(x.f_avg_pool2d(window, window, [0, 0], false, true, None)?);
+    }
+    window_means(&window_means(x, 2, height)?, 3, width)
+}
+
+/// Means along `dim` of the windows that adaptive pooling divides it into: of several sizes, or overlapping, where it has to.
+fn window_means(x: &Tensor, dim: i64, windows: i64) -> Result<Tensor> {
+    let length = x.size()[dim as usize];
+    let mean = |window: i64| {
+        let (begin, end) = (window * length / windows, ((window + 1) * length + windows - 1) / windows);
+        x.f_narrow(dim, begin, end - begin)?.f_mean_dim(dim, false, None::<Kind>)
+    };
+    let means = (0..windows).map(mean).collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_stack(&means, dim)?)
 }
 
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
@@ -201,19 +221,23 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
 
-    // Against libtorch's adaptive pooling, which has windows of several sizes, or overlapping ones, where they do not fit.
+    // Against libtorch's adaptive pooling, and its gradient.
     #[test]
-    fn even_windows_are_those_of_adaptive_pooling() {
-        let x = Tensor::randn([2, 3, 12, 8], (Kind::Float, Device::Cpu));
-        for (output_size, window) in
-            [([4, 8], Some([3, 1])), ([1, 1], Some([12, 8])), ([5, 4], None), ([24, 8], None)]
-        {
+    fn repeatable_adaptive_pooling_is_adaptive_pooling() {
+        for output_size in [[4, 8], [1, 1], [5, 4], [24, 8], [7, 7], [5, 3], [12, 11], [13, 17]] {
             let pool = AdaptivePool2d { output_size };
-            assert_eq!(even_window(&x, &pool), window);
-            if let Some(window) = window {
-                let even = x.avg_pool2d(window, window, [0, 0], false, true, None);
-                let gap = (even - adaptive_avg_pool(&x, &pool).unwrap()).abs().max();
-                assert!(gap.double_value(&[]) < 1e-6);
+            let x = Tensor::randn([2, 3, 12, 8], (Kind::Float, Device::Cpu));
+            let back = Tensor::randn([2, 3, output_size[0], output_size[1]], (Kind::Float, Device::Cpu));
+            let [(y, gradient), (expected_y, expected_gradient)] =
+                [repeatable_adaptive_avg_pool, adaptive_avg_pool].map(|pooled| {
+                    let x = x.copy().set_requires_grad(true);
+                    let y = pooled(&x, &pool).unwrap();
+                    (&y * &back).sum(None).backward();
+                    (y, x.grad())
+                });
+            for (found, expected) in [(y, expected_y), (gradient, expected_gradient)] {
+                assert_eq!(found.size(), expected.size());
+                assert!((found - expected).abs().max().double_value(&[]) < 1e-5);
             }
         }
     }

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use safetensors::tensor::{serialize, TensorView};
-use safetensors::Dtype;
-use serde_json::Value;
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
+use safetensors::{Dtype, SafeTensorError};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -20,42 +19,83 @@ const KINDS: [(Kind, Dtype); 7] = [
     (Kind::Uint8, Dtype::U8),
 ];
 
-/// The file, with `metadata` in its header: the same bytes each time.
-pub fn packed(
-    tensors: impl IntoIterator<Item = (String, Tensor)>,
-    metadata: HashMap<String, String>,
-) -> Result<Vec<u8>> {
-    let values = tensors.into_iter().map(|(name, tensor)| {
-        let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
-        let kind = tensor.f_kind()?;
-        let dtype = KINDS.iter().find(|(known, _)| *known == kind).map(|(_, dtype)| *dtype);
-        let dtype = dtype.ok_or_else(|| Error::Argument(format!("{name} has type {kind:?}")))?;
-        let mut bytes = vec![0u8; tensor.numel() * kind.elt_size_in_bytes()];
-        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-        let shape = tensor.size().into_iter().map(|size| size as usize).collect();
-        Ok((name, dtype, shape, bytes))
-    });
-    let values: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = values.collect::<Result<_>>()?;
-    let views = values.iter().map(|(name, dtype, shape, bytes)| {
-        let view = TensorView::new(*dtype, shape.clone(), bytes);
-        Ok((name.as_str(), view.map_err(|e| Error::Argument(format!("{name}: {e}")))?))
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    let mut bytes = serialize(views, Some(metadata)).map_err(|e| Error::Argument(e.to_string()))?;
-    sort_header(&mut bytes).map_err(|e| Error::Argument(e.to_string()))?;
-    Ok(bytes)
+/// A file to be: what stands before the tensors, and these, whose memory is the rest of it. The same bytes each time.
+pub struct Packed {
+    head: Vec<u8>,
+    /// Dense and on the CPU.
+    tensors: Vec<Tensor>,
 }
 
-/// The library writes metadata in another order each time, so that caches would take the same model for another one.
-fn sort_header(bytes: &mut [u8]) -> serde_json::Result<()> {
-    let Some((length, rest)) = bytes.split_first_chunk_mut() else { return Ok(()) };
-    let header = &mut rest[..u64::from_le_bytes(*length) as usize];
-    let mut entries: Value = serde_json::from_slice(header)?;
+impl Packed {
+    /// With `metadata` in its header. Tensors that are dense and on the CPU are not copied: what is written is what they hold
+    /// then.
+    pub fn new(
+        tensors: impl IntoIterator<Item = (String, Tensor)>,
+        metadata: HashMap<String, String>,
+    ) -> Result<Self> {
+        let told = tensors.into_iter().map(|(name, tensor)| {
+            let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
+            let kind = tensor.f_kind()?;
+            let dtype = KINDS.iter().find(|(known, _)| *known == kind).map(|(_, dtype)| *dtype);
+            let dtype = dtype.ok_or_else(|| Error::Argument(format!("{name} has type {kind:?}")))?;
+            Ok((dtype, name, tensor))
+        });
+        let mut told: Vec<(Dtype, String, Tensor)> = told.collect::<Result<_>>()?;
+        // As the library has it, so that each lies where numbers of its type may.
+        told.sort_by(|(a_type, a_name, _), (b_type, b_name, _)| b_type.cmp(a_type).then(a_name.cmp(b_name)));
+        let (mut begin, mut infos, mut tensors) = (0, vec![], vec![]);
+        for (dtype, name, tensor) in told {
+            let end = begin + bytes_of(&tensor)?;
+            let shape = tensor.size().into_iter().map(|size| size as usize).collect();
+            infos.push((name, TensorInfo { dtype, shape, data_offsets: (begin, end) }));
+            tensors.push(tensor);
+            begin = end;
+        }
+        Ok(Packed { head: head(infos, metadata).map_err(|e| Error::Argument(e.to_string()))?, tensors })
+    }
+
+    /// Bytes of the file.
+    pub fn length(&self) -> Result<usize> {
+        self.tensors.iter().try_fold(self.head.len(), |sum, tensor| Ok(sum + bytes_of(tensor)?))
+    }
+
+    /// The file, one piece after the other.
+    pub fn pieces(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        take(&self.head)?;
+        self.tensors.iter().filter(|tensor| tensor.numel() > 0).try_for_each(|tensor| {
+            let start = tensor.data_ptr() as *const u8;
+            // SAFETY: the tensor is on the CPU and dense, so that all these bytes are its elements, and it lives until
+            // after the call.
+            take(unsafe { std::slice::from_raw_parts(start, bytes_of(tensor)?) })
+        })
+    }
+
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.length()?);
+        self.pieces(|piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+}
+
+/// How many a tensor takes.
+fn bytes_of(tensor: &Tensor) -> Result<usize> {
+    Ok(tensor.numel() * tensor.f_kind()?.elt_size_in_bytes())
+}
+
+/// What stands before the tensors. The library writes metadata in another order each time, so that caches would take the same
+/// model for another one.
+fn head(
+    tensors: Vec<(String, TensorInfo)>,
+    metadata: HashMap<String, String>,
+) -> std::result::Result<Vec<u8>, SafeTensorError> {
+    let mut entries = serde_json::to_value(Metadata::new(Some(metadata), tensors)?)?;
     entries.sort_all_objects();
-    let sorted = serde_json::to_vec(&entries)?;
-    header.fill(b' ');
-    header[..sorted.len()].copy_from_slice(&sorted);
-    Ok(())
+    let mut told = serde_json::to_vec(&entries)?;
+    told.resize(told.len().next_multiple_of(8), b' ');
+    Ok([&(told.len() as u64).to_le_bytes()[..], &told].concat())
 }
 
 /// A tensor of such a file, copied.

@@ -11,7 +11,7 @@ use flate2::Crc;
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 
-use super::tensor_file::{packed, unpacked};
+use super::tensor_file::{unpacked, Packed};
 use super::{tensor_specs, Model, Network, Normalization, TensorSpec};
 use crate::error::{Error, Result};
 
@@ -49,7 +49,7 @@ impl Model {
         if let Some(background) = &self.background {
             metadata.insert(BACKGROUND.to_string(), json(background)?);
         }
-        let mut bytes = packed(self.state_dict()?, metadata)?;
+        let mut bytes = Packed::new(self.state_dict()?, metadata)?.to_bytes()?;
         let place = checksum_place(&bytes)
             .ok_or_else(|| Error::Argument("its checksum found no place".to_string()))?;
         let sum = checksum(&bytes, place);

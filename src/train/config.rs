@@ -127,7 +127,7 @@ pub struct TrainConfig {
     pub length: Length,
     pub batch_size: usize,
     pub method: Method,
-    /// The highest learning rate; the schedule says what becomes of it.
+    /// The learning rate; the schedule says what becomes of it.
     pub lr: f64,
     pub schedule: Schedule,
     /// Share of the probability that the target gives to all classes alike, in [0, 1).

@@ -25,8 +25,18 @@ struct Set {
 pub struct Found {
     /// In the order of the sets.
     pub figures: Vec<Figures>,
+    /// Of each set, whether all images were looked at.
+    complete: Vec<bool>,
     /// Those of the test images, if all were looked at.
     pub test: Option<Metrics>,
+}
+
+impl Found {
+    /// What was found by looking at all images of the test set, and of the validation set.
+    pub fn exact(&self) -> [Option<&Figures>; 2] {
+        let exact = |part: usize| self.figures.get(part).filter(|_| self.complete[part]);
+        [exact(0), exact(1)]
+    }
 }
 
 impl Estimators {
@@ -72,10 +82,11 @@ impl Estimators {
         step: usize,
         complete: bool,
     ) -> Result<Found> {
-        let mut found = Found { figures: Vec::new(), test: None };
+        let mut found = Found { figures: Vec::new(), complete: Vec::new(), test: None };
         for (part, (set, mut subject)) in self.sets.iter_mut().zip(subjects).enumerate() {
             let Set { labels, estimator } = set;
             let measured = measure(&mut *subject, labels, self.classes, estimator.as_mut(), step, complete)?;
+            found.complete.push(matches!(measured, Measured::Complete(_)));
             found.figures.push(match measured {
                 Measured::Estimated(figures) => figures,
                 Measured::Complete(metrics) => {
@@ -88,6 +99,23 @@ impl Estimators {
             });
         }
         Ok(found)
+    }
+
+    /// Looks at all test images after an estimate of the same weights.
+    pub fn complete_test(
+        &mut self,
+        mut test: Box<dyn Subject + '_>,
+        step: usize,
+        found: &mut Found,
+    ) -> Result<()> {
+        let Some(Set { labels, estimator }) = self.sets.first_mut() else { return Ok(()) };
+        if let Measured::Complete(metrics) =
+            measure(&mut *test, labels, self.classes, estimator.as_mut(), step, true)?
+        {
+            (found.figures[0], found.complete[0]) = (metrics.figures(labels)?, true);
+            found.test = Some(metrics);
+        }
+        Ok(())
     }
 
     pub fn learned(&self) -> Vec<Option<Learned>> {

@@ -29,7 +29,7 @@ pub fn check_factor(name: &str, schedule: &Schedule) -> Result<()> {
     let refused = |why: String| Err(Error::Argument(format!("{name}: {why}")));
     // The largest number that it may come to, where it is 1 at its beginning or highest.
     let (option, value, most) = match schedule {
-        Schedule::Constant => return Ok(()),
+        Schedule::Constant {} => return Ok(()),
         Schedule::Step { gamma, .. } | Schedule::Multistep { gamma, .. } => ("gamma", *gamma, *gamma),
         Schedule::Exponential { final_lr } | Schedule::Linear { final_lr, .. } => {
             ("final_lr", *final_lr, *final_lr)
@@ -70,7 +70,7 @@ mod tests {
     use crate::train::Every;
 
     fn rate() -> LearningRate {
-        LearningRate::new(&Schedule::Constant, 0.3, 10, 5)
+        LearningRate::new(&Schedule::Constant {}, 0.3, 10, 5)
     }
 
     // By hand.
@@ -113,7 +113,7 @@ mod tests {
             let error = check_factor("augment_schedule", &schedule).unwrap_err().to_string();
             assert!(error.contains(why), "{schedule:?}: {error}");
         }
-        for schedule in [Schedule::Constant, one_cycle(), low(1.0, 1.0)] {
+        for schedule in [Schedule::Constant {}, one_cycle(), low(1.0, 1.0)] {
             check_factor("augment_schedule", &schedule).unwrap();
         }
     }

@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn rate() -> LearningRate {
-        LearningRate::new(&Schedule::Constant, 0.1, 4, 2)
+        LearningRate::new(&Schedule::Constant {}, 0.1, 4, 2)
     }
 
     fn unmoved() -> Factor {

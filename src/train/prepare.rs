@@ -45,7 +45,7 @@ pub fn check_class_weight(weights: Option<&Vec<f64>>, classes: i64) -> Result<()
 }
 
 /// Whether network, data and batches belong together, asked before anything is computed.
-pub fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Result<()> {
+pub fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder, steps: usize) -> Result<()> {
     let (train, test) = (data.train.image_shape(), data.test.image_shape());
     if train != test {
         return Err(Error::Data(format!("training images have shape {train:?} and test images {test:?}")));
@@ -65,7 +65,7 @@ pub fn check_fit(network: &Network, data: &Dataset, order: &BatchOrder) -> Resul
         .iter()
         .find(|row| row.layer.starts_with("BatchNorm") && row.output.0[1..].iter().all(|size| *size == 1));
     match single {
-        Some(row) if order.last_batch_size() == 1 => Err(Error::Argument(format!(
+        Some(row) if order.smallest_batch(steps) == 1 => Err(Error::Argument(format!(
             "the last batch of an epoch holds one image, and layer {} ({}) of network {:?} sees one number of it in \
              each channel: there is no variance to normalise by. Choose another batch_size.",
             row.path,

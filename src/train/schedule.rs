@@ -8,22 +8,35 @@ use super::{Every, Method};
 use crate::error::{Error, Result};
 
 /// How the learning rate moves. Plain data; [`LearningRate`] follows it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    #[default]
-    Constant,
+    Constant {},
     /// Times `gamma` after every so many steps (StepLR).
-    Step { every: Every, gamma: f64 },
+    Step {
+        every: Every,
+        gamma: f64,
+    },
     /// Times `gamma` after each of these numbers of steps (MultiStepLR).
-    Multistep { milestones: Vec<usize>, gamma: f64 },
+    Multistep {
+        milestones: Vec<usize>,
+        gamma: f64,
+    },
     /// Down to `final_lr` at the last step, by the same factor each step (ExponentialLR).
-    Exponential { final_lr: f64 },
+    Exponential {
+        final_lr: f64,
+    },
     /// In a straight line to `final_lr`, from one share of the run's steps to another, and constant before and after: where
     /// the shares are equal, a jump. Both are rounded to whole steps (a LinearLR in a SequentialLR).
-    Linear { final_lr: f64, begin: f64, end: f64 },
+    Linear {
+        final_lr: f64,
+        begin: f64,
+        end: f64,
+    },
     /// Half a cosine down to `min_lr` (Loshchilov & Hutter 2016; CosineAnnealingLR).
-    Cosine { min_lr: f64 },
+    Cosine {
+        min_lr: f64,
+    },
     /// Up from `lr / div_factor` to `lr` and down to `lr / div_factor / final_div_factor`, in two half cosines (Smith &
     /// Topin 2017; OneCycleLR). Momentum, or Adam's first beta, moves the other way unless it is not to.
     OneCycle {
@@ -36,9 +49,25 @@ pub enum Schedule {
         max_momentum: f64,
     },
     /// Times `factor` once more than `patience` measurements in a row brought nothing better (ReduceLROnPlateau).
-    Plateau { factor: f64, patience: usize, threshold: f64, cooldown: usize, min_lr: f64 },
+    Plateau {
+        factor: f64,
+        patience: usize,
+        threshold: f64,
+        cooldown: usize,
+        min_lr: f64,
+    },
     /// In a straight line from `start_factor · lr` to `lr`, then another schedule (LinearLR in a SequentialLR).
-    Warmup { steps: usize, start_factor: f64, then: Box<Schedule> },
+    Warmup {
+        steps: usize,
+        start_factor: f64,
+        then: Box<Schedule>,
+    },
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule::Constant {}
+    }
 }
 
 impl Schedule {
@@ -59,7 +88,7 @@ impl Schedule {
             | Schedule::Cosine { .. }
             | Schedule::OneCycle { .. } => true,
             Schedule::Warmup { then, .. } => then.is_laid_out(),
-            Schedule::Constant
+            Schedule::Constant {}
             | Schedule::Step { .. }
             | Schedule::Multistep { .. }
             | Schedule::Plateau { .. } => false,
@@ -79,7 +108,7 @@ impl Schedule {
             false => wrong(name, value, "be a finite number, 0 or above"),
         };
         match self {
-            Schedule::Constant => {}
+            Schedule::Constant {} => {}
             Schedule::Step { every, gamma } => {
                 every.check("schedule: every")?;
                 positive("gamma", *gamma)?;
@@ -121,8 +150,8 @@ impl Schedule {
                 positive("div_factor", *div_factor)?;
                 positive("final_div_factor", *final_div_factor)?;
                 for (name, value) in [("base_momentum", *base_momentum), ("max_momentum", *max_momentum)] {
-                    if !(0.0..1.0).contains(&value) {
-                        return wrong(name, value, "lie in [0, 1)");
+                    if !(value > 0.0 && value < 1.0) {
+                        return wrong(name, value, "lie between 0 and 1");
                     }
                 }
                 if *cycle_momentum && !method.has_momentum() {
@@ -198,7 +227,7 @@ impl LearningRate {
     fn follow(&self, schedule: &Schedule, taken: usize, total: usize) -> f64 {
         let lr = self.lr;
         match schedule {
-            Schedule::Constant => lr,
+            Schedule::Constant {} => lr,
             Schedule::Step { every, gamma } => {
                 let times = taken / every.in_steps(self.steps_per_epoch);
                 lr * gamma.powi(times.min(i32::MAX as usize) as i32)

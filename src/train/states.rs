@@ -23,14 +23,16 @@ pub struct States {
 }
 
 impl States {
-    /// Adds what [`RunState::to_safetensors`] gives, filled up with spaces.
+    /// Adds what [`RunState::packed_to`] gives.
     pub fn push(&mut self, taken: usize, state: &RunState, estimators: bool) -> Result<()> {
-        let bytes = state.to_safetensors()?;
         if self.steps.is_empty() {
-            self.length = bytes.len() + ROOM + if estimators { ROOM_OF_ESTIMATORS } else { 0 };
+            self.length = state.packed()?.length()? + ROOM + if estimators { ROOM_OF_ESTIMATORS } else { 0 };
         }
-        let row = state.filled_up(self.length, bytes.len())?;
-        self.bytes.extend(row);
+        let row = state.packed_to(self.length)?;
+        row.pieces(|piece| {
+            self.bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
         self.steps.push(taken as i64);
         Ok(())
     }

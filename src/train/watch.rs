@@ -6,6 +6,7 @@ use tch::Device;
 use super::history::Curves;
 use super::History;
 use crate::error::{Error, Result};
+use crate::evaluate::Figures;
 use crate::libtorch::copy_all;
 use crate::names::names;
 use crate::network::Model;
@@ -29,12 +30,25 @@ impl Monitor {
         matches!(self, Monitor::ValidationLoss | Monitor::TestLoss)
     }
 
+    fn is_of_validation(self) -> bool {
+        matches!(self, Monitor::ValidationLoss | Monitor::ValidationAccuracy)
+    }
+
     /// The images that it is of.
     fn part(self, history: &History) -> Option<&Curves> {
-        match self {
-            Monitor::ValidationLoss | Monitor::ValidationAccuracy => history.validation.as_ref(),
-            Monitor::TestLoss | Monitor::TestAccuracy => Some(&history.test),
+        match self.is_of_validation() {
+            true => history.validation.as_ref(),
+            false => Some(&history.test),
         }
+    }
+
+    /// As the history keeps it.
+    fn value(self, found: &Figures) -> f64 {
+        let value = match self {
+            Monitor::ValidationLoss | Monitor::TestLoss => found.loss,
+            Monitor::ValidationAccuracy | Monitor::TestAccuracy => found.accuracy,
+        };
+        f64::from(value as f32)
     }
 
     /// Whether its newest value is exact, and no estimate.
@@ -81,7 +95,7 @@ impl WatchConfig {
     }
 
     pub fn check(&self, has_validation: bool) -> Result<()> {
-        if matches!(self.monitor, Monitor::ValidationLoss | Monitor::ValidationAccuracy) && !has_validation {
+        if self.monitor.is_of_validation() && !has_validation {
             return Err(Error::Argument(format!(
                 "monitor is {:?}, and there is no validation set: give validation=0.1, for example",
                 self.monitor.name()
@@ -150,13 +164,25 @@ impl Watch {
         self.config.patience.is_some_and(|patience| self.standing.stale >= patience)
     }
 
+    /// Whether weights of which this was found, of the test and of the validation images, are to be kept; None where it is an
+    /// estimate, which decides nothing.
+    pub fn would_keep(&self, found: [Option<&Figures>; 2]) -> bool {
+        let WatchConfig { monitor, keep_best, .. } = self.config;
+        let part = found[usize::from(monitor.is_of_validation())];
+        keep_best && part.is_some_and(|part| self.is_better(monitor.value(part)))
+    }
+
+    fn is_better(&self, value: f64) -> bool {
+        let smaller = self.config.monitor.smaller_is_better();
+        let improvement = |best: f64| if smaller { best - value } else { value - best };
+        let better = |best: f64| improvement(best) > self.config.least_improvement(best, value);
+        self.standing.best.is_none_or(better)
+    }
+
     /// Looks at the newest measurement, made of `model` after `taken` steps, and gives its value.
     pub fn look(&mut self, history: &History, model: &Model, taken: usize) -> Result<f64> {
-        let monitor = self.config.monitor;
-        let value = f64::from(monitor.read(history).unwrap_or(f32::NAN));
-        let improvement = |best: f64| if monitor.smaller_is_better() { best - value } else { value - best };
-        let better = |best: f64| improvement(best) > self.config.least_improvement(best, value);
-        if self.standing.best.is_none_or(better) {
+        let value = f64::from(self.config.monitor.read(history).unwrap_or(f32::NAN));
+        if self.is_better(value) {
             self.standing = Standing { best: Some(value), stale: 0 };
             if self.config.keep_best {
                 self.keep(taken, model)?;

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from everybatch.folder._files import (
 )
 from everybatch.folder._lock import LOCK, Lock
 from everybatch.folder._read import Follower, recorded
-from everybatch.folder._records import Appender, record
+from everybatch.folder._records import Appender, Pieces, record, write_record
 from everybatch.folder._rows import AXES, Columns, Counts, counts_of, cut
 from everybatch.folder._state import read_state
 from everybatch.folder._whole import packed
@@ -105,7 +105,7 @@ class Journal:
                 kept = read_state(self.folder)
                 if kept is not None:
                     self.state, self.rows, self.history = kept.tensors, kept.rows, recorded(self.folder, kept)
-            elif others:
+            elif others and not self._never_began(others):
                 raise FileExistsError(
                     f"{self.folder} is not empty ({others[0]!r}): choose a folder for this run alone, such as "
                     f"{self.folder / 'run'}"
@@ -121,6 +121,20 @@ class Journal:
         self.keep_state_every = keep_state_every
         self._kept_at = time.monotonic() - (0.0 if passing else max(0.0, keep_state_every - _FIRST))
         self._fails = False
+
+    def _never_began(self, names: Sequence[str]) -> bool:
+        """Whether this is what a process left that was killed before its run began; then it is removed."""
+        # The core's own name for a file that is being written, see Model.save.
+        started = f".{BEGINNING}."
+        if any(name not in (HISTORY, BEGINNING) and not name.startswith(started) for name in names):
+            return False
+        if HISTORY in names:
+            self.earlier.look()
+            if self.earlier.begun or self.earlier.is_damaged:
+                return False
+        for name in names:
+            (self.folder / name).unlink()
+        return True
 
     def _opened(self, *, new: bool) -> Appender:
         path = self.folder / HISTORY
@@ -184,13 +198,13 @@ class Journal:
         is_due = time.monotonic() - self._kept_at >= self.keep_state_every
         return is_due or (ends and not self._passing)
 
-    def keep(self, state: bytes, step: int, model_step: int) -> None:
+    def keep(self, state: Pieces, step: int, model_step: int) -> None:
         """Keep the state after so many steps, which are all written, instead of the one before.
 
         Parameters
         ----------
         state
-            The bytes of a safetensors file.
+            A safetensors file.
         step, model_step
             Steps taken, and those before the weights that count.
         """
@@ -201,7 +215,7 @@ class Journal:
             where = {"step": step, "model_step": model_step, "rows": self.rows, "history": self._file.end}
             with whole_file(self.folder / STATE, overwrite=True) as file:
                 file.write(record(WHERE, _json(where)))
-                file.write(record(TENSORS, state))
+                write_record(file, TENSORS, state)
         except OSError as error:
             self._failed(error)
 

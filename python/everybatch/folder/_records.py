@@ -12,13 +12,13 @@ import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from everybatch._system import open_file
 
-__all__ = ["Appender", "goes_on", "record", "whole_records"]
+__all__ = ["Appender", "Pieces", "goes_on", "record", "whole_records", "write_record"]
 
 _MARK = b"\xebBr\n"
 _HEADER = struct.Struct("<4s4sQII")
@@ -28,8 +28,35 @@ _CHECKED = _HEADER.size - 4
 
 def record(kind: bytes, payload: bytes) -> bytes:
     """Return a record; `kind` has four letters."""
-    head = _HEADER.pack(_MARK, kind, len(payload), zlib.crc32(payload), 0)[:_CHECKED]
-    return head + struct.pack("<I", zlib.crc32(head)) + payload
+    return _head(kind, len(payload), zlib.crc32(payload)) + payload
+
+
+def _head(kind: bytes, length: int, checksum: int) -> bytes:
+    head = _HEADER.pack(_MARK, kind, length, checksum, 0)[:_CHECKED]
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+class Pieces(Protocol):
+    """Bytes that lie elsewhere, and are never all of them copied."""
+
+    def write(self, take: Callable[[bytes], object], /) -> None:
+        """Give them, piece by piece."""
+
+
+def write_record(file: IO[bytes], kind: bytes, payload: Pieces) -> None:
+    """Write a record where the file is."""
+    start, checksum, length = file.tell(), 0, 0
+    file.write(bytes(_HEADER.size))
+
+    def take(piece: bytes) -> None:
+        nonlocal checksum, length
+        checksum, length = zlib.crc32(piece, checksum), length + len(piece)
+        file.write(piece)
+
+    payload.write(take)
+    file.seek(start)
+    file.write(_head(kind, length, checksum))
+    file.seek(0, os.SEEK_END)
 
 
 def whole_records(file: IO[bytes], start: int = 0) -> Iterator[tuple[bytes, bytes, int]]:

@@ -19,6 +19,7 @@ from everybatch.watch._table import Table
 
 if TYPE_CHECKING:
     from everybatch.folder import Journal
+    from everybatch.folder._records import Pieces
 
 __all__ = ["MANY", "Beside", "View", "run_of"]
 
@@ -110,7 +111,7 @@ class Beside:
             self._last = time.monotonic()
         return is_wanted
 
-    def keep(self, state: bytes, *where: int) -> None:
+    def keep(self, state: Pieces, *where: int) -> None:
         """Keep the state of the run where it is."""
         if self._journal is not None:
             self._journal.keep(state, *where)

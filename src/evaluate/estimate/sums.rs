@@ -42,21 +42,32 @@ const SURPRISE: f64 = 4.0;
 const PACE: f64 = 0.2;
 const PACES: f64 = 2.0;
 
+/// An image that alone moves the total of its class by more than so many of its standard deviations was not expected: its own
+/// square is added to the variance.
+const UNLIKELY: f64 = 3.0;
+
 /// A total and its variance.
 #[derive(Clone, Copy, Default)]
 pub struct Total {
     pub value: f64,
     pub variance: f64,
+    /// What the variance was expected to be, whichever images the sample is of.
+    pub expected: f64,
 }
 
 impl Total {
-    /// The mean of two estimates by the inverse of their variances.
+    /// The mean of two estimates by the inverse of their expected variances. Those of what was found go with the values: an
+    /// estimate that one image has made too small would count for less, and the mean would lie too high.
     fn with(self, other: Total) -> Total {
-        if self.variance <= 0.0 || other.variance <= 0.0 {
-            return if other.variance <= 0.0 { other } else { self };
+        if self.expected <= 0.0 || other.expected <= 0.0 {
+            return if other.expected <= 0.0 { other } else { self };
         }
-        let share = self.variance / (self.variance + other.variance);
-        Total { value: self.value + share * (other.value - self.value), variance: share * other.variance }
+        let share = self.expected / (self.expected + other.expected);
+        Total {
+            value: self.value + share * (other.value - self.value),
+            variance: (1.0 - share).powi(2) * self.variance + share.powi(2) * other.variance,
+            expected: share * other.expected,
+        }
     }
 }
 
@@ -138,12 +149,32 @@ impl Round<'_> {
         }
         let scale = (wrong + EXPECTED_WRONG) / (wrong_expected + EXPECTED_WRONG);
         for class in &mut totals.class_right {
-            class.variance *= scale;
+            class.expected = class.variance * scale;
+            class.variance = class.expected;
+        }
+        for (class, square) in self.unlikely(&totals.class_right) {
+            totals.class_right[class].variance += square;
+        }
+        for class in &totals.class_right {
             totals.right.value += class.value;
             totals.right.variance += class.variance;
+            totals.right.expected += class.expected;
         }
         totals.loss.variance *= losses.update(off, off_expected, totals.loss.variance);
+        totals.loss.expected = totals.loss.variance;
         totals
+    }
+
+    /// Of the images of which nothing like this was expected, their classes and what each adds to the variance: one that
+    /// seemed sure, and was sampled by chance for hundreds, moves a total by hundreds if it is wrong.
+    fn unlikely(&self, classes: &[Total]) -> Vec<(usize, f64)> {
+        let squares = self.sample.iter().filter_map(|image| {
+            let (class, p) = (self.labels[*image] as usize, self.probabilities[*image]);
+            let off = f64::from(u8::from(self.truths[*image].right)) - self.expected[*image].right;
+            let square = (1.0 - p) * (off / p).powi(2);
+            (square > UNLIKELY.powi(2) * classes[class].expected).then_some((class, square))
+        });
+        squares.collect()
     }
 }
 
@@ -214,6 +245,42 @@ mod tests {
             sample: &(0..truths.len()).collect::<Vec<_>>(),
         };
         round.is_surprising()
+    }
+
+    // By hand: two classes of 100 images that seem right with 0.999, one in 50 is sampled. One of the first class is wrong, and
+    // stands for 50: (1 - 1/50) · (0.999 · 50)^2.
+    #[test]
+    fn one_image_that_stands_for_many_tells_of_its_own_weight() {
+        let variance = 0.999 * 0.001;
+        let expected = vec![Expected { right: 0.999, variance, ..Expected::default() }; 200];
+        let labels: Vec<i32> = (0..200).map(|image| image / 100).collect();
+        let sample = [10, 60, 110, 160];
+        let found = |wrong: usize| {
+            let mut truths = vec![Truth { right: true, loss: 0.0 }; 200];
+            truths[wrong].right = false;
+            let round = Round {
+                labels: &labels,
+                classes: 2,
+                known: &[false; 200],
+                truths: &truths,
+                expected: &expected,
+                probabilities: &[1.0 / 50.0; 200],
+                sample: &sample,
+            };
+            assert!(!round.is_surprising());
+            round.totals(&mut LossScale::default()).class_right
+        };
+        let [first, second] = found(10).try_into().ok().unwrap();
+        assert!((first.value - (99.9 + 50.0 * 0.001 - 50.0 * 0.999)).abs() < 1e-9, "{}", first.value);
+        assert!((first.variance - first.expected - 0.98 * (0.999 * 50.0f64).powi(2)).abs() < 1e-6);
+        assert_eq!(second.variance, second.expected);
+        let together = first.with(second);
+        assert!(
+            (together.value - (first.value + second.value) / 2.0).abs() < 1e-9,
+            "as if both were expected"
+        );
+        assert!((together.variance - (first.variance + second.variance) / 4.0).abs() < 1e-6);
+        assert!(found(11).iter().all(|class| class.variance == class.expected), "it is not in the sample");
     }
 
     // More wrong than 36 of 100 where 0.2 are expected, or than 3 of 200 where 0.001 are, has a binomial probability below 1e-4.

@@ -383,7 +383,10 @@ fn dense(
     activation: Option<Activation>,
     map: Option<[i64; 3]>,
 ) -> Result<Tensor> {
-    let pixels = |x: &Tensor| x.f_permute([0, 2, 3, 1])?.f_reshape([x.size()[0], -1]);
+    let pixels = |x: &Tensor| match x.dim() {
+        4 => x.f_permute([0, 2, 3, 1])?.f_reshape([x.size()[0], -1]),
+        _ => Ok(x.shallow_clone()), // a vector, as what is added may be
+    };
     let other = other.map(pixels).transpose()?;
     let y = product(&pixels(x)?, weight, bias, other.as_ref(), activation)?;
     match map {

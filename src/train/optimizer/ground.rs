@@ -4,7 +4,7 @@ use tch::{Device, Tensor};
 
 use super::{in_float32, Steps};
 use crate::error::Result;
-use crate::libtorch::{add_scaled, Number};
+use crate::libtorch::{add_scaled, plus_scaled, Number};
 use crate::train::dial::Dial;
 
 /// Parameters, and who steps.
@@ -78,6 +78,7 @@ pub fn decayed(parameters: &[Tensor], gradients: &[Tensor], decay: f64) -> Resul
     let pairs = gradients.iter().zip(parameters);
     let decayed = pairs.map(|(gradient, parameter)| match decay == 0.0 {
         true => Ok(gradient.shallow_clone()),
+        false if parameter.device() == Device::Cpu => plus_scaled(gradient, parameter, decay),
         false => Ok(gradient.f_add(&parameter.f_mul_scalar(decay)?)?),
     });
     decayed.collect()

@@ -29,7 +29,6 @@ pub struct Optimizer {
     rule: Box<dyn Rule>,
     /// Where no schedule moves it.
     momentum: f64,
-    on_device: bool,
     /// Whether steps take numbers below 1.2e-38 for zero; on a device they cost no time.
     tiny_is_zero: bool,
 }
@@ -100,9 +99,9 @@ impl Optimizer {
                 Box::new(MuonRule::new(&ground, nesterov, adjust_lr, weight_decay, others, ratio)?)
             }
         };
-        let on_device = ground.on_device();
-        let tiny_is_zero = !on_device && ground.device() == Device::Cpu && rule.may_take_tiny_for_zero();
-        Ok(Optimizer { rule, momentum: method.momentum(), on_device, tiny_is_zero })
+        let tiny_is_zero =
+            !ground.on_device() && ground.device() == Device::Cpu && rule.may_take_tiny_for_zero();
+        Ok(Optimizer { rule, momentum: method.momentum(), tiny_is_zero })
     }
 
     /// The tensors that a step changes, besides the parameters, by names.
@@ -119,17 +118,16 @@ impl Optimizer {
     /// Changes `parameters` in place by one step along `gradients`.
     pub fn step(&self, parameters: &[&Tensor], gradients: &[Tensor]) -> Result<()> {
         let parameters = parameters.iter().map(|p| p.f_detach()).collect::<Result<Vec<_>, _>>()?;
-        let stored = gradients.iter().zip(&parameters).map(|(gradient, parameter)| match self.on_device {
-            true => as_stored(gradient, parameter),
-            false => Ok(gradient.shallow_clone()),
-        });
+        let stored = gradients.iter().zip(&parameters);
+        let stored = stored.map(|(gradient, parameter)| as_stored(gradient, parameter));
         let stored = stored.collect::<Result<Vec<_>>>()?;
         let _tiny = self.tiny_is_zero.then(TinyIsZero::begin).transpose()?;
         self.rule.step(&parameters, &stored)
     }
 }
 
-/// The gradient in its parameter's memory layout, which the fused kernels insist on.
+/// The gradient in its parameter's memory layout: the fused kernels of a GPU insist on it, and those of a CPU take the
+/// numbers in the order in which they lie.
 fn as_stored(gradient: &Tensor, parameter: &Tensor) -> Result<Tensor> {
     match gradient.defined() {
         true => laid_out_like(gradient, parameter),

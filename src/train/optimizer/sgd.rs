@@ -4,16 +4,16 @@ use std::cell::Cell;
 
 use tch::Tensor;
 
-use super::ground::{named, Ground};
-use super::{Moment, Rule};
-use crate::error::Result;
-use crate::libtorch::{fused_sgd, Number, Sgd};
+use super::ground::{decayed, go, named, Ground};
+use super::{in_float32, Moment, Rule, Steps};
+use crate::error::{Error, Result};
+use crate::libtorch::{add_scaled, fused_sgd, plus_scaled, Number, Sgd};
 use crate::train::dial::Dial;
 
 pub struct SgdRule {
     nesterov: bool,
     weight_decay: f64,
-    on_device: bool,
+    steps: Steps,
     /// None without momentum.
     buffers: Vec<Tensor>,
     /// Whether the next step of a host is the first.
@@ -31,7 +31,7 @@ impl SgdRule {
         Ok(SgdRule {
             nesterov,
             weight_decay,
-            on_device: ground.on_device(),
+            steps: ground.steps,
             buffers: ground.zeros(momentum != 0.0 || moving)?,
             first_step: Cell::new(false),
             lr: ground.dial()?,
@@ -41,14 +41,42 @@ impl SgdRule {
     }
 }
 
+impl SgdRule {
+    /// As PyTorch steps on a CPU unless it is told otherwise. Its fused kernel rounds differently, at the end of a tensor
+    /// whose size is no multiple of 8.
+    fn by_separate_kernels(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
+        let gradients = decayed(parameters, gradients, self.weight_decay)?;
+        let Number::Host(momentum) = self.momentum.get() else {
+            return Err(Error::argument("the momentum of a host's steps lies on a device"));
+        };
+        for buffer in &self.buffers {
+            let _ = buffer.shallow_clone().f_mul_scalar_(in_float32(momentum))?;
+        }
+        for (index, (parameter, gradient)) in parameters.iter().zip(gradients).enumerate() {
+            let direction = match self.buffers.get(index) {
+                None => gradient,
+                Some(buffer) => {
+                    add_scaled(buffer, &gradient, 1.0)?;
+                    match self.nesterov {
+                        true => plus_scaled(&gradient, buffer, in_float32(momentum))?,
+                        false => buffer.shallow_clone(),
+                    }
+                }
+            };
+            go(parameter, &direction, &self.lr)?;
+        }
+        Ok(())
+    }
+}
+
 impl Rule for SgdRule {
     fn state(&self) -> Vec<(String, Tensor)> {
         named("first", &self.buffers)
     }
 
     fn set(&self, Moment { taken, lr, momentum }: Moment) -> Result<()> {
-        self.first_step.set(taken == 0 && !self.on_device);
-        self.lr.set(lr)?;
+        self.first_step.set(taken == 0 && self.steps == Steps::Fused);
+        self.lr.set(in_float32(lr))?;
         self.momentum.set(momentum)?;
         self.step_size.set(lr * momentum)
     }
@@ -58,6 +86,9 @@ impl Rule for SgdRule {
     }
 
     fn step(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {
+        if self.steps == Steps::Exact {
+            return self.by_separate_kernels(parameters, gradients);
+        }
         let (lr, buffers, weight_decay) = (self.lr.get(), self.buffers.as_slice(), self.weight_decay);
         // With buffers of zeros every other step is what a first step would be.
         let sgd = |momentum, nesterov| Sgd { momentum, weight_decay, nesterov, first_step: false };

@@ -10,7 +10,7 @@ use crate::data::{BatchOrder, Dataset, Split};
 use crate::error::Result;
 use crate::evaluate::{Evaluator, Passing};
 use crate::libtorch::{Gpu, OneLane};
-use crate::network::{Model, Needs};
+use crate::network::{Model, Needs, Normalization};
 use crate::train::estimates::Estimators;
 use crate::train::prepare::{check_class_weight, check_fit, complement, part};
 use crate::train::weights::Weights;
@@ -29,24 +29,7 @@ impl Session {
         from: Option<&RunState>,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        config.check()?;
-        let kept = complement(data.train.len(), &config.validation)?;
-        let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
-        let steps_per_epoch = order.steps_per_epoch();
-        config.length.check(steps_per_epoch)?;
-        let total = config.length.in_steps(steps_per_epoch);
-        config.schedule.check_length(total)?;
-        check_fit(&model.network, data, &order)?;
-        check_class_weight(config.class_weight.as_ref(), data.classes)?;
-        if device == Device::Cpu {
-            let needs = Needs::of(&model.network, model.network.input_shape)?;
-            needs.check_training(
-                &model.network,
-                config.copies(),
-                config.batch_size,
-                config.precision.bytes(),
-            )?;
-        }
+        let Course { kept, order, steps_per_epoch, total } = Course::checked(model, data, config, device)?;
         let gpu = gpu.or_else(|| (device != Device::Cpu).then(|| Arc::new(OneLane) as Arc<dyn Gpu>));
         let mut model = model.to_device(device)?;
         if model.normalization.is_none() {
@@ -60,15 +43,7 @@ impl Session {
 
         let data = data.to_device(device)?;
         let normalization = model.normalization();
-        let evaluator = |split: &Split| Evaluator::new(split, &normalization, data.classes, config.precision);
-        let mut evaluators = vec![match &config.evaluate_on {
-            Some(indices) => evaluator(&part(&data.test, indices, "evaluate_on names test")?)?,
-            None => evaluator(&data.test)?,
-        }];
-        let train = &data.train;
-        if !config.validation.is_empty() {
-            evaluators.push(evaluator(&part(train, &config.validation, "validation names training")?)?);
-        }
+        let mut evaluators = evaluators(&data, config, &normalization)?;
         let calibrate = config.calibrates(Some(config.evaluations(total, steps_per_epoch)));
         match &earlier {
             Some(earlier) => {
@@ -86,24 +61,17 @@ impl Session {
         let sets = Sets {
             test: labels[0],
             validation: labels.get(1).copied(),
-            train: train.len(),
+            train: data.train.len(),
             trained: &kept,
             classes: data.classes,
         };
         let recorder = Recorder::new(&sets, &config.record, gpu.as_ref())?;
-        let training = match config.record.contains(&Record::Examples) && config.measure_training > 0 {
-            true => {
-                let indices = Tensor::f_from_slice(&kept)?.f_to_device(device)?;
-                let split = train.to_device(device)?; // the same tensors
-                Some(Passing::new(split, indices, normalization.clone(), data.classes, config.precision))
-            }
-            false => None,
-        };
+        let training = training_pass(&data, &kept, config, &normalization)?;
         let weights = Weights::new(model, config, gpu.is_some())?;
         let rate = LearningRate::new(&config.schedule, config.lr, total, steps_per_epoch);
         let choices = earlier.as_ref().map_or(&[][..], |earlier| &earlier.on_device);
         let parts = Parts {
-            train,
+            train: &data.train,
             evaluators: &evaluators,
             weights: &weights,
             config,
@@ -135,4 +103,62 @@ impl Session {
         }
         Ok(session)
     }
+}
+
+/// The order of the batches, and the number of steps.
+struct Course {
+    kept: Vec<i64>,
+    order: BatchOrder,
+    steps_per_epoch: usize,
+    total: usize,
+}
+
+impl Course {
+    /// Fails if a run of this configuration, data and device cannot be.
+    fn checked(model: &Model, data: &Dataset, config: &TrainConfig, device: Device) -> Result<Self> {
+        config.check()?;
+        let kept = complement(data.train.len(), &config.validation)?;
+        let order = BatchOrder::new(kept.len(), config.batch_size, config.seed, config.shuffle)?;
+        let steps_per_epoch = order.steps_per_epoch();
+        config.length.check(steps_per_epoch)?;
+        let total = config.length.in_steps(steps_per_epoch);
+        config.schedule.check_length(total)?;
+        check_fit(&model.network, data, &order, total)?;
+        check_class_weight(config.class_weight.as_ref(), data.classes)?;
+        if device == Device::Cpu {
+            let needs = Needs::of(&model.network, model.network.input_shape)?;
+            let (copies, bytes) = (config.copies(), config.precision.bytes());
+            needs.check_training(&model.network, copies, config.batch_size, bytes)?;
+        }
+        Ok(Course { kept, order, steps_per_epoch, total })
+    }
+}
+
+/// Of the test images, and of the validation images if there are any.
+fn evaluators(data: &Dataset, config: &TrainConfig, normalization: &Normalization) -> Result<Vec<Evaluator>> {
+    let evaluator = |split: &Split| Evaluator::new(split, normalization, data.classes, config.precision);
+    let mut evaluators = vec![match &config.evaluate_on {
+        Some(indices) => evaluator(&part(&data.test, indices, "evaluate_on names test")?)?,
+        None => evaluator(&data.test)?,
+    }];
+    if !config.validation.is_empty() {
+        evaluators.push(evaluator(&part(&data.train, &config.validation, "validation names training")?)?);
+    }
+    Ok(evaluators)
+}
+
+/// Of the images that are trained on, if they are to be measured now and then.
+fn training_pass(
+    data: &Dataset,
+    kept: &[i64],
+    config: &TrainConfig,
+    normalization: &Normalization,
+) -> Result<Option<Passing>> {
+    if !config.record.contains(&Record::Examples) || config.measure_training == 0 {
+        return Ok(None);
+    }
+    let device = data.train.images.device();
+    let split = data.train.to_device(device)?; // the same tensors
+    let indices = Tensor::f_from_slice(kept)?.f_to_device(device)?;
+    Ok(Some(Passing::new(split, indices, normalization.clone(), data.classes, config.precision)))
 }

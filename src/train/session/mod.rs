@@ -15,7 +15,7 @@ use tch::Tensor;
 pub use state::RunState;
 
 use super::config::checkpoint_name;
-use super::estimates::{Estimators, Found};
+use super::estimates::Estimators;
 use super::observer::End;
 use super::schedule::{LearningRate, Plateau};
 use super::watch::Standing;
@@ -215,8 +215,13 @@ impl Session {
     fn estimate(&mut self, complete: bool) -> Result<()> {
         let model = self.weights.measured();
         let subjects = self.evaluators.iter().map(|part| Box::new(part.with(model)) as Box<dyn Subject>);
-        let Found { figures, test } = self.estimators.measure(subjects, self.taken, complete)?;
-        self.recorder.estimated(self.taken, &figures, test)
+        let mut found = self.estimators.measure(subjects, self.taken, complete)?;
+        // What is told of weights that are kept is no estimate, and nobody's luck.
+        if found.test.is_none() && self.weights.watch.would_keep(found.exact()) {
+            let test = Box::new(self.evaluators[0].with(model));
+            self.estimators.complete_test(test, self.taken, &mut found)?;
+        }
+        self.recorder.estimated(self.taken, &found.figures, found.test)
     }
 
     /// Keeps a state to replay steps from, and the weights in a file, if it is time to.

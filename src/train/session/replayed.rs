@@ -47,7 +47,7 @@ impl Session {
             state.put("average", average.model.state_dict()?)?;
         }
         state.put("optimizer", self.work.stepper.body.optimizer.state())?;
-        Ok(state)
+        state.copied()
     }
 
     /// A session of the run that a waypoint is of, at that point. Nothing is recorded, watched or kept in files.

@@ -8,7 +8,8 @@ use serde_json::Value;
 use tch::{Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::network::{packed, unpacked, Model, Normalization, Shape};
+use crate::libtorch::copied;
+use crate::network::{unpacked, Model, Normalization, Packed, Shape};
 
 /// Where the JSON lies in the metadata of a safetensors file.
 const JSON: &str = "everybatch.state";
@@ -35,15 +36,15 @@ impl RunState {
             .map_err(|e| Error::Argument(format!("this is not the state of a run: {e}")))
     }
 
-    /// Takes copies, named `part.name`.
+    /// Takes tensors, named `part.name`. Those that are on the CPU are not copied, and change as the run goes on.
     pub fn put(
         &mut self,
         part: &str,
         tensors: impl IntoIterator<Item = (impl AsRef<str>, Tensor)>,
     ) -> Result<()> {
         for (name, tensor) in tensors {
-            let copy = tensor.f_detach()?.f_to_device_(Device::Cpu, tensor.f_kind()?, false, true)?;
-            self.tensors.insert(format!("{part}.{}", name.as_ref()), copy.f_contiguous()?);
+            let here = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
+            self.tensors.insert(format!("{part}.{}", name.as_ref()), here);
         }
         Ok(())
     }
@@ -110,27 +111,36 @@ impl RunState {
             .collect()
     }
 
-    /// As the bytes of a safetensors file.
-    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
-        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
-        packed(tensors, HashMap::from([(JSON.to_string(), self.json.to_string())]))
+    /// As a safetensors file.
+    pub fn packed(&self) -> Result<Packed> {
+        self.packed_with("")
     }
 
-    /// The same filled up from `now` bytes to `length`: with spaces after the JSON, which say nothing.
-    pub fn filled_up(&self, length: usize, now: usize) -> Result<Vec<u8>> {
-        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
-        let spaces = " ".repeat(length.saturating_sub(now));
-        let filled = packed(tensors, HashMap::from([(JSON.to_string(), format!("{}{spaces}", self.json))]))?;
-        match filled.len() == length {
-            true => Ok(filled),
-            false => Err(Error::Argument(format!(
-                "the state of the run takes {} bytes, and does not fit into {length}",
-                filled.len()
+    /// The same of `length` bytes, filled up with spaces after the JSON, which say nothing.
+    pub fn packed_to(&self, length: usize) -> Result<Packed> {
+        let now = self.packed()?.length()?;
+        let filled = self.packed_with(&" ".repeat(length.saturating_sub(now)))?;
+        match filled.length()? {
+            exact if exact == length => Ok(filled),
+            other => Err(Error::Argument(format!(
+                "the state of the run takes {other} bytes, and does not fit into {length}"
             ))),
         }
     }
 
-    /// Reads what [`RunState::to_safetensors`] gave.
+    fn packed_with(&self, after_json: &str) -> Result<Packed> {
+        let tensors = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+        let json = format!("{}{after_json}", self.json);
+        Packed::new(tensors, HashMap::from([(JSON.to_string(), json)]))
+    }
+
+    /// Another one that shares nothing with this one, and stays as it is while the run goes on.
+    pub fn copied(&self) -> Result<Self> {
+        let tensors = self.tensors.iter().map(|(name, tensor)| Ok((name.clone(), copied(tensor, tensor)?)));
+        Ok(RunState { tensors: tensors.collect::<Result<_>>()?, json: self.json.clone() })
+    }
+
+    /// Reads what [`RunState::packed`] gave.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
         let wrong =
             |e: &dyn std::fmt::Display| Error::Argument(format!("this is not the state of a run: {e}"));
