@@ -173,6 +173,16 @@ def test_all_channels_of_an_image_are_changed_alike() -> None:
     np.testing.assert_allclose(changed[..., 2], changed[..., 0] / 2, atol=1)
 
 
+def test_the_shape_is_that_of_the_given_images() -> None:
+    images = np.repeat(blob()[None], 3, axis=0)
+    grey, colour = EVERYTHING(images), EVERYTHING(np.stack([images, 255 - images, images // 2], axis=-1))
+    planes = torch.from_numpy(np.stack([images, 255 - images, images // 2], axis=1))
+    np.testing.assert_array_equal(EVERYTHING(planes), colour.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(EVERYTHING(images[:, None]), grey[:, None])
+    np.testing.assert_array_equal(EVERYTHING(images[..., None]), grey[..., None])
+    np.testing.assert_array_equal(EVERYTHING(list(planes.float().bfloat16() / 255)).shape, planes.shape)
+
+
 def test_given_images_are_left_alone() -> None:
     images = np.repeat(blob()[None], 3, axis=0)
     EVERYTHING(images)

@@ -88,6 +88,8 @@ def test_published_files(tmp_path: Path) -> None:
     idx = {f"emnist-digits-{part}-images-idx3-ubyte": published.idx(GREY) for part in parts}
     idx |= {f"emnist-digits-{part}-labels-idx1-ubyte": published.idx(LABELS) for part in parts}
     same(opened(published.write(tmp_path / "emnist", idx)), datasets.from_emnist(tmp_path / "emnist", "digits"))
+    published.write(tmp_path / "root" / "EMNIST" / "raw", idx)
+    same(opened(tmp_path / "root"), datasets.from_emnist(tmp_path / "root", "digits"))
     columns = np.column_stack([LABELS, RNG.integers(0, 99, (20, 7))]).astype(np.int32)
     idx = {f"qmnist-{part}-images-idx3-ubyte": published.idx(GREY) for part in parts}
     idx |= {f"qmnist-{part}-labels-idx2-int": published.idx(columns) for part in parts}

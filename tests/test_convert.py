@@ -85,6 +85,24 @@ def test_hints_about_labels(form: Any) -> None:
     assert np.array_equal(follow(form(LABELS[None]), _convert.labels), LABELS)
 
 
+# Tensors that NumPy cannot read by itself: the pixels are PyTorch's own, rounded by NumPy.
+
+
+def test_lists_of_tensors() -> None:
+    floats = torch.from_numpy(PIXELS / 255)
+    negative = torch.complex(floats * 0, -floats).conj().imag
+    assert negative.is_neg()
+    for given in (floats.bfloat16(), floats.half(), floats.clone().requires_grad_(), negative):
+        right = np.rint(given.detach().resolve_neg().double().numpy() * 255)
+        for form in (given, list(given), tuple(given), [given[0], *given.detach().float().resolve_neg().numpy()[1:]]):
+            assert np.array_equal(_convert.images(form, "x"), right)
+    assert np.array_equal(_convert.labels([torch.tensor(label) for label in LABELS], "x"), LABELS)
+    with pytest.raises(ShapeError, match=r"x is not a regular array.*give every image the same size"):
+        _convert.images([floats[0], floats[0, :2].bfloat16()], "x")
+    with pytest.raises(TypeError, match="sparse"):
+        _convert.images([floats[0].to_sparse()], "x")
+
+
 # Masked entries have no value: numpy.asarray would show what lies beneath the mask.
 
 
@@ -150,7 +168,8 @@ def test_scale(scale: float, pixels: Any) -> None:
 
 def test_scale_255_is_what_bytes_have() -> None:
     data = Dataset(PIXELS, LABELS, PIXELS, LABELS, scale=255)
-    assert np.shares_memory(data.train_images, PIXELS)
+    assert np.array_equal(data.train_images, PIXELS)
+    assert np.shares_memory(_convert.images(PIXELS, "x", 255), PIXELS)
 
 
 @pytest.mark.parametrize(

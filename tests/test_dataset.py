@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from everybatch import _convert
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, DataError, ShapeError
 
@@ -46,15 +47,45 @@ def test_html_escapes_names() -> None:
     assert "a&amp;b" in shown
 
 
-def test_views_are_read_only_and_not_copies() -> None:
+def test_arrays_are_read_only() -> None:
     images = GREY.copy()
     data = make(images)
-    assert np.shares_memory(data.train_images, images)
     for array in (data.train_images, data.train_labels, data.test_images, data.test_labels):
         assert array.flags.c_contiguous
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
     assert images.flags.writeable
+
+
+@pytest.mark.parametrize("given", [np.array, torch.tensor, lambda images: images.copy()[:, None][::1]])
+def test_what_becomes_of_the_originals_does_not_matter(given: Any) -> None:
+    # Independent source: a data set of arrays that nothing happened to.
+    images, labels = given(GREY), given(LABELS)
+    if isinstance(labels, np.ndarray):
+        labels = labels.reshape(-1)
+    view = images[:]
+    if isinstance(view, np.ndarray):
+        view.flags.writeable = False  # of what lies beneath it nothing is said
+    data = Dataset(view, labels, GREY[:9], LABELS[:9])
+    images //= 4
+    labels[:] = 0
+    assert np.array_equal(data.train_images, GREY)
+    assert np.array_equal(data.train_labels, LABELS)
+    assert (data.mean, data.std, data.fingerprint) == (make().mean, make().std, make().fingerprint)
+    noisy = Dataset(images, labels, GREY[:9], LABELS[:9])
+    assert noisy.fingerprint != data.fingerprint
+
+
+def test_images_that_cannot_change_are_not_copied() -> None:
+    images = GREY.copy()
+    images.flags.writeable = False
+    data = make(images)
+    assert np.shares_memory(data.train_images, images)
+    for own in (make(GREY), make(GREY / 255), make(torch.from_numpy(GREY)), make().subset(train=20)):
+        again = Dataset(own.train_images, own.train_labels, own.test_images, own.test_labels)
+        assert np.shares_memory(again.train_images, own.train_images)
+    twin = pickle.loads(pickle.dumps(data))
+    assert np.shares_memory(make(twin.train_images).train_images, twin.train_images)
 
 
 def test_attributes_cannot_be_set() -> None:
@@ -122,6 +153,10 @@ def test_low_precision_floats_round_to_the_nearest_pixel() -> None:
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     half = (ramp / 255).astype(np.float16)
     assert np.array_equal(Dataset(half, [0], half, [0]).train_images, ramp)
+    # All numbers of float16 in [0, 1]; the right pixels are NumPy's in float64.
+    every = np.resize(np.arange(0x3C01, dtype=np.uint16).view(np.float16), (241, 8, 8))
+    for given in (every, torch.from_numpy(every)):
+        assert np.array_equal(_convert.images(given, "x"), np.rint(every.astype(np.float64) * 255))
     coarse = torch.from_numpy(ramp / 255).to(torch.bfloat16)
     assert Dataset(coarse, [0], coarse, [0]).train_images[0, -1, -1] == 255
     eighth = torch.tensor([[[0, 0.5, 1]]]).to(torch.float8_e4m3fn)  # NumPy has no such type
@@ -394,11 +429,18 @@ def test_test_images_that_were_cast_to_bytes_are_noticed() -> None:
             Dataset(white, LABELS, (given / 255).astype(np.uint8), LABELS)
 
 
+def test_training_images_that_were_cast_to_bytes_are_noticed() -> None:
+    for given, high in ((GREY // 200, 1), (np.zeros_like(GREY), 0)):
+        with pytest.raises(DataError, match=rf"the training images have no pixel above {high} of 255.*test images go"):
+            Dataset(given, LABELS, GREY, LABELS)
+
+
 def test_images_that_may_be_black() -> None:
     masks, black = GREY // 200, np.zeros_like(GREY)
-    for train, test in ((masks, masks), (masks, black), (black, black), (black, masks), (masks, GREY), (black, GREY)):
+    for train, test in ((masks, masks), (masks, black), (black, black), (black, masks)):
         assert np.array_equal(Dataset(train, LABELS, test, LABELS).test_images, test)
     assert Dataset(GREY, LABELS, black[:1], LABELS[:1]).test_images.max() == 0  # one blank picture
+    assert Dataset(black[:1], LABELS[:1], GREY, LABELS).train_images.max() == 0
     assert Dataset(GREY / 255, LABELS, GREY * (1 / 255) * (GREY > 250), LABELS).test_images.max() > 250
 
 

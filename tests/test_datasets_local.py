@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import logging
 import os
 import pickle
 import shutil
 import struct
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,6 +252,14 @@ def test_glyphs_that_are_refused(options: Any, error: type[Exception]) -> None:
         datasets.glyphs(**options)
 
 
+def test_how_many_glyphs_there_may_be() -> None:
+    for number in (0, 10_000_001, 10**11, 2**70):  # the core's limit
+        with pytest.raises(ArgumentError, match=f"train must be from 1 to 10,000,000, not {number}"):
+            datasets.glyphs(train=number)
+    numpys = datasets.glyphs(np.int64(20), np.uint8(5), np.int32(3))  # type: ignore[arg-type]
+    assert numpys.fingerprint == datasets.glyphs(20, 5, 3).fingerprint
+
+
 @pytest.fixture
 def few_glyphs(monkeypatch: pytest.MonkeyPatch) -> None:
     real = _core.glyphs
@@ -340,6 +350,21 @@ def test_from_npz_that_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", TRAIN)
     with pytest.raises(FileFormatError, match="single array"):
         datasets.from_npz(tmp_path / "single.npy")
+
+
+def test_from_npz_notices_entries_of_no_bytes(tmp_path: Path) -> None:
+    def named(shape: tuple[int, ...], dtype: str) -> bytes:
+        file = io.BytesIO()
+        np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": dtype})
+        return file.getvalue()
+
+    for dtype in ("|S0", "<U0", "|V0"):
+        path = tmp_path / "x.npz"
+        np.savez(path, x_train=TRAIN, x_test=TRAIN, y_test=np.arange(len(TRAIN)))
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("y_train.npy", named((10**9,), dtype))
+        with pytest.raises(FileFormatError, match=r"y_train.*is damaged: .*1,000,000,000 entries of no bytes"):
+            datasets.from_npz(path)
 
 
 def test_from_npz_notices_damage_inside(tmp_path: Path) -> None:

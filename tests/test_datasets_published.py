@@ -463,6 +463,49 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
         datasets.from_csv(path)
 
 
+def test_a_table_of_columns_without_names(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    rows = np.column_stack([np.arange(20) % 2, GREY[:20].reshape(20, 24)])
+    pd.DataFrame(rows).to_csv(tmp_path / "pandas.csv", index=False)  # with the line 0,1,2,...,24
+    (tmp_path / "bare.csv").write_text(table(names=False)[0])
+    data = datasets.from_csv(tmp_path / "pandas.csv", tmp_path / "bare.csv", size=(6, 4))
+    for images, labels in ((data.train_images, data.train_labels), (data.test_images, data.test_labels)):
+        assert np.array_equal(images, GREY[:20])
+        assert np.array_equal(labels, np.arange(20) % 2)
+    pd.DataFrame(np.roll(rows, -1, axis=1) * 0).to_csv(tmp_path / "last.csv", index=False)
+    with pytest.raises(FileFormatError, match="has 0 first in every row"):
+        datasets.from_csv(tmp_path / "last.csv", size=(6, 4))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (sorted(f"pixel{i}" for i in range(24)), "the column 'pixel2' after 'pixel19'"),
+        (sorted(f"{i}x{j}" for i in range(1, 3) for j in range(1, 13)), "the column '1x2' after '1x12'"),
+        ([f"px {i} of 24" for i in (*range(12), *range(12))], "the column 'px 0 of 24' after 'px 11 of 24'"),
+        (["pixel0"] * 24, "the column 'pixel0' after 'pixel0'"),
+        ([f"pixel{i:04}" for i in range(24)], None),
+        ([f"{i}x{j}" for i in range(1, 3) for j in range(1, 13)], None),
+        ([f"{letter}{i}" for i in range(12) for letter in "ba"], None),
+        (list("zyxwvutsrqponmlkjihgfedc"), None),
+    ],
+)
+def test_columns_by_number(tmp_path: Path, names: list[str], words: str | None) -> None:
+    lines = table()[0].splitlines()
+    path = tmp_path / "t.csv"
+    for label in (0, 24):
+        rows = [line.split(",") for line in lines[1:]]
+        rows = [[*row[1:], row[0]] if label else row for row in rows]
+        heads = [*names[:label], "label", *names[label:]]
+        path.write_text("\n".join(",".join(row) for row in [heads, *rows]))
+        if words is None:
+            images = datasets.from_csv(path, path, size=(6, 4)).train_images
+            assert np.array_equal(images, GREY[:20])
+            continue
+        with pytest.raises(FileFormatError, match=words + ".*put these in the order of their numbers"):
+            datasets.from_csv(path, size=(6, 4))
+
+
 def test_a_zip_archive_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "digit-recognizer.zip", "w") as archive:
         archive.writestr("train.csv", table()[0])

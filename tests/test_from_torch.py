@@ -20,6 +20,7 @@ RNG = np.random.default_rng(25)
 GREY = RNG.integers(0, 256, (40, 6, 5), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)
 LABELS = np.arange(40) % 4
+TENSORS = TensorDataset(torch.from_numpy(GREY), torch.from_numpy(LABELS))
 
 
 class Pairs(torch.utils.data.Dataset[Any]):
@@ -298,6 +299,10 @@ class Endless(IterableDataset[Any]):
         ([{"image": GREY[0], "label": 0}], TypeError, "keys image, label.*from_huggingface"),
         ([("cat.png", 0)], TypeError, "not str"),
         (TensorDataset(torch.zeros(3, 4, 4)), TypeError, "has 1 tensors"),
+        (Subset(Pairs(GREY), LABELS > 1), TypeError, r"no whole numbers, but of type bool: .*np\.flatnonzero\(mask\)"),
+        (Subset(Subset(Pairs(GREY), [True, False]), [0]), TypeError, "of type bool"),
+        (ConcatDataset([Subset(TENSORS, torch.from_numpy(LABELS > 1))]), TypeError, "of type bool"),
+        (Subset(TENSORS, [1.0, 2.0]), TypeError, "of type float64: pass the numbers of its images"),
         (Pairs([GREY[0], GREY[1][:3]]), ShapeError, r"train\[1\] has an image of shape \(3, 5\) and train\[0\]"),
         (Pairs([GREY[0], COLOUR[0]]), ShapeError, r"train\[1\] has an image of shape \(6, 5, 3\)"),
         (Pairs([torch.zeros(30)]), ShapeError, r"shape \(30,\)"),

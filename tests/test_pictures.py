@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import everybatch as eb
-from everybatch._pictures import endings, read_picture
+from everybatch._pictures import endings, is_grey, read_picture
 from everybatch.errors import ArgumentError, DataWarning, FileFormatError
 
 Image = pytest.importorskip("PIL.Image")
@@ -208,6 +208,18 @@ def test_sixteen_bits_are_the_upper_eight() -> None:
     # Whatever was 8 bits comes back, be it shifted or repeated.
     for factor in (256, 257):
         assert np.array_equal(read_picture(png(GREY.astype(np.uint16) * factor)), GREY)
+
+
+def test_grey_of_sixteen_bits_with_alpha_has_one_channel() -> None:
+    # As with 8 bits: the upper eight of both, laid on white by the definition of alpha blending.
+    both = np.dstack([WIDE, WIDE[::-1]])
+    pixels = read_picture(png(both))
+    assert pixels.shape == WIDE.shape
+    np.testing.assert_allclose(pixels, over(WIDE >> 8, WIDE[::-1] >> 8, 255), atol=1)
+    assert np.array_equal(pixels, read_picture(png((both >> 8).astype(np.uint8))))
+    assert is_grey(png(both), (255, 255, 255))
+    assert not is_grey(png(both), (9, 8, 7))
+    assert read_picture(png(both), background=(9, 8, 7)).shape == (*WIDE.shape, 3)
 
 
 def test_tiff_of_twelve_bits_and_with_white_as_zero() -> None:

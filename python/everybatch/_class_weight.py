@@ -63,6 +63,8 @@ def class_weights(given: object, labels: npt.NDArray[np.int64], classes: Sequenc
             raise ArgumentError(
                 f"{_NAME} has {weight:g} for class {label}: a weight is a finite number of float32, 0 or above"
             )
+        if weight > 0 and single == 0:
+            raise ArgumentError(f"{_NAME} has {weight:g} for class {label}, which is 0 in float32: give 0, or more")
     if not rounded.any():
         raise ArgumentError(f"{_NAME} is 0 for all classes, and then there is nothing to train on: give one a weight")
     counted = rounded[np.unique(labels)]

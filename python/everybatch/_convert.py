@@ -20,6 +20,7 @@ from everybatch.errors import DataError, ShapeError
 __all__ = [
     "CHANNELS",
     "MOST_CLASSES",
+    "as_array",
     "brightest_float",
     "check_not_black",
     "images",
@@ -34,14 +35,15 @@ _PICTURE_MODES = ("1", "L", "RGB", "RGBA")
 BLOCK = 4096  # images looked at together, so that checks and conversions need little extra memory
 
 
-def images(given: object, what: str, scale: float | None = None) -> npt.NDArray[np.uint8]:
+def images(given: object, what: str, scale: float | None = None, *, own: bool = False) -> npt.NDArray[np.uint8]:
     """Check images; return uint8 ``(N, H, W)``, or ``(N, H, W, C)`` with 3 or 4 channels, C-contiguous.
 
     Pixels from 0 to `scale` are spread over 0 to 255; without it their type tells: integers are 0 to 255, floats 0 to
-    1, booleans black and white.
+    1, booleans black and white. What is uint8 and C-contiguous is not copied, unless it is to be the caller's `own` and
+    somebody else could write to it.
     """
     hint = "often images of unequal size, or None among them; bring them to one size and np.stack them"
-    array = _array(given, what)
+    array = as_array(given, what)
     array = _numbers(array, what, hint if array.dtype.kind == "O" and array.ndim else "")
     if array.size == 0:
         raise DataError(f"{what} is empty (shape {array.shape}); at least one image is needed")
@@ -56,7 +58,7 @@ def images(given: object, what: str, scale: float | None = None) -> npt.NDArray[
     elif array.ndim != 3:
         raise ShapeError(f"{what} has shape {array.shape}; {accepted}{_flat_hint(array, given, what)}")
     if array.dtype == np.uint8 and scale in (None, 255):
-        return np.ascontiguousarray(array)
+        return array.copy() if own and _can_change(array) else np.ascontiguousarray(array)
     if scale is None:
         scale = 255 if array.dtype.kind in "iu" else 1
         _check_pixels(array, given, what)
@@ -67,6 +69,8 @@ def images(given: object, what: str, scale: float | None = None) -> npt.NDArray[
     pixels = np.empty(array.shape, np.uint8)
     for start in range(0, len(array), BLOCK):
         block = array[start : start + BLOCK]
+        if array.dtype.kind == "f" and array.dtype.itemsize < 4:
+            block = block.astype(np.float32)  # or the product would be rounded before it becomes a whole number
         if array.dtype.kind == "b":
             pixels[start : start + BLOCK] = block * np.uint8(255)
         elif scale == 255:
@@ -90,8 +94,11 @@ def labels(given: object, what: str) -> npt.NDArray[np.int64]:
 
 
 def labels_or_names(given: object, what: str) -> npt.NDArray[Any]:
-    """Check labels; return class numbers as int64 ``(N,)``, or an object array ``(N,)`` of str if they are text."""
-    array = _array(given, what)
+    """Check labels; return class numbers as int64 ``(N,)``, or an object array ``(N,)`` of str if they are text.
+
+    It is always another array than the given one, whose owner may change it.
+    """
+    array = as_array(given, what)
     if array.size == 0:
         raise DataError(f"{what} is empty (shape {array.shape}); at least one label is needed")
     if array.ndim == 2 and array.shape[1] == 1:
@@ -128,10 +135,18 @@ def labels_or_names(given: object, what: str) -> npt.NDArray[Any]:
             f"{what}[{at}] is {array[at]}, but there can be at most {MOST_CLASSES:,} classes, "
             f"so labels go from 0 to {MOST_CLASSES - 1:,}"
         )
-    return np.ascontiguousarray(array, np.int64)
+    return array.astype(np.int64, order="C")
 
 
-def _array(given: object, what: str) -> npt.NDArray[Any]:
+def _can_change(array: npt.NDArray[Any]) -> bool:
+    """Tell whether the memory of an array can be written to, by way of it or of what it is a view of."""
+    part: Any = array
+    while isinstance(part, np.ndarray) and not part.flags.writeable:
+        part = part.base
+    return isinstance(part, (np.ndarray, torch.Tensor))
+
+
+def as_array(given: object, what: str) -> npt.NDArray[Any]:
     """Turn arrays, tensors and nested lists into a NumPy array, without a copy where possible."""
     refuse_unclear(given, what)
     if isinstance(given, torch.Tensor):
@@ -141,7 +156,7 @@ def _array(given: object, what: str) -> npt.NDArray[Any]:
             raise TypeError(f"{what} is a tensor on the device 'meta', which has a shape and no values")
         if given.layout != torch.strided:
             raise TypeError(f"{what} is a sparse tensor; pass {what}.to_dense()")
-        given = given.detach().cpu()
+        given = given.detach().cpu().resolve_conj().resolve_neg()
         if given.is_quantized:
             raise TypeError(f"{what} is a quantized tensor; pass {what}.dequantize()")
         if given.dtype.is_floating_point and given.element_size() <= 2:  # NumPy has not all of these types
@@ -149,6 +164,8 @@ def _array(given: object, what: str) -> npt.NDArray[Any]:
         given = given.numpy()
     elif hasattr(given, "toarray") and hasattr(given, "nnz"):
         raise TypeError(f"{what} is a sparse {type(given).__name__}; pass {what}.toarray(), in the images' shape")
+    elif isinstance(given, (list, tuple)):  # NumPy would ask each tensor for an array, which not all of them can give
+        given = [as_array(part, what) if isinstance(part, torch.Tensor) else part for part in given]
     try:
         return np.asarray(given)
     except ValueError as error:  # NumPy says "inhomogeneous shape" and little else
@@ -190,7 +207,7 @@ def refuse_unclear(given: object, what: str) -> None:
 
 def brightest_float(given: object) -> float:
     """Return the highest of float pixels; 0 for pixels that are no floats."""
-    array = _array(given, "images")
+    array = as_array(given, "images")
     return float(array.max()) if array.dtype.kind == "f" else 0.0
 
 

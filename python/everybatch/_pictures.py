@@ -64,6 +64,8 @@ _DENSEST = {"PNG": 1100, "GIF": 2800, "JPEG": 2800, "BMP": 1100, "PPM": 2}
 _DENSEST |= {"raw": 2, "packbits": 130, "tiff_lzw": 2800, "tiff_deflate": 1100, "tiff_adobe_deflate": 1100}
 """Bytes of pixels that a byte of a file can hold at most; in other formats a picture of one colour takes nothing."""
 _BITS_OF = {"1": 1, "P": 1, "L": 2, "RGB": 24, "RGBA": 32, "CMYK": 32, "YCbCr": 24, "LA": 16, "I;16": 16, "I;16B": 16}
+_GREY_BITS = {"L;2": 2, "L;4": 4}
+"""Of a pixel of a grey PNG in the file, by `_raw_mode`; 8 of all other pictures."""
 _ORIENTATION, _WHITE_IS_ZERO, _BITS = 0x0112, 262, 258  # tags of EXIF and TIFF
 _SPECIAL = {
     stat.S_ISFIFO: "a named pipe",
@@ -165,15 +167,15 @@ def read(
     with _opened(source) as (picture, complaints):
         from PIL import Image
 
-        bits = _grey_bits(picture)
+        raw_mode = _raw_mode(picture)
         picture.load()
         mode = picture.mode
         given = picture  # as it is in the file, to compare with
-        grey = _grey(picture, background)
+        grey = _grey(picture, raw_mode, background)
         deepest = None
         if _is_deep(picture, _name(source)):
             picture, deepest = _upper_bits(picture)
-        picture, see_through = _laid(picture, background, bits)
+        picture, see_through = _laid(picture, background, _GREY_BITS.get(raw_mode, 8))
         turn = _turn(given, complaints)
         if turn is not None:
             picture = picture.transpose(turn)
@@ -186,7 +188,7 @@ def read(
         pixels = np.array(picture, np.uint8)
         facts = Facts(
             mode=mode,
-            grey=_is_without_colour(given),
+            grey=_is_without_colour(given, raw_mode),
             size=before,
             turned=turn is not None,
             see_through=see_through,
@@ -201,7 +203,7 @@ def read(
 def is_grey(source: Source, background: Ground) -> bool:
     """Tell whether a picture is read with one channel unless another number is asked for, by its head if that tells."""
     with _opened(source, check=False) as (picture, _):
-        return _grey(picture, background)
+        return _grey(picture, _raw_mode(picture), background)
 
 
 def endings() -> frozenset[str]:
@@ -356,11 +358,14 @@ def _verify(picture: Image.Image, complaints: list[str]) -> None:
         complaints.append(f"its checksums say that it is damaged ({error})")
 
 
-def _grey(picture: Image.Image, background: Ground) -> bool:
-    return _is_without_colour(picture) and (len(set(background)) == 1 or not picture.has_transparency_data)
+def _grey(picture: Image.Image, raw_mode: str, background: Ground) -> bool:
+    grey = _is_without_colour(picture, raw_mode)
+    return grey and (len(set(background)) == 1 or not picture.has_transparency_data)
 
 
-def _is_without_colour(picture: Image.Image) -> bool:
+def _is_without_colour(picture: Image.Image, raw_mode: str) -> bool:
+    if raw_mode == "LA;16B":  # Pillow makes RGBA of it
+        return True
     if picture.mode == "P":  # what programs that make files small turn grey pictures into
         palette = picture.getpalette("RGB") or [0, 1, 2]
         return palette[0::3] == palette[1::3] == palette[2::3]
@@ -395,17 +400,17 @@ def _upper_bits(picture: Image.Image) -> tuple[Image.Image, int]:
     return grey, deepest
 
 
-def _grey_bits(picture: Image.Image) -> int:
-    """Return how many bits a pixel of a grey PNG has in the file, by its head: 2, 4, or 8 for all other pictures.
+def _raw_mode(picture: Image.Image) -> str:
+    """Return Pillow's name for what the pixels of a PNG are in the file, by its head; "" for all other pictures.
 
     Pillow keeps that until the pixels are loaded. Of a PIL image that was loaded before, nothing tells.
     """
     tiles: Any = getattr(picture, "tile", []) if picture.format == "PNG" else []
-    return {"L;2": 2, "L;4": 4}.get(str(tiles[0][3]), 8) if tiles else 8
+    return str(tiles[0][3]) if tiles else ""
 
 
 def _laid(picture: Image.Image, background: Ground, bits: int) -> tuple[Image.Image, bool]:
-    """Lay what is see-through on the ground, and tell whether there is any; `bits` are those of `_grey_bits`."""
+    """Lay what is see-through on the ground, and tell whether there is any; `bits` are those of a grey pixel."""
     from PIL import Image
 
     if not picture.has_transparency_data:

@@ -34,7 +34,7 @@ def read(given: Any, what: str, scale: float | None = None) -> Part:
     Raises
     ------
     TypeError
-        If it is no map-style data set of such pairs.
+        If it is no map-style data set of such pairs, or a subset by something else than whole numbers.
     ShapeError
         If images differ in size or number of channels; the message names two.
     DataError
@@ -48,6 +48,7 @@ def read(given: Any, what: str, scale: float | None = None) -> Part:
         raise TypeError(f"{what} is an array; pass images and labels to everybatch.Dataset")
     if not len(given):
         raise DataError(f"{what} is empty; at least one image is needed")
+    _check_indices(given, what)
     for transform in _transforms(given):
         kind = type(transform).__name__
         if any(word in kind for word in _RANDOM):
@@ -99,6 +100,20 @@ def _unwrap(given: Any) -> tuple[Any, Any]:
         indices = own[indices]
         given = given.dataset
     return given, indices
+
+
+def _check_indices(given: Any, what: str) -> None:
+    """Refuse a subset by a mask, of which the images 0 and 1 would be taken, and by other than whole numbers."""
+    if isinstance(given, ConcatDataset):
+        for part in given.datasets:
+            _check_indices(part, what)
+    if not isinstance(given, Subset):
+        return
+    indices = np.asarray(given.indices)
+    if indices.size and indices.dtype.kind not in "iu":
+        hint = "of a mask pass np.flatnonzero(mask)" if indices.dtype.kind == "b" else "pass the numbers of its images"
+        raise TypeError(f"{what} is a Subset whose indices are no whole numbers, but of type {indices.dtype}: {hint}")
+    _check_indices(given.dataset, what)
 
 
 def _transforms(given: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from everybatch import _core
+from everybatch import _convert, _core
 from everybatch._arguments import numbers, real, whole
 from everybatch.errors import ArgumentError
 
@@ -31,7 +31,8 @@ class Augment:
     Parameters
     ----------
     shift
-        Pixels, in each direction.
+        Pixels of the image as it was, in each direction, before it is scaled, sheared and turned: with those it may
+        come to lie farther off (torchvision's affine moves it last).
     rotate
         Degrees, to either side.
     scale
@@ -45,7 +46,8 @@ class Augment:
     erase
         Probability that a rectangle becomes black, in [0, 1] (Zhong et al. 2017).
     erase_area
-        Smallest and largest share of the image that the rectangle covers.
+        Smallest and largest share of the image that the rectangle covers. It is 0.3 to 3.3 times as high as it is
+        wide, where a rectangle of that share fits into the image so.
 
     Raises
     ------
@@ -95,10 +97,13 @@ class Augment:
     ) -> npt.NDArray[np.uint8]:
         """Return images as the training step `step` of a run with this seed would change them, to look at.
 
+        The numbers are drawn for a batch as a whole: to see what a step did, pass all images of its batch, in their
+        order, ``dataset.train_images[run.batch_indices(step)]``. Those of fewer images are partly others.
+
         Parameters
         ----------
         images
-            (N, H, W) or (N, H, W, C), as for `Dataset`.
+            (N, H, W), (N, H, W, C) or (N, C, H, W), as for `Dataset`.
         seed, step
             Both are 0 or above.
         strength
@@ -115,5 +120,8 @@ class Augment:
             `strength` does not lie in [0, 1].
         """
         numbers = whole(seed, "seed", least=0), whole(step, "step", least=0), real(strength, "strength")
-        changed = _core.augment(images, self.to_dict(), *numbers)
-        return changed[..., 0] if np.ndim(images) == 3 else changed
+        given = _convert.as_array(images, "images")
+        changed = _core.augment(given, self.to_dict(), *numbers)
+        if given.ndim == 3:
+            return changed[..., 0]
+        return changed if changed.shape == given.shape else np.ascontiguousarray(np.moveaxis(changed, 3, 1))

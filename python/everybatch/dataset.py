@@ -41,9 +41,9 @@ class Dataset:
     Pixels are uint8, other integers in 0 to 255, booleans (become 0 and 255), or floats in [0, 1] (become
     ``round(255 x)``). Labels are whole numbers ``(N,)`` or ``(N, 1)``, or text in either shape.
 
-    An array that is already uint8 and C-contiguous is not copied: the data set holds a read-only view of it,
-    and a later change of the original changes the data set too. The caller's arrays themselves are never
-    changed.
+    A data set does not change: it holds copies, so that what becomes of the originals later does not matter, and the
+    originals themselves are never changed. Only images that are uint8 and C-contiguous already, and that cannot be
+    written to (``images.flags.writeable = False``, or ``np.load(..., mmap_mode="r")``), are taken without a copy.
 
     Parameters
     ----------
@@ -123,8 +123,8 @@ class Dataset:
     ) -> None:
         scale = _check_scale(scale)
         images = {
-            "train": _convert.images(train_images, "train_images", scale),
-            "test": _convert.images(test_images, "test_images", scale),
+            "train": _convert.images(train_images, "train_images", scale, own=True),
+            "test": _convert.images(test_images, "test_images", scale, own=True),
         }
         labels = {
             "train": _convert.labels_or_names(train_labels, "train_labels"),
@@ -155,7 +155,7 @@ class Dataset:
 
         for which, word, given in (("train", "training", train_images), ("test", "test", test_images)):
             _convert.check_not_black(images[which], scale, word, functools.partial(_convert.brightest_float, given))
-        _check_test_not_black(images["train"], images["test"])
+        _check_not_black_alone(images["train"], images["test"])
 
         # By way of __dict__: assignment is refused, because a run must be able to rely on its data.
         self.__dict__.update(
@@ -351,18 +351,18 @@ def _check_scale(given: float | None) -> float | None:
     return scale
 
 
-def _check_test_not_black(train: npt.NDArray[np.uint8], test: npt.NDArray[np.uint8]) -> None:
-    """Notice test images in [0, 1] that were cast to bytes; both sets may be masks of 0 and 1, and one image blank."""
-    high = int(np.max(test))
-    if high > 1 or (high == 0 and len(test) == 1):
+def _check_not_black_alone(train: npt.NDArray[np.uint8], test: npt.NDArray[np.uint8]) -> None:
+    """Notice images in [0, 1] of one set that were cast to bytes; both may be masks of 0 and 1, and one image blank."""
+    high = {"training": int(np.max(train)), "test": int(np.max(test))}
+    dark, bright = sorted(high, key=lambda word: high[word])
+    alone = len(train if dark == "training" else test) == 1
+    if high[dark] > 1 or high[bright] <= 1 or (high[dark] == 0 and alone):
         return
-    brightest = int(np.max(train))
-    if brightest > 1:
-        raise DataError(
-            f"the test images have no pixel above {high} of 255, which is black, and the training images go up to "
-            f"{brightest}: prepare both in one way; if floats in [0, 1] were cast to integers, pass the floats. To "
-            "measure a model on black images, pass these to model.evaluate"
-        )
+    hint = "" if dark == "training" else ". To measure a model on black images, pass these to model.evaluate"
+    raise DataError(
+        f"the {dark} images have no pixel above {high[dark]} of 255, which is black, and the {bright} images go up to "
+        f"{high[bright]}: prepare both in one way; if floats in [0, 1] were cast to integers, pass the floats{hint}"
+    )
 
 
 def _moments(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -409,9 +409,9 @@ def _per_channel(given: float | Sequence[float], channels: int, what: str) -> tu
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    """Return an array of which nobody else has a view that can be written to, as one that cannot be either."""
+    array.flags.writeable = False  # of itself, not of a view: what cannot change is known to be so in another data set
+    return array.view()
 
 
 def _size(shape: tuple[int, ...]) -> str:

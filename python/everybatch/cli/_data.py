@@ -61,13 +61,13 @@ def add_limits(parser: Parser, *, train: bool = True) -> None:
             "--train-images",
             metavar="N",
             type=whole,
-            help="use only so many training images, drawn with --seed from all classes alike",
+            help="use only so many training images, drawn with --seed, each class in proportion",
         )
     parser.add_argument(
         "--test-images",
         metavar="N",
         type=whole,
-        help="use only so many test images" + (", drawn likewise" if train else ", from all classes alike"),
+        help="use only so many test images" + (", drawn likewise" if train else ", each class in proportion"),
     )
     if not train:
         add_part(parser)

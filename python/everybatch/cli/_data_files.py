@@ -13,12 +13,14 @@ from everybatch._core import Model
 from everybatch.cli._folder_data import open_folder, refuse_part
 from everybatch.dataset import Dataset
 from everybatch.datasets._cifar import is_cifar
+from everybatch.datasets._emnist import EMNIST_FOLDERS
 from everybatch.datasets._idx_sets import MNIST
 from everybatch.datasets._locate import find_file
 from everybatch.datasets._medmnist import MEDMNIST_KEYS
 from everybatch.datasets._npy import Archive
 from everybatch.datasets._npz import KEYS
-from everybatch.datasets._svhn import SVHN_FILES
+from everybatch.datasets._qmnist import QMNIST_FOLDERS
+from everybatch.datasets._svhn import SVHN_FILES, SVHN_FOLDERS
 from everybatch.errors import ArgumentError, EverybatchError, suggest
 from everybatch.run import Run
 
@@ -118,11 +120,19 @@ def _published(path: Path) -> Dataset | None:
         raise FileNotFoundError(f"{path} has {found[0].name}, but lacks {missing} (plain or .gz)")
     if is_cifar(path):
         return datasets.from_cifar(path)
-    if any((path / file).is_file() for file in SVHN_FILES):
+    if any(name in SVHN_FILES for name in _names(path, SVHN_FOLDERS, "*.mat")):
         return datasets.from_svhn(path)
-    if any(path.glob("qmnist-*-idx?-*")):
+    if _names(path, QMNIST_FOLDERS, "qmnist-*-idx?-*"):
         return datasets.from_qmnist(path)
-    splits = sorted({file.name.split("-")[1] for file in path.glob("emnist-*-*-images-idx3-ubyte*")})
+    splits = sorted({name.split("-")[1] for name in _names(path, EMNIST_FOLDERS, "emnist-*-*-images-idx3-ubyte*")})
     if len(splits) > 1:
         raise ArgumentError(f"{path} has the splits {', '.join(splits)} of EMNIST: put one into a folder of its own")
     return datasets.from_emnist(path, splits[0]) if splits else None
+
+
+def _names(path: Path, sub_folders: tuple[str, ...], pattern: str) -> list[str]:
+    """Names of files in the first of the folders that has such files: `path`, then its sub-folders."""
+    for folder in (path, *(path / name for name in sub_folders)):
+        if found := [file.name for file in folder.glob(pattern) if file.is_file()]:
+            return found
+    return []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+import numpy as np
+
 from everybatch import _core
 from everybatch.dataset import Dataset
 from everybatch.datasets._idx_sets import MNIST
@@ -13,6 +15,8 @@ from everybatch.datasets._named import build
 from everybatch.errors import ArgumentError
 
 __all__ = ["default", "glyphs"]
+
+_MOST = 10_000_000  # the core has the same limit
 
 _log = logging.getLogger("everybatch")
 
@@ -26,7 +30,7 @@ def glyphs(train: int = 60_000, test: int = 10_000, seed: int = 0) -> Dataset:
     Parameters
     ----------
     train, test
-        Number of training and of test images, from 1.
+        Number of training and of test images, from 1 to 10,000,000.
     seed
         From 0 to 2**64 - 1. Training and test images are drawn from separate random streams of it.
 
@@ -68,11 +72,11 @@ def default(root: str | os.PathLike[str] | None = None) -> Dataset:
 
 
 def _draw_glyphs(train: int, test: int, seed: int, source: str) -> Dataset:
-    for what, value, low in (("train", train, 1), ("test", test, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool):
+    for what, value, low, high in (("train", train, 1, _MOST), ("test", test, 1, _MOST), ("seed", seed, 0, 2**64 - 1)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
             raise TypeError(f"{what} must be an integer, not {value!r}")
-        if not low <= value < 2**64:
-            raise ArgumentError(f"{what} must be from {low} to 2**64 - 1, not {value}")
+        if not low <= int(value) <= high:
+            raise ArgumentError(f"{what} must be from {low} to {high:,}, not {value}")
     train_images, train_labels = _core.glyphs(train, seed, 0)
     test_images, test_labels = _core.glyphs(test, seed, 1)
     return Dataset(

@@ -42,7 +42,8 @@ def from_csv(
 
     So are Kaggle's ``train.csv`` of "Digit Recognizer" (label,pixel0,...,pixel783), its versions of Fashion-MNIST and
     Sign Language MNIST, OpenML's ``mnist_784.csv`` (the class last), and ``mnist_train.csv`` without a line of names,
-    where the label comes first. Pixels are whole numbers from 0 to 255, row by row; labels are whole numbers.
+    where the label comes first; so it does below a line 0,1,2,..., which pandas writes for columns without names.
+    Pixels are whole numbers from 0 to 255, row by row; labels are whole numbers.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def from_csv(
         If a file is missing or cannot be read.
     FileFormatError
         If a file is no such table: rows of different length, pixels that are no numbers from 0 to 255, no labels; the
-        message names file and line.
+        message names file and line. And if columns are named by numbers (pixel0, or 1x1) that do not ascend.
     ShapeError
         If the number of pixels is not that of `size`, or of a square.
     """
@@ -98,15 +99,18 @@ def _read(path: Path, size: tuple[int, int] | None) -> tuple[npt.NDArray[Any], n
     if not lines:  # letters that separate files and groups are blank to text, and not to bytes
         raise FileFormatError(f"{path} is not a table of text (CSV): {what_it_is(content[:64])}")
     first = _entries(lines[0][1], path)
-    has_names = not all(re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", entry) for entry in first)
-    at = _label_column(first, path) if has_names else 0
+    is_named = not all(re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", entry) for entry in first)
+    has_names = is_named or _is_counted(first)
+    at = _label_column(first, path) if is_named else 0
+    if is_named:
+        _check_order(first[:at] + first[at + 1 :], path)
     height, width = _shape(len(first), size, path, content)
     tables = list(_blocks(lines[has_names:], len(first), path))
     if not tables:
         raise FileFormatError(f"{path} has a line of names, and no images below it")
     table = np.concatenate(tables)
     pixels = np.delete(table, at, axis=1)
-    if not has_names and len(table) > 1 and (table[:, 0] == table[0, 0]).all():
+    if not is_named and len(table) > 1 and (table[:, 0] == table[0, 0]).all():
         raise FileFormatError(
             f"{path} has {table[0, 0]} first in every row, which is hardly its label: put the labels first, or add a "
             "line of names (label,pixel0,...)"
@@ -126,6 +130,33 @@ def _entries(line: str, path: Path) -> list[str]:
         return [entry.strip() for entry in next(csv.reader([line.strip()]))]
     except csv.Error as error:
         raise FileFormatError(f"{path} is not a table of text (CSV): {error}") from error
+
+
+def _is_counted(first: list[str]) -> bool:
+    """Tell whether a line is 0,1,2,..., which pandas writes above columns that have no names."""
+    return len(first) > 2 and first == [str(index) for index in range(len(first))]
+
+
+def _check_order(names: list[str], path: Path) -> None:
+    """Refuse columns that are named by one or two numbers and were sorted as text, which scrambles the pictures.
+
+    Raises
+    ------
+    FileFormatError
+        Their numbers do not ascend.
+    """
+    found = [re.fullmatch(r"(\D*)(\d{1,9})(?:(\D+)(\d{1,9}))?(\D*)", name) for name in names]
+    parts = [match.groups() for match in found if match is not None]
+    if len(parts) < len(names) or len({part[0::2] for part in parts}) != 1:
+        return
+    numbers = [tuple(int(number) for number in part[1::2] if number) for part in parts]
+    for index in range(1, len(names)):
+        if numbers[index] <= numbers[index - 1]:
+            raise FileFormatError(
+                f"{path} has the column {names[index]!r} after {names[index - 1]!r}, and pixels are read in the order "
+                "of the columns: put these in the order of their numbers, row by row; or leave the names away and put "
+                "the label first, if the columns lie right as they are"
+            )
 
 
 def _label_column(names: list[str], path: Path) -> int:

@@ -14,7 +14,10 @@ from everybatch.dataset import Dataset
 from everybatch.datasets._files import find_file, find_sub_folder
 from everybatch.errors import ArgumentError, FileFormatError, ShapeError, suggest
 
-__all__ = ["from_emnist"]
+__all__ = ["EMNIST_FOLDERS", "from_emnist"]
+
+EMNIST_FOLDERS = ("gzip", "emnist", "EMNIST/raw")
+"""Sub-folders that the files may lie in: as the published zip has them, by name, and torchvision's."""
 
 # Lower-case letters that look like their upper-case ones are merged with these in two of the splits.
 _MERGED = tuple(string.digits + string.ascii_uppercase + "abdefghnqrt")
@@ -68,7 +71,7 @@ def from_emnist(
         )
     stems = [f"emnist-{split}-{part}-{what}" for part in ("train", "test") for what in ("images-idx3", "labels-idx1")]
     stems = [f"{stem}-ubyte" for stem in stems]
-    folder = find_sub_folder(root, ("gzip", "emnist", "EMNIST/raw"), tuple(stems))
+    folder = find_sub_folder(root, EMNIST_FOLDERS, tuple(stems))
     paths = [find_file(folder, stem) for stem in stems]
     arrays = [_core.read_idx(str(path)) for path in paths]
     first = 1 if split == "letters" else 0

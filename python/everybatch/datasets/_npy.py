@@ -116,8 +116,13 @@ def _read(stream: IO[bytes], size: int, what: str) -> npt.NDArray[Any]:
         raise FileFormatError(f"{what} has a damaged header ({error}); get the file again") from error
     if dtype.hasobject:
         raise FileFormatError(f"{what} holds pickled objects, which are never loaded; save it with a plain dtype")
+    count: int = math.prod(shape)
+    if count and not dtype.itemsize:  # a few bytes of a file would take any memory
+        raise FileFormatError(
+            f"{what} is damaged: its header announces {count:,} entries of no bytes ({dtype}); get the file again"
+        )
     there = size - len(start) - len(head)
-    needed = math.prod(shape) * dtype.itemsize
+    needed = count * dtype.itemsize
     if min(shape, default=0) < 0 or needed != there:
         raise FileFormatError(
             f"{what} is damaged: its header announces the shape {shape} of {dtype}, {needed:,} bytes, and there are "

@@ -17,7 +17,10 @@ from everybatch.dataset import Dataset
 from everybatch.datasets._files import find_file, find_sub_folder, read_bytes, what_it_is
 from everybatch.errors import FileFormatError
 
-__all__ = ["from_qmnist", "read_idx_integers"]
+__all__ = ["QMNIST_FOLDERS", "from_qmnist", "read_idx_integers"]
+
+QMNIST_FOLDERS = ("qmnist", "QMNIST/raw")
+"""Sub-folders that the files may lie in: by name, and torchvision's."""
 
 _STEMS = (
     "qmnist-train-images-idx3-ubyte",
@@ -56,7 +59,7 @@ def from_qmnist(
     FileFormatError
         If a file is not IDX, or damaged; the message names it.
     """
-    folder = find_sub_folder(root, ("qmnist", "QMNIST/raw"), _STEMS)
+    folder = find_sub_folder(root, QMNIST_FOLDERS, _STEMS)
     paths = [find_file(folder, stem) for stem in _STEMS]
     arrays = []
     for path in paths:

@@ -15,9 +15,11 @@ from everybatch.datasets._files import find_sub_folder
 from everybatch.datasets._mat import read_mat
 from everybatch.errors import FileFormatError
 
-__all__ = ["SVHN_FILES", "from_svhn"]
+__all__ = ["SVHN_FILES", "SVHN_FOLDERS", "from_svhn"]
 
 SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
+SVHN_FOLDERS = ("svhn", "SVHN")
+"""Sub-folders that the files may lie in."""
 _EXTRA = "extra_32x32.mat"
 
 
@@ -50,7 +52,7 @@ def from_svhn(
     FileFormatError
         If a file is no MATLAB file, damaged, or not laid out as published; the message names it.
     """
-    folder = find_sub_folder(root, ("svhn", "SVHN"), SVHN_FILES)
+    folder = find_sub_folder(root, SVHN_FOLDERS, SVHN_FILES)
     train, test = (_read(folder / file) for file in SVHN_FILES)
     if extra:
         more = _read(folder / _EXTRA)
