@@ -22,6 +22,7 @@ from same_runs import interrupt
 PNG = b"\x89PNG\r\n\x1a\n"
 FEW = ["--data", "glyphs", "--train-images", "300", "--test-images", "200", "--no-download"]
 QUICK = ["train", "--network", "lenet5", *FEW, "--batch-size", "50", "--epochs", "2", "--lr", "0.005"]
+FEW_STEPS = ["train", "--network", "lenet5", *FEW, "--steps", "1"]
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -349,6 +350,50 @@ def test_plot_draws_all_kinds_and_leaves_pyplot_alone(call: Call, run_folder: Pa
     assert (plt.get_backend(), plt.get_fignums()) == (backend, figures)
 
 
+def test_files_may_come_after_options(
+    call: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("seven.npy", "-odd.npy"):
+        np.save(tmp_path / name, eb.datasets.glyphs(10, 1).test_images[0])
+    seven = tmp_path / "seven.npy"
+    code, usual, _ = call("predict", run_folder, seven, seven, "--top", 1)
+    assert (code, usual.count("\n")) == (0, 2)
+    assert call("predict", run_folder, "--top", 1, seven, seven) == (0, usual, "")
+    assert call("predict", "--top", 1, run_folder, seven, seven) == (0, usual, "")
+    assert call("predict", run_folder, seven, "--top", 1, seven) == (0, usual, "")
+    assert json.loads(call("predict", run_folder, "--json", seven)[1])[0]["image"] == str(seven)
+    assert "unknown argument '--tpo'. Did you mean '--top'?" in one_error(call, "predict", run_folder, "--tpo", seven)
+    monkeypatch.chdir(tmp_path)
+    assert call("predict", run_folder, "--top", 1, "--", "-odd.npy")[0] == 0
+
+
+def test_plot_takes_runs_after_labels(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    argv = ["plot", run_folder, "--label", "a", run_folder, "--label", "b", "--kind", "compare", "--out", tmp_path]
+    assert call(*argv) == (0, f"{tmp_path / 'compare.png'}\n", "")
+    assert "arguments are required: RUN" in one_error(call, "plot", "--kind", "losses")
+
+
+def test_plot_knows_the_home_folder(
+    call: Call, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    expected = tmp_path / "pics" / "losses.png"
+    assert call("plot", run_folder, "--kind", "losses", "--out=~/pics") == (0, f"{expected}\n", "")
+    assert expected.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["pics"]
+
+
+def test_train_refuses_two_lengths_and_one_place_for_two_things(call: Call, tmp_path: Path) -> None:
+    for epochs in ("1", "2"):
+        message = one_error(call, *FEW_STEPS, "--epochs", epochs)
+        assert f"--epochs is {epochs} and --steps is 1: give one of them" in message
+    for folder in ("run", "run/inside"):
+        message = one_error(call, *FEW_STEPS, "--out", tmp_path / "run", "--folder", tmp_path / folder)
+        assert "which holds a saved run and nothing else" in message
+    assert not list(tmp_path.iterdir())
+
+
 def test_plot_one_kind_of_several_runs(call: Call, run_folder: Path, tmp_path: Path) -> None:
     two = ["plot", run_folder, run_folder, "--label", "first", "--label", "second", "--kind", "compare"]
     assert call(*two, "--metric", "test_error", "--out", tmp_path / "two.svg")[0] == 0
@@ -471,11 +516,11 @@ def test_a_run_whose_place_was_taken_meanwhile_is_saved_beside_it(
         return train(*given, **named)
 
     monkeypatch.setattr(eb, "train", and_another_process)
-    code, out, err = call(*QUICK, "--steps", "2", "--epochs", "1", "--out", tmp_path / "run", "--overwrite")
+    code, out, err = call(*QUICK, "--epochs", "1", "--out", tmp_path / "run", "--overwrite")
     assert code == 0
     assert f"Saved in {tmp_path / 'run_2'}." in out
     assert "run is taken since the training began" in err
-    assert eb.load_run(tmp_path / "run_2").steps == 2
+    assert eb.load_run(tmp_path / "run_2").steps == 6
     assert (tmp_path / "run" / "thesis.tex").read_text() == "years of work"
 
 

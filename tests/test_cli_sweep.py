@@ -16,6 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import everybatch as eb
 from everybatch.cli import main
+from everybatch.cli.sweep._names import named
 from everybatch.sweeps import _going
 
 Call = Callable[..., tuple[int, str, str]]
@@ -686,3 +687,23 @@ def test_report(call: Call, stored: Path) -> None:
     assert call("report", stored, "--out", "space.html", "--overwrite") == (0, "space.html\n", "")
     assert "no folder" in one_error(call, "report", "space", "--out", "nowhere/page.html")
     assert "there is no sweep" in one_error(call, "report", "spice")
+
+
+def test_a_line_break_in_a_label_breaks_no_table(call: Call, here: Path) -> None:
+    space = '[[trials]]\nlabel = "a\\nb"\nlr = 1e-3\n[[trials]]\nlabel = "c"\nlr = 5e-3\n'
+    assert call("sweep", write(HEAD + FIXED + space), "--quiet")[0] == 0
+    code, out, _ = call("sweeps", "space")
+    assert code == 0
+    table = out.partition("\n\n")[0].splitlines()
+    assert len(table) == 3
+    assert any("  a b  " in line for line in table)
+
+
+def test_a_name_that_begins_with_a_dash_is_told_so_that_it_can_be_given_back(tmp_path: Path) -> None:
+    class Stored:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    given = {"sweeps/-dash": "sweeps/-dash", "-dash": "./-dash", "sweeps/a": "a", "memory://-a": "memory://-a"}
+    for name, told in given.items():
+        assert named(Stored(name)) == told  # type: ignore[arg-type] # as good as a sweep

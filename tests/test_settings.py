@@ -78,7 +78,7 @@ def test_the_options_of_the_command_line_are_those_of_train() -> None:
     add(Group())
     expected = keywords(eb.train)
     assert expected.keys() - declared.keys() == ELSEWHERE
-    expected |= {"schedule": "constant", "record": []}
+    expected |= {"schedule": "constant", "record": [], "epochs": None}  # to be told from an --epochs 1 beside --steps
     assert {name: declared[name] for name in expected.keys() - ELSEWHERE} == {
         name: value for name, value in expected.items() if name not in ELSEWHERE
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 import everybatch as eb
 from everybatch.errors import ArgumentError, ShapeError
+from everybatch.sweeps._summary import summarise
 from sweep_stores import make_store
 from sweeping import GRID, assert_equal, swept
 
@@ -264,6 +266,38 @@ def test_no_mean_holds_a_trial_that_diverged(tmp_path: Path) -> None:
     with pytest.warns(RuntimeWarning, match="left out"):
         assert made.pivot("lr", "momentum", aggregate="count")[0.5].tolist() == [1, 1, 0]
     assert made.pivot("lr", "momentum", "steps", "count")[0.5].tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lr", "lr"), "give three columns that differ"),
+        (("lr", "seed", "lr"), "give three columns that differ"),
+        (("lr", "seed", "status"), "values is 'status', which has no mean, .* aggregate='count'"),
+        (("lr", "seed", "status", "std"), "values is 'status', which has no std"),
+        (("lr", "nope"), "columns is 'nope'|'nope'"),
+    ],
+)
+def test_a_pivot_that_cannot_be_made(tmp_path: Path, arguments: Any, message: str) -> None:
+    sweep = make_store(tmp_path, [{"lr": 1e-3}, {"lr": 3e-3}], seeds=2)
+    with pytest.raises(ArgumentError, match=message):
+        sweep.pivot(*arguments)
+    assert sweep.pivot("lr", "seed", "status", "count").to_numpy().tolist() == [[1, 1]] * 2
+
+
+def test_an_estimate_is_neither_best_nor_final(quick: Callable[..., eb.Run]) -> None:
+    run = quick(epochs=2, tolerance=0.05, complete_every=3, validation=20)
+    row = summarise(run)
+    complete = run.images_measured == 60
+    assert complete[-1]
+    assert row["final_test_accuracy"] == run.test_accuracy[-1]
+    assert row["best_test_accuracy"] == run.test_accuracy[complete & (run.eval_step > 0)].max()
+    # As runs of earlier versions had it, of weights that were selected.
+    measured = np.where(run.eval_step == run.model_step, 59, run.images_measured)
+    row = summarise(eb.Run({**run._arrays, "images_measured": measured}, run.config, run.model))
+    assert row["final_test_accuracy"] is None
+    assert row["final_test_loss"] is None
+    assert row["final_validation_accuracy"] == run.validation_accuracy[-1]
 
 
 def test_a_run_whose_weights_broke_unseen_is_not_chosen(tmp_path: Path) -> None:

@@ -231,6 +231,57 @@ def test_names_in_texts_count(use: str) -> None:
     assert keys[0] == keys[2] != keys[1]
 
 
+def test_data_sets_that_differ_in_a_name_are_told_apart(glyphs: eb.Dataset) -> None:
+    """A function may take the name of a class, such as in ``class_weight``, and the run has all of them."""
+    arrays = (glyphs.train_images, glyphs.train_labels, glyphs.test_images, glyphs.test_labels)
+    named = [f"c{number}" for number in range(10)]
+    given: list[dict[str, Any]] = [{"classes": named}, {"classes": named[::-1]}, {}, {"name": "n"}, {"source": "s"}]
+    keys = [content_of(closure(eb.Dataset(*arrays, **each))) for each in given]
+    assert len(set(keys)) == len(given)
+    assert keys == [content_of(closure(eb.Dataset(*arrays, **each))) for each in given]
+
+
+def test_models_with_the_same_weights_are_told_apart(tiny: eb.Network) -> None:
+    def model(mean: float, std: float, classes: list[str] | None = None, background: int | None = None) -> eb.Model:
+        made = tiny.initialize(0, mean=[mean], std=[std])
+        made.classes, made.background = classes, background
+        return made
+
+    names = list("abcdefghij")
+    given: list[tuple[Any, ...]] = [(0.1, 0.3), (0.6, 0.3), (0.1, 0.9), (0.1, 0.3, names), (0.1, 0.3, names[::-1])]
+    given += [(0.1, 0.3, names, 0), (0.1, 0.3, names, 255)]
+    keys = [content_of(closure(model(*each))) for each in given]
+    assert len(set(keys)) == len(given)
+    assert keys == [content_of(closure(model(*each))) for each in given]
+
+
+def test_generators_are_told_apart_by_their_state() -> None:
+    for make in (np.random.default_rng, np.random.RandomState, np.random.SeedSequence, np.random.PCG64):
+        kept: Any = make
+        keys = [content_of(closure(kept(seed))) for seed in (0, 1, 0)]
+        assert keys[0] == keys[2] != keys[1]
+    used = np.random.default_rng(0)
+    used.normal()
+    assert content_of(closure(used)) != content_of(closure(np.random.default_rng(0)))
+
+
+def test_tables_are_told_apart_by_their_contents() -> None:
+    pandas = pytest.importorskip("pandas")
+
+    def made(**changed: Any) -> Any:
+        return pandas.DataFrame(
+            {"lr": [1e-3, 3e-3], "name": ["a", "b"], "when": pandas.to_datetime(["2020", "2021"])} | changed
+        )
+
+    tables = [made(), made(lr=[1e-3, 2e-3]), made(name=["a", "c"]), made(more=[1, 2]), made().set_index("name")]
+    tables += [made()["lr"], made().rename(columns={"lr": "rate"})]
+    keys = [content_of(closure(each)) for each in tables]
+    assert len(set(keys)) == len(tables)
+    again = made()
+    assert again.loc[0, "lr"] == 1e-3
+    assert content_of(closure(again)) == content_of(closure(made())) == keys[0]
+
+
 def test_a_ufunc_that_numpy_does_not_have_is_refused() -> None:
     assert content_of(closure(np.sin)) != content_of(closure(np.cos))
     with pytest.raises(ArgumentError, match=r"a numpy\.ufunc, which cannot be told from another one"):

@@ -126,6 +126,44 @@ def test_a_trial_that_always_kills_its_worker_fails_and_the_rest_goes_on(glyphs:
     assert "exit code 3" in table["message"].iloc[2]
 
 
+def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
+    def train_one(config: dict[str, Any]) -> Any:
+        os.kill(os.getpid(), signal.SIGRTMIN + 6)
+
+    way = eb.sweeps.processes(workers=1, retries=0)
+    (trial,) = eb.sweep(train_one, {"x": [1]}, backend=way, store=tmp_path / "s", progress=False).trials
+    assert trial.state == "failed"
+    assert f"was killed (signal {signal.SIGRTMIN + 6})" in trial.message
+
+
+@pytest.mark.parametrize("backend", ["serial", "packed", "processes"])
+def test_a_function_that_would_end_the_process_fails_its_trial(tmp_path: Path, backend: str) -> None:
+    def train_one(config: dict[str, Any]) -> Any:
+        if config["x"] == 2:
+            raise GeneratorExit
+        sys.exit(*config["x"])
+
+    space = {"x": [[3], ["no such file"], [], 2]}
+    made = eb.sweep(train_one, space, backend=backend, store=tmp_path / "s", progress=False)
+    assert [(trial.state, trial.message) for trial in made.trials] == [
+        ("failed", "RuntimeError: the function called sys.exit(3)"),
+        ("failed", "RuntimeError: the function called sys.exit('no such file')"),
+        ("failed", "RuntimeError: the function called sys.exit()"),
+        ("failed", "RuntimeError: the function raised GeneratorExit"),
+    ]
+    assert "in train_one" in str(made.trials[0].error)
+
+
+@pytest.mark.parametrize("backend", ["serial", "packed"])
+def test_a_function_that_interrupts_ends_the_sweep(tmp_path: Path, backend: str) -> None:
+    def train_one(config: dict[str, Any]) -> Any:
+        raise KeyboardInterrupt
+
+    made = eb.sweep(train_one, {"x": [1, 2]}, backend=backend, store=tmp_path / "s", progress=False)
+    assert made.interrupted
+    assert [trial.state for trial in made.trials] == ["missing"] * 2
+
+
 def test_workers_that_cannot_start_are_not_started_for_ever(
     glyphs: eb.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

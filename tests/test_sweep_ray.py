@@ -28,6 +28,13 @@ from everybatch.sweeps.backends._ray_cluster import capacity, needs_of
 from everybatch.sweeps.pruning import Referee
 from sweeping import GRID, assert_equal, swept
 
+
+def test_messages_have_no_colours() -> None:
+    """Ray 2.60 colours the name of a task in an error, as for a terminal."""
+    error = ray.exceptions.RayError("\x1b[36mray::train()\x1b[39m (pid=1, ip=192.0.2.2)")
+    assert backend._plain(error) == "ray::train() (pid=1, ip=192.0.2.2)"
+
+
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 

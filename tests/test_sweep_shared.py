@@ -11,7 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import everybatch as eb
+from everybatch.sweeps import _perform
 from everybatch.sweeps._claims import Claims
 from everybatch.sweeps._store import TRIALS, open_store
 from sweeping import swept
@@ -104,3 +107,41 @@ def test_claims(tmp_path: Path) -> None:
     assert nowhere.take(first)
     assert not nowhere.shared
     nowhere.close()
+
+
+@pytest.mark.parametrize("meanwhile", ["while it is pruned", "after it was pruned"])
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_a_whole_run_takes_the_place_of_a_pruned_one_and_never_the_other_way(
+    glyphs: eb.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, meanwhile: str
+) -> None:
+    """A sweep without a rule trains everything when one that prunes writes its second trial, or its third."""
+    store = tmp_path / "s" if where == "disk" else f"memory://{tmp_path.name}/pruned"
+    given: dict[str, Any] = {"steps": 12, "validation": 30, "space": {"lr": [3e-3, 1e-7, 5e-3]}}
+    write, at, written = _perform.write_files, {"while it is pruned": 2, "after it was pruned": 3}[meanwhile], 0
+
+    def interfered(*arguments: Any) -> None:
+        nonlocal written
+        written += 1
+        if written == at:
+            assert {trial.state for trial in swept(glyphs, store, **given).trials} == {"finished"}
+        write(*arguments)
+
+    monkeypatch.setattr(_perform, "write_files", interfered)
+    made = swept(glyphs, store, pruning=eb.sweeps.median(every=4, min_trials=1), **given)
+    assert written == 3 + 2  # the other one finds the first trial whole
+    for sweep in (made, eb.load_sweep(store)):
+        assert [trial.state for trial in sweep.trials] == ["finished"] * 3
+        for trial in sweep.trials:
+            run = trial.run
+            assert run is not None
+            assert (run.state, run.steps, trial.row["steps"]) == ("finished", 12, 12)
+            assert trial.row["final_test_loss"] == run.test_loss[-1]
+
+
+def test_a_pruned_run_with_weights_takes_the_place_of_a_whole_one_without(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"steps": 12, "validation": 30, "space": {"lr": [3e-3, 1e-7]}}
+    swept(glyphs, tmp_path / "s", keep_models=False, **given)
+    made = swept(glyphs, tmp_path / "s", pruning=eb.sweeps.median(every=4, min_trials=1), **given)
+    assert [trial.state for trial in made.trials] == ["finished", "pruned"]
+    assert [run.steps for run in made.runs] == [trial.row["steps"] for trial in made.trials] == [12, 4]
+    assert all(run.model is not None for run in made.runs)

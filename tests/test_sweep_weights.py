@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -147,6 +149,39 @@ def test_weights_of_a_trial_that_fails_go_with_it(tmp_path: Path, monkeypatch: p
     monkeypatch.undo()
     again = swept(DATA, tmp_path / "s", {"lr": [1e-3]}, retry_failed=True, **KEEPING)
     assert list(again.runs[0].checkpoints) == [2, 4, 6]
+
+
+def full(*_: Any, **__: Any) -> eb.Run:
+    """Fail as `train` and `resume` do in the middle of a training, when weights find no room."""
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "step_000004.safetensors")
+    error.run = None  # type: ignore[attr-defined] # what was recorded until then
+    raise error
+
+
+@pytest.mark.parametrize("backend", ["serial", "packed"])
+def test_a_disk_that_is_full_fails_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    given: dict[str, Any] = {"space": {"lr": [1e-3]}, "backend": backend, **KEEPING}
+    with monkeypatch.context() as patch:
+        patch.setattr(_going, "train", full)
+        with pytest.raises(OSError, match="weights of the trial could not be saved to") as caught:
+            swept(DATA, tmp_path / "s", **given)
+    assert caught.value.errno == errno.ENOSPC
+    assert not list(tmp_path.glob("s/failed/*"))
+    assert [trial.state for trial in eb.load_sweep(tmp_path / "s").trials] == ["missing"]
+    (run,) = swept(DATA, tmp_path / "s", **given).runs  # there is room again
+    assert list(run.checkpoints) == [2, 4, 6]
+
+
+def test_a_disk_that_is_full_takes_nothing_from_a_trial_that_goes_on(
+    cut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in cut.glob("going/*/*")}
+    assert len(before) > 4
+    monkeypatch.setattr(_going, "go_on", full)
+    with pytest.raises(OSError, match="weights of the trial could not be saved to"):
+        gone_on(cut)
+    assert {path: path.read_bytes() for path in cut.glob("going/*/*")} == before
+    assert not list(cut.glob("failed/*"))
 
 
 def test_a_trial_that_another_sweep_trains_already_is_trained_all_the_same(

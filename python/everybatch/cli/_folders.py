@@ -7,11 +7,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from everybatch._disk import at_home
+from everybatch._disk import as_path, at_home
 from everybatch._leftovers import sibling
+from everybatch.errors import ArgumentError
 from everybatch.runs._write import refuse_run
 
-__all__ = ["check_out", "check_writable"]
+__all__ = ["check_out", "check_writable", "refuse_folder_in_out"]
 
 _LONGEST_NAME = 255  # bytes, on every usual file system
 
@@ -31,6 +32,21 @@ def check_out(folder: Path, *, overwrite: bool) -> None:
     if longest > _LONGEST_NAME:
         raise OSError(errno.ENAMETOOLONG, "the name is too long to be written under", str(folder))
     refuse_run(folder, overwrite=overwrite, option="--overwrite")
+
+
+def refuse_folder_in_out(folder: Path, out: Path) -> None:
+    """Refuse to write a run as it goes on where it is to be saved at the end, which is for the saved run alone.
+
+    Raises
+    ------
+    ArgumentError
+        It would be.
+    """
+    if as_path(folder, "--folder").resolve().is_relative_to(as_path(out, "--out").resolve()):
+        raise ArgumentError(
+            f"--folder {folder} lies in --out {out}, which holds a saved run and nothing else: choose another one, or "
+            "leave --out out, for the run in --folder is as good"
+        )
 
 
 def check_writable(folder: Path) -> None:

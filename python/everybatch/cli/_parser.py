@@ -19,10 +19,11 @@ class UsageError(ArgumentError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help keeps line breaks and shows defaults."""
+    """A parser whose help keeps line breaks and shows defaults, and which takes options among its other arguments."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=_Help, allow_abbrev=False, **settings)
+        self._is_first_pass = True
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -34,6 +35,16 @@ class Parser(argparse.ArgumentParser):
             hint = suggest(rest[0].partition("=")[0], parser._option_string_actions)
             parser.error(f"unknown argument {rest[0]!r}.{hint}")
         return chosen
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        # argparse gives a list of files all that come before the next option, and files after it to nobody.
+        if self._subparsers is not None or not self._is_first_pass:
+            return super().parse_known_args(args, namespace)
+        self._is_first_pass = False
+        try:
+            return self.parse_known_intermixed_args(args, namespace)  # which calls this again, twice
+        finally:
+            self._is_first_pass = True
 
     # argparse's own message lists the choices and no more.
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import everybatch
 from everybatch import _core, datasets
 from everybatch._core import Step
+from everybatch._disk import at_home
 from everybatch.cli._data import add_limits
 from everybatch.cli._folders import check_out, check_writable
 from everybatch.cli._parser import Commands, command, whole
@@ -76,7 +77,8 @@ def add(commands: Commands) -> None:
 def run(args: Namespace) -> int:
     """Train, draw, save, and say what to look at."""
     began = time.monotonic()
-    saved = args.out / "run"
+    out = at_home(args.out)
+    saved = out / "run"
     check_out(saved, overwrite=True)
     check_writable(saved)
     data = _data(args)
@@ -87,7 +89,7 @@ def run(args: Namespace) -> int:
         print(f"everybatch: interrupted after {result.steps:,} batches, saved in {saved}", file=sys.stderr)
         return INTERRUPTED
     for kind in _PICTURES:
-        picture(kind, [result], args.out / f"{kind}.png")
+        picture(kind, [result], out / f"{kind}.png")
     print(f"\n{class_table(result.classes, result.confusion)}\n\n{summary(result)}")
     if result.state == "stopped":
         asked = result.config["training"]["total_steps"]
@@ -95,7 +97,7 @@ def run(args: Namespace) -> int:
             f"This machine is busy: the demo ended after {result.steps} of {asked} batches to keep within two minutes."
         )
     print()
-    print(_what_next(args.out, saved))
+    print(_what_next(out, saved))
     return 0
 
 

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from everybatch._disk import at_home
 from everybatch._measures import CURVES
 from everybatch.cli._folders import check_writable
 from everybatch.cli._models import run_folder
@@ -65,7 +66,7 @@ def run(args: Namespace) -> int:
 
 def _files(args: Namespace, runs: int) -> dict[str, Path]:
     """Return the file of each picture, and make the folder for them."""
-    out: Path = args.out
+    out = at_home(args.out)
     if args.kind != "all" and out.suffix and not out.is_dir():
         folder, files = out.parent, {args.kind: out}
     else:

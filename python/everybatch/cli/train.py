@@ -19,7 +19,7 @@ from everybatch.checkpoints import refuse_inside
 from everybatch.cli._augment import BOUNDS, parse_augment
 from everybatch.cli._class_weight import parse_class_weight
 from everybatch.cli._data import add_data, add_limits, describe, open_data, options_again
-from everybatch.cli._folders import check_out, check_writable
+from everybatch.cli._folders import check_out, check_writable, refuse_folder_in_out
 from everybatch.cli._log_lines import log_lines
 from everybatch.cli._models import MODEL_HELP, load_model, matching
 from everybatch.cli._networks import build, is_builder, read_network
@@ -90,7 +90,14 @@ def add(commands: Commands) -> None:
     add_limits(parser)
 
     how = parser.add_argument_group("how to train")
-    _option(how, "epochs", metavar="N", type=whole, help="passes over the training images")
+    _option(
+        how,
+        "epochs",
+        metavar="N",
+        type=whole,
+        default=None,
+        help=f"passes over the training images; {_DEFAULTS['epochs']} unless given",
+    )
     _option(how, "steps", metavar="N", type=whole, help="batches to train on, instead of --epochs")
     _option(how, "batch_size", metavar="N", type=whole, help="images of a batch")
     _option(
@@ -288,6 +295,9 @@ def _option(group: Any, name: str, **described: Any) -> None:
 
 def run(args: Namespace) -> int:
     """Check where to save, train, print, save."""
+    if args.epochs is not None and args.steps is not None:
+        raise ArgumentError(f"--epochs is {args.epochs} and --steps is {args.steps}: give one of them")
+    args.epochs = _DEFAULTS["epochs"] if args.epochs is None else args.epochs
     if args.out is not None:  # now, not after an hour of training
         check_out(args.out, overwrite=args.overwrite)
         check_writable(args.out.parent)
@@ -295,6 +305,8 @@ def run(args: Namespace) -> int:
         raise ArgumentError("--overwrite needs --out FOLDER, the run to replace")
     if args.folder is None and args.keep_state_every != _DEFAULTS["keep_state_every"]:
         raise ArgumentError("--keep-state-every needs --folder FOLDER, where the run is kept")
+    if args.folder is not None and args.out is not None:
+        refuse_folder_in_out(args.folder, args.out)
     if args.checkpoints is not None and args.out is not None:
         message = "--checkpoints {checkpoints} lies in --out {folder}, which holds a saved run and nothing else"
         refuse_inside(args.checkpoints, args.out, message)

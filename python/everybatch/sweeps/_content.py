@@ -30,11 +30,14 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.sweeps._code import Import, Names, names_of
 from everybatch.sweeps._own import is_own, own_module
+from everybatch.sweeps._parcel import identity
 
 __all__ = ["content_of", "decisive"]
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _BUILTINS = (types.BuiltinFunctionType, types.MethodWrapperType)
+_OF_CYTHON = ("cython_function_or_method", "fused_cython_function")
+"""Types of functions in compiled modules, such as those of NumPy; each version of Cython has its own ones."""
 _NOT_OF_A_CLASS = frozenset(
     (
         *("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__", "_abc_impl"),
@@ -122,6 +125,8 @@ class _Teller:
             self.tell(thing.__self__)
         elif isinstance(thing, _BUILTINS):
             self._builtin(thing)
+        elif type(thing).__name__ in _OF_CYTHON:
+            self._put("compiled", f"{thing.__module__} {thing.__qualname__}")
         elif isinstance(thing, types.ModuleType):
             self._module(thing, _ANY)
         elif self._first_time(thing):
@@ -162,9 +167,11 @@ class _Teller:
     def _data(self, thing: Any) -> bool:
         """Take in arrays, tensors, data sets and models; tell whether it was one."""
         if isinstance(thing, Dataset):
-            self._put("data", decisive(thing))
+            self._put("data", identity(thing))  # a function may go by the names of classes, too
         elif isinstance(thing, Model):
             self._put("model", thing.network.to_json())
+            self._put("images", repr((thing.mean, thing.std, thing.background)))
+            self._put("classes", repr(thing.classes))
             self._named("state", thing.state_dict())
         elif isinstance(thing, torch.Tensor):
             self._tensor(thing)

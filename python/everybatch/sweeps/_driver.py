@@ -203,6 +203,7 @@ def sweep(
             referee=None if pruning is None else _referee(pruning, trials, stored, there),
         )
         interrupted = work(order, index, shared, stored, shown=flag(progress, "progress"))
+    index.look_at_pruned(trial.key for trial in trials)
     if function is not None:
         _warn_of_change(function, content)
     described = with_results(Description(trials, tuple(columns)), index.rows, there)

@@ -5,7 +5,6 @@ So are the weights that they are to keep on it.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._disk import explained
 from everybatch.checkpoints import list_checkpoints
 from everybatch.dataset import Dataset
 from everybatch.errors import EverybatchError
@@ -57,18 +57,33 @@ class Going:
             self.remove()
 
     def train(self, network: Any, dataset: Dataset, **arguments: Any) -> Run:
-        """Train the trial, or go on with it: the result is the same."""
+        """Train the trial, or go on with it: the result is the same.
+
+        Raises
+        ------
+        OSError
+            The weights that it is to keep cannot be written. What was kept of it until then stays.
+        """
+        if self._weights is None:
+            return self._train(network, dataset, arguments)
+        with explained("weights of the trial", self._weights):
+            return self._train(network, dataset, arguments)
+
+    def _train(self, network: Any, dataset: Dataset, arguments: dict[str, Any]) -> Run:
         if self._folder is not None and self._folder.exists():
-            # Otherwise it is damaged, or of a device that is not here, or another sweep's.
-            with contextlib.suppress(EverybatchError, OSError):
+            try:
                 if _has_classes(self._folder, dataset):
                     return go_on(self._folder, dataset, device=arguments["device"])
+            except (EverybatchError, OSError) as error:
+                # Otherwise it is damaged, or of a device that is not here, or another sweep's.
+                if _is_of_weights(error):
+                    raise
             self.remove()
         if self._folder is not None:
             try:
                 return train(network, dataset, **arguments, **self._kept, folder=self._folder)
             except OSError as error:
-                if hasattr(error, "run"):  # it is about something else, in the middle of the training
+                if _is_of_weights(error):
                     raise
                 self.remove()
         # A disk that fails is no failure of the trial, nor is a folder that another sweep was first to take.
@@ -138,6 +153,11 @@ class Going:
         every = training["checkpoint_every"]
         every = training["steps_per_epoch"] if every == "epoch" else every
         return {*range(every, taken + 1, every)} <= {*list_checkpoints(self._weights)}
+
+
+def _is_of_weights(error: Exception) -> bool:
+    """Whether it came in the middle of a training, which ends for no disk but the one that it keeps weights on."""
+    return isinstance(error, OSError) and hasattr(error, "run")
 
 
 def _has_classes(folder: Path, dataset: Dataset) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from everybatch._core import CHOICES
@@ -12,7 +12,7 @@ from everybatch._trial import COUNTS, NUMBERS
 from everybatch.errors import FileFormatError
 from everybatch.sweeps._store import FAILED, INDEX, ROW, TRIALS, Store
 
-__all__ = ["Index", "Row", "is_asked"]
+__all__ = ["Index", "Row", "is_asked", "read_row"]
 
 Row = dict[str, Any]
 """What ``trial.json`` holds: key, config, seed, and the numbers of `_summary.summarise`, in JSON's types."""
@@ -43,11 +43,17 @@ class Index:
 
     def look(self, key: str) -> Row | None:
         """Return the row of a trial that another sweep may have stored since; None if there is none."""
-        row = _row(self._store, TRIALS, key) or _row(self._store, FAILED, key)
+        row = read_row(self._store, TRIALS, key) or read_row(self._store, FAILED, key)
         if row is not None:
             self.rows[key] = row
             self._behind = True
         return row
+
+    def look_at_pruned(self, keys: Iterable[str]) -> None:
+        """Take in what other sweeps have stored instead of those trials that were pruned, such as whole runs."""
+        for key in keys:
+            if key in self.rows and self.rows[key]["status"] == "pruned":
+                self.look(key)
 
     def write(self) -> None:
         """Bring the file up to date, if that can be done: what it lacks is read from the folders of the trials."""
@@ -70,10 +76,10 @@ class Index:
         # Of one that was pruned, a sweep without the rule may have stored the whole run since, and another one that
         # was begun before that may have written the index after it.
         known = {
-            key: _row(self._store, TRIALS, key) if row["status"] == "pruned" else row for key, row in there.items()
+            key: read_row(self._store, TRIALS, key) if row["status"] == "pruned" else row for key, row in there.items()
         }
         for kind, keys in ((TRIALS, done), (FAILED, failed)):
-            known |= {key: _row(self._store, kind, key) for key in sorted(keys - there.keys())}
+            known |= {key: read_row(self._store, kind, key) for key in sorted(keys - there.keys())}
         before, self.rows = self.rows, {key: row for key, row in known.items() if row is not None}
         return self.rows != before
 
@@ -112,7 +118,7 @@ def is_asked(entry: Mapping[str, Any]) -> bool:
     )
 
 
-def _row(store: Store, kind: str, key: str) -> Row | None:
+def read_row(store: Store, kind: str, key: str) -> Row | None:
     """A trial's own row without its traceback; None if it cannot be read, and the trial is as good as missing."""
     try:
         row = store.read_json(kind, key, ROW)

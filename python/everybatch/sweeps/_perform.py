@@ -18,13 +18,13 @@ from everybatch.run import Run
 from everybatch.runs._files import WEIGHTS, sealed
 from everybatch.runs._write import write_files
 from everybatch.sweeps._going import Going
-from everybatch.sweeps._index import Row
+from everybatch.sweeps._index import Row, read_row
 from everybatch.sweeps._store import FAILED, ROW, TRIALS, Store
 from everybatch.sweeps._summary import summarise
 from everybatch.sweeps._trials import arguments_of, keeps_weights
 from everybatch.sweeps.pruning import Pruning
 
-__all__ = ["Ask", "Job", "perform", "store_failure"]
+__all__ = ["Ask", "Job", "perform", "store_failure", "stored_row"]
 
 Ask = Callable[[int, int, float], bool]
 """Called with a trial's number, the steps taken and the monitored value: whether the trial is to end."""
@@ -56,7 +56,9 @@ def perform(
     turn: Turn | None = None,
     data: Callable[[Dataset, str], Any] | None = None,
 ) -> Row:
-    """Train a trial, put it into the store, and return its row. What fails in training is stored as a failure.
+    """Train a trial, put it into the store, and return the row that is there then.
+
+    What fails in training is stored as a failure.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ def perform(
     Raises
     ------
     OSError
-        The store cannot be written.
+        The store cannot be written; what was kept of a trial on its way stays.
     KeyboardInterrupt
         Ctrl-C, while it trained.
     """
@@ -100,6 +102,8 @@ def perform(
             run = _train(job, trial, device, going)
             row = {**_identity(trial), **summarise(run)}
         except Exception as error:
+            if isinstance(error, OSError) and job.function is None:
+                raise  # of a disk: the trial has not failed, and goes on when the sweep is begun again
             going.remove()
             return store_failure(store, trial, error, rungs=rungs)
         finally:
@@ -118,9 +122,9 @@ def perform(
             write_files(folder, config, run._arrays, run.model if job.keep_models and run._has_model else None)
             going.hand_over(folder / WEIGHTS)
             _write_row(folder, row)
-            store.put(folder, TRIALS, trial.key)
+            put = store.put(folder, TRIALS, trial.key)
         going.remove()
-        return row
+        return row if put else stored_row(store, row)
 
 
 def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: dict[int, float] | None = None) -> Row:
@@ -141,6 +145,11 @@ def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: di
     return row
 
 
+def stored_row(store: Store, row: Row) -> Row:
+    """Return the row that another sweep has stored of a trial, which has kept its place; `row` if it is gone by now."""
+    return read_row(store, TRIALS, row["key"]) or row
+
+
 def _going(job: Job, trial: Trial, store: Store) -> Going:
     if job.function is not None:
         return Going(None)
@@ -150,7 +159,7 @@ def _going(job: Job, trial: Trial, store: Store) -> Going:
 
 def _train(job: Job, trial: Trial, device: str, going: Going) -> Run:
     if job.function is not None:
-        made = job.function({**trial.given, "seed": trial.seed})
+        made = _called(job.function, {**trial.given, "seed": trial.seed})
         if not isinstance(made, Run):
             raise TypeError(f"the function must return the Run of eb.train, not {type(made).__name__}")
         return made
@@ -158,6 +167,16 @@ def _train(job: Job, trial: Trial, device: str, going: Going) -> Run:
     network, arguments = arguments_of(trial.given, job.dataset)
     arguments = {**job.defaults, **arguments, "seed": trial.seed, "device": device}
     return going.train(network, job.dataset, **arguments, progress=False)
+
+
+def _called(function: Callable[[dict[str, Any]], Any], config: dict[str, Any]) -> Any:
+    """Return what a user's function does; where it would end the process, its trial fails."""
+    try:
+        return function(config)
+    except SystemExit as error:
+        raise RuntimeError(f"the function called sys.exit({'' if error.code is None else repr(error.code)})") from error
+    except GeneratorExit as error:
+        raise RuntimeError("the function raised GeneratorExit") from error
 
 
 def _identity(trial: Trial) -> Row:

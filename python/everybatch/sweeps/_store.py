@@ -16,6 +16,7 @@ trial.json last: a folder without it does not count.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import secrets
@@ -30,6 +31,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from everybatch._disk import as_name, at_home, explained, make_folders, put_in_place, to_disk, whole_file
+from everybatch._leftovers import locked
 from everybatch._system import is_gone
 from everybatch.errors import ArgumentError, FileFormatError
 from everybatch.run import Run, load_run
@@ -121,21 +123,36 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def put(self, folder: Path, kind: str, key: str) -> None:
-        """Give what is in `folder` the name of a trial; an earlier failure of it goes away."""
+    def put(self, folder: Path, kind: str, key: str) -> bool:
+        """Give what is in `folder` the name of a trial, and tell whether that is what is stored now.
+
+        It is not where another sweep was first with as much (`_is_as_good`). An earlier failure of a trial goes away.
+        """
+        if kind == TRIALS and _is_as_good(self._outcome(key), folder):
+            self._remove(FAILED, key)
+            return False
         place = f"{self._root}/{kind}/{key}"
         self._files.makedirs(place, exist_ok=True)  # object stores need none, but servers with folders do
         for path in sorted(folder.iterdir(), key=lambda path: path.name == ROW):
             self._files.pipe_file(f"{place}/{path.name}", path.read_bytes())
         if kind == TRIALS:
             self._remove(FAILED, key)
+        return True
 
-    def put_files(self, kind: str, key: str, files: Mapping[str, bytes]) -> None:
-        """Put a trial whose files were written elsewhere."""
+    def put_files(self, kind: str, key: str, files: Mapping[str, bytes]) -> bool:
+        """Put a trial whose files were written elsewhere, as `put` does."""
         with self.staging(key) as folder:
             for name, content in files.items():
                 (folder / name).write_bytes(content)
-            self.put(folder, kind, key)
+            return self.put(folder, kind, key)
+
+    def _outcome(self, key: str) -> _Outcome | None:
+        """What became of a stored trial; None if none can be read, and another one may take its place."""
+        try:
+            content = self._read(f"{TRIALS}/{key}/{ROW}")
+        except OSError:
+            return None
+        return _outcome(content, has_model=self._has(f"{TRIALS}/{key}/{MODEL}"))
 
     def _remove(self, kind: str, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -209,6 +226,10 @@ class Store:
     def _read(self, place: str) -> bytes:
         return bytes(self._files.cat_file(f"{self._root}/{place}"))
 
+    def _has(self, place: str) -> bool:
+        self._files.invalidate_cache()
+        return bool(self._files.exists(f"{self._root}/{place}"))
+
     def _write(self, name: str, content: bytes) -> None:
         self._files.pipe_file(f"{self._root}/{name}", content)
 
@@ -219,8 +240,9 @@ class Satchel(Store):
     def __init__(self) -> None:
         self.files: tuple[str, str, dict[str, bytes]] = ("", "", {})
 
-    def put(self, folder: Path, kind: str, key: str) -> None:
+    def put(self, folder: Path, kind: str, key: str) -> bool:
         self.files = (kind, key, {path.name: path.read_bytes() for path in folder.iterdir()})
+        return True
 
 
 class LocalStore(Store):
@@ -270,12 +292,18 @@ class LocalStore(Store):
             if folder.exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def put(self, folder: Path, kind: str, key: str) -> None:
+    def put(self, folder: Path, kind: str, key: str) -> bool:
         to_disk(folder)
-        target = self.root / kind / key
+        with locked(self.root / kind):  # what is there is still there when it is replaced
+            made = not (kind == TRIALS and _is_as_good(self._outcome(key), folder))
+            if made:
+                self._replace(folder, self.root / kind / key)
+        if kind == TRIALS:
+            shutil.rmtree(self.root / FAILED / key, ignore_errors=True)
+        return made
+
+    def _replace(self, folder: Path, target: Path) -> None:
         for left in reversed(range(_TRIES)):
-            if kind == TRIALS and _is_as_good(target, folder):
-                break  # another sweep was first, and its numbers are the same: whoever reads them may go on
             try:
                 put_in_place(folder, target)
                 break
@@ -283,8 +311,6 @@ class LocalStore(Store):
                 others = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # who put the same trial, or took it away
                 if error.errno not in others or not folder.exists() or not left:
                     raise
-        if kind == TRIALS:
-            shutil.rmtree(self.root / FAILED / key, ignore_errors=True)
 
     def path_of(self, key: str) -> str:
         # As it was given where that is a path: the root is one in any case, but not the way a user would write it.
@@ -306,6 +332,9 @@ class LocalStore(Store):
     def _read(self, place: str) -> bytes:
         return (self.root / place).read_bytes()
 
+    def _has(self, place: str) -> bool:
+        return (self.root / place).is_file()
+
     def _write(self, name: str, content: bytes) -> None:
         with whole_file(self.root / name, overwrite=True) as file:
             file.write(content)
@@ -322,15 +351,33 @@ class LocalStore(Store):
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def _is_as_good(stored: Path, folder: Path) -> bool:
-    """Whether what is stored of a trial is what is in the folder, and has its weights if that has them."""
-    return _outcome(stored) == _outcome(folder) and ((stored / MODEL).is_file() or not (folder / MODEL).is_file())
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    """What became of a trial."""
+
+    key: str
+    status: str
+    pruning: Any
+    has_model: bool
 
 
-def _outcome(folder: Path) -> tuple[Any, ...] | None:
-    """What became of the trial in a folder; None if that cannot be read, and another one may take its place."""
+def _is_as_good(stored: _Outcome | None, folder: Path) -> bool:
+    """Whether what is stored of a trial is to stay: whoever reads it may go on, and its row is known to others.
+
+    Its numbers are those in the folder, or it is whole and the one in the folder was pruned; and it has weights if that
+    has them.
+    """
+    made = _outcome((folder / ROW).read_bytes(), has_model=(folder / MODEL).is_file())
+    if stored is None or made is None or stored.has_model < made.has_model:
+        return False
+    same = (stored.key, stored.status, stored.pruning) == (made.key, made.status, made.pruning)
+    return same or (made.status == "pruned" and stored.status != "pruned")
+
+
+def _outcome(content: bytes, *, has_model: bool) -> _Outcome | None:
+    """What a row says of its trial; None if it cannot be read."""
     try:
-        row = opened((folder / ROW).read_bytes())
-        return row["key"], row["status"], row.get("pruning")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        row = opened(content)
+        return _Outcome(row["key"], row["status"], row.get("pruning"), has_model)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

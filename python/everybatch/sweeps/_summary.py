@@ -24,8 +24,8 @@ def summarise(run: Run) -> dict[str, Any]:
     """Return parameters, best and final accuracies and losses, seconds and extent of a run, in JSON's types.
 
     The final value is that of the weights that the run returns (`Run.model`), the best one is the highest accuracy or
-    lowest loss of all measurements after the first step that are no estimates. Training accuracy and loss are means
-    over the last 100 batches, and the best of such means. None stands for what was not measured.
+    lowest loss of all measurements after the first step; estimates count for neither. Training accuracy and loss are
+    means over the last 100 batches, and the best of such means. None stands for what was not measured.
     """
     row: dict[str, Any] = {
         "parameters": run.model.network.num_parameters if run._has_model else None,
@@ -42,8 +42,8 @@ def summarise(run: Run) -> dict[str, Any]:
             values = _trailing_means(getattr(run, name))
             final = values[-1:]
         else:
-            measured = measure.sound(run)
-            values, final = measured[after & measure.complete(run)], measured[kept[:1]]
+            measured = np.where(measure.complete(run), measure.sound(run), np.nan)
+            values, final = measured[after], measured[kept[:1]]
         finite = values[np.isfinite(values)]
         best = (np.min(finite) if measure.better == "lower" else np.max(finite)) if len(finite) else None
         row[f"best_{name}"] = _number(best)

@@ -96,7 +96,7 @@ class Sweep:
         Raises
         ------
         ArgumentError
-            There is no such column.
+            There is no such column, one is named twice, or `values` has no such aggregate.
         ImportError
             pandas is not installed.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from everybatch._arguments import choice
 from everybatch._trial import COUNTS, NUMBERS, Trial, measure_of
+from everybatch.errors import ArgumentError
 from everybatch.runs._tables import import_pandas
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def pivot(trials: pd.DataFrame, index: str, columns: str, values: str, aggregate
     for name, given in (("index", index), ("columns", columns), ("values", values)):
         choice(given, name, tuple(trials.columns))
     choice(aggregate, "aggregate", AGGREGATES)
+    if index == columns or values in (index, columns):
+        raise ArgumentError(
+            f"index is {index!r}, columns {columns!r} and values {values!r}: give three columns that differ"
+        )
     if measure_of(values) is not None:
         broken = trials["status"].isin(["diverged", "failed"])
         if broken.any():
@@ -54,13 +59,18 @@ def pivot(trials: pd.DataFrame, index: str, columns: str, values: str, aggregate
                 stacklevel=3,
             )
         trials = trials.assign(**{values: trials[values].mask(broken)})
-    made: pd.DataFrame = trials.pivot_table(
-        index=index,
-        columns=columns,
-        values=values,
-        aggfunc=aggregate,  # type: ignore[arg-type] # one of AGGREGATES
-        dropna=False,  # where all trials are left out
-    )
+    try:
+        made: pd.DataFrame = trials.pivot_table(
+            index=index,
+            columns=columns,
+            values=values,
+            aggfunc=aggregate,  # type: ignore[arg-type] # one of AGGREGATES
+            dropna=False,  # where all trials are left out
+        )
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"values is {values!r}, which has no {aggregate}, for not all of it is numbers: aggregate='count' counts it"
+        ) from error
     return made
 
 

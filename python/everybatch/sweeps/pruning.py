@@ -98,7 +98,10 @@ class Pruning:
 
 
 def median(*, monitor: str = "validation_accuracy", every: int = 100, warmup: int = 0, min_trials: int = 4) -> Pruning:
-    """End a trial whose value is worse than the median of earlier trials after as many steps (Golovin et al. 2017).
+    """End a trial whose value is worse than the median of earlier trials after as many steps.
+
+    After the median stopping rule (Golovin et al. 2017), which compares the best value so far with the median of the
+    earlier trials' means until then; here the last value of each counts.
 
     Parameters
     ----------

@@ -43,7 +43,8 @@ def named(sweep: Sweep) -> str:
     """Return the shortest name that `find_sweep` understands, quoted for a shell."""
     path = Path(sweep.name)
     short = "://" not in sweep.name and path.parent == FOLDER and not _is_sweep(Path(path.name))
-    return shlex.quote(path.name if short else sweep.name)
+    name = path.name if short and not path.name.startswith("-") else sweep.name
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)  # or it would be an option
 
 
 def _is_sweep(path: Path) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from everybatch._measures import RESULTS
+from everybatch._names import plain_text
 from everybatch._trial import COUNTS, Trial, measure_of
 from everybatch.cli._tables import duration, percent
 from everybatch.errors import ArgumentError, suggest
@@ -77,7 +78,7 @@ def listed(trials: Sequence[Trial], settings: Sequence[str], by: str) -> str:
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """Return lines of cells with the columns below each other: numbers to the right, words to the left."""
-    lines = [[cell or "-" for cell in line] for line in lines]
+    lines = [[plain_text(cell) or "-" for cell in line] for line in lines]
     columns = list(zip(*lines, strict=True))
     widths = [max(map(len, column)) for column in columns]
     right = [all(map(_NUMBER.fullmatch, column[1:])) for column in columns]

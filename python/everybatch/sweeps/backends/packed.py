@@ -81,10 +81,9 @@ class _Pack:
             while (begun := self._begin()) is not None:
                 self._train(*begun)
             self._said.put(None)
-        except KeyboardInterrupt:  # the sweep was stopped, and a trial ended in the middle
-            self._said.put(None)
         except BaseException as error:  # it belongs to whoever called the sweep
-            self._said.put(error)
+            ended = self._stopped and isinstance(error, KeyboardInterrupt)  # in the middle of a trial
+            self._said.put(None if ended else error)
 
     def _begin(self) -> tuple[int, Turn] | None:
         """Take the next trial; the places in the circle are taken in the trials' order."""

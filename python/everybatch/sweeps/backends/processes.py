@@ -20,7 +20,7 @@ from everybatch._system import can_pass_files, usable_cores
 from everybatch.errors import ArgumentError, InternalError
 from everybatch.sweeps._memory import put_bytes, put_dataset
 from everybatch.sweeps._parcel import parcel
-from everybatch.sweeps._perform import store_failure
+from everybatch.sweeps._perform import store_failure, stored_row
 from everybatch.sweeps.backends import Event, Order
 
 __all__ = ["run"]
@@ -112,8 +112,8 @@ class _Pool:
                 worker.asks = step
             case ("ended", row, (kind, key, files)):
                 assert number is not None  # it had one
-                if files:
-                    self._order.store.put_files(kind, key, files)
+                if files and not self._order.store.put_files(kind, key, files):
+                    row = stored_row(self._order.store, row)
                 if referee is not None:
                     referee.ended(number)
                 worker.number = None
@@ -194,13 +194,21 @@ class _Pool:
         os.close(worker.lifeline)
         code = worker.process.wait()
         if code < 0:
-            name = signal.Signals(-code).name
+            name = _signal(-code)
             return f"was killed ({name}{', perhaps for want of memory' if name == 'SIGKILL' else ''})"
         return f"ended with exit code {code}"
 
     def _keep(self, file: int) -> int:
         self._files.callback(os.close, file)
         return file
+
+
+def _signal(number: int) -> str:
+    """The name of a signal; those for programs' own use have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _usual_workers(order: Order) -> int:

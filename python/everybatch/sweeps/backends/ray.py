@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import heapq
 import itertools
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from everybatch._core import __version__
 from everybatch.errors import ArgumentError, EverybatchError, InternalError
 from everybatch.sweeps._index import Row
 from everybatch.sweeps._parcel import parcel, parts_of
-from everybatch.sweeps._perform import store_failure
+from everybatch.sweeps._perform import store_failure, stored_row
 from everybatch.sweeps.backends import Event, Order
 from everybatch.sweeps.backends._ray_cluster import Cluster, Node, capacity, connected, needs_of, shown
 from everybatch.sweeps.backends._ray_task import Desk, train
@@ -52,6 +53,7 @@ _GONE = (
     ray.exceptions.RaySystemError,
     ray.exceptions.RpcError,
 )
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclasses.dataclass(eq=False)
@@ -83,7 +85,7 @@ def run(order: Order) -> Iterator[Event]:
         try:
             yield from pool.work()
         except _GONE as error:
-            raise ConnectionError(f"the Ray cluster fails, or is gone: {error}") from error
+            raise ConnectionError(f"the Ray cluster fails, or is gone: {_plain(error)}") from error
 
 
 class _Pool:
@@ -203,8 +205,8 @@ class _Pool:
             return
         except ray.exceptions.RayTaskError as error:
             raise _reason(error) from error
-        if files:
-            self._order.store.put_files(kind, key, files)
+        if files and not self._order.store.put_files(kind, key, files):
+            row = stored_row(self._order.store, row)
         if not task.begun:
             yield Event(task.number)
         yield self._done(task.number, row)
@@ -214,7 +216,7 @@ class _Pool:
         self._look()  # or is it the cluster that has died?
         tries = self._tries[number] = self._tries.get(number, 0) + 1
         if tries > self._order.backend.retries:
-            what = str(error).strip().partition("\n")[0]
+            what = _plain(error).strip().partition("\n")[0]
             failure = InternalError(f"its Ray worker died, {tries} times: {what}")
             yield self._done(number, store_failure(self._order.store, self._order.job.trials[number], failure))
             return
@@ -274,4 +276,9 @@ def _reason(error: ray.exceptions.RayTaskError) -> Exception:
     """Return what a task has raised, rather than Ray's account of it."""
     if isinstance(error.cause, (EverybatchError, ImportError, OSError)):
         return error.cause
-    return InternalError(f"a task of Ray failed; everybatch must be installed on all nodes. {error}")
+    return InternalError(f"a task of Ray failed; everybatch must be installed on all nodes. {_plain(error)}")
+
+
+def _plain(error: Exception) -> str:
+    """Return what an error says, without the colours that Ray gives it for a terminal."""
+    return _COLOURS.sub("", str(error))
