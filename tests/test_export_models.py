@@ -287,6 +287,12 @@ def test_the_onnx_file_is_valid_and_says_what_it_takes(tmp_path: Path) -> None:
             assert np.array_equal(weights[name], tensor.numpy()), name
 
 
+def test_the_onnx_file_of_a_network_without_a_name_is_valid(tmp_path: Path) -> None:
+    layers = [eb.Flatten(), eb.Linear(16, 3)]
+    eb.export.onnx(eb.Network(layers, input_shape=(1, 4, 4), name="").initialize(seed=0), tmp_path / "net.onnx")
+    onnx.checker.check_model(tmp_path / "net.onnx", full_check=True)
+
+
 def test_the_onnx_file_has_metadata_of_what_the_model_knows(tmp_path: Path) -> None:
     eb.export.onnx(informed("lenet5"), tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])

@@ -427,6 +427,20 @@ def test_input_shapes_that_contradict(shape: Any, error: type[Exception], words:
         eb.from_torch(ExampleNet(), shape)
 
 
+@pytest.mark.parametrize("channels", [2, 5])
+@pytest.mark.parametrize("tells", [False, True])
+def test_images_have_no_such_channels(channels: int, tells: bool) -> None:
+    """`Dataset` takes 1, 3 and 4."""
+    module = nn.Sequential(nn.Conv2d(channels, 3, 3), nn.Flatten(), nn.Linear(3 * 26 * 26, 4))
+    with pytest.raises(ShapeError, match=rf"images of {channels} channels, .* takes 1 \(grey\), 3 \(colour\) or 4"):
+        eb.from_torch(module, None if tells else (channels, 28, 28))
+
+
+def test_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"name is '\\ud800', which is not UTF-8 text"):
+        eb.from_torch(ExampleNet(), GREY, name="\ud800")
+
+
 def test_train_names_the_way(glyphs: eb.Dataset) -> None:
     with pytest.raises(TypeError, match=r"not FashionMlp: eb\.from_torch\(module\) makes a model of it"):
         eb.train(FashionMlp(), glyphs)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from everybatch import plots
+from everybatch.errors import ArgumentError
 from everybatch.run import Run
 from test_run import example_arrays, example_config
 
@@ -104,6 +105,98 @@ def test_the_legend_counts_one_image_and_keeps_silent_about_nan() -> None:
 
     assert said(EDGES["one image, right"])[-1] == "test, 1 image: final 100.00%, best 100.00%"
     assert said(EDGES["NaN throughout"])[-1] == "test, 3 images"
+
+
+def diverged() -> Run:
+    """Right are 1/3, 2/3, all, and of weights that are no numbers 1/3 by chance."""
+    run = run_of([[0, 0, 0], [0, 1, 1], [0, 1, 2], [0, 0, 0]], [0, 1, 2])
+    arrays = {name: np.array(array) for name, array in run._arrays.items()}
+    arrays["test_loss"][3:] = arrays["train_loss"][2:] = np.nan
+    arrays["train_accuracy"][2:] = 0.25
+    config = run.config
+    config["status"] |= {"state": "diverged", "diverged_at": 3}
+    return Run(arrays, config)
+
+
+def test_weights_that_are_no_numbers_have_no_accuracy() -> None:
+    """As in the pictures of sweeps; the accuracies are counted by hand."""
+    run = diverged()
+    ax = draw(plots.accuracy(run))
+    train, test = (np.asarray(line.get_ydata(), float) for line in ax.lines[:2])
+    np.testing.assert_allclose(test, [1 / 3, 2 / 3, 1, np.nan], rtol=1e-6)
+    assert np.isnan(train[2:]).all()
+    assert [text.get_text() for text in ax.get_legend().get_texts()][-1] == "test, 3 images: best 100.00%"
+    plt.close("all")
+    ax = draw(plots.compare([run, EDGES["one image, wrong"]], labels=["a", "b"]))
+    assert "a  100.00%" in [text.get_text() for text in ax.texts]
+    plt.close("all")
+    axes = plots.grid(run, metric="accuracy")
+    assert axes[0].get_title(loc="right") == ""
+    ax = draw(plots.class_accuracy(run))
+    assert [np.isnan(np.asarray(line.get_ydata(), float)).tolist() for line in ax.lines] == [[False, False, True]] * 3
+
+
+def test_bars_of_a_run_that_diverged_are_those_of_its_last_sound_weights() -> None:
+    run = diverged()
+    ax = draw(plots.class_bars(run))
+    assert [bar.get_height() for bar in ax.containers[0].patches] == [1, 1, 1]
+    assert f"all images, step {run.eval_step[2]}\n100.00%" in [text.get_text() for text in ax.texts]
+    plt.close("all")
+    ax = draw(plots.class_bars({"a": run, "b": EDGES["NaN throughout"]}))
+    told = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert told == [f"a (all images, step {run.eval_step[2]} 100.00%)", "b (diverged)"]
+
+
+def test_names_that_begin_with_an_underscore_are_in_the_legend() -> None:
+    """matplotlib leaves such labels out by itself."""
+    given = {"_old": EDGES["one image, right"], "new": EDGES["one image, wrong"]}
+    for plot in (plots.class_bars, plots.losses, plots.accuracy):
+        told = [text.get_text() for text in draw(plot(given)).get_legend().get_texts()]
+        assert [name.split(" ")[0] for name in told[:2]] == ["_old", "new"]
+        plt.close("all")
+
+
+def test_the_legend_names_no_line_that_is_not_there() -> None:
+    """A meter that is not given logits knows the loss of its batches alone."""
+    run = run_of([[0, 0, 0], [0, 1, 1]], [0, 1, 2], train_accuracy=np.nan)
+    assert [text.get_text() for text in draw(plots.accuracy(run)).get_legend().get_texts()] == [
+        "test, 3 images: final 66.67%, best 66.67%"
+    ]
+    told = [text.get_text() for text in draw(plots.accuracy([run, run])).get_legend().get_texts()]
+    assert told[2:] == ["test"]
+    figure: Any = plots.grid(run, metric="accuracy")[0].figure
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["test"]
+
+
+@pytest.mark.parametrize("size", [(6.4, 4.0), (3.2, 2.3), (2.0, 1.2)])
+@pytest.mark.parametrize(("low", "high"), [(-3, -1.5), (-3, -0.2), (-3, 0.5), (-5, 3), (-3, 6), (0, 12), (0, 33)])
+def test_a_logarithmic_axis_has_numbers(low: float, high: float, size: tuple[float, float]) -> None:
+    _, ax = plt.subplots(figsize=size, layout="constrained")
+    plots.losses(np.logspace(low, high, 40).tolist(), ax=ax)
+    draw(ax)
+    bottom, top = ax.get_ylim()
+    places = [place for place in ax.get_yticks() if bottom <= place <= top]
+    assert 2 <= len(places) <= 10
+    tens = np.log10(places)
+    assert top / bottom < 1000 or np.allclose(tens, np.round(tens))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "match"),
+    [
+        ([10, 50, 90.0], "10 is not: divide percents by 100"),
+        ([0.5, np.inf], "inf is not$"),
+        ([0.5, -0.1], "-0.1 is not$"),
+    ],
+)
+def test_numbers_that_are_no_accuracies_are_refused(numbers: list[float], match: str) -> None:
+    for name in ("accuracy", "class_bars", "compare", "grid", "class_accuracy"):
+        given: Any = [numbers] if name == "class_accuracy" else numbers
+        more = {"metric": "accuracy"} if name == "grid" else {}
+        with pytest.raises(ArgumentError, match=rf"plots\.{name}: accuracies are from 0 to 1, and {match}"):
+            getattr(plots, name)(given, **more)
+    assert plt.get_fignums() == []
+    plots.losses([abs(number) for number in numbers])
 
 
 @pytest.mark.parametrize("classes", [300, 1000])

@@ -19,7 +19,9 @@ import pytest
 import everybatch as eb
 from everybatch.sweeps._claims import Claims
 from everybatch.watch import Watch, show
+from everybatch.watch._charts import View, series
 from everybatch.watch._find import find
+from everybatch.watch._watched import Watched
 from growing_runs import GrowingRun, lose_all
 from sweep_stores import drawn_arrays, make_store
 from test_run import example_config
@@ -92,6 +94,27 @@ def test_there_may_be_too_much_to_look_at(tmp_path: Path, monkeypatch: pytest.Mo
     assert not find(tmp_path).complete
 
 
+def test_of_too_many_runs_the_newest_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(("c", "a", "d", "b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "history.records").write_bytes(b"")
+        os.utime(tmp_path / name, (number, number))
+    monkeypatch.setattr("everybatch.watch._find._MOST_RUNS", 4)
+    assert (find(tmp_path).runs, find(tmp_path).complete) == (["a", "b", "c", "d"], True)
+    monkeypatch.setattr("everybatch.watch._find._MOST_RUNS", 2)
+    assert (find(tmp_path).runs, find(tmp_path).complete) == (["b", "d"], False)
+
+
+def test_a_run_far_down_is_found_after_those_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = Path(*"123456789abc")
+    for folder in (tmp_path / deep, tmp_path / "z"):
+        folder.mkdir(parents=True)
+        (folder / "history.records").write_bytes(b"")
+    assert find(tmp_path).runs == [deep.as_posix(), "z"]
+    monkeypatch.setattr("everybatch.watch._find._MOST_FOLDERS", 4)
+    assert find(tmp_path).runs == ["z"]
+
+
 # ---- what is told
 
 
@@ -152,6 +175,68 @@ def test_a_run_that_is_lost_and_goes_on_is_running_again(tmp_path: Path) -> None
         assert told(watch)["a"]["state"] == "running"
     finally:
         again.close()
+
+
+def test_a_folder_that_was_made_anew_shows_its_run(tmp_path: Path) -> None:
+    """By the arrays that were written: what is read never goes on in the middle of another run."""
+    watch = Watch(tmp_path)
+    for seed, steps in enumerate((20, 5, 30, 30)):
+        shutil.rmtree(tmp_path / "a", ignore_errors=True)
+        run = GrowingRun(tmp_path / "a", 40, seed=seed, name=f"net {seed}")
+        if seed == 3:
+            told(watch)
+        run.grow(steps)
+        for known in watch._runs.values():
+            known._due = 0.0
+        one = told(watch)["a"]
+        last = pytest.approx(float(run.arrays["test_accuracy"][steps]))
+        assert (one["network"], one["state"], one["steps"]) == (f"net {seed}", "running", steps)
+        assert one["last"]["test_accuracy"] == last
+        run.end()
+
+
+def test_a_wide_run_makes_no_later_one_narrow(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, most_bytes=4 * 60_000)
+    for steps, narrow in ((3000, True), (20, False)):
+        shutil.rmtree(tmp_path / "a", ignore_errors=True)
+        run = GrowingRun(tmp_path / "a", steps)
+        run.grow(steps)
+        for known in watch._runs.values():
+            known._due = 0.0
+        assert told(watch)["a"]["steps"] == steps
+        assert watch._runs["a"].narrow == narrow
+        run.lose()
+
+
+def test_a_saved_run_that_is_too_large_is_shown_without_its_classes(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "a")
+    size = sum(array.nbytes for array in whole._arrays.values())
+    run = Watched(tmp_path / "a", "", size // 2)
+    run.look(whole=True)
+    assert run.narrow
+    assert run.class_accuracy.shape == (0, len(whole.classes))
+    assert run.summary["last"]["test_accuracy"] == pytest.approx(float(whole.test_accuracy[-1]))
+    view = View("classes", 100, None)
+    assert not list(series(run, view, "step", (0, 1)))
+
+
+def test_a_run_whose_history_is_damaged_says_so_and_is_not_to_be_gone_on_with(tmp_path: Path) -> None:
+    run = GrowingRun(tmp_path / "a", 20)
+    for _ in range(4):
+        run.grow(5)
+    run.lose()
+    history = tmp_path / "a" / "history.records"
+    content = bytearray(history.read_bytes())
+    place = content.index(b"rows")
+    content[place + 100] ^= 1
+    history.write_bytes(content)
+    one = told(Watch(tmp_path))["a"]
+    assert (one["state"], one["steps"], one["resume"]) == ("lost", 0, None)
+    assert f"damaged at byte {place - 4:,}" in one["message"]  # where that record begins
+    out = io.StringIO()
+    show(Watch(tmp_path), out)
+    assert "damaged at byte" in out.getvalue()
+    assert "go on with" not in out.getvalue()
 
 
 @pytest.mark.parametrize("content", [b"", b"no records", b"\xebBr\nbegn" + b"\xff" * 40])
@@ -235,6 +320,36 @@ def test_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
     assert lines[1].startswith(f"{tmp_path / 'a'}: finished, step 5 of 20")
     assert set(slept) == {1.0}
     assert "\x1b" not in out.getvalue()
+
+
+def test_lines_wait_for_a_run_that_is_about_to_begin(tmp_path: Path) -> None:
+    """Between the folder and what is known before the first step, or after its process died there."""
+    journal = eb.folder.Journal(tmp_path / "a")
+    out = io.StringIO()
+
+    def begins(_: float) -> None:
+        journal.close()
+        shutil.rmtree(tmp_path / "a")
+        run = GrowingRun(tmp_path / "a", 20)
+        run.grow(20)
+        run.end()
+
+    watch = Watch(tmp_path / "a")
+    assert watch.overview()["runs"][0]["message"] == "it is about to begin"
+    assert show(watch, out, begins) == ["finished"]
+    shutil.rmtree(tmp_path / "a")
+    eb.folder.Journal(tmp_path / "a").close()
+    assert show(Watch(tmp_path / "a"), out) == ["unreadable"]
+
+
+def test_lines_say_that_there_is_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in "ab":
+        saved(tmp_path / name)
+    monkeypatch.setattr("everybatch.watch._find._MOST_RUNS", 1)
+    for out in (io.StringIO(), Terminal()):
+        show(Watch(tmp_path), out)
+        assert out.getvalue().count("more below this folder than can be listed") == 1
 
 
 def test_a_terminal_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

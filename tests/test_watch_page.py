@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,101 @@ def test_the_keyboard_zooms_pans_and_reads_values(page: Any, address: str, folde
             break
         page.wait_for_timeout(100)
     assert spoken(page, "loss").startswith("mini-batches: 0")
+
+
+def test_curves_tell_no_values_where_they_have_none(page: Any, address: str, folder: Path) -> None:
+    """Runs of 8 and 80 steps: at the ends, by the arrays."""
+    short, long = GrowingRun(folder / "short", 8), GrowingRun(folder / "long", 80, seed=1)
+    short.grow(8)
+    long.grow(80)
+    page.goto(address)
+    tells(page, "accuracy", "test")
+    for name in ("short", "long"):
+        page.locator("#runs label", has_text=name).locator("input").check()
+    tells(page, "accuracy", "long: test")
+    tells(page, "accuracy", "short: test")
+    page.locator('[data-chart="accuracy"] .everybatch-chart').focus()
+    page.keyboard.press("End")
+    train, test = (f"{100 * long.arrays[f'{part}_accuracy'][at]:.2f}%" for part, at in (("train", 79), ("test", 80)))
+    assert spoken(page, "accuracy") == f"mini-batches: 80. long: train {train}; long: test {test}"
+    page.keyboard.press("Home")
+    first, other = (f"{100 * run.arrays['test_accuracy'][0]:.2f}%" for run in (long, short))
+    told = spoken(page, "accuracy").removeprefix("mini-batches: 0. ").split("; ")
+    assert sorted(told) == [f"long: test {first}", f"short: test {other}"]
+
+
+def test_a_value_beside_the_cursor_tells_where_it_is(page: Any, address: str, folder: Path) -> None:
+    run = GrowingRun(folder / "a", 40)
+    run.grow(40)
+    page.goto(address)
+    tells(page, "seconds", "step")
+    told = page.evaluate(
+        """async () => {
+            const { createChart } = await import("./chart.js"), place = document.createElement("div");
+            document.body.append(place);
+            const chart = createChart(place), box = place.querySelector(".everybatch-chart");
+            chart.update([{ run: "", name: "train", color: 0, dash: 0, x: [1, 2, 3, 4], y: [5, 6, 7, 8] },
+                          { run: "", name: "test", color: 1, dash: 0, x: [0, 4], y: [1, 2] }]);
+            box.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", shiftKey: true }));
+            box.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", shiftKey: true }));
+            const said = place.querySelector(".everybatch-spoken").textContent;
+            chart.destroy();
+            return said;
+        }"""
+    )
+    assert told == "mini-batches: 1. train 5; test 1 (at 0)"
+
+
+def test_a_folder_that_was_made_anew_is_shown_from_its_beginning(page: Any, address: str, folder: Path) -> None:
+    first = GrowingRun(folder / "a", 400)
+    first.grow(400)
+    first.end()
+    page.goto(address)
+    says(page, "is finished: 400 steps")
+    tells(page, "accuracy", "test")
+    chart = page.locator('[data-chart="accuracy"] .everybatch-chart')
+    for key in ("End", "+", "+", "Escape"):  # its last steps, which the next run has not
+        chart.press(key)
+    shutil.rmtree(folder / "a")
+    other = GrowingRun(folder / "a", 30, seed=1)
+    other.grow(20)
+    says(page, "is running: step 20 of 30")
+    tells(page, "accuracy", f"test {100 * other.arrays['test_accuracy'][20]:.2f}%")
+    for _ in range(600):
+        chart.press("Home")
+        if spoken(page, "accuracy").startswith("mini-batches: 0."):
+            break
+        page.wait_for_timeout(100)
+    assert spoken(page, "accuracy") == f"mini-batches: 0. test {100 * other.arrays['test_accuracy'][0]:.2f}%"
+
+
+def answered(body: str, route: Any) -> None:
+    route.fulfill(content_type="text/html", body=body)
+
+
+def test_a_link_elsewhere_opens_the_page(browser: Any, folder: Path) -> None:
+    """On a page of another site, with a token and without, and after reloading."""
+    run = GrowingRun(folder / "a", 20)
+    run.grow(20)
+    for host in ("127.0.0.1", "0.0.0.0"):
+        server = Server(Watch(folder), host, port=0)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        token = "" if server.guard.token is None else f"?token={server.guard.token}"
+        context = browser.new_context()
+        for rel in ("opener", "noopener"):
+            linked = f'<a target=_blank rel={rel} href="http://127.0.0.1:{server.server_port}/{token}">runs</a>'
+            page = context.new_page()
+            page.route("http://one.example/", partial(answered, linked))
+            page.goto("http://one.example/")
+            with context.expect_page() as opened:
+                page.click("a")
+            for again in (False, True):
+                if again:
+                    opened.value.reload()
+                says(opened.value, "is running: step 20 of 20")
+        context.close()
+        server.shutdown()
+        server.server_close()
 
 
 def test_dragging_zooms_all_charts_and_a_double_click_shows_everything(page: Any, address: str, folder: Path) -> None:

@@ -70,7 +70,7 @@ def onnx(model: Model, path: str | os.PathLike[str], *, normalize: bool = True, 
     proto = helper.make_model(
         helper.make_graph(
             graph.nodes,
-            network.name,
+            network.name or "network",  # a graph has a name, and a network need not
             [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", *network.input_shape])],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", network.num_classes])],
             graph.tensors,

@@ -127,10 +127,13 @@ _GLOBAL_POOLS: dict[str, Callable[..., nn.Module]] = {
 def torch_module(model: Model, *, normalize: bool = False) -> nn.Module:
     """Return a plain PyTorch module with the weights that the model has now.
 
-    It is an `nn.Sequential` of PyTorch's own layers, in evaluation mode and on the CPU, shares nothing with `model`
-    and does not need everybatch any more. The names in its `state_dict` are those of `Model.state_dict`. Its attributes
-    ``classes`` (names in the order of the logits), ``input_shape`` (channels, height, width), ``pixel_mean`` and
-    ``pixel_std`` (of pixels in [0, 1], one number for each channel) are tuples, or None where the model does not know.
+    It is an `nn.Sequential` of PyTorch's own layers, in evaluation mode and on the CPU, and shares nothing with
+    `model`. PyTorch has no layers for residual blocks, gates, stochastic depth and the normalisation of pixels: for
+    these the module has small ones of everybatch's. To read such a module, written by ``torch.save(module)`` or
+    pickled, everybatch must be there; its `state_dict` is plain tensors, and what `eb.export.torchscript` writes needs
+    nothing but PyTorch. The names in its `state_dict` are those of `Model.state_dict`. Its attributes ``classes``
+    (names in the order of the logits), ``input_shape`` (channels, height, width), ``pixel_mean`` and ``pixel_std`` (of
+    pixels in [0, 1], one number for each channel) are tuples, or None where the model does not know.
 
     Parameters
     ----------

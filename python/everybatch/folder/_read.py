@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from everybatch._metered import is_metered
 from everybatch.errors import FileFormatError
 from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS, WHOLE
 from everybatch.folder._lock import holder
-from everybatch.folder._records import goes_on, whole_records
+from everybatch.folder._records import goes_on, record, whole_records
 from everybatch.folder._rows import AXES, Columns, Counts, Rows, cut
 from everybatch.folder._state import Kept
 from everybatch.folder._whole import unpacked
@@ -24,9 +25,14 @@ __all__ = ["Follower", "how_to_go_on", "nothing_yet", "recorded"]
 
 Array = npt.NDArray[Any]
 
+_HEADER = len(record(BEGUN, b""))
+"""Bytes."""
+
 
 class Follower:
     """Follows the history of a run: each `look` reads what came since the one before.
+
+    Where another run is in the folder by then, it is read from its beginning, and nothing of the first one is left.
 
     Parameters
     ----------
@@ -39,6 +45,10 @@ class Follower:
     def __init__(self, folder: Path, rows: Callable[[Columns], Rows] = Rows) -> None:
         self.folder = folder
         self._make_rows = rows
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin at the beginning."""
         self.begun: dict[str, Any] = {}
         """What was known before the first step; nothing until it is written."""
         self.ended: dict[str, Any] = {}
@@ -48,6 +58,8 @@ class Follower:
         self._whole: dict[str, Array] = {}
         self._rows: Rows | None = None
         self._is_held = False
+        self._headers: dict[int, bytes] = {}
+        """Of the first record that was read and of the last one, by where they begin."""
 
     def look(self, until: int | None = None) -> bool:
         """Read on, no further than to a place in the file, and tell whether anything was new.
@@ -60,10 +72,17 @@ class Follower:
             It is not what a run writes.
         """
         # Before reading: a run that ended in between has written so before it let its folder go.
-        self._is_held = holder(self.folder) is not None
-        path, start = self.folder / HISTORY, self.end
+        is_held = holder(self.folder) is not None
+        path = self.folder / HISTORY
         # Opened anew: a network file system looks for what is new when a file is opened.
         with path.open("rb") as file:
+            # By what they say, checksums included: a new file may be as long as the one before, and have its number.
+            is_another = os.fstat(file.fileno()).st_size < self.end or any(
+                _header_at(file, place) != header for place, header in self._headers.items()
+            )
+            if is_another:
+                self._forget()
+            self._is_held, start, last = is_held, self.end, 0
             for kind, payload, end in whole_records(file, start):
                 if until is not None and end > until:
                     break
@@ -71,8 +90,10 @@ class Follower:
                     self._take(kind, payload)
                 except ValueError as error:
                     raise FileFormatError(f"{path}: the record that ends at byte {end} is wrong: {error}") from error
-                self.end = end
-        return self.end > start
+                last, self.end = self.end, end
+            if self.end > start:
+                self._headers = {place: _header_at(file, place) for place in (0, last)}
+        return is_another or self.end > start
 
     @property
     def columns(self) -> Columns | None:
@@ -136,6 +157,12 @@ class Follower:
             self.ended = told
         else:
             raise ValueError(f"its kind is {kind!r}, which this version of everybatch does not know")
+
+
+def _header_at(file: IO[bytes], place: int) -> bytes:
+    """Return the header of the record at a place, as far as it is there."""
+    file.seek(place)
+    return file.read(_HEADER)
 
 
 def nothing_yet(arrays: Mapping[str, Array], sizes: Counts) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from everybatch._arguments import choice
 from everybatch._measures import QUANTITIES
 
 from ._curves import AXES, label_x
-from ._inputs import Drawable, as_sources
+from ._inputs import Drawable, as_sources, check_fractions
 from ._style import new_axes, percent_axis, small, text_height, tidy, title
 from ._train_test import Pair, draw_pairs, mark_divergence, pair
 from ._zoom import zoomed
@@ -34,7 +34,7 @@ def accuracy(
     """Draw the training accuracy of every mini-batch, its running mean, and the test (and validation) accuracy.
 
     Around measurements that are estimates lies a band of two standard errors to both sides, also where the line is
-    smoothed.
+    smoothed. The curves of a run that diverged end where its weights were numbers for the last time.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def accuracy(
     """
     choice(x, "x", tuple(AXES))
     sources = as_sources(runs, labels, plot="accuracy", ndim=1)
+    check_fractions(sources, plot="accuracy")
     pairs = [pair(source, "accuracy", x=x, window=smooth, plot="accuracy") for source in sources]
     ax = new_axes(ax)
     draw_pairs(ax, pairs, location="lower right")

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from everybatch._arguments import choice
+from everybatch._measures import MEASURES
 from everybatch.errors import ArgumentError
 
 from . import _curves
 from ._curves import AXES, Curve, end_at, label_x, window_for
 from ._error_bands import band_key, draw_band, name_band
-from ._inputs import Drawable, Source, as_sources, class_names
+from ._inputs import Drawable, Source, as_sources, check_fractions, class_names
 from ._labels import end_labels
 from ._style import (
     COLOURS,
@@ -58,7 +59,7 @@ def class_accuracy(
     The evaluation before the first step is left out: untrained networks often answer one class to everything.
     Above 16 classes only the ten that end lowest are named, over all others in grey. Around measurements that are
     estimates lies a band of two standard errors to both sides, also where the line is smoothed; with more than 16
-    classes there is none.
+    classes there is none. The lines of a run that diverged end where its weights were numbers for the last time.
 
     Parameters
     ----------
@@ -85,6 +86,7 @@ def class_accuracy(
     """
     choice(x, "x", tuple(AXES))
     sources = as_sources(runs, labels, plot="class_accuracy", ndim=2)
+    check_fractions(sources, plot="class_accuracy")
     if len(sources) > len(DASHES):
         raise ArgumentError(
             f"plots.class_accuracy: {len(sources)} runs of several lines each cannot be told apart; "
@@ -178,7 +180,7 @@ def _curve(source: Source, x: str) -> Curve:
     if source.run is None:
         assert source.values is not None  # a Source has one or the other
         return _curves.bare(source.values, x, "class_accuracy")
-    data = _curves.curve(source.run, "class_accuracy", x)
+    data = _curves.sound_curve(source.run, MEASURES["class_accuracy"], x)
     if not len(data):
         raise ArgumentError("plots.class_accuracy: the run ended before its first evaluation; there is nothing to draw")
     skip = int(len(data) > 1 and source.run.eval_step[0] == 0)

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from everybatch._measures import MEASURES
 from everybatch.errors import ArgumentError
+from everybatch.run import Run
 
 from ._error_bands import bounds
-from ._inputs import Drawable, Source, as_sources, class_names
+from ._inputs import Drawable, Source, as_sources, check_fractions, class_names
 from ._style import (
     BLUE,
     GREEN,
@@ -30,6 +31,7 @@ from ._style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
 
 __all__ = ["class_bars"]
 
@@ -46,7 +48,8 @@ def class_bars(
 ) -> Axes:
     """Draw the test accuracy of every class at the last evaluation, and that of all images as a line.
 
-    Where that evaluation is an estimate, each bar has a whisker of two standard errors to both sides.
+    Where that evaluation is an estimate, each bar has a whisker of two standard errors to both sides. Of a run that
+    diverged it is the last one of weights that were numbers, and its step stands beside the line.
 
     Parameters
     ----------
@@ -71,6 +74,7 @@ def class_bars(
             f"plots.class_bars: {len(sources)} runs make too many bars; give at most {_MOST_RUNS}, "
             "or draw each into an Axes of its own"
         )
+    check_fractions(sources, plot="class_bars")
     heights = [_heights(source) for source in sources]
     names = class_names(sources, [len(each) for each in heights], plot="class_bars")
     ax = new_axes(ax, (min(max(6.4, (0.1 + 0.2 * len(sources)) * len(names) + 1.5), 14), 4.0))
@@ -78,8 +82,9 @@ def class_bars(
     tops = [values + each[1] for values, each in zip(heights, whiskers, strict=True)]
     bottom, top = _limits(np.concatenate([*heights, *tops]), zoom)
     ax.set_ylim(bottom, top)
+    bars = []
     for number, (source, values, ends) in enumerate(zip(sources, heights, whiskers, strict=True)):
-        _bars(ax, values, ends, number, len(sources), _legend_text(source, values), top - bottom)
+        bars.append(_bars(ax, values, ends, number, len(sources), _absent(source), top - bottom))
         overall = _overall(source, values)
         ax.axhline(overall, color=INK if len(sources) == 1 else COLOURS[number], linewidth=1.1, linestyle=(0, (4, 2)))
     if len(sources) == 1:
@@ -87,7 +92,9 @@ def class_bars(
         title(ax, [sources[0].run])
     else:
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2}
-        ax.legend(frameon=False, fontsize="small", labelcolor=INK, **place)
+        # Given here: by itself matplotlib takes no label that begins with an underscore.
+        texts = [_legend_text(source, values) for source, values in zip(sources, heights, strict=True)]
+        ax.legend(bars, texts, frameon=False, fontsize="small", labelcolor=INK, **place)
     name_classes(ax, names)
     percent_axis(ax)
     ax.set_xlabel("class")
@@ -97,8 +104,10 @@ def class_bars(
     return ax
 
 
-def _bars(ax: Axes, values: Doubles, whiskers: Doubles, number: int, runs: int, label: str, span: float) -> None:
-    """Draw one run's bars, each with its value; a class without test images gets none, and says so."""
+def _bars(
+    ax: Axes, values: Doubles, whiskers: Doubles, number: int, runs: int, absent: str, span: float
+) -> BarContainer:
+    """Draw one run's bars, each with its value; a class without one gets none, and says why."""
     many = len(values) * runs > _EDGED
     width = (1.0 if many else 0.8) / runs
     places = np.arange(len(values)) + (number - (runs - 1) / 2) * width
@@ -108,18 +117,18 @@ def _bars(ax: Axes, values: Doubles, whiskers: Doubles, number: int, runs: int, 
         "edgecolor": "white",
         "linewidth": 0 if many else 0.6,
     }
-    ax.bar(places, np.nan_to_num(values), width, label=label, zorder=2, **style)
+    bars = ax.bar(places, np.nan_to_num(values), width, zorder=2, **style)
     if np.any(whiskers > 0):
         ax.errorbar(places, values, yerr=whiskers, fmt="none", ecolor=INK, elinewidth=1, zorder=3)
     total = len(values) * runs
     if total > _LABELLED:
-        return
+        return bars
     decimals = 1 if span > 0.012 else 2
     crowded = total > 14
     for place, value, above in zip(places, values, whiskers[1], strict=True):
         known = not np.isnan(value)
         ax.annotate(
-            f"{100 * value:.{decimals}f}" if known else "no images",
+            f"{100 * value:.{decimals}f}" if known else absent,
             xy=(place, value + above if known else ax.get_ylim()[0]),
             xytext=(0, 2.5),
             textcoords="offset points",
@@ -136,6 +145,7 @@ def _bars(ax: Axes, values: Doubles, whiskers: Doubles, number: int, runs: int, 
                 "pad": 0.2 if crowded else 0.6,
             },  # over the dashed line
         )
+    return bars
 
 
 def _limits(values: Doubles, zoom: bool) -> tuple[float, float]:
@@ -159,32 +169,54 @@ def _heights(source: Source) -> Doubles:
         return source.values
     if not len(source.run.class_accuracy):
         raise ArgumentError("plots.class_bars: the run ended before its first evaluation; there is nothing to draw")
-    return np.asarray(source.run.class_accuracy[-1], dtype=np.float64)
+    row = _row(source.run)
+    if row is None:
+        return np.full(source.run.class_accuracy.shape[1], np.nan)
+    return np.asarray(source.run.class_accuracy[row], dtype=np.float64)
+
+
+def _row(run: Run) -> int | None:
+    """Return which evaluation is drawn: the last one of weights that were numbers, if there is any."""
+    sound = np.flatnonzero(np.isfinite(run.test_loss))
+    return int(sound[-1]) if len(sound) else None
+
+
+def _absent(source: Source) -> str:
+    """Return why a class has no bar."""
+    return "no images" if source.run is None or _row(source.run) is not None else "diverged"
 
 
 def _whiskers(source: Source, values: Doubles) -> Doubles:
     """Return how far the whiskers go down and up from each bar's value, (2, classes); 0 where nothing is estimated."""
     run = source.run
+    row = None if run is None else _row(run)
     band = None
-    if run is not None:
+    if run is not None and row is not None:
         band = bounds(run, MEASURES["class_accuracy"], np.asarray(run.class_accuracy, np.float64))
-    return np.zeros((2, len(values))) if band is None else np.abs(np.stack([ends[-1] for ends in band]) - values)
+    return np.zeros((2, len(values))) if band is None else np.abs(np.stack([ends[row] for ends in band]) - values)
 
 
 def _overall(source: Source, values: Doubles) -> float:
     """Return the accuracy over all images; of bare numbers only the mean over classes is known."""
     if source.run is not None:
-        return source.run.final_accuracy
+        row = _row(source.run)
+        return float("nan") if row is None else float(source.run.test_accuracy[row])
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def _legend_text(source: Source, values: Doubles) -> str:
-    return f"{plain(source.label)} ({_overall_name(source)} {_overall(source, values):.2%})" if source.label else ""
+    overall = _overall(source, values)
+    told = _absent(source) if np.isnan(overall) else f"{_overall_name(source)} {overall:.2%}"
+    return f"{plain(source.label)} ({told})"
 
 
 def _overall_name(source: Source) -> str:
-    return "mean of classes" if source.run is None else "all images"
+    if source.run is None:
+        return "mean of classes"
+    row = _row(source.run)
+    is_last = row is None or row == len(source.run.test_loss) - 1
+    return "all images" if is_last else f"all images, step {source.run.eval_step[row]:,}"
 
 
 def _name_line(ax: Axes, source: Source, overall: float) -> None:

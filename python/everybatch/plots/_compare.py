@@ -15,7 +15,7 @@ from . import _curves
 from ._curve_axes import check_curve_options, curve_axes
 from ._curves import Curve, window_for
 from ._error_bands import draw_band, name_band
-from ._inputs import Drawable, Source, as_sources
+from ._inputs import Drawable, Source, as_sources, check_fractions
 from ._labels import end_labels
 from ._style import FEW, MARKERS, line_style, new_axes, plain, small, title
 
@@ -38,7 +38,8 @@ def compare(
     """Draw one quantity of several runs: a smoothed line each, all measurements thin behind it.
 
     Each line has its run's name at its end, and the last measurement (not the best one). Around measurements that are
-    estimates lies a band of two standard errors to both sides.
+    estimates lies a band of two standard errors to both sides. The line of a run that diverged ends where its weights
+    were numbers for the last time.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def compare(
     """
     check_curve_options(metric, x, scale)
     sources = as_sources(runs, labels, plot="compare", ndim=1)
+    if CURVES[metric].unit == "fraction":
+        check_fractions(sources, plot="compare")
     raw = [_curve(source, metric, x) for source in sources]
     windows = [window_for(len(each), smooth) for each in raw]
     measure = CURVES[metric]
@@ -95,7 +98,7 @@ def _curve(source: Source, metric: str, x: str) -> Curve:
     measure, name = CURVES[metric], f"the run of {source.label!r}" if source.label else "the run"
     if not measure.is_in(source.run):
         raise ArgumentError(f"plots.compare: {measure.missing(name)}")
-    data = _curves.curve(source.run, metric, x)
+    data = _curves.sound_curve(source.run, measure, x)
     if not len(data):
         raise ArgumentError(f"plots.compare: {name} ended before its {measure.label} was measured")
     return data

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measure import Measure
 from everybatch._measures import MEASURES
 from everybatch._metered import NO_EPOCHS, epoch_steps
 from everybatch.errors import ArgumentError
@@ -20,7 +21,7 @@ from ._error_bands import bounds
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["AXES", "Curve", "bare", "curve", "decimate", "end_at", "label_x", "smooth", "window_for"]
+__all__ = ["AXES", "Curve", "bare", "curve", "decimate", "end_at", "label_x", "smooth", "sound_curve", "window_for"]
 
 Doubles = npt.NDArray[np.float64]
 AXES = {"step": "mini-batches", "epoch": "epochs", "seconds": "seconds"}
@@ -79,6 +80,11 @@ def curve(run: Run, metric: str, x: str) -> Curve:
         spent[run.eval_step] += run.eval_seconds
         return Curve(np.cumsum(spent)[at], y, low, high)
     return Curve(at.astype(np.float64), y, low, high)
+
+
+def sound_curve(run: Run, measure: Measure[Any], x: str) -> Curve:
+    """Return the curve of a run as far as its weights were numbers: others get some images right, by chance."""
+    return curve(run, measure.name, x).where(~np.isnan(measure.sound(run)))
 
 
 def bare(values: Doubles, x: str, plot: str) -> Curve:

@@ -12,7 +12,7 @@ from everybatch._measures import QUANTITIES
 
 from ._curves import AXES, label_x
 from ._error_bands import band_key
-from ._inputs import Drawable, as_sources
+from ._inputs import Drawable, as_sources, check_fractions
 from ._losses import loss_limits
 from ._style import INK, TEST, TRAIN, VALIDATION, new_axes, percent_axis, plain, small, tidy
 from ._train_test import LEGEND, Pair, draw_line, draw_measured, mark_divergence, pair
@@ -75,6 +75,8 @@ def grid(
     choice(x, "x", tuple(AXES))
     wanted = optional_whole(columns, "columns")
     sources = as_sources(runs, labels, plot="grid", ndim=1)
+    if metric == "accuracy":
+        check_fractions(sources, plot="grid")
     pairs = [pair(source, metric, x=x, window=smooth, plot="grid") for source in sources]
     axes = _axes(len(pairs), wanted)
     for ax, one in zip(axes, pairs, strict=True):
@@ -116,7 +118,7 @@ def _axes(count: int, columns: int | None) -> list[Axes]:
 
 def _draw(ax: Axes, one: Pair) -> None:
     average = one.average
-    if len(one.train):
+    if one.has_train:
         draw_line(ax, one.train, one.smoothed, TRAIN, "training", f"training, running {average}", light=one.window > 1)
     draw_measured(
         ax, one.validation, one.smoothed_validation, VALIDATION, "validation", f"validation, running {average}"
@@ -130,7 +132,8 @@ def _name(ax: Axes, one: Pair) -> None:
     ax.set_title(plain(name), loc="left", fontsize="medium", color=INK)
     if run is not None and len(run.test_loss):
         measure = one.measures["test"]
-        ax.set_title(measure.text(getattr(run, measure.name)[-1]), loc="right", fontsize=small(), color=TEST)
+        last = measure.sound(run)[-1]
+        ax.set_title("" if np.isnan(last) else measure.text(last), loc="right", fontsize=small(), color=TEST)
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:

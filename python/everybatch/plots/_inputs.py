@@ -16,7 +16,7 @@ from everybatch.run import Run, load_run
 
 from ._labels import automatic_labels
 
-__all__ = ["Drawable", "Source", "as_sources", "class_names"]
+__all__ = ["Drawable", "Source", "as_sources", "check_fractions", "class_names"]
 
 One = Run | str | os.PathLike[str] | Sequence[Any] | npt.NDArray[Any]
 Drawable = One | Sequence[One] | Mapping[str, One]
@@ -76,6 +76,23 @@ def as_sources(runs: Drawable, labels: Sequence[str] | None, *, plot: str, ndim:
         Source(name, item, None) if isinstance(item, Run) else Source(name, None, item)
         for name, item in zip(names, loaded, strict=True)
     ]
+
+
+def check_fractions(sources: Sequence[Source], *, plot: str) -> None:
+    """Refuse bare numbers that are no accuracies; NaN is one that was not measured.
+
+    Raises
+    ------
+    ArgumentError
+        One is below 0, above 1 or infinite.
+    """
+    for source in sources:
+        if source.values is None:
+            continue
+        wrong = source.values[(source.values < 0) | (source.values > 1)]
+        if len(wrong):
+            hint = ": divide percents by 100" if np.all(np.isfinite(wrong)) and np.min(wrong) > 1 else ""
+            raise ArgumentError(f"{_asked(plot)}: accuracies are from 0 to 1, and {wrong[0]:g} is not{hint}")
 
 
 def class_names(sources: Sequence[Source], counts: Sequence[int], *, plot: str) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ FEW = 30
 """Points that are so few that each gets a marker."""
 LOG_FROM = 15.0
 """Highest over lowest loss from which a linear axis would squeeze the end of a run into a flat line."""
+_FEW_DECADES = 1000.0
+"""Top over bottom of a logarithmic axis up to which there is room for 1, 2 and 5 of each decade."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 Dashes = Literal["-"] | tuple[float, tuple[float, ...]]
 DASHES: tuple[Dashes, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
@@ -131,11 +133,22 @@ def short(name: str) -> str:
 
 
 def log_axis(ax: Axes) -> None:
-    """Make the y axis logarithmic, with ticks that read as plain numbers: 0.1, 0.2, 0.5."""
+    """Make the y axis logarithmic, with ticks that read as plain numbers: 0.1, 0.2, 0.5, or 0.1, 1, 10 of many."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+    class Decades(LogLocator):
+        """Decides by what is to be seen; matplotlib leaves no decade out of those that have more than one tick."""
+
+        def tick_values(self, vmin: float, vmax: float) -> Any:
+            self.set_params(subs=(1.0, 2.0, 5.0))
+            ticks = super().tick_values(vmin, vmax)
+            if vmax < _FEW_DECADES * vmin and sum(vmin <= tick <= vmax for tick in ticks) > 1:
+                return ticks
+            self.set_params(subs=(1.0,))
+            return super().tick_values(vmin, vmax)
+
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_locator(Decades())
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

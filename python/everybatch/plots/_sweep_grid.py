@@ -15,7 +15,7 @@ from everybatch._trial import Trial, count_states
 from everybatch.errors import ArgumentError
 
 from . import _curves
-from ._curves import AXES, Curve, label_x, window_for
+from ._curves import AXES, Curve, label_x, sound_curve, window_for
 from ._error_bands import band_key, draw_band
 from ._style import GREY, INK, LOG_FROM, TEST, TRAIN, VALIDATION, log_axis, new_axes, percent_axis, small, tidy
 from ._sweep_inputs import (
@@ -26,7 +26,6 @@ from ._sweep_inputs import (
     ordered,
     runs_of,
     settings_of,
-    sound_curve,
     text_of,
     varied,
 )

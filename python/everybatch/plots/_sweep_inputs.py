@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from everybatch._arguments import choice
 from everybatch._measure import Measure
 from everybatch._measures import CURVES
@@ -16,7 +14,7 @@ from everybatch._trial import LABEL, NUMBERS, Trial, measure_of
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-from ._curves import Curve, curve
+from ._curves import Curve, sound_curve
 from ._style import plain
 
 if TYPE_CHECKING:
@@ -37,7 +35,6 @@ __all__ = [
     "ordered",
     "runs_of",
     "settings_of",
-    "sound_curve",
     "text_of",
     "varied",
 ]
@@ -154,11 +151,6 @@ def curves_of(trials: Sequence[Trial], metric: str, x: str, plot: str) -> list[t
         hint = ": train with validation=0.1" if measure.needs == "validation" else ""
         raise ArgumentError(f"plots.{plot}: no trial of this sweep has a {measure.label}{hint}")
     return found
-
-
-def sound_curve(run: Run, measure: Measure[Any], x: str) -> Curve:
-    """Return the curve of a run as far as its weights were numbers: others get some images right, by chance."""
-    return curve(run, measure.name, x).where(~np.isnan(measure.sound(run)))
 
 
 def runs_of(trials: Sequence[Trial]) -> Iterator[tuple[Trial, Run]]:

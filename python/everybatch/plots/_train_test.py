@@ -14,7 +14,7 @@ from everybatch._words import count
 from everybatch.errors import ArgumentError
 from everybatch.run import Run
 
-from ._curves import Curve, bare, curve, decimate, smooth, window_for
+from ._curves import Curve, bare, decimate, smooth, sound_curve, window_for
 from ._error_bands import band_key, draw_band
 from ._inputs import Source
 from ._style import COLOURS, FEW, GREY, INK, MARKERS, TEST, TRAIN, VALIDATION, plain
@@ -51,6 +51,11 @@ class Pair:
     smoothed_validation: Curve | None
 
     @property
+    def has_train(self) -> bool:
+        """Whether the training batches were measured: a meter that is not given logits knows their loss alone."""
+        return not bool(np.all(np.isnan(self.train.y)))
+
+    @property
     def average(self) -> str:
         """What the smoothed curves are: the running mean or median."""
         return self.measures["train"].average
@@ -68,9 +73,9 @@ def pair(source: Source, quantity: str, *, x: str, window: int | None, plot: str
         assert source.values is not None  # a Source has one or the other
         train, test, validation = bare(source.values, x, plot), None, None
     else:
-        train, test = curve(run, measures["train"].name, x), curve(run, measures["test"].name, x)
+        train, test = (sound_curve(run, measures[part], x) for part in ("train", "test"))
         held_out = measures["validation"]
-        validation = curve(run, held_out.name, x) if held_out.is_in(run) else None
+        validation = sound_curve(run, held_out, x) if held_out.is_in(run) else None
         if not len(train) and not len(test):
             raise ArgumentError(f"plots.{plot}: the run ended before anything was measured; there is nothing to draw")
     mean = measures["train"].average == "mean"
@@ -119,7 +124,7 @@ def mark_divergence(ax: Axes, pairs: Sequence[Pair]) -> None:
 
 def _draw_one(ax: Axes, one: Pair) -> None:
     average, run, named = one.average, one.source.run, "training, " if one.source.run is not None else ""
-    if len(one.train):
+    if one.has_train:
         line = f"{named}{average} of {one.window} batches"
         draw_line(ax, one.train, one.smoothed, TRAIN, f"{named}every batch", line, light=one.window > 1)
     if run is None:
@@ -132,11 +137,15 @@ def _draw_one(ax: Axes, one: Pair) -> None:
 
 
 def _final(run: Run, measure: Measure[Any]) -> str:
-    """Return the last and the best accuracy as text; nothing of a loss, or where none was measured."""
-    values, best = getattr(run, measure.name), measure.best_of(run)
+    """Return the last and the best accuracy as text; nothing of a loss, or where none was measured.
+
+    Weights that are no numbers any more have no last accuracy.
+    """
+    values, best = measure.sound(run), measure.best_of(run)
     if best is None or measure.unit != "fraction":
         return ""
-    return f": final {measure.text(values[-1])}, best {measure.text(values[best])}"
+    final = "" if np.isnan(values[-1]) else f"final {measure.text(values[-1])}, "
+    return f": {final}best {measure.text(values[best])}"
 
 
 def draw_measured(
@@ -205,7 +214,8 @@ def _draw_several(ax: Axes, pairs: Sequence[Pair], location: str) -> None:
     if any(one.test is not None for one in pairs):
         widest = max(one.window for one in pairs)
         smoothed = f"training, {pairs[0].average} of {widest}" if widest > 1 else "training"
-        handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=smoothed))
+        if any(one.has_train for one in pairs):
+            handles.append(Line2D([], [], color=GREY, linewidth=1.6, label=smoothed))
         handles.append(Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (3, 1.2)), label="test"))
     ax.legend(**LEGEND | {"loc": location, "handles": [*handles, *band_key(ax)]})
 

@@ -11,10 +11,12 @@ from torch import nn
 
 from everybatch._arguments import flag
 from everybatch._core import Model, Network, model_of
+from everybatch._names import is_text
 from everybatch._plain_torch import plain_torch
+from everybatch.errors import ArgumentError
 from everybatch.torch_modules._checks import as_module, check_apart, check_module
 from everybatch.torch_modules._follow import follow
-from everybatch.torch_modules._input_shape import as_input_shape, inferred
+from everybatch.torch_modules._input_shape import as_input_shape, inferred, with_channels
 from everybatch.torch_modules._owner import Owner
 from everybatch.torch_modules._same import check_same
 from everybatch.torch_modules._tree import tree
@@ -68,9 +70,9 @@ def from_torch(
     UnsupportedModuleError
         The module computes something that no layer does. The message names module, operation and what to do.
     ShapeError
-        A layer cannot take images of that shape.
+        A layer cannot take images of that shape, or no image has it: images have 1, 3 or 4 channels.
     ArgumentError
-        `input_shape` has to be given, `mean` and `std` do not fit, or the module has no values yet.
+        `input_shape` has to be given, `mean` and `std` do not fit, the module has no values yet, or `name` is no UTF-8.
     TypeError
         `module` is no module.
 
@@ -126,9 +128,11 @@ def convert(
     share, module = flag(share, "share"), as_module(module)
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be text, not {name!r}")
+    if name is not None and not is_text(name):
+        raise ArgumentError(f"name is {name!r}, which is not UTF-8 text: give another one")
     check_module(module, share=share, only_evaluation=only_evaluation)
     with plain_torch():
-        shape = inferred(module) if input_shape is None else as_input_shape(input_shape)
+        shape = with_channels(inferred(module) if input_shape is None else as_input_shape(input_shape))
         trace = follow(module, shape, only_evaluation=only_evaluation)
         made = tree(trace)
         description = {"name": name or type(module).__name__, "input_shape": shape, "layers": made.layers}

@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from everybatch._convert import CHANNELS
 from everybatch.errors import ArgumentError, ShapeError
 from everybatch.torch_modules._trace import trace
 
-__all__ = ["as_input_shape", "inferred"]
+__all__ = ["as_input_shape", "inferred", "with_channels"]
 
 Shape = tuple[int, int, int]
 
@@ -40,6 +41,22 @@ def as_input_shape(given: Any) -> Shape:
         raise ArgumentError(f"input_shape must be (channels, height, width), all above 0, not {given!r}{hint}")
     channels, height, width = numbers
     return channels, height, width
+
+
+def with_channels(shape: Shape) -> Shape:
+    """Return a shape if images can have it.
+
+    Raises
+    ------
+    ShapeError
+        No image has so many channels.
+    """
+    if shape[0] not in CHANNELS:
+        raise ShapeError(
+            f"from_torch: images of {shape[0]} channels, input_shape={shape}, cannot be given to a model: it takes "
+            "1 (grey), 3 (colour) or 4 channels"
+        )
+    return shape
 
 
 def inferred(module: nn.Module) -> Shape:

@@ -57,6 +57,8 @@ class _random_numbers:  # noqa: N801 - used as a function
     def __exit__(self, kind: Any, error: Any, stack: Any) -> None:
         now = states()
         put_back(self.before)
+        if error is not None and not isinstance(error, Exception):
+            return  # Ctrl-C
         drawn = not torch.equal(now[0], self.before[0]) or now[1] != self.before[1]
         drawn = drawn or any(np.any(a != b) for a, b in zip(now[2], self.before[2], strict=True))
         if drawn and (error is None or not isinstance(error, UnsupportedModuleError)):

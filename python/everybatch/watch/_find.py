@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from everybatch.sweeps._store import FAILED, INDEX, ROW, SWEEP, TRIALS
 
 __all__ = ["Found", "find", "is_saved", "is_written", "stamp"]
 
-_DEEPEST = 8
 _MOST_FOLDERS = 20_000
 _MOST_RUNS = 2_000
 
@@ -30,31 +30,29 @@ class Found:
 
 
 def find(root: Path) -> Found:
-    """Look for runs and sweeps in a folder and below.
+    """Look for runs and sweeps in a folder and below, level by level, in each folder at what changed last first.
 
     Within a store, trials that are done belong to the sweep, and are no runs of their own.
     """
     found = Found()
-    ahead = [("", 0)]
+    ahead = deque([""])
     looked = 0
     while ahead:
-        name, depth = ahead.pop()
+        name = ahead.popleft()
         looked += 1
-        if looked > _MOST_FOLDERS or len(found.runs) > _MOST_RUNS:
+        folder = root / name
+        is_run = is_written(folder) or is_saved(folder)
+        if looked > _MOST_FOLDERS or (is_run and len(found.runs) == _MOST_RUNS):
             found.complete = False
             break
-        folder = root / name
-        if is_written(folder) or is_saved(folder):
+        if is_run:
             found.runs.append(name)
             continue
         is_store = _is_store(folder)
         if is_store:
             found.sweeps.append(name)
-        inner = _folders(folder)
-        if depth >= _DEEPEST:
-            found.complete &= not inner
-            continue
-        ahead += [(f"{name}/{sub}" if name else sub, depth + 1) for sub in inner if not (is_store and sub in _TRIALS)]
+        inner = [sub for sub in _folders(folder) if not (is_store and sub in _TRIALS)]
+        ahead += [f"{name}/{sub}" if name else sub for sub in inner]
     found.runs.sort()
     found.sweeps.sort()
     return found
@@ -116,13 +114,13 @@ def _names(folder: Path) -> list[str]:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder; hidden ones are work in progress."""
+    """Return the names of the folders in a folder, what changed last first; hidden ones are work in progress."""
     try:
         with os.scandir(folder) as entries:
-            return [
-                entry.name
-                for entry in entries
-                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            inner = [
+                entry for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
             ]
     except OSError:
         return []
+    inner.sort(key=lambda entry: -stamp(Path(entry))[2])
+    return [entry.name for entry in inner]

@@ -11,7 +11,6 @@ import ipaddress
 import secrets
 import socket
 from email.message import Message
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 __all__ = ["Guard", "is_loopback"]
@@ -31,15 +30,24 @@ class Guard:
         self.token = None if is_loopback(host) else secrets.token_urlsafe(32)
         """What a request must bring; None where only this machine can ask."""
 
-    def refusal(self, headers: Message) -> str | None:
-        """Return why a request is refused by where it comes from, or None."""
+    def refusal(self, headers: Message, *, bare: bool = False) -> str | None:
+        """Return why a request is refused by where it comes from, or None.
+
+        Parameters
+        ----------
+        headers
+            Of the request.
+        bare
+            It asks for the page without anything in it, to which a link elsewhere may lead.
+        """
         host = headers.get("Host", "")
         if not self._is_own(host):
             return f"this server does not answer to the name {host[:100]!r}"
         origin = headers.get("Origin")
         if origin is not None and origin.lower() != f"http://{host.lower()}":
             return "a page from elsewhere asks"
-        if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        is_followed = (headers.get("Sec-Fetch-Mode"), headers.get("Sec-Fetch-Dest")) == ("navigate", "document")
+        if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not (bare and is_followed):
             return "a page from elsewhere asks"
         return None
 
@@ -47,12 +55,10 @@ class Guard:
         """Whether the token is there, in the address or as a cookie."""
         if self.token is None:
             return True
-        given = parse_qs(query).get("token", [])
-        try:
-            kept = SimpleCookie(cookies).get(self.cookie(port))
-        except CookieError:
-            kept = None
-        given += [] if kept is None else [kept.value]
+        # By hand: other servers of this machine have cookies here too, and one that is malformed must not hide ours.
+        pairs = (part.strip().partition("=") for part in cookies.split(";"))
+        kept = [value for name, _, value in pairs if name == self.cookie(port)]
+        given = [*parse_qs(query).get("token", []), *kept]
         # Each takes as long, whatever is wrong with it.
         return any(hmac.compare_digest(one.encode("utf-8", "replace"), self.token.encode()) for one in given)
 

@@ -48,6 +48,11 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_TOO_MANY = b"too many connections are open: close some pages\n"
+_REFUSED = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_TOO_MANY), _TOO_MANY)
+)
 
 _logger = logging.getLogger("everybatch.watch")
 
@@ -106,6 +111,10 @@ class Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, if there are not too many."""
         if not self._free.acquire(blocking=False):
+            with contextlib.suppress(OSError):  # it is not waited for
+                request.setblocking(False)
+                request.send(_REFUSED)
+                request.recv(_MOST_ASKED)  # what is not read when it is closed would take the answer away
             self.shutdown_request(request)
             return
         try:
@@ -137,6 +146,10 @@ class Handler(BaseHTTPRequestHandler):
         """Answer with a file of the page, or with the list of runs."""
         self._guarded({**dict.fromkeys(_FILES, self._file), "/api/runs": self._runs})
 
+    def do_HEAD(self) -> None:
+        """Answer as GET does, without what `_send` would send."""
+        self.do_GET()
+
     def do_POST(self) -> None:
         """Answer with curves."""
         self._guarded({"/api/curves": self._curves})
@@ -144,7 +157,8 @@ class Handler(BaseHTTPRequestHandler):
     def _guarded(self, answers: dict[str, Any]) -> None:
         try:
             asked = urlsplit(self.path)
-            refusal = self.server.guard.refusal(self.headers)
+            bare = asked.path == "/" and self.command != "POST"
+            refusal = self.server.guard.refusal(self.headers, bare=bare)
             if refusal is not None:
                 self._say(HTTPStatus.FORBIDDEN, refusal)
             elif not self.server.guard.opens(asked.query, self.headers.get("Cookie", ""), self.server.server_port):
@@ -181,11 +195,14 @@ class Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, "application/octet-stream", self.server.watch.curves(asked))
 
     def _keep_token(self) -> None:
-        """Turn the token into a cookie, so that it does not stay in the address."""
+        """Turn the token into a cookie, so that it does not stay in the address.
+
+        Lax, so that the page has it that a link elsewhere led to; `Guard` refuses what else comes from there.
+        """
         name = self.server.guard.cookie(self.server.server_port)
         self.send_response(HTTPStatus.SEE_OTHER)
         self.send_header("Location", "/")
-        self.send_header("Set-Cookie", f"{name}={self.server.guard.token}; Path=/; HttpOnly; SameSite=Strict")
+        self.send_header("Set-Cookie", f"{name}={self.server.guard.token}; Path=/; HttpOnly; SameSite=Lax")
         self.send_header("Content-Length", "0")
         self._end()
 
@@ -198,7 +215,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self._end()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def _end(self) -> None:
         for name, value in _HEADERS.items():

@@ -28,6 +28,7 @@ _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#"
 _BAR, _CURVE = 16, 32
 """Characters."""
 _GOING = ("running", "unknown")
+_MORE = "There is more below this folder than can be listed: name a folder in it."
 
 
 def show(watch: Watch, out: TextIO | None = None, sleep: Callable[[float], object] = time.sleep) -> list[str]:
@@ -63,8 +64,10 @@ def show(watch: Watch, out: TextIO | None = None, sleep: Callable[[float], objec
                 raise FileNotFoundError(f"there is no run in {watch.given}: give the folder= of a training")
             going = any(run["state"] in _GOING for run in runs)
             if screen.rewrites:
-                screen.write(_lines(watch, runs, _blocks(out)))
+                screen.write([*([] if told["complete"] else [_MORE]), *_lines(watch, runs, _blocks(out))])
             else:
+                if not told["complete"] and not said:
+                    print(_MORE, file=out, flush=True)
                 for line in _news(runs, said):
                     print(plain_text(line), file=out, flush=True)
             if not going:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import threading
 import time
@@ -54,6 +55,8 @@ class Watch:
             raise NotADirectoryError(f"{self.given} is not a folder: give one with runs in it")
         self.root = root.resolve()
         self._most_bytes = most_bytes
+        self._mark = secrets.token_hex(4)
+        """What no other server has: a page may have something from the one before at this address."""
         self._lock = threading.RLock()
         self._found = Found()
         self._due = 0.0
@@ -125,7 +128,7 @@ class Watch:
         run.look(whole=True)
         self._used[name] = run
         self._used.move_to_end(name)
-        version = f"{id(run)}-{run.version}-{zlib.crc32(repr(asked.what).encode())}"
+        version = f"{self._mark}-{run.version}-{zlib.crc32(repr(asked.what).encode())}"
         if version == known:
             return {"name": name, "known": version, "same": True}
         told: dict[str, Any] = {"name": name, "known": version, "state": run.summary["state"], "narrow": run.narrow}
@@ -151,6 +154,8 @@ class Watch:
             for name in self._found.sweeps
         }
         self._trials = {name: run for name, run in self._trials.items() if name in self._used}
+        there = self._runs | self._trials
+        self._used = OrderedDict((name, run) for name, run in self._used.items() if there.get(name) is run)
         self._due = time.monotonic() + max(_OFTEN, _PATIENCE * (time.monotonic() - start))
 
     def _watched(self, name: str) -> Watched:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import time
 from collections.abc import Mapping
@@ -15,10 +16,10 @@ import numpy.typing as npt
 from everybatch._measures import ARRAYS, MEASURES, REQUESTED, Measures
 from everybatch._metered import epoch_steps, is_metered
 from everybatch.errors import ArgumentError, EverybatchError, FileFormatError
-from everybatch.folder import Follower
+from everybatch.folder import Follower, nothing_yet
 from everybatch.folder._files import HISTORY
 from everybatch.folder._lock import LOCK
-from everybatch.folder._rows import Columns
+from everybatch.folder._rows import Columns, Counts
 from everybatch.run import load_run
 from everybatch.runs._arrays import check_arrays, check_config
 from everybatch.runs._files import CONFIG
@@ -29,12 +30,15 @@ __all__ = ["Watched"]
 
 Array = npt.NDArray[Any]
 
+_BEGINS = "it is about to begin"
+_DAMAGED = "its history is damaged at byte {:,}, and what comes after it is not read"
 _PATIENCE = 30
 """Reading takes no more than one part in so many of the time."""
 _LONGEST = 2.0
 """Seconds without reading what is new, on a machine that is busy too."""
 _RECENT = 200
 """Steps of which the time tells how long the rest will take."""
+_VERSIONS = itertools.count()
 _BY_CLASS = tuple(name for name, one in ARRAYS.items() if len(one.dimensions) == 2)
 
 
@@ -57,14 +61,15 @@ class Watched(Measures):
         self._config: dict[str, Any] = {}
         self.summary: dict[str, Any] = {"state": "unknown", "message": ""}
         """What a list shows of it, in JSON's types."""
-        self.version = 0
-        """Another one after every change."""
+        self.version = next(_VERSIONS)
+        """Another one after every change, which no other run has."""
         self.narrow = False
         """Whether it is followed without classes."""
         self._follower: Follower | None = None
         self._stamp: tuple[Any, ...] = ()
         self._due = 0.0
         self._checked = False
+        self._damaged_at: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -89,9 +94,9 @@ class Watched(Measures):
         missing = whole and not self._arrays and self._follower is None
         # Asked for first: what is written while it is read differs from this then.
         now = tuple(stamp(self._folder / name) for name in (HISTORY, LOCK, CONFIG))
-        running = self.summary["state"] == "running"
+        going = self.summary["state"] in ("running", "unknown")
         anew = self._follower is None and bool(self._stamp)
-        if not missing and (start < self._due or (now == self._stamp and not running)):
+        if not missing and (start < self._due or (now == self._stamp and not going)):
             return
         try:
             if is_written(self._folder):
@@ -101,11 +106,11 @@ class Watched(Measures):
             else:
                 raise FileNotFoundError(errno.ENOENT, "it is not there any more")
             if changed or missing:
-                self.version += 1
+                self.version = next(_VERSIONS)
                 self.summary = self._summarised()
         except (EverybatchError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             self.forget()
-            self.version += 1
+            self.version = next(_VERSIONS)
             self.summary = {"state": "unreadable", "message": _sentence(error)}
         self._stamp = now
         rest = _PATIENCE * (time.monotonic() - start)
@@ -114,21 +119,26 @@ class Watched(Measures):
 
     # ---- reading
 
-    def _follow(self) -> bool:
+    def _follow(self, *, narrow: bool = False) -> bool:
         """Read on in the folder of a run; tell whether anything changed."""
         if self._follower is None:
             self._follower = Follower(self._folder, self._columns)
-            self._checked = False
+            self.narrow, self._checked = narrow, False
         follower = self._follower
+        before = follower.columns
         new = follower.look()
-        if not follower.begun:
-            raise FileFormatError("its process has not written how it began")
-        if not self.narrow and self.nbytes > self._most_bytes:
-            self.narrow = True
+        if before is not None and follower.columns is not before:  # another run has taken its place
             self.forget()
             return self._follow()
+        if not follower.begun:
+            return self._wait(follower)
+        if not self.narrow and self.nbytes > self._most_bytes:
+            self.forget()
+            return self._follow(narrow=True)
         if not new and follower.state == self.summary["state"]:
             return False
+        # A process that was killed leaves a torn record at most.
+        self._damaged_at = follower.end if follower.state == "lost" and follower.is_damaged else None
         self._arrays = _without_requested(follower.arrays())
         if new or not self._config:
             self._config = check_config(follower.config())
@@ -137,6 +147,20 @@ class Watched(Measures):
             check_arrays(self._arrays, self._config)
             self._checked = True
         return True
+
+    def _wait(self, follower: Follower) -> bool:
+        """Wait for a run that has not written how it began; tell whether that is new.
+
+        Raises
+        ------
+        FileFormatError
+            Nobody will write it.
+        """
+        if follower.state != "running":
+            damaged = "it is damaged at its beginning" if follower.is_damaged else ""
+            raise FileFormatError(damaged or "its process has not written how it began")
+        self._config, self._arrays = {}, {}
+        return bool(self.summary["message"] != _BEGINS)
 
     def _columns(self, columns: Columns) -> Table:
         """Return what holds rows of these columns, without those that would take too much room."""
@@ -151,26 +175,34 @@ class Watched(Measures):
         if now == self._stamp and self._arrays:
             return False
         run = load_run(self._folder)
-        self._config = run.config
-        self._arrays = _without_requested(run._arrays)
+        self._follower, self._damaged_at, self._config = None, None, run.config
+        arrays = _without_requested(run._arrays)
+        self.narrow = sum(array.nbytes for array in arrays.values()) > self._most_bytes
+        if self.narrow:
+            arrays = {name: array for name, array in arrays.items() if name not in _BY_CLASS}
+            arrays |= nothing_yet(arrays, Counts(classes=len(run.classes)))
+        self._arrays = arrays
         return True
 
     # ---- in short
 
     def _summarised(self) -> dict[str, Any]:
+        if not self._config:
+            return {"state": "unknown", "message": _BEGINS}
         config, status = self._config, self._config["status"]
         training = config["training"]
         steps, total, per_epoch = len(self.train_loss), training.get("total_steps"), epoch_steps(config)
         best = MEASURES["test_accuracy"].best_of(self)
         seconds = self.train_seconds
         state = str(status["state"])
+        can_go_on = state in ("lost", "interrupted") and not is_metered(config)
         left = None
         if state == "running" and isinstance(total, int) and steps:
             recent = self._recent_seconds()
             left = recent * max(0, total - steps)
         return {
             "state": state,
-            "message": _message(status),
+            "message": _message(status) if self._damaged_at is None else _DAMAGED.format(self._damaged_at),
             "steps": steps,
             "total": total if isinstance(total, int) else steps,
             "epochs": None if per_epoch is None else steps / per_epoch,
@@ -184,7 +216,7 @@ class Watched(Measures):
             "best": None
             if best is None
             else {"accuracy": float(self.test_accuracy[best]), "step": int(self.eval_step[best])},
-            "resume": self._resume if state in ("lost", "interrupted") and not is_metered(config) else None,
+            "resume": self._resume if can_go_on and self._damaged_at is None else None,
         }
 
     def _recent_seconds(self) -> float:

@@ -32,7 +32,8 @@ chart.destroy()
 
 Mouse: drag zooms in, a double click shows everything, hovering tells the values, a click on a name hides its curve.
 Keys: ← → move the window, + − zoom, 0 shows everything, Shift with ← → moves the cursor from value to value (with Page Up
-and Page Down ten at a time), Home and End put it at the ends, Esc takes it away. Values at the cursor are read out.
+and Page Down ten at a time), Home and End put it at the ends, Esc takes it away. Values at the cursor are read out: of each
+curve that has begun and not ended there the one that is nearest, with its x where that is another one.
 Names are put in as text, never as markup. */
 
 const COLOURS = {
@@ -422,9 +423,11 @@ export function createChart(element, options = {}) {
     const rows = [];
     for (const one of lines) {
       const i = nearest(one.x, cursor);
-      if (i < 0 || !known(one.y[i])) continue;
+      // Before its first value and after its last one a curve has none.
+      if (i < 0 || cursor < one.x[0] || cursor > one.x[one.x.length - 1] || !known(one.y[i])) continue;
       const text = exact(one.y[i], settings.unit);
       const parts = [];
+      if (isElsewhere(one, i)) parts.push(`at ${rounded(one.x[i])}`);
       if (one.error && one.error[i] > 0) parts.push(`± ${spread(2 * one.error[i], settings.unit)}`);
       if (one.low && one.high && one.low[i] < one.high[i]) {
         parts.push(`${exact(one.low[i], settings.unit)} to ${exact(one.high[i], settings.unit)}`);
@@ -434,7 +437,14 @@ export function createChart(element, options = {}) {
     return rows;
   }
 
-  const place = (x) => `${settings.xLabel}: ${plain(x >= 100 ? Math.round(x) : Number(x.toPrecision(4)))}`;
+  // A column of several values is as wide as two pixels, and stands for all of them.
+  function isElsewhere(one, i) {
+    const [from, to] = range(), column = one.low ? (2 * (to - from)) / seen().columns : 0;
+    return Math.abs(one.x[i] - cursor) > column && rounded(one.x[i]) !== rounded(cursor);
+  }
+
+  const rounded = (x) => plain(x >= 100 ? Math.round(x) : Number(x.toPrecision(4)));
+  const place = (x) => `${settings.xLabel}: ${rounded(x)}`;
 
   function speak() {
     const rows = cursor === null ? [] : readings(shown());
@@ -598,7 +608,7 @@ export function createChart(element, options = {}) {
       extent = more.extent || null;
       if (view) {
         const [first, last] = everything();
-        if (view[0] >= last || view[1] <= first) view = null;
+        if (view[0] >= last || view[1] <= first) { view = null; tell(); }
       }
       redraw();
     },

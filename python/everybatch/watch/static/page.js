@@ -382,6 +382,7 @@ function sentences(run) {
       return [`is running: ${at}${pace}${run.left === null ? "" : `, ${duration(run.left)} left`}.${result}`, ""];
     }
     case "lost":
+      if (run.message) return [`is lost at ${at}${more}.${result}`, ""];
       return [`is lost: its process ended at ${at}. What was measured until then is all here.${result}`, run.resume];
     case "finished":
       return [`is finished: ${count(run.steps)} steps in ${duration(run.seconds)}.${result}`, ""];
