@@ -174,3 +174,12 @@ def test_a_function_that_gives_something_else(after: int) -> None:
         estimator.measure(after, lambda _: "many")
     with pytest.raises(ArgumentError, match="step is -1"):
         estimator.measure(-1, logits[after].__getitem__)
+
+
+# `for epoch: for step, batch in enumerate(loader)` counts anew in each epoch, and no complete pass would come any more.
+def test_a_step_before_the_last_one_is_refused() -> None:
+    labels = np.arange(1200) % 3
+    estimator = Estimator(labels, 3, tolerance=0.01)
+    estimator.measure(5, lambda images: np.eye(3, dtype=np.float32)[labels[images]])
+    with pytest.raises(ArgumentError, match="step is 4, and the last measurement was after 5: count steps through"):
+        estimator.measure(4, lambda images: np.eye(3, dtype=np.float32)[labels[images]])

@@ -107,6 +107,7 @@ def test_it_ends_when_the_loss_has_risen_far(find: Find) -> None:
     assert found.loss[-1] > 2 * found.loss.min()
 
 
+@pytest.mark.filterwarnings("ignore:the loss falls fastest")
 def test_a_loss_that_becomes_infinite_ends_it_without_a_warning(find: Find) -> None:
     found = find(optimizer="sgd", start=1e-3, end=1e38, steps=100)
     assert np.isfinite(found.loss).all()
@@ -128,6 +129,7 @@ def test_a_seed_repeats_it(find: Find) -> None:
     assert find(seed=6).loss.tobytes() != find(seed=5).loss.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:the loss falls fastest")
 def test_what_train_takes_is_passed_on(find: Find) -> None:
     seen: list[int] = []
     found = find(
@@ -260,3 +262,26 @@ def test_the_picture_shows_the_losses_and_the_suggestion(lenet5: LrFinder) -> No
 def test_arguments_that_cannot_work(find: Find, arguments: dict[str, Any], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         find(**arguments)
+
+
+# The loss falls fastest at 1e-3; a range that begins above that sees it fall from its first step on, or only rise.
+def test_a_range_that_begins_too_high_suggests_nothing() -> None:
+    rates = np.geomspace(1e-6, 10.0, 141)
+    at = np.log10(rates)
+    loss = 1.5 - np.tanh(2 * (at + 3)) + np.maximum(at + 1, 0) ** 2
+    assert not made(rates, loss).begins_too_high
+    late = made(rates[70:], loss[70:])
+    assert late.begins_too_high
+    assert "begin with a smaller start" in repr(late)
+    assert made(rates, 1 + rates).begins_too_high
+
+
+def test_find_lr_warns_of_it(data: eb.Dataset) -> None:
+    with pytest.warns(RuntimeWarning, match="choose a smaller start than 0.03"):
+        eb.find_lr(eb.networks.lenet5(), data, start=0.03, batch_size=32, device="cpu")
+
+
+def test_a_batch_without_weights_is_no_divergence(find: Find) -> None:
+    weights = [1.0, *[0.0] * 9]
+    with pytest.raises(ArgumentError, match=r"has no image of a class whose class_weight is above 0.*larger"):
+        find(class_weight=weights, batch_size=4, steps=100)

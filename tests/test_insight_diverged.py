@@ -151,3 +151,13 @@ def test_labels_are_not_judged_by_nothing(data: eb.Dataset) -> None:
     arrays["test_loss"][:] = np.nan
     with pytest.raises(ArgumentError, match="no measurement of all its test images whose loss is a number"):
         eb.insight.label_errors(eb.Run(arrays, run.config), part="test")
+
+
+# A rate of 1e30 makes the weights infinite in the first step: what they get right by chance is no accuracy.
+@pytest.mark.filterwarnings("ignore:the loss became NaN")
+def test_broken_weights_count_in_no_mean_and_no_table(tiny: eb.Network, glyphs: eb.Dataset) -> None:
+    run = eb.train(tiny, glyphs, steps=5, lr=1e30, optimizer="sgd", progress=False)
+    assert run.diverged_at is not None
+    sound = run.test_accuracy[(run.eval_step > 0) & np.isfinite(run.test_loss)]
+    assert np.isnan(run.mean_accuracy()) if len(sound) == 0 else run.mean_accuracy() == pytest.approx(sound.mean())
+    assert run.class_accuracy_table()["accuracy"].isna().all()

@@ -410,3 +410,28 @@ def test_a_lost_run_that_is_to_be_shorter_has_no_weights_of_later_steps(
         train(tmp_path / "run", checkpoints=tmp_path / "kept", checkpoint_every=5)
     run = resume(tmp_path / "run", steps=12, progress=False)
     assert (run.steps, list(run.checkpoints)) == (12, [5, 10])
+
+
+# What SIGKILL leaves while the weights are written that a run begins with: docs/going_on.md begins every attempt alike.
+@pytest.mark.parametrize("torn", [b"", b"\xebBr\nbegn"])
+def test_a_folder_whose_process_was_killed_before_the_run_began_is_taken_over(tmp_path: Path, torn: bytes) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "history.records").write_bytes(torn)
+    (folder / ".beginning.safetensors.wr17El.partial").write_bytes(b"half of the weights")
+    with pytest.raises(FileNotFoundError, match="holds no run yet"):
+        eb.load_run(folder)
+    with pytest.raises(FileNotFoundError, match="had not begun"):
+        eb.resume(folder, eb.datasets.glyphs(train=20, test=10))
+    run = train(folder)
+    assert_same(eb.load_run(folder), run)
+    assert not list(folder.glob(".*"))
+
+
+def test_a_folder_with_anything_else_is_not_taken_over(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(folder)
+    (folder / "history.records").write_bytes(b"")  # lost, but its model is there
+    with pytest.raises(FileExistsError, match="is not empty"):
+        train(folder)
+    assert (folder / "model.safetensors").exists()

@@ -112,12 +112,13 @@ class Estimator:
         complete_every: int | None = None,
         seed: int = 0,
     ) -> None:
-        self._labels = _convert.labels(labels, "labels").copy()
+        self._labels = _convert.labels(labels, "labels")
         self._classes = whole(classes, "classes", least=2)
         if self._classes > _convert.MOST_CLASSES:
             raise ArgumentError(f"classes is {classes}: there can be at most {_convert.MOST_CLASSES:,}")
         if (highest := int(np.max(self._labels))) >= self._classes:
             raise ArgumentError(f"classes is {classes}, and among the labels is {highest}")
+        self._measured = 0
         self._core = _core.Estimator(
             self._labels,
             self._classes,
@@ -147,8 +148,14 @@ class Estimator:
         ------
         ShapeError, TypeError
             The function gave something else than such logits.
+        ArgumentError
+            The step comes before that of the last measurement.
         """
         step = whole(step, "step", least=0)
+        if step < self._measured:
+            raise ArgumentError(
+                f"step is {step}, and the last measurement was after {self._measured}: count steps through all epochs"
+            )
 
         def look(images: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
             return self._checked(logits(images), len(images))
@@ -157,6 +164,7 @@ class Estimator:
         complete = found is None
         if found is None:
             found = self._core.saw_all(step, look(np.arange(len(self._labels))))
+        self._measured = step
         return Estimate(step, images_measured=found.pop("images"), complete=complete, **found)
 
     def _checked(self, given: Any, count: int) -> npt.NDArray[np.float32]:

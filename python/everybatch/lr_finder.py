@@ -17,6 +17,7 @@ from everybatch._not_compiled import not_compiled
 from everybatch.callbacks import listed
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError, StopTraining
+from everybatch.run import Run
 from everybatch.training import train
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["LrFinder", "find_lr"]
 _MEMORY = 0.9  # weight of the past in the running mean that ends the test
 _GIVE_UP = 4.0  # times its lowest value
 _WIDTH = 1 / 30  # standard deviation of the smoothing window, as a share of the steps that were asked for
+_REACH = 9.0  # standard deviations, beyond which the window is nothing in float64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,12 +54,30 @@ class LrFinder:
 
     @property
     def suggestion(self) -> float:
-        """Rate at which the smoothed loss falls fastest per factor of the rate; a good ``lr`` to begin with."""
-        slope = np.gradient(self.smooth_loss, np.log(self.lr))
+        """Rate at which the smoothed loss falls fastest per factor of the rate; a good ``lr`` to begin with.
+
+        Unless `begins_too_high`.
+        """
+        return float(self.lr[self._steepest])
+
+    @property
+    def begins_too_high(self) -> bool:
+        """Whether the loss falls fastest where the rates begin, or not at all: then the suggestion is just that place.
+
+        The first steps, whose smoothed loss has neighbours on one side only, do not count.
+        """
+        return self._steepest == self._first
+
+    @property
+    def _first(self) -> int:
         # Where the window has neighbours on one side only, a single batch would decide.
-        first = min(math.ceil(2 * self.width), len(self.lr) - 2)
-        lowest = max(int(np.argmin(self.smooth_loss)), first + 1)
-        return float(self.lr[first + int(np.argmin(slope[first:lowest]))])
+        return min(math.ceil(2 * self.width), len(self.lr) - 2)
+
+    @property
+    def _steepest(self) -> int:
+        slope = np.gradient(self.smooth_loss, np.log(self.lr))
+        lowest = max(int(np.argmin(self.smooth_loss)), self._first + 1)
+        return self._first + int(np.argmin(slope[self._first : lowest]))
 
     @property
     def tenth_of_lowest(self) -> float:
@@ -77,7 +97,8 @@ class LrFinder:
         return lr_finder(self, ax=ax)
 
     def __repr__(self) -> str:
-        return f"<LrFinder: {len(self.lr)} steps from {self.lr[0]:.1e} to {self.lr[-1]:.1e}, try {self.suggestion:.1e}>"
+        advice = "begin with a smaller start" if self.begins_too_high else f"try {self.suggestion:.1e}"
+        return f"<LrFinder: {len(self.lr)} steps from {self.lr[0]:.1e} to {self.lr[-1]:.1e}, {advice}>"
 
 
 @not_compiled
@@ -110,7 +131,13 @@ def find_lr(
     Raises
     ------
     ArgumentError
-        The rates are no range, the steps too few, the very first losses are not finite, or the test ended at once.
+        The rates are no range, the steps too few, the very first losses are not finite, the test ended at once, or a
+        batch had no image of a class whose ``class_weight`` is above 0.
+
+    Warns
+    -----
+    RuntimeWarning
+        The loss falls fastest where the rates begin, or does not fall at all: there is nothing to suggest.
     KeyboardInterrupt
         Ctrl-C, where `train` returns what it has: a part of the test would suggest another rate.
 
@@ -150,6 +177,17 @@ def find_lr(
     if run.interrupted:
         raise KeyboardInterrupt  # a part of a test suggests nothing
     broken = np.flatnonzero(~np.isfinite(run.train_loss))
+    weights = run.config["training"].get("class_weight")
+    if (
+        broken.size
+        and isinstance(weights, list)
+        and 0 in weights
+        and not _counts(run, int(broken[0]), dataset, weights)
+    ):
+        raise ArgumentError(
+            f"batch {int(broken[0])} has no image of a class whose class_weight is above 0, and its loss is no number, "
+            "which tells nothing of the rate: give a larger batch_size"
+        )
     count = int(broken[0]) if broken.size else run.steps
     if count == run.steps and count < 10:
         why = run.config["status"]["message"] or "a callback stopped it"
@@ -163,14 +201,28 @@ def find_lr(
         )
     lr, loss = run.lr[:count].copy(), run.train_loss[:count].copy()
     width = _WIDTH * steps
-    return LrFinder(lr, loss, _smoothed(loss, width), width)
+    found = LrFinder(lr, loss, _smoothed(loss, width), width)
+    if found.begins_too_high:
+        warnings.warn(
+            f"the loss falls fastest where the rates begin, at {found.suggestion:.1e}, or not at all, suggesting no "
+            f"rate: choose a smaller start than {first:g} or, if the loss stays as it is, more steps or a larger end",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _counts(run: Run, step: int, dataset: Dataset, weights: list[float]) -> bool:
+    """Whether an image of the step's batch has a weight above 0."""
+    return any(weights[label] > 0 for label in dataset.train_labels[run.batch_indices(step)])
 
 
 def _smoothed(loss: npt.NDArray[np.float32], width: float) -> npt.NDArray[np.float64]:
     """Average each loss with its neighbours in a Gaussian window of this standard deviation, in steps."""
-    at = np.arange(len(loss))
-    weights = np.exp(-(((at[:, None] - at) / width) ** 2) / 2)
-    return np.asarray(weights @ loss.astype(np.float64) / weights.sum(axis=1))
+    reach = min(len(loss) - 1, math.ceil(_REACH * width))
+    kernel = np.exp(-((np.arange(-reach, reach + 1) / width) ** 2) / 2)
+    sums, weights = (np.convolve(each, kernel)[reach : reach + len(loss)] for each in (loss, np.ones(len(loss))))
+    return np.asarray(sums / weights)
 
 
 class _Watch:

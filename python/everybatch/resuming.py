@@ -106,7 +106,7 @@ def go_on(
         journal = stack.enter_context(contextlib.closing(Journal(folder, again=True, passing=hooks.passing)))
         begun, state = journal.earlier.begun, journal.earlier.state
         if not begun:
-            raise ArgumentError(f"the run in {journal.folder} had not begun: there is nothing to go on with")
+            raise FileNotFoundError(f"the run in {journal.folder} had not begun: train it anew, with the same folder")
         if state == "diverged" or (state == "finished" and not of_length):
             hint = ": give epochs= or steps= to make it longer" if state == "finished" else ""
             raise ArgumentError(f"the run in {journal.folder} is {state}, and has nothing to go on with{hint}")

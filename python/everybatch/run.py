@@ -170,7 +170,8 @@ class Run(Measures):
     def mean_accuracy(self, last: int | None = None) -> float:
         """Return the mean test accuracy over the last evaluations, which a lucky last batch does not move.
 
-        The evaluation before the first step never counts. Estimates do, for their mean does not flatter.
+        The evaluation before the first step never counts, nor do weights that were no numbers. Estimates count, for
+        their mean does not flatter.
 
         Parameters
         ----------
@@ -182,14 +183,16 @@ class Run(Measures):
         ArgumentError
             `last` is less than 1 or more than were made.
         """
-        made = self.test_accuracy[self.eval_step > 0]
+        made = MEASURES["test_accuracy"].sound(self)[self.eval_step > 0]
         if last is None:
             last = min(100, len(made))
         else:
             last = _index(last, "last")
             if not 1 <= last <= len(made):
                 raise ArgumentError(f"last={last}, but this run made {len(made)} evaluations after its first step")
-        return float(made[len(made) - last :].mean(dtype=np.float64)) if last else float("nan")
+        counted = made[len(made) - last :]
+        counted = counted[~np.isnan(counted)]
+        return float(counted.mean(dtype=np.float64)) if len(counted) else float("nan")
 
     # ---- what it was made of ---------------------------------------------------------------------------
 

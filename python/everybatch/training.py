@@ -128,7 +128,7 @@ def train(
         al. 2023); or "muon" (Jordan et al. 2024), as `torch.optim.Muon`, for hidden weights alone. See Notes. An option
         that belongs to others is refused; None is the optimizer's default.
     lr
-        Learning rate; the highest one if a schedule moves it. Usual ones differ by optimizer: "lion" takes a third to a
+        Learning rate, from which a schedule moves it. Usual ones differ by optimizer: "lion" takes a third to a
         tenth of what "adamw" does, "muon" 0.02.
     schedule
         How the learning rate moves from step to step: one of `everybatch.schedules`, or "cosine", "linear",
@@ -530,11 +530,21 @@ def _ended(
     finally:
         raised = callbacks.ended(run, raised)
     if raised is not None:
-        raised.run = run  # type: ignore[attr-defined]
+        _carry(raised, run)
         raise raised
     if outcome.diverged_at is not None:
-        warnings.warn(_divergence(run, outcome.diverged_at), RuntimeWarning, stacklevel=4)
+        try:
+            warnings.warn(_divergence(run, outcome.diverged_at), RuntimeWarning, stacklevel=4)
+        except RuntimeWarning as error:  # where warnings are errors
+            _carry(error, run)
+            raise
     return run
+
+
+def _carry(error: BaseException, run: Run) -> None:
+    """Have the exception lead to what was recorded, unless it is of a kind that takes no attributes."""
+    with contextlib.suppress(AttributeError, TypeError):
+        error.run = run  # type: ignore[attr-defined]
 
 
 def _divergence(run: Run, step: int) -> str:

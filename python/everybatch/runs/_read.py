@@ -40,6 +40,9 @@ class Stored:
     load_model: Callable[[], Model] | None
 
 
+_NOT_BEGUN = "{} holds no run yet: its training has not begun, or was ended before it did"
+
+
 def read(folder: str | os.PathLike[str]) -> Stored:
     """Read and check a run as `load_run` describes."""
     source = as_path(folder, "folder")
@@ -51,7 +54,7 @@ def read(folder: str | os.PathLike[str]) -> Stored:
     if (source / folder_files.HISTORY).exists():
         return _read_folder(source)
     if (source / LOCK).exists() and not (source / CONFIG).exists():
-        raise FileNotFoundError(f"{source} holds no run yet: its training has not begun, or was ended before it did")
+        raise FileNotFoundError(_NOT_BEGUN.format(source))
     while True:
         before = source.stat().st_ino
         try:
@@ -66,8 +69,12 @@ def _read_folder(source: Path) -> Stored:
     """Read a folder that is, or was, written as its run went on."""
     follower = Follower(source)
     follower.look()
+    if not follower.begun and follower.is_damaged:
+        raise FileFormatError(
+            f"{source / folder_files.HISTORY} is damaged at its beginning: it does not tell of its run"
+        )
     if not follower.begun:
-        raise FileFormatError(f"{source / folder_files.HISTORY} holds no run: its process ended before it began")
+        raise FileNotFoundError(_NOT_BEGUN.format(source))
     if follower.is_damaged:
         warnings.warn(
             f"{source / folder_files.HISTORY} is damaged at byte {follower.end}: what comes after it is not read",

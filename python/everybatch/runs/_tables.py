@@ -69,8 +69,11 @@ def class_accuracy_table(run: Run) -> pd.DataFrame:
     # An untrained network often answers one class to everything, which would be that class's best: leave it
     # out. And estimates, see `Measure.best_of`.
     complete = MEASURES["class_accuracy"].complete(run)
+    sound = MEASURES["class_accuracy"].sound(run)
+    if np.any(complete) and np.isnan(sound[complete][-1]).all():
+        accuracy[:] = np.nan  # the weights were no numbers
     trained = complete & (run.eval_step > 0) if np.any(run.eval_step[complete] > 0) else complete
-    by_class, eval_step = MEASURES["class_accuracy"].sound(run)[trained], run.eval_step[trained]
+    by_class, eval_step = sound[trained], run.eval_step[trained]
     # A class without test images is NaN throughout: below every real accuracy, and taken out again at the
     # end.
     comparable = np.where(np.isnan(by_class), -1, by_class)
