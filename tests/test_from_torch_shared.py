@@ -11,6 +11,7 @@ from torch import nn
 import everybatch as eb
 from everybatch.errors import ArgumentError, UnsupportedModuleError
 from everybatch.torch_modules._from_torch import convert
+from everybatch.torch_modules._owner import Owner
 from lab_modules import assert_same_logits, logits_of, pictures, unsettle
 from modules_of_people import AlwaysDrops, CifarResNet, KuangliuBlock, WithMiddle
 
@@ -182,3 +183,21 @@ def test_normalisation() -> None:
         eb.from_torch(module, COLOUR, mean=[0.5], std=[0.5])
     with pytest.raises(TypeError, match="share must be True or False"):
         eb.from_torch(module, COLOUR, share="yes")  # type: ignore[arg-type]
+
+
+# As Ctrl-C does that comes while the module's weights are looked up.
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_what_is_raised_while_weights_are_looked_up_arrives(
+    monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
+) -> None:
+    model = eb.from_torch(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), (1, 28, 28), share=True)
+    images = np.zeros((2, 28, 28), np.uint8)
+
+    def interrupted(_: Owner) -> None:
+        raise raised
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Owner, "__call__", interrupted)
+        with pytest.raises(raised):
+            model.predict(images)
+    assert model.predict(images).shape == (2,)

@@ -86,5 +86,6 @@ impl<'py> FromPyObject<'py> for Seed {
 
 /// What a value of the wrong type is called in a message: `list`, `Dataset`.
 pub fn type_name(given: &Bound<PyAny>) -> String {
-    given.get_type().name().map(|name| name.to_string()).unwrap_or_default()
+    // Not by its Display, which looks for Ctrl-C and loses it.
+    given.get_type().name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

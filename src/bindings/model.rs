@@ -15,7 +15,7 @@ use super::from_python::from_name;
 use super::images::{images, labels, Images};
 use super::network::PyNetwork;
 use super::python::{ours, CHECK_TENSOR, GROUND, IMAGES_AND_LABELS, MODEL_IMAGES, NUMBERS_OF_LABELS};
-use super::run::{computing, lock};
+use super::run::{computing, lock, raised};
 use crate::data::{self, Split};
 use crate::error::{Error, Result};
 use crate::evaluate::{logits, Evaluator, Summary};
@@ -55,7 +55,7 @@ impl PyModel {
         if let Some(owner) = &self.owner {
             // Before the lock, which nobody may hold who waits for Python's.
             let asked = Python::with_gil(|py| owner.call0(py)?.extract::<Option<String>>(py));
-            if let Some(gone) = asked.unwrap_or_else(|error| Some(error.to_string())) {
+            if let Some(gone) = asked.map_err(raised)? {
                 return Err(Error::Argument(gone));
             }
         }

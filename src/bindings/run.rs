@@ -1,6 +1,7 @@
 //! The one way from Python into the core.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,13 +9,27 @@ use pyo3::prelude::*;
 
 use super::{python::ours, signal_stack};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::libtorch::plain;
+
+thread_local! {
+    /// What Python raised when it was asked something in the middle of the work, such as Ctrl-C.
+    static RAISED: Cell<Option<PyErr>> = const { Cell::new(None) };
+}
+
+/// Puts an exception aside, and gives the error that ends the work; then the exception takes its place.
+pub fn raised(error: PyErr) -> Error {
+    let ended = Error::Argument(error.to_string());
+    RAISED.set(Some(error));
+    ended
+}
 
 /// Runs `work` without the Python lock. Errors become exceptions, and so does a panic.
 pub fn detached<T: Send>(py: Python, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    drop(RAISED.take()); // of work whose error was of no interest
     match py.allow_threads(|| catch_unwind(AssertUnwindSafe(work))) {
-        Ok(result) => Ok(result?),
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(error)) => Err(RAISED.take().unwrap_or_else(|| error.into())),
         Err(panic) => Err(ours("InternalError", message(panic.as_ref()))),
     }
 }
