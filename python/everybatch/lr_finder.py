@@ -133,13 +133,13 @@ def find_lr(
     ArgumentError
         The rates are no range, the steps too few, the very first losses are not finite, the test ended at once, or a
         batch had no image of a class whose ``class_weight`` is above 0.
+    KeyboardInterrupt
+        Ctrl-C, where `train` returns what it has: a part of the test would suggest another rate.
 
     Warns
     -----
     RuntimeWarning
         The loss falls fastest where the rates begin, or does not fall at all: there is nothing to suggest.
-    KeyboardInterrupt
-        Ctrl-C, where `train` returns what it has: a part of the test would suggest another rate.
 
     Examples
     --------
@@ -178,12 +178,7 @@ def find_lr(
         raise KeyboardInterrupt  # a part of a test suggests nothing
     broken = np.flatnonzero(~np.isfinite(run.train_loss))
     weights = run.config["training"].get("class_weight")
-    if (
-        broken.size
-        and isinstance(weights, list)
-        and 0 in weights
-        and not _counts(run, int(broken[0]), dataset, weights)
-    ):
+    if broken.size and isinstance(weights, list) and not _counts(run, int(broken[0]), dataset, weights):
         raise ArgumentError(
             f"batch {int(broken[0])} has no image of a class whose class_weight is above 0, and its loss is no number, "
             "which tells nothing of the rate: give a larger batch_size"

@@ -103,20 +103,9 @@ impl StateFile {
     fn write(&self, py: Python, take: &Bound<PyAny>) -> PyResult<()> {
         let packed = lock(&self.0);
         let gone = || Error::argument("this state is the run's own, which has gone on");
-        let mut raised = None;
-        let written = packed.as_ref().ok_or_else(gone)?.pieces(|whole| {
-            whole.chunks(PIECE).try_for_each(|piece| {
-                let taken = take.call1((PyBytes::new(py, piece),));
-                taken.map(drop).map_err(|error| {
-                    raised = Some(error);
-                    Error::argument("the state was not written")
-                })
-            })
-        });
-        match raised {
-            Some(error) => Err(error),
-            None => Ok(written?),
-        }
+        packed.as_ref().ok_or_else(gone)?.pieces(|whole| {
+            whole.chunks(PIECE).try_for_each(|piece| take.call1((PyBytes::new(py, piece),)).map(drop))
+        })
     }
 }
 

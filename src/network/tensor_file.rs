@@ -59,8 +59,11 @@ impl Packed {
         self.tensors.iter().try_fold(self.head.len(), |sum, tensor| Ok(sum + bytes_of(tensor)?))
     }
 
-    /// The file, one piece after the other.
-    pub fn pieces(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    /// The file, one piece after the other, up to the first that is not taken.
+    pub fn pieces<E: From<Error>>(
+        &self,
+        mut take: impl FnMut(&[u8]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
         take(&self.head)?;
         self.tensors.iter().filter(|tensor| tensor.numel() > 0).try_for_each(|tensor| {
             let start = tensor.data_ptr() as *const u8;
@@ -74,7 +77,7 @@ impl Packed {
         let mut bytes = Vec::with_capacity(self.length()?);
         self.pieces(|piece| {
             bytes.extend_from_slice(piece);
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         Ok(bytes)
     }

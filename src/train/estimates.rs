@@ -25,18 +25,8 @@ struct Set {
 pub struct Found {
     /// In the order of the sets.
     pub figures: Vec<Figures>,
-    /// Of each set, whether all images were looked at.
-    complete: Vec<bool>,
     /// Those of the test images, if all were looked at.
     pub test: Option<Metrics>,
-}
-
-impl Found {
-    /// What was found by looking at all images of the test set, and of the validation set.
-    pub fn exact(&self) -> [Option<&Figures>; 2] {
-        let exact = |part: usize| self.figures.get(part).filter(|_| self.complete[part]);
-        [exact(0), exact(1)]
-    }
 }
 
 impl Estimators {
@@ -82,11 +72,10 @@ impl Estimators {
         step: usize,
         complete: bool,
     ) -> Result<Found> {
-        let mut found = Found { figures: Vec::new(), complete: Vec::new(), test: None };
+        let mut found = Found { figures: Vec::new(), test: None };
         for (part, (set, mut subject)) in self.sets.iter_mut().zip(subjects).enumerate() {
             let Set { labels, estimator } = set;
             let measured = measure(&mut *subject, labels, self.classes, estimator.as_mut(), step, complete)?;
-            found.complete.push(matches!(measured, Measured::Complete(_)));
             found.figures.push(match measured {
                 Measured::Estimated(figures) => figures,
                 Measured::Complete(metrics) => {
@@ -101,6 +90,12 @@ impl Estimators {
         Ok(found)
     }
 
+    /// What was found by looking at all images of the test set, and of the validation set.
+    pub fn exact<'a>(&self, found: &'a Found) -> [Option<&'a Figures>; 2] {
+        let all = |part: usize, figures: &Figures| figures.images == self.sets[part].labels.size()[0];
+        [0, 1].map(|part| found.figures.get(part).filter(|figures| all(part, figures)))
+    }
+
     /// Looks at all test images after an estimate of the same weights.
     pub fn complete_test(
         &mut self,
@@ -112,7 +107,7 @@ impl Estimators {
         if let Measured::Complete(metrics) =
             measure(&mut *test, labels, self.classes, estimator.as_mut(), step, true)?
         {
-            (found.figures[0], found.complete[0]) = (metrics.figures(labels)?, true);
+            found.figures[0] = metrics.figures(labels)?;
             found.test = Some(metrics);
         }
         Ok(())

@@ -348,7 +348,7 @@ impl Meter {
             .map(|set| set.with(by, &means.normalization, *classes, config.precision, calibrated));
         let mut subjects = subjects.collect::<Result<Vec<_>>>()?;
         if estimators.are_needed() {
-            let Found { figures, test, .. } = estimators.measure(subjects.into_iter(), *taken, complete)?;
+            let Found { figures, test } = estimators.measure(subjects.into_iter(), *taken, complete)?;
             begin_again(recorder, *taken, figures.iter().all(|figures| figures.loss.is_finite()))?;
             recorder.forget_estimate(*taken);
             recorder.estimated(*taken, &figures, test)?;

@@ -11,32 +11,19 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
+    /// With braces, or serde would take any field beside it.
     Constant {},
     /// Times `gamma` after every so many steps (StepLR).
-    Step {
-        every: Every,
-        gamma: f64,
-    },
+    Step { every: Every, gamma: f64 },
     /// Times `gamma` after each of these numbers of steps (MultiStepLR).
-    Multistep {
-        milestones: Vec<usize>,
-        gamma: f64,
-    },
+    Multistep { milestones: Vec<usize>, gamma: f64 },
     /// Down to `final_lr` at the last step, by the same factor each step (ExponentialLR).
-    Exponential {
-        final_lr: f64,
-    },
+    Exponential { final_lr: f64 },
     /// In a straight line to `final_lr`, from one share of the run's steps to another, and constant before and after: where
     /// the shares are equal, a jump. Both are rounded to whole steps (a LinearLR in a SequentialLR).
-    Linear {
-        final_lr: f64,
-        begin: f64,
-        end: f64,
-    },
+    Linear { final_lr: f64, begin: f64, end: f64 },
     /// Half a cosine down to `min_lr` (Loshchilov & Hutter 2016; CosineAnnealingLR).
-    Cosine {
-        min_lr: f64,
-    },
+    Cosine { min_lr: f64 },
     /// Up from `lr / div_factor` to `lr` and down to `lr / div_factor / final_div_factor`, in two half cosines (Smith &
     /// Topin 2017; OneCycleLR). Momentum, or Adam's first beta, moves the other way unless it is not to.
     OneCycle {
@@ -49,19 +36,9 @@ pub enum Schedule {
         max_momentum: f64,
     },
     /// Times `factor` once more than `patience` measurements in a row brought nothing better (ReduceLROnPlateau).
-    Plateau {
-        factor: f64,
-        patience: usize,
-        threshold: f64,
-        cooldown: usize,
-        min_lr: f64,
-    },
+    Plateau { factor: f64, patience: usize, threshold: f64, cooldown: usize, min_lr: f64 },
     /// In a straight line from `start_factor · lr` to `lr`, then another schedule (LinearLR in a SequentialLR).
-    Warmup {
-        steps: usize,
-        start_factor: f64,
-        then: Box<Schedule>,
-    },
+    Warmup { steps: usize, start_factor: f64, then: Box<Schedule> },
 }
 
 impl Default for Schedule {

@@ -31,7 +31,7 @@ impl States {
         let row = state.packed_to(self.length)?;
         row.pieces(|piece| {
             self.bytes.extend_from_slice(piece);
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         self.steps.push(taken as i64);
         Ok(())

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from everybatch._metered import is_metered
 from everybatch.errors import FileFormatError
 from everybatch.folder._files import BEGUN, COLUMNS, ENDED, HISTORY, ROWS, WHOLE
 from everybatch.folder._lock import holder
-from everybatch.folder._records import goes_on, record, whole_records
+from everybatch.folder._records import goes_on, header_at, whole_records
 from everybatch.folder._rows import AXES, Columns, Counts, Rows, cut
 from everybatch.folder._state import Kept
 from everybatch.folder._whole import unpacked
@@ -24,9 +24,6 @@ from everybatch.folder._whole import unpacked
 __all__ = ["Follower", "how_to_go_on", "nothing_yet", "recorded"]
 
 Array = npt.NDArray[Any]
-
-_HEADER = len(record(BEGUN, b""))
-"""Bytes."""
 
 
 class Follower:
@@ -78,7 +75,7 @@ class Follower:
         with path.open("rb") as file:
             # By what they say, checksums included: a new file may be as long as the one before, and have its number.
             is_another = os.fstat(file.fileno()).st_size < self.end or any(
-                _header_at(file, place) != header for place, header in self._headers.items()
+                header_at(file, place) != header for place, header in self._headers.items()
             )
             if is_another:
                 self._forget()
@@ -92,7 +89,7 @@ class Follower:
                     raise FileFormatError(f"{path}: the record that ends at byte {end} is wrong: {error}") from error
                 last, self.end = self.end, end
             if self.end > start:
-                self._headers = {place: _header_at(file, place) for place in (0, last)}
+                self._headers = {place: header_at(file, place) for place in (0, last)}
         return is_another or self.end > start
 
     @property
@@ -157,12 +154,6 @@ class Follower:
             self.ended = told
         else:
             raise ValueError(f"its kind is {kind!r}, which this version of everybatch does not know")
-
-
-def _header_at(file: IO[bytes], place: int) -> bytes:
-    """Return the header of the record at a place, as far as it is there."""
-    file.seek(place)
-    return file.read(_HEADER)
 
 
 def nothing_yet(arrays: Mapping[str, Array], sizes: Counts) -> dict[str, Array]:

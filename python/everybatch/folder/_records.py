@@ -18,7 +18,7 @@ from typing import IO, Protocol
 
 from everybatch._system import open_file
 
-__all__ = ["Appender", "Pieces", "goes_on", "record", "whole_records", "write_record"]
+__all__ = ["Appender", "Pieces", "goes_on", "header_at", "record", "whole_records", "write_record"]
 
 _MARK = b"\xebBr\n"
 _HEADER = struct.Struct("<4s4sQII")
@@ -73,6 +73,12 @@ def whole_records(file: IO[bytes], start: int = 0) -> Iterator[tuple[bytes, byte
             return
         end += _HEADER.size + length
         yield kind, payload, end
+
+
+def header_at(file: IO[bytes], place: int) -> bytes:
+    """Return the bytes of the header of the record at a place, as far as they are there."""
+    file.seek(place)
+    return file.read(_HEADER.size)
 
 
 def goes_on(file: IO[bytes], end: int) -> bool:

@@ -39,9 +39,7 @@ impl SgdRule {
             step_size: ground.dial_there(moving)?,
         })
     }
-}
 
-impl SgdRule {
     /// As PyTorch steps on a CPU unless it is told otherwise. Its fused kernel rounds differently, at the end of a tensor
     /// whose size is no multiple of 8.
     fn by_separate_kernels(&self, parameters: &[Tensor], gradients: &[Tensor]) -> Result<()> {

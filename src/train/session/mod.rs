@@ -217,7 +217,7 @@ impl Session {
         let subjects = self.evaluators.iter().map(|part| Box::new(part.with(model)) as Box<dyn Subject>);
         let mut found = self.estimators.measure(subjects, self.taken, complete)?;
         // What is told of weights that are kept is no estimate, and nobody's luck.
-        if found.test.is_none() && self.weights.watch.would_keep(found.exact()) {
+        if found.test.is_none() && self.weights.watch.would_keep(self.estimators.exact(&found)) {
             let test = Box::new(self.evaluators[0].with(model));
             self.estimators.complete_test(test, self.taken, &mut found)?;
         }
