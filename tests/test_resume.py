@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ import torch
 
 import everybatch as eb
 from everybatch.errors import FileFormatError
-from everybatch.folder import Follower, Journal
+from everybatch.folder import Follower, Journal, _journal
 from everybatch.folder._files import WHERE
 from everybatch.folder._records import record, whole_records
+from everybatch.folder._state import Kept
 from everybatch.resuming import resume
 from everybatch.runs import _read as reading
 from same_runs import assert_same
@@ -44,18 +46,44 @@ def train(folder: Path | None = None, callback: Callable[[eb.Step], object] | tu
     return eb.train(eb.networks.lenet5(dropout=0.2), DATA, **{**always, **given})
 
 
-@pytest.mark.filterwarnings("ignore::everybatch.errors.SelectionWarning")
-@pytest.mark.parametrize("given", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("step", [1, 14])
-def test_an_interrupted_run_goes_on(tmp_path: Path, step: int, given: dict[str, Any]) -> None:
+def interrupt_at(step: int) -> Callable[[eb.Step], object]:
     def interrupt(now: eb.Step) -> None:
         if now.step == step:
             raise KeyboardInterrupt
 
-    assert train(tmp_path / "run", interrupt, **given).state == "interrupted"
+    return interrupt
+
+
+@pytest.mark.filterwarnings("ignore::everybatch.errors.SelectionWarning")
+@pytest.mark.parametrize("given", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("step", [1, 14])
+def test_an_interrupted_run_goes_on(tmp_path: Path, step: int, given: dict[str, Any]) -> None:
+    assert train(tmp_path / "run", interrupt_at(step), **given).state == "interrupted"
     run = resume(tmp_path / "run", progress=False)
     assert_same(run, train(**given))
     assert_same(eb.load_run(tmp_path / "run"), run)
+
+
+def test_the_state_that_was_read_is_held_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A large network's takes gigabytes, and a run that had room for itself alone could not go on.
+    dropped = []
+
+    class Read(bytes):
+        def __del__(self) -> None:
+            dropped.append(len(self))
+
+    def read_state(folder: Path) -> Kept | None:
+        kept = read(folder)
+        assert kept is not None
+        return dataclasses.replace(kept, tensors=Read(kept.tensors))
+
+    read = _journal.read_state
+    train(tmp_path / "run", interrupt_at(14))
+    length = len(read(tmp_path / "run").tensors)
+    monkeypatch.setattr(_journal, "read_state", read_state)
+    seen = []
+    resume(tmp_path / "run", progress=False, callbacks=lambda _: seen.append(list(dropped)))
+    assert seen[0] == [length]
 
 
 def test_a_run_with_a_tolerance_that_was_stopped_goes_on(tmp_path: Path) -> None:
@@ -106,11 +134,7 @@ def test_a_lost_run_goes_on_from_its_state_or_its_beginning(tmp_path: Path, monk
 
 
 def test_a_run_that_goes_on_keeps_its_state_as_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(now: eb.Step) -> None:
-        if now.step == 5:
-            raise KeyboardInterrupt
-
-    train(tmp_path / "run", interrupt, keep_state_every=0)
+    train(tmp_path / "run", interrupt_at(5), keep_state_every=0)
     kept = []
     monkeypatch.setattr(Journal, "keep", lambda _, __, step, ___: kept.append(step))
     resume(tmp_path / "run", progress=False, callbacks=lambda _: None)
@@ -236,12 +260,9 @@ def test_a_run_without_a_state_says_what_it_lacks(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
-    def interrupt(_: eb.Step) -> None:
-        raise KeyboardInterrupt
-
-    run = train(tmp_path / "run", interrupt)
+    run = train(tmp_path / "run", interrupt_at(1))
     assert f"go on with everybatch.resume({str(tmp_path / 'run')!r})" in repr(run)
-    assert "go on with" not in repr(train(callback=interrupt))
+    assert "go on with" not in repr(train(callback=interrupt_at(1)))
 
 
 def test_weights_that_were_kept_after_the_state_are_kept_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,16 +304,12 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(tmp_path: Path) -> No
     data = eb.datasets.glyphs(train=640, test=1500)
     seen = []
 
-    def interrupt(now: eb.Step) -> None:
-        if now.step == 5:
-            raise KeyboardInterrupt
-
     given: dict[str, Any] = {"steps": 10, "deterministic": True, "progress": False}
     had = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
         whole = eb.train(eb.networks.lenet5(), data, **given)
-        eb.train(eb.networks.lenet5(), data, folder=tmp_path / "run", callbacks=interrupt, **given)
+        eb.train(eb.networks.lenet5(), data, folder=tmp_path / "run", callbacks=interrupt_at(5), **given)
         torch.set_num_threads(1)
         run = resume(tmp_path / "run", data, progress=False, callbacks=lambda _: seen.append(torch.get_num_threads()))
         assert_same(run, whole)
@@ -307,13 +324,10 @@ def test_data_that_are_others_are_refused(tmp_path: Path, state: str) -> None:
     def arrays(data: eb.Dataset, **given: Any) -> eb.Dataset:
         return eb.Dataset(data.train_images, data.train_labels, data.test_images, data.test_labels, **given)
 
-    def interrupt(_: eb.Step) -> None:
-        raise KeyboardInterrupt
-
     # Other digits by the name of those that are found.
     data = arrays(eb.datasets.glyphs(train=640, test=100, seed=1), mean=0.5, std=0.5, name="glyphs")
     network = eb.networks.lenet5()
-    eb.train(network, data, steps=4, folder=tmp_path / "run", progress=False, callbacks=interrupt)
+    eb.train(network, data, steps=4, folder=tmp_path / "run", progress=False, callbacks=interrupt_at(1))
     if state == "gone":
         (tmp_path / "run" / "state.records").unlink()
     with pytest.raises(TypeError, match="must be an everybatch Dataset, not str"):
@@ -326,11 +340,7 @@ def test_data_that_are_others_are_refused(tmp_path: Path, state: str) -> None:
 
 
 def test_what_was_taken_away(tmp_path: Path) -> None:
-    def interrupt(now: eb.Step) -> None:
-        if now.step == 7:
-            raise KeyboardInterrupt
-
-    train(tmp_path / "run", interrupt, checkpoints=tmp_path / "kept", checkpoint_every=5)
+    train(tmp_path / "run", interrupt_at(7), checkpoints=tmp_path / "kept", checkpoint_every=5)
     shutil.rmtree(tmp_path / "kept")
     beginning = tmp_path / "run" / "beginning.safetensors"
     beginning.rename(tmp_path / "elsewhere")

@@ -897,7 +897,7 @@ def train(
     callbacks: Sequence[tuple[Callable[[Step], object], int]],
     turn: Turn | None = None,
     journal: Any = None,
-    state: bytes | None = None,
+    state: Callable[[], bytes | None] | None = None,
     history: dict[str, torch.Tensor] | None = None,
     starts: Sequence[Callable[[int], object]] = ...,
     evaluations: Sequence[Callable[[Step], object]] = ...,
@@ -909,6 +909,7 @@ def train(
 
     The settings are those of `everybatch.train`, checked and in plain types, as ``DEFAULTS["train"]`` has them. The
     turn is passed on after every step but the last; a run that is told to end when it comes back is an interrupted one.
-    `journal` is an `everybatch.folder.Journal`, or another with the same ``rows``, ``write`` and ``keep``; from a
-    `state` that it kept a run of the same settings goes on.
+    `journal` is an `everybatch.folder.Journal`, or another with the same ``rows``, ``write`` and ``keep``; from the
+    state that it kept, which `state` gives, and the `history` before it a run of the same settings goes on. Hold the
+    state's bytes nowhere else: they are dropped when they are read.
     """

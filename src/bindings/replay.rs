@@ -62,7 +62,7 @@ fn replaying<T: Send>(
     let mut looking = Looking { raised: None };
     let done = computing(py, || {
         let state = RunState::from_safetensors(state)?;
-        data.lend(|data| work(Replay::new(&state, data, device, gpu, &recorded, &mut looking)?))
+        data.lend(|data| work(Replay::new(state, data, device, gpu, &recorded, &mut looking)?))
     });
     match looking.raised {
         Some(error) => Err(error),

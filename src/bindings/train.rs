@@ -7,6 +7,7 @@ use std::sync::Arc;
 use numpy::{Element, IntoPyArray, PyArray1, PyArray4};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3_tch::PyTensor;
 use tch::Device;
@@ -96,8 +97,9 @@ impl PyOutcome {
 
 /// Trains a copy of `model`, with checkpoints in `folder` if the settings want them; after each step but the last `turn` is passed on.
 /// `callbacks` are called with a `Step` after every so many steps, `evaluations` after every measurement, and `starts` with the
-/// steps taken, before anything else. It goes on from `state` and the `history` that belongs to it, by the names of the arrays, if they are given: what a
-/// `journal` kept.
+/// steps taken, before anything else. It goes on from the `state` that is given when that is called, if it is, and the
+/// `history` that belongs to it, by the names of the arrays: what a `journal` kept. Nobody should hold the state's bytes
+/// beside: they are dropped as soon as they are read, and large networks' take gigabytes.
 #[pyfunction]
 #[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None, journal=None, state=None, history=None, starts=vec![], evaluations=vec![]))]
 #[allow(clippy::too_many_arguments)] // each is one thing of the run
@@ -111,7 +113,7 @@ pub fn train(
     callbacks: Vec<(PyObject, usize)>,
     turn: Option<&PyTurn>,
     journal: Option<PyObject>,
-    state: Option<&[u8]>,
+    state: Option<Bound<'_, PyAny>>,
     history: Option<BTreeMap<String, PyTensor>>,
     starts: Vec<PyObject>,
     evaluations: Vec<PyObject>,
@@ -124,13 +126,14 @@ pub fn train(
     let called = Called { starts, steps: callbacks, evaluations };
     let mut observer = PyObserver::new(progress, called, journal, turn.map(|turn| turn.0.clone()));
     let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
+    let state = state.map(|take| take.call0()?.extract::<Option<PyBackedBytes>>()).transpose()?.flatten();
     let outcome = computing(py, || {
         let model = model.copied()?;
-        let mut from = state.map(RunState::from_safetensors).transpose()?;
+        let mut from = state.map(|bytes| RunState::from_safetensors(&bytes)).transpose()?;
         if let (Some(from), Some(history)) = (&mut from, history) {
             from.put("history", history.into_iter().map(|(name, PyTensor(list))| (name, list)))?;
         }
-        data.lend(|data| core::train_with(&model, data, &config, device, gpu, from.as_ref(), &mut observer))
+        data.lend(|data| core::train_with(&model, data, &config, device, gpu, from, &mut observer))
     })?;
 
     let mut raised = observer.raised;

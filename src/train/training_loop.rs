@@ -47,7 +47,7 @@ pub fn train_with(
     config: &TrainConfig,
     device: Device,
     gpu: Option<Arc<dyn Gpu>>,
-    from: Option<&RunState>,
+    from: Option<RunState>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     let mut session = Session::new(model, data, config, device, gpu, from, observer)?;

@@ -91,12 +91,11 @@ class Journal:
         make_folders(self.folder)
         self.earlier = Follower(self.folder)
         """What was in the folder before."""
-        self.state: bytes | None = None
-        """From which the run goes on; None: from its beginning."""
         self.history: dict[str, Array] = {}
         """What was recorded before it, by name."""
         self.rows = Counts()
         """How many are in the file, those after the state aside."""
+        self._state: bytes | None = None
         self._lock = Lock(self.folder)
         try:
             others = sorted(path.name for path in self.folder.iterdir() if path.name != LOCK)
@@ -104,7 +103,7 @@ class Journal:
                 self.earlier.look()
                 kept = read_state(self.folder)
                 if kept is not None:
-                    self.state, self.rows, self.history = kept.tensors, kept.rows, recorded(self.folder, kept)
+                    self._state, self.rows, self.history = kept.tensors, kept.rows, recorded(self.folder, kept)
             elif others and not self._never_began(others):
                 raise FileExistsError(
                     f"{self.folder} is not empty ({others[0]!r}): choose a folder for this run alone, such as "
@@ -186,6 +185,11 @@ class Journal:
                     with contextlib.suppress(OSError):
                         (self.folder / name).unlink()
             raise
+
+    def take_state(self) -> bytes | None:
+        """Give up the state from which the run goes on, for a large network gigabytes; None: from its beginning."""
+        state, self._state = self._state, None
+        return state
 
     def write(self, added: Mapping[str, Array], ends: bool = False) -> bool:
         """Write the rows that come after `rows`, with which the run `ends` perhaps; tell whether to keep the state."""

@@ -33,7 +33,7 @@ pub struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// From a state that a run kept for it; `gpu` as of a run.
     pub fn new(
-        state: &RunState,
+        state: RunState,
         data: &Dataset,
         device: Device,
         gpu: Option<Arc<dyn Gpu>>,

@@ -45,7 +45,7 @@ impl Case {
         observer: &'a mut Keeper,
     ) -> Result<Replay<'a>> {
         let gpu = self.recorded.then(|| Arc::new(Rehearsal::default()) as Arc<dyn Gpu>);
-        Replay::new(from, &dataset(self.images), Device::Cpu, gpu, recorded, observer)
+        Replay::new(from.copied()?, &dataset(self.images), Device::Cpu, gpu, recorded, observer)
     }
 }
 
@@ -128,7 +128,8 @@ fn steps_without_each_image_add_up() {
         let outcome = train_with(&model, &data, &config, Device::Cpu, None, None, &mut keeper).unwrap();
         let mut nobody = Keeper::default();
         let losses = &outcome.history.train_loss;
-        let mut replay = Replay::new(&keeper.0[0], &data, Device::Cpu, None, losses, &mut nobody).unwrap();
+        let first = keeper.0[0].copied().unwrap();
+        let mut replay = Replay::new(first, &data, Device::Cpu, None, losses, &mut nobody).unwrap();
         let start = weights(&keeper.0[0]);
         let mut moved = start.zeros_like();
         for place in 0..8 {

@@ -26,7 +26,7 @@ impl Session {
         config: &TrainConfig,
         device: Device,
         gpu: Option<Arc<dyn Gpu>>,
-        from: Option<&RunState>,
+        from: Option<RunState>,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         let Course { kept, order, steps_per_epoch, total } = Course::checked(model, data, config, device)?;
@@ -36,7 +36,7 @@ impl Session {
             model.set_normalization(Some(data.normalization.clone()))?;
         }
         let of = identity(&model, data, config, gpu.is_some())?;
-        let earlier = from.map(|state| state.plain::<Plain>()).transpose()?;
+        let earlier = from.as_ref().map(|state| state.plain::<Plain>()).transpose()?;
         if let Some(earlier) = &earlier {
             check_same(&earlier.of, &of, config, earlier.taken, total)?;
         }
@@ -99,7 +99,7 @@ impl Session {
             recorder,
         };
         if let (Some(state), Some(earlier)) = (from, earlier) {
-            session.restore(state, earlier)?;
+            session.restore(&state, earlier)?;
         }
         Ok(session)
     }

@@ -52,7 +52,7 @@ impl Session {
 
     /// A session of the run that a waypoint is of, at that point. Nothing is recorded, watched or kept in files.
     pub fn again(
-        waypoint: &RunState,
+        waypoint: RunState,
         data: &Dataset,
         device: Device,
         gpu: Option<Arc<dyn Gpu>>,

@@ -93,7 +93,7 @@ impl Case {
             &self.config,
             Device::Cpu,
             gpu,
-            from,
+            from.map(RunState::copied).transpose()?,
             observer,
         )
     }
@@ -338,7 +338,8 @@ fn the_state_of_another_run_is_refused() {
     assert!(message.contains("its device was \"a CPU\", and is \"a GPU\" here"), "{message}");
     let mut data = dataset(12);
     data.test = host::split(13, 90);
-    let more = train_with(&model(0.0), &data, &config(), Device::Cpu, None, Some(&state), &mut Nobody);
+    let from = Some(state.copied().unwrap());
+    let more = train_with(&model(0.0), &data, &config(), Device::Cpu, None, from, &mut Nobody);
     assert!(more.err().unwrap().to_string().contains("its test images was"));
 
     let (_, mut state) = a_state();
