@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ import pytest
 
 import everybatch as eb
 from everybatch.errors import ArgumentError
-from everybatch.insight._paired import changed_interval, paired_error, wilson
+from everybatch.insight._paired import changed_interval, paired_error, percent, quantile, wilson
 from flickering import flickering_data, flickering_run, recorded_run
 
 
@@ -25,6 +26,30 @@ def test_wilson_intervals_are_the_published_ones() -> None:
     for (right, images), ends in published.items():
         np.testing.assert_allclose(wilson(right, images), ends, atol=5e-5)
     assert np.isnan(wilson(0, 0)).all()
+
+
+# A normal variable is within ± z of 0 with the probability 1 - erfc(z / √2): Python's, by C's.
+@pytest.mark.parametrize("level", [1e-12, 0.5, 0.95, 0.999, 1 - 1e-12, 1 - 2**-53])
+def test_a_level_may_be_as_close_to_0_and_1_as_a_number_can(level: float) -> None:
+    assert math.erfc(quantile(level) / math.sqrt(2)) == pytest.approx(1 - level, rel=1e-9)
+    low, high = wilson(30, 40, level)
+    assert 0 < low <= 0.75 <= high < 1
+
+
+def test_a_level_is_written_as_it_is() -> None:
+    assert [percent(level) for level in (0.07, 0.5, 0.95, 0.999, 1 - 1e-7)] == [
+        "7%",
+        "50%",
+        "95%",
+        "99.9%",
+        "99.99999%",
+    ]
+    data = flickering_data()
+    found = eb.insight.bands(flickering_run(data, 10), dataset=data, level=0.999)
+    assert "at 99.9%)" in repr(found)
+    assert "at 99.9%," in repr(found.change(0))
+    assert "(99.9%)" in found.plot().get_legend().get_texts()[0].get_text()
+    plt.close("all")
 
 
 def test_the_error_of_a_change_is_that_of_a_mean_of_differences() -> None:
@@ -144,7 +169,7 @@ def test_a_run_with_one_measurement_has_a_level_and_no_changes() -> None:
 
 
 def test_losses_have_errors_where_they_were_recorded() -> None:
-    """Against NumPy's deviations; a loss that was not finite spoils only what it is a part of."""
+    """Against NumPy's deviations of samples; a loss that was not finite spoils only what it is a part of."""
     data, draw = flickering_data(images=90, classes=3), np.random.default_rng(0)
     run = flickering_run(data, 6)
     losses = draw.exponential(0.3, (6, 90)).astype(np.float16)
@@ -152,19 +177,33 @@ def test_losses_have_errors_where_they_were_recorded() -> None:
     found = eb.insight.bands(recorded_run(data, run.predictions, losses=losses), dataset=data)
     wide = losses.astype(float)
     np.testing.assert_allclose(found.loss, wide.mean(axis=1))
-    np.testing.assert_allclose(found.loss_error, wide.std(axis=1) / np.sqrt(90))
-    np.testing.assert_allclose(found.loss_change_error, np.diff(wide, axis=0).std(axis=1) / np.sqrt(90))
+    np.testing.assert_allclose(found.loss_error, wide.std(axis=1, ddof=1) / np.sqrt(90))
+    np.testing.assert_allclose(found.loss_change_error, np.diff(wide, axis=0).std(axis=1, ddof=1) / np.sqrt(90))
     assert np.isnan(found.loss_change_error).tolist() == [False, False, False, True, True]
     one, mine = found.change(1, 3, of=2), data.test_labels == 2
     difference = (wide[3] - wide[1])[mine]
     assert one.loss_change == pytest.approx(difference.mean())
-    assert one.loss_error == pytest.approx(difference.std() / np.sqrt(mine.sum()))
+    assert one.loss_error == pytest.approx(difference.std(ddof=1) / np.sqrt(mine.sum()))
     assert "loss " in repr(one)
     np.testing.assert_array_equal(found.frame["loss"], found.loss)
     without = eb.insight.bands(run, dataset=data)
     assert without.loss is without.loss_error is without.loss_change_error is None
     assert without.change(1, 3).loss_change is None
     assert "loss" not in without.frame
+
+
+def test_a_single_image_has_a_loss_and_no_error_of_it() -> None:
+    images, labels = np.zeros((4, 4, 4), np.uint8), np.array([0, 0, 0, 1])
+    data = eb.Dataset(images, labels, images, labels, classes=["a", "b"], name="noise")
+    losses = np.array([[0.5, 1, 2, 3], [0.25, 1, 1, 1]], np.float16)
+    found = eb.insight.bands(recorded_run(data, [[0, 0, 1, 0], [0, 0, 0, 1]], losses=losses), dataset=data)
+    one, all_images = found.change(0, of="b"), found.change(0)
+    assert (one.images, one.loss_change) == (1, -2)
+    assert one.loss_error is not None
+    assert np.isnan(one.loss_error)
+    assert "loss -2.0000, " in repr(one)
+    # by hand: the differences -0.25, 0, -1 and -2 have a mean of -0.8125 and an error of √(2.421875 / 3) / 2
+    assert "loss -0.8125 ± 0.4492, " in repr(all_images)
 
 
 def test_what_it_needs_is_said() -> None:

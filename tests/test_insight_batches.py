@@ -177,6 +177,14 @@ def test_falls_have_their_last_batches_measured(run: eb.Run, data: eb.Dataset, m
     np.testing.assert_array_equal(np.sort(ranked), np.arange(21, 31))
     assert (np.diff(every.loss[ranked]) <= 0).all()
     assert np.isnan(effects.of(np.array([10])))
+    np.testing.assert_array_equal(found.before(15), np.arange(6, 16)[::-1])  # none of them was measured
+    assert set(found.before(6)[:5]) == set(range(5))
+    np.testing.assert_array_equal(found.before(6)[5:], [6, 5])
+    tied = dataclasses.replace(found, effects=dataclasses.replace(effects, loss=np.zeros(len(effects.step))))
+    np.testing.assert_array_equal(tied.before(30), np.arange(21, 31)[::-1])
+    axes = found.plot(fall=15).axes
+    assert 'effects="every"' in axes[1].texts[0].get_text()
+    assert axes[2].get_title(loc="left").startswith("The batch of step 15")
     assert set(found.worst(99)["step"]) == set(effects.step)
     figure = found.plot()
     assert len(figure.axes) == 4

@@ -119,8 +119,9 @@ def test_a_class_that_falls_alone_is_an_alarm() -> None:
     assert "1 alarm of a class that fell by more than 4 standard errors alone" in repr(film)
     assert "every 5 steps" in repr(film)
     assert len(eb.insight.confusion_film(run, dataset=data, threshold=11).alarm_step) == 0
-    with pytest.raises(ArgumentError, match="threshold is -1"):
-        eb.insight.confusion_film(run, dataset=data, threshold=-1)
+    for threshold in (-1, np.inf, np.nan):
+        with pytest.raises(ArgumentError, match=f"threshold is {threshold:g}: give .* a finite number above 0"):
+            eb.insight.confusion_film(run, dataset=data, threshold=threshold)
 
 
 def test_pictures() -> None:
@@ -248,6 +249,9 @@ def test_test_images_of_one_class_alone() -> None:
     learning = eb.insight.learning(runs[0], dataset=data)
     assert (learning.hidden_class_fall == learning.hidden_fall).all()
     learning.plot()
+    right = np.arange(40) >= np.array([[0], [39]])  # all but one are lost: with nobody beside whom the class fell alone
+    fallen = recorded_run(data, np.where(right, data.test_labels, 1 - data.test_labels))
+    assert len(eb.insight.confusion_film(fallen, dataset=data).alarm_step) == 0
     bands = eb.insight.bands(runs[0], dataset=data)
     assert np.isnan(bands.class_accuracy[:, 1]).all()
     np.testing.assert_allclose(bands.class_low[:, 0], bands.low)

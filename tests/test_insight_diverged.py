@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,43 @@ def test_a_loss_that_was_no_number_for_a_moment_costs_one_measurement(data: eb.D
     assert (
         "without 1 measurement whose loss is no number" in content(eb.insight.report(run, tmp_path / "a.html"))["facts"]
     )
+
+
+# NumPy, on what was recorded at the steps that the page names.
+@QUIET
+def test_the_page_tells_of_each_measurement_its_own_numbers(data: eb.Dataset, tmp_path: Path) -> None:
+    run = metered(data, range(5, 8), ("predictions", "losses"))
+    told = content(eb.insight.report(run, tmp_path / "a.html"))
+    kept = [*range(5), *range(8, 13)]
+    right = run.predictions == data.test_labels
+    assert told["steps"] == kept
+    np.testing.assert_allclose(told["accuracy"], right[kept].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(told["loss"], run.test_loss[kept], rtol=1e-5)
+    assert any(fall["before"] >= 8 for fall in told["falls"])
+    for fall in told["falls"]:
+        before, after = right[fall["before"]], right[fall["step"]]
+        assert fall["lost"] == (before & ~after).sum()
+        assert fall["gained"] == (~before & after).sum()
+
+
+@QUIET
+def test_the_accuracy_at_the_onset_is_none_of_broken_weights(glyphs: eb.Dataset) -> None:
+    network = eb.Network([eb.Flatten(), eb.Linear(784, 10)])
+    schedule = eb.schedules.multistep([12], gamma=1e38)
+    how: dict[str, Any] = {"batch_size": 16, "steps": 16, "lr": 0.5, "schedule": schedule, "optimizer": "sgd"}
+    run = eb.train(network, glyphs, record=("examples",), progress=False, **how)
+    sound = np.flatnonzero(np.isfinite(run.test_loss))
+    assert sound[-1] < len(run.test_loss) - 1
+    found = eb.insight.memorisation(run)
+    assert found.onset_step is None
+    assert found.accuracy_at_onset == pytest.approx(run.test_accuracy[sound[-1]])
+    assert found.accuracy_at_onset != pytest.approx(run.test_accuracy[-1])
+    above = found.plot()[0]
+    np.testing.assert_array_equal(above.lines[0].get_ydata(), run.test_accuracy[sound])
+    lost = eb.Run({**run._arrays, "test_loss": np.full_like(run.test_loss, np.nan)}, run.config)
+    assert np.isnan(eb.insight.memorisation(lost).accuracy_at_onset)
+    eb.insight.memorisation(lost).plot()
+    plt.close("all")
 
 
 @pytest.mark.parametrize("record", [("predictions", "losses"), ("predictions",), ("examples", "losses", "predictions")])

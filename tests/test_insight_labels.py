@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib.colors import to_hex
 
 import everybatch as eb
 from everybatch.errors import ArgumentError
@@ -151,12 +153,13 @@ def test_probabilities_by_planted_errors_leave_these_out(
         (["a"], TypeError, "indices that plant_label_errors returned"),
         ([-1], ArgumentError, "none of the images"),
         ([3, 5000], ArgumentError, "training image 5000"),
+        (range(960), ArgumentError, "none is left to be judged"),
     ],
 )
 def test_planted_must_be_training_images(
     learned: eb.Run,
     planted: tuple[eb.Dataset, npt.NDArray[np.int64]],
-    wrong: list[object],
+    wrong: Sequence[object],
     error: type[Exception],
     message: str,
 ) -> None:
@@ -266,6 +269,32 @@ def test_test_labels_are_judged_by_what_there_is(quick: Quick) -> None:
         eb.insight.label_errors(every, "validation")
 
 
+# NumPy, by the definition: votes of the most frequent other class less those of the label, as a share of all.
+def test_runs_are_judged_together_by_what_all_have(quick: Quick, glyphs: eb.Dataset) -> None:
+    records: list[tuple[str, ...]] = [
+        ("losses", "examples", "predictions"),
+        ("predictions",),
+        ("examples", "predictions"),
+    ]
+    runs = [quick(steps=12, seed=seed, record=record) for seed, record in enumerate(records)]
+    expected = np.zeros(60)
+    for run in runs:
+        later = run.predictions[13 // 3 :]
+        votes = np.stack([(later == each).sum(axis=0) for each in range(10)], axis=1)
+        own = votes[np.arange(60), glyphs.test_labels].copy()
+        votes[np.arange(60), glyphs.test_labels] = -1
+        expected += (votes.max(axis=1) - own) / len(later) / 3
+    for first in range(3):
+        found = eb.insight.label_errors(runs[first], "test", runs=[*runs[:first], *runs[first + 1 :]])
+        assert found.score_name == "votes margin"
+        assert "last two thirds of the measurements, every step (and 2 more runs)" in found.interval
+        np.testing.assert_allclose(found.score, expected[found.indices], atol=1e-12)
+        assert np.isnan(found.mean_loss).all()
+    found = eb.insight.label_errors(runs[0], "test", runs=runs[2:])  # both have losses, of one kind or the other
+    assert found.score_name == "mean loss"
+    np.testing.assert_array_equal(found.score, found.mean_loss)
+
+
 def test_log_odds_are_those_of_the_losses() -> None:
     probability = np.array([0.01, 0.3, 0.5, 0.99])
     expected = np.log(probability / (1 - probability))
@@ -360,6 +389,19 @@ def test_pictures(learned: eb.Run, planted: tuple[eb.Dataset, npt.NDArray[np.int
     assert len(dots.get_offsets()) == 960
     ax = plt.figure().subplots()
     assert found.plot(2, ax=ax) is ax
+    plt.close("all")
+
+
+def test_the_key_has_every_class_whatever_its_name(
+    learned: eb.Run, planted: tuple[eb.Dataset, npt.NDArray[np.int64]]
+) -> None:
+    found = eb.insight.label_errors(learned, dataset=planted[0])
+    names = ("as labelled", *(f"an image that shows the figure {each}" for each in range(1, 10)))
+    ax = dataclasses.replace(found, classes=names).plot(12)
+    keys = [to_hex(patch.get_facecolor()) for patch in ax.get_legend().get_patches()]
+    classes = np.unique(found.votes[:, :12])
+    assert len(classes) > 3
+    assert keys == ["#d0d0d0", *(_contact_sheet._ALL[each].lower() for each in classes)]
     plt.close("all")
 
 

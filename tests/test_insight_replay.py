@@ -14,6 +14,7 @@ import torch
 import everybatch as eb
 from everybatch.errors import ArgumentError
 from everybatch.insight import replay
+from everybatch.insight._replay import Replay
 
 SGD: dict[str, Any] = {"optimizer": "sgd", "lr": 0.05}
 CASES: dict[str, dict[str, Any]] = {
@@ -207,6 +208,13 @@ def test_what_cannot_be_replayed_is_refused(quick: Callable[..., eb.Run], run: e
         replay(run, 4, without=0.5, dataset=glyphs)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="fingerprints"):
         replay(run, 4, dataset=eb.datasets.glyphs(train=130, test=60, seed=4))
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.empty(0, np.int64)])
+def test_nothing_may_be_left_out(run: eb.Run, glyphs: eb.Dataset, nothing: Any) -> None:
+    found = replay(run, 3, without=nothing, dataset=glyphs)
+    assert isinstance(found, Replay)
+    assert (found.change, len(found.without), found.difference.loss) == ("unchanged", 0, 0)
 
 
 def changed(run: eb.Run, **arrays: np.ndarray) -> eb.Run:

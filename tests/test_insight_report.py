@@ -18,7 +18,7 @@ from PIL import Image
 import browsing
 import everybatch as eb
 from everybatch.cli import main
-from everybatch.insight._falls import falls
+from everybatch.insight._falls import Fall, falls
 from everybatch.insight._packed import loss_codes, packed, sprites
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -72,6 +72,25 @@ def test_few_measurements_are_chosen_evenly_and_falls_are_sought_among_all(run: 
         np.testing.assert_array_equal(named, run.batch_indices(batch["step"]))
 
 
+def train_in_large_batches(data: eb.Dataset) -> eb.Run:
+    how: dict[str, Any] = {"batch_size": 300, "steps": 4, "record": ("predictions",)}
+    return eb.train(eb.Network([eb.Flatten(), eb.Linear(784, 10)]), data, progress=False, **how)
+
+
+def test_of_a_large_batch_the_page_has_as_many_images_as_it_shows(
+    data: eb.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_in_large_batches(data)
+    monkeypatch.setattr("everybatch.insight._report_content.falls", lambda *_: [Fall(3, 3, 1, -1.0)])
+    told = content(eb.insight.report(run, tmp_path / "a.html", dataset=data))
+    ((batch,),) = (fall["batches"] for fall in told["falls"])
+    assert (batch["step"], batch["size"]) == (2, 300)
+    assert len(told["trained"]["numbers"]) == 128
+    named = np.array(told["trained"]["numbers"])[batch["images"]]
+    np.testing.assert_array_equal(named, run.batch_indices(2)[:128])
+    assert told["trained"]["labels"] == data.train_labels[told["trained"]["numbers"]].tolist()
+
+
 # By hand: of 10 images 3 are lost and 1 is gained, so that the mean of -1, 0 and 1 is -0.2, its square's 0.4.
 def test_a_fall_is_measured_by_its_paired_error() -> None:
     predictions = np.ones((30, 10), np.uint8)
@@ -84,10 +103,10 @@ def test_a_fall_is_measured_by_its_paired_error() -> None:
 
 
 def test_losses_are_kept_to_within_three_percent() -> None:
-    losses = np.exp(np.random.default_rng(0).uniform(np.log(2.0**-13), np.log(300.0), 10_000))
-    codes = loss_codes(np.concatenate([losses, [0.0, np.inf, np.nan]]))
-    np.testing.assert_allclose(2 ** (codes[:-3] / 11 - 14), losses, rtol=0.033)
-    assert codes[-3:].tolist() == [0, 254, 255]
+    losses = np.exp(np.random.default_rng(0).uniform(np.log(6.1e-5), np.log(545.0), 10_000))
+    codes = loss_codes(np.concatenate([losses, [0.0, 6.1e-5, 545.0, 65504.0, np.inf, np.nan]]))
+    np.testing.assert_allclose(2 ** (codes[:-6] / 11 - 14), losses, rtol=0.033)
+    assert codes[-6:].tolist() == [0, 0, 254, 254, 254, 255]
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (3, 5, 7, 3), (3, 80, 40), (3, 40, 80, 3), (3, 9, 9, 4), (3, 9, 9, 1)])
@@ -232,6 +251,17 @@ def test_a_fall_shows_its_images_and_its_batches(page: Any, run: eb.Run, tmp_pat
     assert page.locator("#batches .tile").count() == len(run.batch_indices(fall["step"] - 1))
     assert page.locator('#falls [aria-pressed="true"]').count() == 1
     assert f"The batch of step {fall['step'] - 1}:" in page.locator("#batches h3").first.text_content()
+
+
+def test_of_a_large_batch_the_first_images_are_shown(
+    page: Any, data: eb.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_in_large_batches(data)
+    monkeypatch.setattr("everybatch.insight._report_content.falls", lambda *_: [Fall(3, 3, 1, -1.0)])
+    opened(page, eb.insight.report(run, tmp_path / "a.html", dataset=data))
+    page.locator("#falls button").first.click()
+    assert page.locator("#batches .tile").count() == 128
+    assert page.locator("#batches h3").text_content() == "The batch of step 2: 300 images, the first 128 of them"
 
 
 def test_names_are_text_and_nothing_else(page: Any, data: eb.Dataset, tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ _OF_STEPS = (
 )
 _OF_TEST = (
     "Of all evaluations that looked at every test image, that before the first step among them: with a tolerance the "
-    "complete ones. One whose loss is NaN or infinite does not count, nor do those after it."
+    "complete ones. One whose loss is NaN or infinite does not count, nor do those after it, unless a `Meter` measured "
+    "them."
 )
 _SUMMED = (
     "The five columns: of the margin (the logit of the label minus the largest of the others), of its tanh, of the "

@@ -34,7 +34,10 @@ class Alarms(NamedTuple):
 
 
 def alarms(one: Seen, threshold: float) -> Alarms:
-    """Find the classes that fall by more than `threshold` paired standard errors while all others together do not."""
+    """Find the classes that fall by more than `threshold` paired standard errors while all others together do not.
+
+    None where all images are of one class: what falls then are all images.
+    """
     classes, images = one.class_images, len(one.labels)
     found: list[tuple[float, ...]] = []
     before: npt.NDArray[np.bool_] | None = None
@@ -47,7 +50,7 @@ def alarms(one: Seen, threshold: float) -> Alarms:
                 _fall(*counts)
                 for counts in ((gained, lost, classes), (gained.sum() - gained, lost.sum() - lost, images - classes))
             )
-            for number in np.flatnonzero((own > threshold) & ~(others > threshold)).tolist():
+            for number in np.flatnonzero((own > threshold) & (others <= threshold)).tolist():
                 g, gone, n = (int(each[number]) for each in (gained, lost, classes))
                 error = float(paired_error(g, gone, n))
                 change = float(gained.sum() - lost.sum()) / images

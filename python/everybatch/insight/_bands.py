@@ -14,7 +14,7 @@ from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.insight._loss_errors import loss_change, loss_errors
 from everybatch.insight._optimism import optimism
-from everybatch.insight._paired import changed_interval, paired_error, wilson
+from everybatch.insight._paired import changed_interval, paired_error, percent, wilson
 from everybatch.insight._seen import Seen, need, seen
 from everybatch.run import Run
 from everybatch.runs._tables import class_columns, import_pandas
@@ -47,7 +47,8 @@ class Change:
         The interval of the change, at `level`.
     level : float
     loss_change, loss_error : float or None
-        The change of the mean loss of these images, and its paired standard error; None without ``record=("losses",)``.
+        The change of the mean loss of these images, and its paired standard error, NaN of a single image; None without
+        ``record=("losses",)``.
     """
 
     before: int
@@ -72,9 +73,11 @@ class Change:
     def __repr__(self) -> str:
         points = f"{100 * self.change:+.2f} points ({100 * self.low:+.2f} to {100 * self.high:+.2f})"
         verdict = "real" if self.real else "may be chance"
-        loss = "" if self.loss_change is None else f", loss {self.loss_change:+.4f} ± {self.loss_error:.4f}"
+        loss = "" if self.loss_change is None else f", loss {self.loss_change:+.4f}"
+        if self.loss_error is not None and np.isfinite(self.loss_error):
+            loss += f" ± {self.loss_error:.4f}"
         return (
-            f"<Change from step {self.before:,} to {self.after:,}, {self.what}: {points} at {self.level:.0%}, "
+            f"<Change from step {self.before:,} to {self.after:,}, {self.what}: {points} at {percent(self.level)}, "
             f"{self.gained:,} gained and {self.lost:,} lost of {self.images:,} images{loss}, {verdict}>"
         )
 
@@ -109,7 +112,7 @@ class Bands:
         By how much the highest of all accuracies is too high on average, because it was chosen by the images that it
         is measured on; and the standard deviation of that over `splits`.
     loss, loss_error : (measurements,) float64 or None
-        The mean loss and its standard error; None in a run without ``record=("losses",)``.
+        The mean loss and its standard error, NaN of a single image; None in a run without ``record=("losses",)``.
     loss_change_error : (measurements - 1,) float64 or None
         The paired standard error of the change of the mean loss between a measurement and the next.
     splits, seed : int
@@ -245,7 +248,7 @@ class Bands:
         wide = f"{self.low[self.last]:.2%} to {self.high[self.last]:.2%}"
         return (
             f"<Bands: {len(self.step):,} measurements of {self.images:,} images, {self.interval}; last {last} ({wide} "
-            f"at {self.level:.0%}), best {best} which flatters by {100 * self.optimism:.2f} points, "
+            f"at {percent(self.level)}), best {best} which flatters by {100 * self.optimism:.2f} points, "
             f"{int(self.real_changes.sum()):,} of {len(self.gained):,} changes real>"
         )
 

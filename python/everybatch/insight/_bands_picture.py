@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from everybatch.insight._paired import changed_interval
+from everybatch.insight._paired import changed_interval, percent
 from everybatch.plots._style import BLUE, GREEN, INK, ORANGE, VERMILLION, new_axes, percent_axis, tidy, title
 from everybatch.plots._zoom import zoomed
 
@@ -25,7 +25,7 @@ def draw(found: Bands, ax: Axes | None, *, zoom: bool) -> Axes:
     change = found.images * (last - accuracy)
     moved = (found.images * found.from_last_error) ** 2 + change**2 / found.images  # gained and lost together
     low, high = changed_interval((moved + change) / 2, (moved - change) / 2, found.images, found.level)
-    level = f"{100 * found.level:g}%"
+    level = percent(found.level)
     name = f"where it may be on other images ({level})"
     ax.fill_between(step, found.low, found.high, facecolor=BLUE, alpha=0.16, linewidth=0, label=name)
     for ends in (found.low, found.high):  # where the narrow band is as wide, the wide one still shows

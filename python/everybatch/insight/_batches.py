@@ -128,13 +128,14 @@ class Batches:
     def before(self, row: int) -> Integers:
         """Return the numbers of the last ten steps up to the end of an interval, the most harmful first.
 
-        By their measured effects; those whose effect was not measured come last.
+        By their measured effects; those whose effect was not measured come last. Of several whose effect was not
+        measured, or is the same, the latest comes first.
         """
         row = self._row(row)
         last = int(self.step[row])
-        steps = np.arange(max(0, last + 1 - BEFORE_A_FALL), last + 1)
+        steps = np.arange(max(0, last + 1 - BEFORE_A_FALL), last + 1)[::-1]
         if self.effects is None:
-            return steps[::-1]
+            return steps
         order = np.argsort(-np.nan_to_num(self.effects.of(steps), nan=-np.inf), kind="stable")
         return steps[order]
 

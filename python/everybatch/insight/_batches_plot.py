@@ -82,11 +82,12 @@ def _suspects(ax: Axes, found: Batches, fall: int) -> None:
     effects = found.effects
     known = np.isin(steps, effects.step) if effects is not None else np.zeros(len(steps), bool)
     if effects is None or not known.any():
+        lacking = 'No effects of these steps\nwere measured:\nbatches(run, effects="every")'
+        if effects is None:
+            lacking = 'No effects were measured:\nbatches(run, effects="falls")\n'
+            lacking += 'of a run with record=\n("predictions", "weights")'
         ax.set_axis_off()
-        ax.text(
-            0, 1, "No effects were measured:\nbatches(run, effects=\"falls\")\nof a run with record=\n"
-            "(\"predictions\", \"weights\")", va="top", fontsize=small(), color=INK,
-        )  # fmt: skip
+        ax.text(0, 1, lacking, va="top", fontsize=small(), color=INK)
         return
     steps = steps[known]
     rows = np.searchsorted(effects.step, steps)

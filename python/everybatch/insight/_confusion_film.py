@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -269,10 +270,10 @@ def confusion_film(
 
     An alarm is a class whose accuracy falls, from a measurement to the next, by more than `threshold` paired standard
     errors √(g + l - (g - l)²/n) / n, with half an image more in each cell (gained, lost, right or wrong both times),
-    while that of all other images does not. It says that the class fell on these
-    test images, by more than chance would have it; not why. Runs in which nothing is wrong have alarms, too, of classes
-    that take turns in the first steps: three of LeNet-5 on MNIST, measured after every batch of an epoch, had 4, 7 and
-    10, the latest after step 152 of 938.
+    while that of all other images does not; where there are no others, there is none. It says that the class fell on
+    these test images, by more than chance would have it; not why. Runs in which nothing is wrong have alarms, too, of
+    classes that take turns in the first steps: three of LeNet-5 on MNIST, measured after every batch of an epoch, had
+    4, 7 and 10, the latest after step 152 of 938.
 
     Parameters
     ----------
@@ -281,7 +282,7 @@ def confusion_film(
     dataset
         What it was trained on. None: found again, as by `everybatch.resume`.
     threshold
-        Standard errors, above 0.
+        Standard errors, a finite number above 0.
 
     Raises
     ------
@@ -303,8 +304,8 @@ def confusion_film(
     True
     """
     threshold = real(threshold, "threshold")
-    if not threshold > 0:
-        raise ArgumentError(f"threshold is {threshold:g}: give standard errors, more than 0")
+    if not 0 < threshold < math.inf:
+        raise ArgumentError(f"threshold is {threshold:g}: give standard errors, a finite number above 0")
     one = seen(run, dataset, what="confusion_film")
     found = alarms(one, threshold)
     return ConfusionFilm(

@@ -120,14 +120,14 @@ def _legend(ax: Axes, found: LabelErrors, count: int) -> None:
     from matplotlib.patches import Patch
 
     classes = len(found.classes)
-    keys = {"as labelled": "#d0d0d0"}
+    keys = [("as labelled", "#d0d0d0")]  # no dict: names that are shortened may be equal
     if classes <= len(_ALL):
         there = np.unique(found.votes[:, :count])
-        keys |= {short(found.classes[each]): _ALL[each] for each in there}
+        keys += [(short(found.classes[each]), _ALL[each]) for each in there]
     else:
-        keys |= {"as suggested": VERMILLION, "another class": BLUE}
-    handles = [Patch(facecolor=colour, label=name) for name, colour in keys.items()]
-    longest = max(map(len, keys))
+        keys += [("as suggested", VERMILLION), ("another class", BLUE)]
+    handles = [Patch(facecolor=colour, label=name) for name, colour in keys]
+    longest = max(len(name) for name, _ in keys)
     ax.legend(
         handles=handles,
         loc="upper left",

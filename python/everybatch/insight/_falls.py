@@ -22,7 +22,7 @@ class Fall:
     """A change from one measurement to the next."""
 
     measurement: int
-    """Of the run, from 1: the one after the fall."""
+    """The one after the fall, as a row of the predictions."""
     lost: int
     """Images that were right before, and are wrong after."""
     gained: int

@@ -30,7 +30,7 @@ def page(film: ConfusionFilm, frames: int) -> str:
     config = film._seen.run.config
     name = " on ".join(str(config[part].get("name")) for part in ("network", "dataset") if config[part].get("name"))
     title = html.escape(name or "run")
-    told = json.dumps(_told(film, frames), separators=(",", ":")).replace("<", "\\u003c")
+    told = json.dumps(_told(film, frames), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -51,7 +51,8 @@ class LabelErrors:
     score : (images,) float64
         What the order is by; higher is more suspicious.
     mean_loss : (images,) float64
-        A second, plainer ranking: the mean cross-entropy over the same measurements.
+        A second, plainer ranking: the mean cross-entropy over the same measurements. NaN of test labels that are
+        judged by votes.
     noise : (classes, classes) float64
         How often images of each true class (rows) have each label (columns), as far as the votes can tell.
     votes : (measurements, images) uint8 or uint16
@@ -158,8 +159,9 @@ def label_errors(
 
     *Test labels.* They are never trained on, so that nothing is memorised. The order is by the mean loss over the last
     two thirds of the measurements (``record=("losses",)``), or over all of them, or by votes; whatever was recorded.
-    They have no probabilities: images that are merely hard look the same as wrong labels (of the 56 test labels of
-    MNIST that the model gave more than 90 %, reviewers had found 9 wrong).
+    With several runs it is by what all of them have: by votes where one of them recorded no losses. Test labels have no
+    probabilities: images that are merely hard look the same as wrong labels (of the 56 test labels of MNIST that the
+    model gave more than 90 %, reviewers had found 9 wrong).
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ def loss_errors(losses: npt.NDArray[Any]) -> tuple[Doubles, Doubles, Doubles]:
     """Return mean loss and its standard error at each measurement, and the paired standard error of each change.
 
     `losses` are (measurements, images); the results (measurements,), the same, and (measurements - 1,). The error of a
-    mean is the standard deviation over the images, over √images; that of a change the same of the images' differences.
+    mean is the standard deviation of a sample, over √images; that of a change the same of the images' differences. One
+    image has none: NaN.
     """
     mean, error = np.empty(len(losses)), np.empty(len(losses))
     changed = np.empty(max(len(losses) - 1, 0))
@@ -37,5 +38,7 @@ def loss_change(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[floa
 
 
 def _error(values: Doubles) -> float:
+    if len(values) < 2:
+        return float("nan")
     with np.errstate(invalid="ignore"):  # a loss that is not finite has no deviation
-        return float(values.std() / np.sqrt(len(values)))
+        return float(values.std(ddof=1) / np.sqrt(len(values)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from everybatch._measure import sound_rows
 from everybatch.dataset import Dataset
 from everybatch.insight._onset import fitted_suspects
 from everybatch.insight._passes import Passes, passes_of
@@ -58,11 +59,19 @@ class Memorisation:
     def accuracy_at_onset(self) -> float:
         """Test accuracy at the last measurement not after the onset; at the end of the run if there was none.
 
-        The onset is found without a look at the test images, so it does not flatter.
+        The onset is found without a look at the test images, so it does not flatter. Measurements do not count whose
+        loss is no number, or that were made after the run had diverged; NaN if no other is left.
         """
-        step = self._run.eval_step
+        step, accuracy = self._measured
         at = len(step) if self.onset_step is None else int(np.searchsorted(step, self.onset_step, side="right"))
-        return float(self._run.test_accuracy[at - 1]) if at else float("nan")
+        return float(accuracy[at - 1]) if at else float("nan")
+
+    @property
+    def _measured(self) -> tuple[Integers, npt.NDArray[np.float32]]:
+        """Steps before each measurement that counts, and the test accuracy then: of broken weights it says nothing."""
+        run = self._run
+        rows = sound_rows(run.test_loss, run.eval_step, run.diverged_at)
+        return run.eval_step[rows], run.test_accuracy[rows]
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -22,10 +22,10 @@ def draw(found: Memorisation) -> list[Axes]:
     figure: Any = first.figure
     first.remove()
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
-    above.plot(run.eval_step, run.test_accuracy, color=TEST, linewidth=1)
+    step, accuracy = found._measured
+    above.plot(step, accuracy, color=TEST, linewidth=1)
     above.set_ylabel("test accuracy")
-    sound = run.test_accuracy[len(run.test_accuracy) // 20 :].astype(float)
-    above.set_ylim(*zoomed([sound]))
+    above.set_ylim(*zoomed([accuracy[len(accuracy) // 20 :].astype(float)]))
     marks: dict[str, Any] = {"linewidth": 1.4, "markersize": 5}
     below.plot(found.step, found.others_fitted, color=BLUE, marker="o", label="all other images", **marks)
     below.plot(found.step, found.suspects_fitted, color=VERMILLION, marker="s", label="suspects", **marks)

@@ -27,7 +27,7 @@ def packed(array: npt.NDArray[Any]) -> str:
 def loss_codes(losses: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     """Return losses as bytes: 0 for 2**-14 and less, then 11 for each doubling, 254 at most, 255 for what is no number.
 
-    The loss is 2**(code / 11 - 14), which is within 3.2 percent.
+    The loss is 2**(code / 11 - 14), which is within 3.3 percent from 6.1e-5 to 545; those beyond become these.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         codes = np.rint(_STEPS * np.log2(np.maximum(losses.astype(np.float32), _LEAST) / _LEAST))

@@ -12,14 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["changed_interval", "paired_error", "quantile", "softened", "wilson"]
+__all__ = ["changed_interval", "paired_error", "percent", "quantile", "softened", "wilson"]
 
 Doubles = npt.NDArray[np.float64]
 
 
 def quantile(level: float) -> float:
     """Return how many standard errors to both sides hold a normal variable with this probability."""
-    return NormalDist().inv_cdf((1 + level) / 2)
+    # Not of (1 + level) / 2, which is 1 where a level is close to it.
+    return -NormalDist().inv_cdf((1 - level) / 2)
+
+
+def percent(level: float) -> str:
+    """Return a level as it is written: 95%, 99.9%."""
+    return f"{100 * level:.12g}%"
 
 
 def wilson(right: npt.ArrayLike, images: npt.ArrayLike, level: float = 0.95) -> tuple[Doubles, Doubles]:

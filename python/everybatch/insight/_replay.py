@@ -364,6 +364,8 @@ def _places(batch: Integers, without: Any, step: int) -> npt.NDArray[np.bool_]:
     if without is None:
         return np.zeros(len(batch), bool)
     wanted = np.atleast_1d(np.asarray(without))
+    if not wanted.size:
+        wanted = wanted.astype(np.int64)  # of an empty list NumPy makes floats
     if wanted.ndim != 1 or wanted.dtype.kind not in "iu":
         raise TypeError(f'without must be the index of a training image, several, or "each", not {without!r}')
     others = wanted[~np.isin(wanted, batch)]

@@ -33,13 +33,14 @@ def report(
     gained and which were lost since the measurement before, the confusion matrix, and the images of every cell. A
     picture of all images by all measurements shows what was learned when; each image can be looked up by its number,
     with what it was taken for at every measurement. The largest falls of the accuracy are listed with the images that
-    they cost and the batches in between.
+    they cost and the batches in between, of each the first 128 images.
 
     Parameters
     ----------
     run
         A run that recorded its predictions, ``record=("predictions",)``, or its folder; it may still be going. With
-        ``"losses"`` too the page has the losses of single images, to within 3 percent.
+        ``"losses"`` too the page has the losses of single images, to within 3.3 percent from 6.1e-5 to 545; those
+        beyond are shown as these.
     path
         The file. It is there whole or not at all.
     dataset

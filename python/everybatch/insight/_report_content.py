@@ -14,15 +14,14 @@ from everybatch.insight._packed import loss_codes, packed, sprites
 
 if TYPE_CHECKING:
     from everybatch.insight._seen import Seen
-    from everybatch.run import Run
 
 __all__ = ["content"]
 
 Integers = npt.NDArray[np.int64]
 
 _FALLS = 12
-_BATCHES = 10
-"""Before each fall: those last ones whose images the page has."""
+_BATCHES, _OF_EACH = 10, 128
+"""Before each fall: those last ones whose images the page has, and so many of each, the first ones."""
 
 
 def content(one: Seen, most: int) -> dict[str, Any]:
@@ -38,15 +37,15 @@ def content(one: Seen, most: int) -> dict[str, Any]:
     run, data, predictions, labels = one.run, one.data, one.predictions, one.labels
     chosen = _spread(len(predictions), most)
     found = falls(predictions, labels, _FALLS)
-    told, trained = _batches(run, found)
+    told, trained = _batches(one, found)
     kind = np.uint8 if len(data.classes) <= 256 else np.uint16
     return {
         "name": run.config["network"]["name"],
         "facts": _facts(one, len(chosen)),
         "classes": list(data.classes),
         "steps": one.step[chosen].tolist(),
-        "accuracy": [_number(value) for value in run.test_accuracy[chosen]],
-        "loss": [_number(value) for value in run.test_loss[chosen]],
+        "accuracy": [_number(value) for value in run.test_accuracy[one.rows][chosen]],
+        "loss": [_number(value) for value in run.test_loss[one.rows][chosen]],
         "labels": labels.tolist(),
         "numbers": run.test_indices.tolist(),
         "wide": kind is np.uint16,
@@ -67,14 +66,16 @@ def _spread(there: int, most: int) -> Integers:
     return np.unique(np.rint(np.linspace(0, there - 1, min(there, most))).astype(np.int64))
 
 
-def _batches(run: Run, found: list[Fall]) -> tuple[list[dict[str, Any]], Integers]:
+def _batches(one: Seen, found: list[Fall]) -> tuple[list[dict[str, Any]], Integers]:
     """Return what is told of falls, and the training images of their batches: these are named by their place in it."""
-    spans = [(int(run.eval_step[fall.measurement - 1]), int(run.eval_step[fall.measurement])) for fall in found]
+    run = one.run
+    spans = [(int(one.step[fall.measurement - 1]), int(one.step[fall.measurement])) for fall in found]
     steps = {step for first, last in spans for step in range(max(first, last - _BATCHES), last)}
     if is_metered(run._config):
         steps = set()  # nobody knows them
     batches = {step: run.batch_indices(step) for step in sorted(steps)}
-    trained: Integers = np.unique(np.concatenate([np.empty(0, np.int64), *batches.values()]))
+    shown = {step: batch[:_OF_EACH] for step, batch in batches.items()}
+    trained: Integers = np.unique(np.concatenate([np.empty(0, np.int64), *shown.values()]))
     told = [
         {
             "before": first,
@@ -83,7 +84,7 @@ def _batches(run: Run, found: list[Fall]) -> tuple[list[dict[str, Any]], Integer
             "gained": fall.gained,
             "z": _number(fall.z),
             "batches": [
-                {"step": step, "images": np.searchsorted(trained, batches[step]).tolist()}
+                {"step": step, "size": len(batches[step]), "images": np.searchsorted(trained, shown[step]).tolist()}
                 for step in range(max(first, last - _BATCHES), last)
                 if step in batches
             ],

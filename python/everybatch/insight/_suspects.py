@@ -123,7 +123,7 @@ def _among(planted: npt.NDArray[Any], indices: Integers, images: int) -> npt.NDA
     Raises
     ------
     ArgumentError, TypeError
-        Some are none of them, or there are none.
+        Some are none of them, or there are none; or they are all of them.
     """
     if planted.ndim != 1 or planted.dtype.kind not in "iu":
         raise TypeError("planted must be the indices that plant_label_errors returned, a list of whole numbers")
@@ -133,4 +133,9 @@ def _among(planted: npt.NDArray[Any], indices: Integers, images: int) -> npt.NDA
     unknown = planted[(planted < 0) | (planted >= images)]
     if len(unknown):
         raise ArgumentError(f"planted names training image {unknown[0]}, and there is none")
+    if among.all():
+        raise ArgumentError(
+            "planted names all images that this run was trained on, and none is left to be judged: give those alone "
+            "whose labels plant_label_errors changed"
+        )
     return among

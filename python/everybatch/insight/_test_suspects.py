@@ -65,7 +65,8 @@ def found(runs: Sequence[tuple[Run, Dataset | None]]) -> Suspects:
         ):
             raise ArgumentError("runs: these runs were measured on other test images, so their scores do not add up")
     labels = data.test_labels[first.test_indices]
-    said = [_said(run, labels) for run, _ in runs]
+    by_votes = not all({"losses", "test_sums"} & run._arrays.keys() for run, _ in runs)
+    said = [_said(run, labels, by_votes=by_votes) for run, _ in runs]
     votes = np.sum([each.votes for each in said], axis=0)
     model = label_noise(votes, labels, np.mean([each.margins for each in said], axis=0))
     more = "" if len(runs) == 1 else f" (and {len(runs) - 1} more runs)"
@@ -87,8 +88,8 @@ def found(runs: Sequence[tuple[Run, Dataset | None]]) -> Suspects:
     )
 
 
-def _said(run: Run, labels: npt.NDArray[np.int64]) -> _Said:
-    """Take the best of what a run recorded of its test images; see `label_errors`."""
+def _said(run: Run, labels: npt.NDArray[np.int64], *, by_votes: bool) -> _Said:
+    """Take the best of what a run recorded of its test images, or its votes alone; see `label_errors`."""
     classes = len(run.classes)
     rows = sound_rows(run.test_loss, run.eval_step, run.diverged_at)  # of logits that are no numbers there is no vote
     measured = run.images_measured[rows] == len(run.test_indices)  # with a tolerance, the complete ones
@@ -96,24 +97,24 @@ def _said(run: Run, labels: npt.NDArray[np.int64]) -> _Said:
     if not len(step):
         raise ArgumentError("this run has no measurement of all its test images whose loss is a number")
     every = interval_of(step, epoch_steps(run._config))
-    later = slice(len(step) // 3, len(step))
+    whole, later = slice(0, len(step)), slice(len(step) // 3, len(step))
+    over_all, over_later = f"over all measurements, {every}", f"over the last two thirds of the measurements, {every}"
     predictions, losses = run._arrays.get("predictions"), run._arrays.get("losses")
     film = np.empty((0, len(labels)), np.uint8) if predictions is None else predictions[rows]
-    by_sums = losses is None and "test_sums" in run._arrays
+    by_sums = not by_votes and losses is None and "test_sums" in run._arrays
     counted_later = predictions is not None and not by_sums  # else by the run, whose lack of votes says how to train
     votes = count_votes(film[later], classes) if counted_later else run.test_votes.astype(np.int64)
     if by_sums:
         count = np.maximum(run.test_votes.sum(axis=1), 1)
         of = {name: run.test_sums[:, place] / count for place, name in enumerate(SUMS)}
-        window, counted = f"over all measurements, {every}", slice(0, len(step))
-        return _Said(of["loss"], of["loss"], votes, of["margin"], "mean loss", window, film, counted)
-    window = f"over the last two thirds of the measurements, {every}"
-    if losses is not None:
+        return _Said(of["loss"], of["loss"], votes, of["margin"], "mean loss", over_all, film, whole)
+    if losses is not None and not by_votes:
         loss, margins = _means(losses[rows][later])
-        return _Said(loss, loss, votes, margins, "mean loss", window, film, later)
-    nothing = np.zeros(len(labels))
+        return _Said(loss, loss, votes, margins, "mean loss", over_later, film, later)
+    nothing, unknown = np.zeros(len(labels)), np.full(len(labels), np.nan)
     score = votes_margin(votes, labels, nothing)
-    return _Said(score, np.full(len(labels), np.nan), votes, nothing, "votes margin", window, film, later)
+    window, counted = (over_later, later) if counted_later else (over_all, whole)
+    return _Said(score, unknown, votes, nothing, "votes margin", window, film, counted)
 
 
 def _means(losses: npt.NDArray[Any]) -> tuple[Doubles, Doubles]:

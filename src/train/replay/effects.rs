@@ -10,7 +10,7 @@ use crate::evaluate::Seen;
 /// What the gradient of one step did: the measured difference between the step and a null step.
 #[derive(Clone, Debug)]
 pub struct Effect {
-    /// Change of the mean cross-entropy of the test images, and its standard error over them.
+    /// Change of the mean cross-entropy of the test images, and its standard error over them: NaN where there is one image.
     pub loss: f64,
     pub loss_error: f64,
     /// Images that only the step, and that only the null step, predicted right.
@@ -81,7 +81,7 @@ impl<'a> Effects<'a> {
         }
         Ok(Effect {
             loss: mean,
-            loss_error: (squares / (count - 1.0).max(1.0) / count).sqrt(),
+            loss_error: (squares / (count - 1.0) / count).sqrt(),
             gained,
             lost,
             class_loss: sums.into_iter().map(|(sum, images)| sum / images).collect(),

@@ -336,9 +336,10 @@ function showBatches() {
   const left = fall.step - fall.before - fall.batches.length;
   box.replaceChildren(make("p", `${fall.step === fall.before + 1 ? `Between the measurements lies step ${whole(fall.before)}` : `Between the measurements lie the steps ${whole(fall.before)} to ${whole(fall.step - 1)}`}${!left ? "" : fall.batches.length ? `; these are the last ${fall.batches.length} of them` : "; which images were in their batches was not recorded"}. Steps are numbered from 0, as for run.batch_indices and insight.replay. That a batch came before a fall does not show that it caused it.`, "note"));
   for (const batch of [...fall.batches].reverse()) {
-    box.append(make("h3", `The batch of step ${whole(batch.step)}: ${plural(batch.images.length, "image")}`));
+    const more = batch.images.length < batch.size ? `, the first ${batch.images.length} of them` : "";
+    box.append(make("h3", `The batch of step ${whole(batch.step)}: ${plural(batch.size, "image")}${more}`));
     const tiles = make("div", undefined, "tiles");
-    for (const place of batch.images.slice(0, 128)) {
+    for (const place of batch.images) {
       const tile = make("div", undefined, "tile");
       tile.append(picture(told.trained.images, place, scaleTo(told.trained.images, 32)), make("span", told.classes[told.trained.labels[place]]));
       tile.title = `training image ${told.trained.numbers[place]}, labelled ${told.classes[told.trained.labels[place]]}`;
