@@ -13,6 +13,7 @@ and TRAIN_LOSS and TEST_LOSS are those of the same run without an end.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from pathlib import Path
 
@@ -46,8 +47,9 @@ def test_it_is_read(folder: Path) -> None:
 def test_so_is_its_state(folder: Path) -> None:
     kept = read_state(folder)
     assert kept is not None
-    assert kept.rows == Counts(steps=5, evaluations=6)
-    np.testing.assert_allclose(recorded(folder, kept)["train_loss"], TRAIN_LOSS[:5], rtol=1e-6)
+    with contextlib.closing(kept):
+        assert kept.rows == Counts(steps=5, evaluations=6)
+        np.testing.assert_allclose(recorded(folder, kept)["train_loss"], TRAIN_LOSS[:5], rtol=1e-6)
 
 
 def test_it_goes_on(folder: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import everybatch as eb
 from everybatch.errors import FileFormatError
 from everybatch.folder import Follower, Journal, _journal
 from everybatch.folder._files import WHERE
-from everybatch.folder._records import record, whole_records
+from everybatch.folder._records import Payload, record, whole_records
 from everybatch.folder._state import Kept
 from everybatch.resuming import resume
 from everybatch.runs import _read as reading
@@ -64,26 +65,61 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, step: int, given: dict[str, 
     assert_same(eb.load_run(tmp_path / "run"), run)
 
 
-def test_the_state_that_was_read_is_held_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A large network's takes gigabytes, and a run that had room for itself alone could not go on.
-    dropped = []
+class Noted(Payload):
+    """Notes how many bytes are read at once."""
 
-    class Read(bytes):
-        def __del__(self) -> None:
-            dropped.append(len(self))
+    def __init__(self, payload: Payload) -> None:
+        super().__init__(payload._file, payload._start, payload.length)
+        self.pieces: list[int] = []
+
+    def read(self, start: int, length: int) -> bytes:
+        self.pieces.append(length)
+        return super().read(start, length)
+
+
+def noted_states(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[Noted]:
+    """Give a list that will have the states which the module reads."""
 
     def read_state(folder: Path) -> Kept | None:
         kept = read(folder)
         assert kept is not None
-        return dataclasses.replace(kept, tensors=Read(kept.tensors))
+        states.append(Noted(kept.tensors))
+        return dataclasses.replace(kept, tensors=states[-1])
 
-    read = _journal.read_state
+    states: list[Noted] = []
+    read = module.read_state
+    monkeypatch.setattr(module, "read_state", read_state)
+    return states
+
+
+# A large network's state takes gigabytes: a run that had room for itself alone could not go on if all of it were held.
+def test_a_state_is_read_by_tensors_and_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tmp_path / "run", interrupt_at(14))
-    length = len(read(tmp_path / "run").tensors)
-    monkeypatch.setattr(_journal, "read_state", read_state)
-    seen = []
-    resume(tmp_path / "run", progress=False, callbacks=lambda _: seen.append(list(dropped)))
-    assert seen[0] == [length]
+    states = noted_states(monkeypatch, _journal)
+    closed: list[bool] = []
+    resume(tmp_path / "run", progress=False, callbacks=lambda _: closed.append(states[0].closed))
+    assert closed == [True] * 11
+    tensors = eb.networks.lenet5().initialize().state_dict().values()
+    assert max(states[0].pieces) == max(4 * tensor.numel() for tensor in tensors)
+
+
+@pytest.mark.filterwarnings("ignore::everybatch.errors.SelectionWarning")
+def test_of_a_state_that_is_looked_at_the_weights_that_count_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(step: eb.Step) -> None:
+        if step.step == 14:
+            shutil.copytree(tmp_path / "run", tmp_path / "going")
+
+    run = train(tmp_path / "run", copy, select="best", keep_state_every=0)
+    states = noted_states(monkeypatch, reading)
+    going = eb.load_run(tmp_path / "going")
+    assert 1 <= going.model_step <= 14
+    assert states[0].closed
+    assert len(states) == 1
+    # One of four parts of one size: weights, the best ones, and Adam's two means.
+    assert sum(states[0].pieces) < 0.3 * states[0].length
+    assert run.state == "finished"
 
 
 def test_a_run_with_a_tolerance_that_was_stopped_goes_on(tmp_path: Path) -> None:

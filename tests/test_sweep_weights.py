@@ -32,7 +32,9 @@ def has_gone_far(store: Path) -> bool:
     for state in store.glob("going/*/state.records"):
         with contextlib.suppress(OSError, eb.errors.EverybatchError):  # it is being written
             kept = read_state(state.parent)
-            return kept is not None and len(recorded(state.parent, kept)["train_loss"]) >= 20
+            if kept is not None:
+                with contextlib.closing(kept):
+                    return len(recorded(state.parent, kept)["train_loss"]) >= 20
     return False
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL.Image import Image
 
 from everybatch.dataset import Dataset
+from everybatch.folder._records import Payload
 
 __all__ = [
     "CHOICES",
@@ -818,11 +819,12 @@ class Outcome:
     def raised(self) -> BaseException | None:
         """The exception that ended the run."""
 
-def look_at_state(state: bytes, beginning: Model) -> tuple[Model, dict[str, torch.Tensor]]:
+def look_at_state(state: Payload, beginning: Model) -> tuple[Model, dict[str, torch.Tensor]]:
     """Return of a kept state the model that the run would have given if it had ended there; it began with `beginning`.
 
     And by name the arrays that it would have given of the run as a whole: the confusions at the last measurement of all
-    images, if there was one, and what became of each image, if that was recorded.
+    images, if there was one, and what became of each image, if that was recorded. No more of the state is read than
+    that.
 
     Raises
     ------
@@ -897,7 +899,7 @@ def train(
     callbacks: Sequence[tuple[Callable[[Step], object], int]],
     turn: Turn | None = None,
     journal: Any = None,
-    state: Callable[[], bytes | None] | None = None,
+    state: Payload | None = None,
     history: dict[str, torch.Tensor] | None = None,
     starts: Sequence[Callable[[int], object]] = ...,
     evaluations: Sequence[Callable[[Step], object]] = ...,
@@ -909,7 +911,6 @@ def train(
 
     The settings are those of `everybatch.train`, checked and in plain types, as ``DEFAULTS["train"]`` has them. The
     turn is passed on after every step but the last; a run that is told to end when it comes back is an interrupted one.
-    `journal` is an `everybatch.folder.Journal`, or another with the same ``rows``, ``write`` and ``keep``; from the
-    state that it kept, which `state` gives, and the `history` before it a run of the same settings goes on. Hold the
-    state's bytes nowhere else: they are dropped when they are read.
+    `journal` is an `everybatch.folder.Journal`, or another with the same ``rows``, ``write`` and ``keep``; from a
+    `state` that it kept a run of the same settings goes on; that is closed when it has been read.
     """

@@ -469,7 +469,7 @@ def carried_out(
     if training["log_every"] is not None:
         called.append((log_step, training["log_every"]))
     called.extend(hooks.callbacks)
-    take_state, history = (None, {}) if journal is None else (journal.take_state, journal.history)
+    state, history = (None, {}) if journal is None else (journal.state, journal.history)
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(ProgressBar(model.network.name, training["total_steps"])) if progress else None
         with contextlib.nullcontext() if journal is None else journal.begin(told, model):
@@ -484,7 +484,7 @@ def carried_out(
                 called,
                 hooks.turn,
                 shown or journal,
-                take_state,
+                state,
                 lists,
                 callbacks.starting(config),
                 callbacks.on_evaluation,

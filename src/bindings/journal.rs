@@ -1,16 +1,18 @@
 //! The journal of a run, which Python writes as the run goes on: all rows of its history, and now and then its state.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use numpy::{Element, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3_tch::PyTensor;
 
 use super::model::PyModel;
-use super::run::{computing, lock};
+use super::run::{computing, lock, raised};
 use crate::error::{Error, Result};
 use crate::libtorch::as_called;
 use crate::network::Packed;
@@ -109,17 +111,38 @@ impl StateFile {
     }
 }
 
+/// The state in a payload of `everybatch.folder`, which is closed after that.
+pub fn read_state(payload: &PyObject) -> Result<RunState> {
+    let state = RunState::read(length(payload)?, |range| piece(payload, range));
+    asked(|py| payload.call_method0(py, "close"))?;
+    state
+}
+
+/// Bytes of a payload.
+fn length(payload: &PyObject) -> Result<usize> {
+    asked(|py| payload.getattr(py, "length")?.extract(py))
+}
+
+fn piece(payload: &PyObject, range: Range<usize>) -> Result<PyBackedBytes> {
+    asked(|py| payload.call_method1(py, "read", (range.start, range.len()))?.extract(py))
+}
+
+/// What Python gives in the middle of the work.
+fn asked<T>(question: impl FnOnce(Python) -> PyResult<T>) -> Result<T> {
+    as_called(|| Python::with_gil(question))?.map_err(raised)
+}
+
 /// Of a kept state: the model that the run would have given if it had ended there, which began with `beginning`; and by
 /// their names the arrays that it would have given of the run as a whole, such as the confusions at the last measurement of
 /// all images, if there was one.
 #[pyfunction]
 pub fn look_at_state(
     py: Python,
-    state: &[u8],
+    state: PyObject,
     beginning: &PyModel,
 ) -> PyResult<(PyModel, BTreeMap<String, PyTensor>)> {
     let (model, arrays) = computing(py, || {
-        let state = RunState::from_safetensors(state)?;
+        let state = RunState::read_outcome(length(&state)?, |range| piece(&state, range))?;
         Ok((state.model(&beginning.copied()?)?, state.arrays()))
     })?;
     Ok((PyModel::new(model), arrays.into_iter().map(|(name, array)| (name, PyTensor(array))).collect()))

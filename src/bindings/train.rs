@@ -7,7 +7,6 @@ use std::sync::Arc;
 use numpy::{Element, IntoPyArray, PyArray1, PyArray4};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3_tch::PyTensor;
 use tch::Device;
@@ -16,6 +15,7 @@ use super::cuda::TorchGpu;
 use super::dataset::PyData;
 use super::from_python::{from_python, only};
 use super::images::{images, Images};
+use super::journal::read_state;
 use super::model::PyModel;
 use super::observer::{Called, PyObserver};
 use super::python::plain;
@@ -27,7 +27,7 @@ use crate::libtorch::{
     check_precision, device as find_device, device_name, precisions as core_precisions, rows, Gpu,
 };
 use crate::train::{
-    self as core, Adds, Column, End, History, LearningRate, Method, Predictions, RunState, Schedule, State,
+    self as core, Adds, Column, End, History, LearningRate, Method, Predictions, Schedule, State,
     TrainConfig, WatchConfig,
 };
 
@@ -97,9 +97,8 @@ impl PyOutcome {
 
 /// Trains a copy of `model`, with checkpoints in `folder` if the settings want them; after each step but the last `turn` is passed on.
 /// `callbacks` are called with a `Step` after every so many steps, `evaluations` after every measurement, and `starts` with the
-/// steps taken, before anything else. It goes on from the `state` that is given when that is called, if it is, and the
-/// `history` that belongs to it, by the names of the arrays: what a `journal` kept. Nobody should hold the state's bytes
-/// beside: they are dropped as soon as they are read, and large networks' take gigabytes.
+/// steps taken, before anything else. It goes on from `state` and the `history` that belongs to it, by the names of the arrays, if they are given: what a
+/// `journal` kept.
 #[pyfunction]
 #[pyo3(signature = (model, data, settings, folder, progress, callbacks, turn=None, journal=None, state=None, history=None, starts=vec![], evaluations=vec![]))]
 #[allow(clippy::too_many_arguments)] // each is one thing of the run
@@ -113,7 +112,7 @@ pub fn train(
     callbacks: Vec<(PyObject, usize)>,
     turn: Option<&PyTurn>,
     journal: Option<PyObject>,
-    state: Option<Bound<'_, PyAny>>,
+    state: Option<PyObject>,
     history: Option<BTreeMap<String, PyTensor>>,
     starts: Vec<PyObject>,
     evaluations: Vec<PyObject>,
@@ -126,10 +125,9 @@ pub fn train(
     let called = Called { starts, steps: callbacks, evaluations };
     let mut observer = PyObserver::new(progress, called, journal, turn.map(|turn| turn.0.clone()));
     let gpu = TorchGpu::new(py, device)?.map(|gpu| Arc::new(gpu) as Arc<dyn Gpu>);
-    let state = state.map(|take| take.call0()?.extract::<Option<PyBackedBytes>>()).transpose()?.flatten();
     let outcome = computing(py, || {
         let model = model.copied()?;
-        let mut from = state.map(|bytes| RunState::from_safetensors(&bytes)).transpose()?;
+        let mut from = state.as_ref().map(read_state).transpose()?;
         if let (Some(from), Some(history)) = (&mut from, history) {
             from.put("history", history.into_iter().map(|(name, PyTensor(list))| (name, list)))?;
         }

@@ -39,7 +39,7 @@ pub use model::{Model, Normalization};
 pub use normalizer::Normalizer;
 #[cfg(test)]
 pub use random::random_network;
-pub use tensor_file::{unpacked, Packed};
+pub use tensor_file::{Packed, Unpacking};
 pub use tensors::{own_tensors, tensor_specs, Init, TensorSpec, Tensors};
 
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Named tensors and text as the bytes of a safetensors file: what models and the states of runs have in common.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 use safetensors::{Dtype, SafeTensorError};
@@ -18,6 +19,9 @@ const KINDS: [(Kind, Dtype); 7] = [
     (Kind::Int16, Dtype::I16),
     (Kind::Uint8, Dtype::U8),
 ];
+
+/// Bytes that tell the length of the header.
+const LENGTH: usize = 8;
 
 /// A file to be: what stands before the tensors, and these, whose memory is the rest of it. The same bytes each time.
 pub struct Packed {
@@ -80,6 +84,52 @@ impl Packed {
             Ok::<_, Error>(())
         })?;
         Ok(bytes)
+    }
+}
+
+/// Such a file, of which bytes are read where they are needed.
+pub struct Unpacking<P> {
+    header: Metadata,
+    /// Bytes before those of the tensors.
+    before: usize,
+    piece: P,
+}
+
+impl<B: AsRef<[u8]>, P: FnMut(Range<usize>) -> Result<B>> Unpacking<P> {
+    /// `piece` gives bytes of the file, which has `length` of them.
+    pub fn new(length: usize, mut piece: P) -> Result<Self> {
+        let wrong = |e: SafeTensorError| Error::Argument(e.to_string());
+        if length < LENGTH {
+            return Err(wrong(SafeTensorError::HeaderTooSmall));
+        }
+        let told = piece(0..LENGTH)?.as_ref().try_into().map(u64::from_le_bytes);
+        let told = told.ok().and_then(|told| usize::try_from(told).ok()?.checked_add(LENGTH));
+        let before = told.filter(|before| *before <= length);
+        let before = before.ok_or_else(|| wrong(SafeTensorError::InvalidHeaderLength))?;
+        let header: Metadata = serde_json::from_slice(piece(LENGTH..before)?.as_ref())
+            .map_err(|e| wrong(SafeTensorError::InvalidHeaderDeserialization(e)))?;
+        match before.checked_add(header.data_len()) {
+            Some(end) if end == length => Ok(Unpacking { header, before, piece }),
+            _ => Err(wrong(SafeTensorError::MetadataIncompleteBuffer)),
+        }
+    }
+
+    /// An entry of its metadata.
+    pub fn entry(&self, name: &str) -> Option<&str> {
+        Some(self.header.metadata().as_ref()?.get(name)?)
+    }
+
+    /// Of its tensors, in their order in the file.
+    pub fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    pub fn tensor(&mut self, name: &str) -> Result<Tensor> {
+        let info = self.header.info(name).ok_or_else(|| Error::Argument(format!("there is no {name}")))?;
+        let (begin, end) = info.data_offsets;
+        let bytes = (self.piece)(self.before + begin..self.before + end)?;
+        let view = TensorView::new(info.dtype, info.shape.clone(), bytes.as_ref());
+        unpacked(name, &view.map_err(|e| Error::Argument(format!("{name}: {e}")))?)
     }
 }
 

@@ -29,7 +29,7 @@ from everybatch.folder._files import (
 )
 from everybatch.folder._lock import LOCK, Lock
 from everybatch.folder._read import Follower, recorded
-from everybatch.folder._records import Appender, Pieces, record, write_record
+from everybatch.folder._records import Appender, Payload, Pieces, record, write_record
 from everybatch.folder._rows import AXES, Columns, Counts, counts_of, cut
 from everybatch.folder._state import read_state
 from everybatch.folder._whole import packed
@@ -91,11 +91,12 @@ class Journal:
         make_folders(self.folder)
         self.earlier = Follower(self.folder)
         """What was in the folder before."""
+        self.state: Payload | None = None
+        """From which the run goes on; None: from its beginning. Whoever reads it closes it."""
         self.history: dict[str, Array] = {}
         """What was recorded before it, by name."""
         self.rows = Counts()
         """How many are in the file, those after the state aside."""
-        self._state: bytes | None = None
         self._lock = Lock(self.folder)
         try:
             others = sorted(path.name for path in self.folder.iterdir() if path.name != LOCK)
@@ -103,7 +104,8 @@ class Journal:
                 self.earlier.look()
                 kept = read_state(self.folder)
                 if kept is not None:
-                    self._state, self.rows, self.history = kept.tensors, kept.rows, recorded(self.folder, kept)
+                    self.state = kept.tensors
+                    self.rows, self.history = kept.rows, recorded(self.folder, kept)
             elif others and not self._never_began(others):
                 raise FileExistsError(
                     f"{self.folder} is not empty ({others[0]!r}): choose a folder for this run alone, such as "
@@ -111,7 +113,7 @@ class Journal:
                 )
             self._file = self._opened(new=not again)
         except BaseException:
-            self._lock.close()
+            self._let_go()
             raise
         self._columns = self.earlier.columns
         self._goes_on, self._passing = again, passing
@@ -186,11 +188,6 @@ class Journal:
                         (self.folder / name).unlink()
             raise
 
-    def take_state(self) -> bytes | None:
-        """Give up the state from which the run goes on, for a large network gigabytes; None: from its beginning."""
-        state, self._state = self._state, None
-        return state
-
     def write(self, added: Mapping[str, Array], ends: bool = False) -> bool:
         """Write the rows that come after `rows`, with which the run `ends` perhaps; tell whether to keep the state."""
         try:
@@ -263,6 +260,11 @@ class Journal:
             self._file.close()
         except OSError as error:  # as network file systems tell late that they have no room
             self._failed(error)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self.state is not None:
+            self.state.close()
         self._lock.close()
 
     def _write(self, first: Counts, added: Mapping[str, Array]) -> None:

@@ -18,10 +18,22 @@ from typing import IO, Protocol
 
 from everybatch._system import open_file
 
-__all__ = ["Appender", "Pieces", "goes_on", "header_at", "record", "whole_records", "write_record"]
+__all__ = [
+    "Appender",
+    "Payload",
+    "Pieces",
+    "goes_on",
+    "header_at",
+    "record",
+    "whole_payloads",
+    "whole_records",
+    "write_record",
+]
 
 _MARK = b"\xebBr\n"
 _HEADER = struct.Struct("<4s4sQII")
+_PIECE = 1 << 20
+"""Bytes that are read at a time where nothing but their checksum is wanted."""
 _CHECKED = _HEADER.size - 4
 """Bytes of the header that its own checksum is of."""
 
@@ -59,20 +71,65 @@ def write_record(file: IO[bytes], kind: bytes, payload: Pieces) -> None:
     file.seek(0, os.SEEK_END)
 
 
+class Payload:
+    """What a record holds, in a file that stays open: read where it is needed, for it may be gigabytes."""
+
+    def __init__(self, file: IO[bytes], start: int, length: int) -> None:
+        self._file, self._start = file, start
+        self.length = length
+        """In bytes."""
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return some of its bytes; fewer where the file has been cut off."""
+        self._file.seek(self._start + start)
+        return self._file.read(length)
+
+    def checksum(self) -> int:
+        """Return its CRC-32."""
+        checksum = 0
+        for start in range(0, self.length, _PIECE):
+            checksum = zlib.crc32(self.read(start, min(_PIECE, self.length - start)), checksum)
+        return checksum
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can be read no more."""
+        return self._file.closed
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 def whole_records(file: IO[bytes], start: int = 0) -> Iterator[tuple[bytes, bytes, int]]:
     """Give kind, payload and end of each record from a place in the file on, up to the first that is not whole."""
+    for kind, payload, end, checksum in _announced(file, start):
+        data = payload.read(0, payload.length)
+        if len(data) < payload.length or zlib.crc32(data) != checksum:
+            return
+        yield kind, data, end
+
+
+def whole_payloads(file: IO[bytes]) -> Iterator[tuple[bytes, Payload]]:
+    """Give the same of a whole file, and leave the payloads in it."""
+    for kind, payload, _, checksum in _announced(file, 0):
+        if payload.checksum() != checksum:
+            return
+        yield kind, payload
+
+
+def _announced(file: IO[bytes], start: int) -> Iterator[tuple[bytes, Payload, int, int]]:
+    """Give kind, payload, end and checksum of each record of which the file has the header and is long enough."""
     size = os.fstat(file.fileno()).st_size
-    end = start
     file.seek(start)
     while (header := _header(file.read(_HEADER.size))) is not None:
         kind, length, checksum = header
-        if length > size - end - _HEADER.size:
+        start += _HEADER.size
+        if length > size - start:
             return
-        payload = file.read(length)
-        if len(payload) < length or zlib.crc32(payload) != checksum:
-            return
-        end += _HEADER.size + length
-        yield kind, payload, end
+        yield kind, Payload(file, start, length), start + length, checksum
+        start += length
+        file.seek(start)
 
 
 def header_at(file: IO[bytes], place: int) -> bytes:

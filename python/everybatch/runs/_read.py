@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
@@ -81,14 +82,16 @@ def _read_folder(source: Path) -> Stored:
             RuntimeWarning,
             stacklevel=5,
         )
-    kept = None if follower.ended else read_state(source)
-    if kept is not None:
-        follower.look()  # it may have been kept after what was read
-    config, arrays, model = follower.config(), follower.arrays(), None
-    if kept is not None and not follower.ended:
-        model, of_run = kept.look(source)
-        arrays |= of_run
-        config["status"]["model_step"] = kept.model_step
+    with contextlib.ExitStack() as stack:
+        kept = None if follower.ended else read_state(source)
+        if kept is not None:
+            stack.enter_context(contextlib.closing(kept))
+            follower.look()  # it may have been kept after what was read
+        config, arrays, model = follower.config(), follower.arrays(), None
+        if kept is not None and not follower.ended:
+            model, of_run = kept.look(source)
+            arrays |= of_run
+            config["status"]["model_step"] = kept.model_step
     try:
         config = check_config(config)
         arrays = check_arrays(arrays, config)

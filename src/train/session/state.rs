@@ -1,15 +1,15 @@
 //! What a run needs to go on, as data: named tensors and JSON.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
-use safetensors::SafeTensors;
 use serde::{de::DeserializeOwned, Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::libtorch::copied;
-use crate::network::{unpacked, Model, Normalization, Packed, Shape};
+use crate::network::{Model, Normalization, Packed, Shape, Unpacking};
 
 /// Where the JSON lies in the metadata of a safetensors file.
 const JSON: &str = "everybatch.state";
@@ -91,9 +91,7 @@ impl RunState {
                 read.map_err(|e| Error::Argument(format!("the state's normalization: {e}")))?,
             ))?;
         }
-        let has = |part: &&str| self.tensors.keys().any(|name| name.starts_with(&format!("{part}.")));
-        let part = ["best", "average", "weights"].into_iter().find(has).unwrap_or("weights");
-        self.copy_into(part, model.state_dict()?)?;
+        self.copy_into(counting(self.tensors.keys()), model.state_dict()?)?;
         Ok(model)
     }
 
@@ -142,16 +140,47 @@ impl RunState {
 
     /// Reads what [`RunState::packed`] gave.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
+        Self::read(bytes.len(), |range| Ok(&bytes[range]))
+    }
+
+    /// The same from anywhere: `piece` gives bytes of that file, which has `length` of them, and is asked for those of one
+    /// tensor at a time.
+    pub fn read<B: AsRef<[u8]>>(length: usize, piece: impl FnMut(Range<usize>) -> Result<B>) -> Result<Self> {
+        Self::read_parts(length, piece, |_, _| true)
+    }
+
+    /// No more of it than [`RunState::model`] and [`RunState::arrays`] are made of.
+    pub fn read_outcome<B: AsRef<[u8]>>(
+        length: usize,
+        piece: impl FnMut(Range<usize>) -> Result<B>,
+    ) -> Result<Self> {
+        Self::read_parts(length, piece, |part, counts| [counts, "recorder", "examples"].contains(&part))
+    }
+
+    /// Those parts that are `wanted`, which is asked for each of them, and told which one has the weights that count.
+    fn read_parts<B: AsRef<[u8]>>(
+        length: usize,
+        piece: impl FnMut(Range<usize>) -> Result<B>,
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> Result<Self> {
         let wrong =
             |e: &dyn std::fmt::Display| Error::Argument(format!("this is not the state of a run: {e}"));
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| wrong(&e))?;
-        let json = header.metadata().as_ref().and_then(|all| all.get(JSON));
-        let json = json.ok_or_else(|| wrong(&format!("{JSON:?} is not in its metadata")))?;
+        let mut file = Unpacking::new(length, piece).map_err(|e| wrong(&e))?;
+        let json = file.entry(JSON).ok_or_else(|| wrong(&format!("{JSON:?} is not in its metadata")))?;
         let json = serde_json::from_str(json).map_err(|e| wrong(&e))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|e| wrong(&e))?;
-        let tensors = file
-            .iter()
-            .map(|(name, view)| Ok((name.to_string(), unpacked(name, &view).map_err(|e| wrong(&e))?)));
+        let mut names = file.names();
+        let counts = counting(names.iter());
+        names.retain(|name| wanted(name.split('.').next().unwrap_or_default(), counts));
+        let tensors = names.into_iter().map(|name| {
+            let tensor = file.tensor(&name).map_err(|e| wrong(&e))?;
+            Ok((name, tensor))
+        });
         Ok(RunState { tensors: tensors.collect::<Result<_>>()?, json })
     }
+}
+
+/// The part that has the weights which count.
+fn counting<'a>(names: impl Iterator<Item = &'a String> + Clone) -> &'static str {
+    let has = |part: &str| names.clone().any(|name| name.split('.').next() == Some(part));
+    ["best", "average"].into_iter().find(|part| has(part)).unwrap_or("weights")
 }

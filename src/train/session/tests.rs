@@ -353,12 +353,35 @@ fn the_state_of_another_run_is_refused() {
     case.run(Some(&state), &mut Nobody).unwrap();
     state.json = serde_json::json!({"taken": 3});
     assert!(refused(&case, &state).contains("not the state of a run"));
-    for bytes in [&b""[..], b"my thesis"] {
-        assert!(RunState::from_safetensors(bytes)
-            .unwrap_err()
-            .to_string()
-            .contains("not the state of a run"));
+    let whole = state.packed().unwrap().to_bytes().unwrap();
+    assert_eq!(RunState::from_safetensors(&whole).unwrap().json, state.json);
+    let endless = [&u64::MAX.to_le_bytes(), &whole[8..]].concat();
+    let longer = [&whole[..], &[0]].concat();
+    for bytes in [&b""[..], b"my thesis", &whole[..whole.len() - 1], &longer, &endless] {
+        let error = RunState::from_safetensors(bytes).unwrap_err().to_string();
+        assert!(error.contains("not the state of a run"), "{error}");
     }
+}
+
+#[test]
+fn what_a_run_would_have_given_is_made_of_a_part_of_its_state() {
+    let watch = WatchConfig { keep_best: true, ..WatchConfig::NONE };
+    let case = Case {
+        name: "",
+        config: TrainConfig { watch, ..config() },
+        dropout: 0.0,
+        recorded: false,
+        images: 12,
+    };
+    let mut keeper = Keeper::default();
+    case.run(None, &mut keeper).unwrap();
+    let state = keeper.states.pop().unwrap();
+    let whole = state.packed().unwrap().to_bytes().unwrap();
+    let part = RunState::read_outcome(whole.len(), |range| Ok(&whole[range])).unwrap();
+    let beginning = model(0.0);
+    assert_eq!(part.model(&beginning).unwrap().tensors, state.model(&beginning).unwrap().tensors);
+    assert_eq!(part.arrays(), state.arrays());
+    assert!(!part.tensors.keys().any(|name| name.starts_with("weights.") || name.starts_with("optimizer.")));
 }
 
 #[test]
