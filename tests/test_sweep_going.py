@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 
 import everybatch as eb
+from everybatch._trial import Trial
+from everybatch.errors import InternalError
 from everybatch.folder import _journal
+from everybatch.sweeps._claims import Hold
 from everybatch.sweeps._going import Going
+from everybatch.sweeps._perform import Job, give_up
 from everybatch.sweeps._store import LocalStore
 from same_runs import assert_same
 
@@ -143,6 +147,41 @@ def test_a_trial_whose_folder_cannot_be_written_is_trained_all_the_same(
     assert len(refused) == 1
     assert [trial.state for trial in sweep.trials] == ["finished"]
     assert_same(sweep.runs[0], undisturbed.runs[0])
+
+
+def test_nothing_is_left_of_a_trial_that_is_given_up(tmp_path: Path) -> None:
+    store = LocalStore("s", tmp_path / "s")
+    store.prepare()
+    trial = Trial(0, "0123456789abcdef0123", {}, 0, given={"checkpoint_every": 2})
+    job = Job(
+        trials=[trial],
+        dataset=DATA,
+        function=None,
+        defaults={},
+        device="cpu",
+        threads=1,
+        keep_models=True,
+        pruning=None,
+    )
+    for folder in (store.under_way(trial.key), store.under_way(f"{trial.key}-weights")):
+        assert folder is not None
+        folder.mkdir(parents=True)
+        (folder / "step_000002.safetensors").touch()
+    row = give_up(job, 0, store, InternalError("its worker process was killed"))
+    assert row["message"] == "InternalError: its worker process was killed"
+    assert store.keys("failed") == {trial.key}
+    assert not list((tmp_path / "s" / "going").iterdir())
+
+
+def test_what_is_left_of_a_stored_trial_goes_with_the_next_sweep(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"network": "lenet5", "steps": 2, "backend": "serial", "progress": False, "device": "cpu"}
+    (trial, held) = eb.sweep({"lr": [0.001, 0.01]}, DATA, store=tmp_path / "s", **given).trials
+    for name in (trial.key, f"{trial.key}-weights", held.key, "another"):
+        (tmp_path / "s" / "going" / name).mkdir()
+    hold = Hold(tmp_path / "s", held.key)  # of a sweep that trains it whole, for example
+    eb.sweep({"lr": [0.001, 0.01]}, DATA, store=tmp_path / "s", **given)
+    hold.close()
+    assert {path.name for path in (tmp_path / "s" / "going").iterdir()} == {held.key, "another"}
 
 
 def test_an_index_that_cannot_be_written_ends_no_sweep(

@@ -136,6 +136,55 @@ def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
     assert f"was killed (signal {signal.SIGRTMIN + 6})" in trial.message
 
 
+def test_a_worker_that_is_killed_in_the_middle_of_a_word_or_has_forked(glyphs: eb.Dataset, tmp_path: Path) -> None:
+    """A message begins with its length in four bytes, as `multiprocessing.connection` writes it."""
+
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        mark = tmp_path / f"seen {config['x']}"
+        if not mark.exists():
+            mark.touch()
+            if config["x"]:
+                if not os.fork():
+                    end = time.monotonic() + 300
+                    while not (tmp_path / "over").exists() and time.monotonic() < end:
+                        time.sleep(0.05)
+                    (tmp_path / ("gone" if (tmp_path / "over").exists() else "too late")).touch()
+                    os._exit(0)
+            else:
+                os.write(int(sys.argv[1]), (1000).to_bytes(4, "big") + b"a part of it")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
+
+    way = eb.sweeps.processes(workers=2)
+    made = eb.sweep(train_one, {"x": [0, 1]}, backend=way, store=tmp_path / "s", progress=False)
+    (tmp_path / "over").touch()
+    assert [trial.state for trial in made.trials] == ["finished"] * 2
+    wait_for(lambda: (tmp_path / "gone").exists() or (tmp_path / "too late").exists())
+    assert (tmp_path / "gone").exists()
+
+
+def test_ctrl_c_does_not_reach_a_worker_that_is_just_begun(
+    glyphs: eb.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = subprocess.Popen
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        process = begin(*arguments, **options)
+        process.send_signal(signal.SIGINT)
+        return process
+
+    def train_one(config: dict[str, Any]) -> eb.Run:
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        return eb.train(eb.networks.lenet5(), glyphs, steps=1, progress=False, device="cpu")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", interrupted)
+        way = eb.sweeps.processes(workers=1, retries=0)
+        made = eb.sweep(train_one, {"x": [0]}, backend=way, store=tmp_path / "s", progress=False)
+    assert [trial.message for trial in made.trials] == [""]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 @pytest.mark.parametrize("backend", ["serial", "packed", "processes"])
 def test_a_function_that_would_end_the_process_fails_its_trial(tmp_path: Path, backend: str) -> None:
     def train_one(config: dict[str, Any]) -> Any:

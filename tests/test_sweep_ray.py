@@ -35,6 +35,17 @@ def test_messages_have_no_colours() -> None:
     assert backend._plain(error) == "ray::train() (pid=1, ip=192.0.2.2)"
 
 
+def test_whatever_ray_raises_where_it_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray 2.60 raises `Exception` itself where the processes of a node do not start."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", fails)
+    with pytest.raises(ConnectionError, match=r"cannot connect to a Ray cluster .* timed out during startup"):
+        _ray_cluster._connect("local")
+
+
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 

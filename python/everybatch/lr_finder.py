@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from everybatch import schedules
 from everybatch._arguments import real, whole
 from everybatch._core import Model, Network, Step
+from everybatch._hooks import HOOKS
 from everybatch._not_compiled import not_compiled
 from everybatch.callbacks import listed
 from everybatch.dataset import Dataset
@@ -161,7 +164,7 @@ def find_lr(
         raise ArgumentError(f"{name} cannot be chosen in find_lr: the range test decides it")
     watch = _Watch()
     callbacks = listed(settings.pop("callbacks", ()), "callbacks")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _alone():
         warnings.simplefilter("ignore", RuntimeWarning)  # that the loss diverges is what the test provokes
         run = train(
             network,
@@ -205,6 +208,16 @@ def find_lr(
             stacklevel=3,
         )
     return found
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let nothing look at the test that looks at the trainings of a sweep, which it is none of: pruning, that is."""
+    token = HOOKS.set(dataclasses.replace(HOOKS.get(), callbacks=()))
+    try:
+        yield
+    finally:
+        HOOKS.reset(token)
 
 
 def _counts(run: Run, step: int, dataset: Dataset, weights: list[float]) -> bool:

@@ -29,10 +29,13 @@ from everybatch._core import Model
 from everybatch.dataset import Dataset
 from everybatch.errors import ArgumentError
 from everybatch.sweeps._code import Import, Names, names_of
-from everybatch.sweeps._own import is_own, own_module
+from everybatch.sweeps._own import importable, is_own, own_module
 from everybatch.sweeps._parcel import identity
 
-__all__ = ["content_of", "decisive"]
+__all__ = ["Place", "content_of", "decisive", "digest_alone", "own_things"]
+
+Place = tuple[str, str]
+"""A module, and a name in it."""
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _BUILTINS = (types.BuiltinFunctionType, types.MethodWrapperType)
@@ -59,13 +62,37 @@ def content_of(function: Callable[..., Any]) -> str:
     ArgumentError
         It refers to something that cannot be told from another one of its kind, such as an open file.
     """
-    teller = _Teller()
-    try:
-        teller.tell(function)
-    except RecursionError:
-        raise ArgumentError(
-            f"the function of this sweep refers to something that is nested too deeply: {teller.place}"
-        ) from None
+    return _told(function).digest()
+
+
+def own_things(function: Callable[..., Any]) -> dict[Place, Any]:
+    """Return what a function uses of the user's own modules that another process finds by name, in modules of its own.
+
+    Raises
+    ------
+    ArgumentError
+        As of `content_of`.
+    """
+    return _told(function).own
+
+
+def digest_alone(thing: Any, modules: frozenset[str]) -> str:
+    """Return the digest of a thing, but not of what its code refers to by names.
+
+    Parameters
+    ----------
+    thing
+        Of any kind that `content_of` takes.
+    modules
+        Names of modules that are the user's own, wherever they may lie in this process.
+
+    Raises
+    ------
+    ArgumentError
+        As of `content_of`.
+    """
+    teller = _Alone(modules)
+    teller.tell(thing)
     return teller.digest()
 
 
@@ -74,10 +101,24 @@ def decisive(dataset: Dataset) -> str:
     return f"{dataset.fingerprint} {dataset.mean} {dataset.std}"
 
 
+def _told(function: Callable[..., Any]) -> _Teller:
+    teller = _Teller()
+    try:
+        teller.tell(function)
+    except RecursionError:
+        raise ArgumentError(
+            f"the function of this sweep refers to something that is nested too deeply: {teller.place}"
+        ) from None
+    return teller
+
+
 class _Teller:
     """Goes through things and takes what they are into a hash, each function, class and object once."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: frozenset[str] = frozenset()) -> None:
+        self.own: dict[Place, Any] = {}
+        """What was met in the user's own modules, but for modules in them."""
+        self._modules = modules
         self._hash = hashlib.sha256()
         self._numbers: dict[Any, int] = {}
         self._kept: list[Any] = []
@@ -237,7 +278,11 @@ class _Teller:
             name: _held(cell)
             for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         }
-        own = is_own(function.__globals__.get("__name__"))
+        own = self._is_own(function.__globals__.get("__name__"))
+        home = importable(function.__globals__.get("__name__"), function.__globals__) if own else None
+        if "<" in function.__qualname__:
+            home = None  # it is sent as it is, with what it refers to
+        self._meet(home, function.__qualname__.partition(".")[0])
         with self._within(function.__name__):
             if not own:
                 self._put("installed", f"{function.__module__} {function.__code__.co_qualname}")
@@ -252,13 +297,14 @@ class _Teller:
                 self._named("captured", cells, names)
                 self.tell(function.__defaults__)
                 self._named("defaults", function.__kwdefaults__ or {})
-                self._names(function.__globals__, names)
+                self._names(function.__globals__, names, home)
 
-    def _names(self, there: Mapping[str, Any], names: Names) -> None:
-        """Take in what the names that code uses stand for."""
+    def _names(self, there: Mapping[str, Any], names: Names, home: str | None) -> None:
+        """Take in what the names that code uses stand for, in a module if there is one to be imported."""
         for name in dict.fromkeys((*names.globals, *_by_text(names, there))):
             if name in there:
                 self._put("global", name)
+                self._meet(home, name)
                 with self._within(name):
                     self._value(there[name], _ANY if name in names.passed else names)
         passed = names.imported & names.passed
@@ -278,7 +324,7 @@ class _Teller:
 
     def _module(self, module: types.ModuleType, names: Names) -> None:
         """Take in a module; if it is the user's own, all in it that code may mean by its attributes."""
-        if not is_own(module.__name__):
+        if not self._is_own(module.__name__):
             self._put("module", module.__name__)
             return
         known = sorted(name for name in vars(module) if not name.startswith("__"))
@@ -286,15 +332,20 @@ class _Teller:
             known = [name for name in names.attributes if name in vars(module)]
         if self._first_time(module, tuple(known)):
             self._put("own module", module.__name__)
+            home = importable(module.__name__, vars(module))
             for name in known:
                 self._put("attribute", name)
+                self._meet(home, name)
                 with self._within(name):
                     self._value(vars(module)[name], names)
 
     def _class(self, kind: type) -> None:
-        self._put("class", kind.__qualname__ if is_own(kind.__module__) else f"{kind.__module__} {kind.__qualname__}")
-        if not is_own(kind.__module__):
+        own = self._is_own(kind.__module__)
+        self._put("class", kind.__qualname__ if own else f"{kind.__module__} {kind.__qualname__}")
+        if not own:
             return
+        if "<" not in kind.__qualname__:
+            self._meet(importable(kind.__module__), kind.__qualname__.partition(".")[0])
         with self._within(kind.__name__):
             self.tell(type(kind))
             self.tell(kind.__bases__)
@@ -310,6 +361,17 @@ class _Teller:
 
     # ---- how -------------------------------------------------------------------------------------------
 
+    def _is_own(self, name: object) -> bool:
+        return name in self._modules or is_own(name)
+
+    def _meet(self, home: str | None, name: str) -> None:
+        """Note what a name in a module stands for, if another process imports the module."""
+        if home is None or name.startswith("__"):
+            return
+        thing = vars(sys.modules[home]).get(name, sys)  # a module is looked into where it is met
+        if not isinstance(thing, types.ModuleType):
+            self.own[home, name] = thing
+
     def _put(self, kind: str, content: str | bytes) -> None:
         raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
         self._hash.update(f"{kind} {len(raw)}:".encode() + raw)
@@ -324,8 +386,8 @@ class _Teller:
 
     def _apart(self, thing: Any) -> str:
         """The digest of a thing by itself."""
-        teller = _Teller()
-        teller._path = self._path
+        teller = type(self)(self._modules)
+        teller._path, teller.own = self._path, self.own
         teller.tell(thing)
         return teller.digest()
 
@@ -364,6 +426,16 @@ class _Teller:
             f"be told from another one{why}, so that its stored trials could not be known again: make it within the "
             "function, or put what decides the numbers, such as a path or a list, in its place"
         ) from error
+
+
+class _Alone(_Teller):
+    """Leaves out what code refers to by names, which is told where it is."""
+
+    def _names(self, there: Mapping[str, Any], names: Names, home: str | None) -> None:
+        pass
+
+    def _module(self, module: types.ModuleType, names: Names) -> None:  # noqa: ARG002 - all are told by their names
+        self._put("module", module.__name__)
 
 
 def _by_text(names: Names, there: Mapping[str, Any]) -> list[str]:

@@ -180,6 +180,7 @@ def sweep(
     )
     done = known.among(index.rows[trial.key] for trial in trials if trial.key in index.rows)
     stored = {trial.number: index.rows[trial.key] for trial in trials if trial.key in done}
+    there.clear(done)
     write_description(there, trials, columns)
     job = Job(
         trials=trials,

@@ -5,6 +5,7 @@ So are the weights that they are to keep on it.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from everybatch.folder import Follower, holder, read_state, recorded
 from everybatch.resuming import go_on
 from everybatch.run import Run
 from everybatch.sweeps._claims import Hold
+from everybatch.sweeps._store import OF_WEIGHTS
 from everybatch.sweeps.pruning import Pruning
 from everybatch.training import train
 
@@ -39,10 +41,20 @@ class Going:
         that is another sweep's, there.
     hold
         Tells whether the folder is another sweep's; None: nobody can tell before it is written. Closed by `close`.
+    threads
+        Of torch, where they are the same for all that is trained in this process: one that was begun with others is
+        begun anew, for it would have them go on with its number, and other last digits. None: each may have its own.
     """
 
-    def __init__(self, folder: Path | None, spare: Callable[[], Path] | None = None, hold: Hold | None = None) -> None:
-        self._folder, self._spare, self._hold = folder, spare, hold
+    def __init__(
+        self,
+        folder: Path | None,
+        spare: Callable[[], Path] | None = None,
+        hold: Hold | None = None,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self._folder, self._spare, self._hold, self._threads = folder, spare, hold, threads
         self._weights: Path | None = None
         self._history: dict[str, npt.NDArray[Any]] = {}
         taken = None if hold is None else hold.taken
@@ -51,7 +63,7 @@ class Going:
             self._step_aside()
             return
         if spare is not None:
-            self._weights = folder.with_name(f"{folder.name}-weights")
+            self._weights = folder.with_name(f"{folder.name}{OF_WEIGHTS}")
         self._history = self._recorded()
         if not self._history:
             self.remove()
@@ -136,10 +148,22 @@ class Going:
             return {}
         try:
             kept = read_state(self._folder)
-            history = {} if kept is None else recorded(self._folder, kept)
-            return history if history and self._has_weights(len(history["train_loss"])) else {}
+            if kept is None:
+                return {}
+            with contextlib.closing(kept):
+                history = recorded(self._folder, kept)
+            usable = history and self._has_threads() and self._has_weights(len(history["train_loss"]))
+            return history if usable else {}
         except (EverybatchError, OSError):
             return {}
+
+    def _has_threads(self) -> bool:
+        """Whether it was begun with as many threads as all have in this process."""
+        if self._folder is None or self._threads is None:
+            return True
+        follower = Follower(self._folder)
+        follower.look()
+        return bool(follower.begun["config"]["hardware"]["threads"] == self._threads)
 
     def _has_weights(self, taken: int) -> bool:
         """Whether all weights that it was to keep in so many steps are there, and not where the store was once."""

@@ -8,10 +8,14 @@ import importlib.util
 import site
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-__all__ = ["is_own", "own_module"]
+import cloudpickle
+
+__all__ = ["importable", "is_own", "own_module"]
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -31,6 +35,19 @@ def is_own(name: object) -> bool:
     spec = getattr(module, "__spec__", None)
     origin = getattr(module, "__file__", None) or getattr(spec, "origin", None)
     return _is_own_file(origin) if origin is not None else spec is None
+
+
+def importable(name: object, there: Mapping[str, Any] | None = None) -> str | None:
+    """Return the name of a module that another process imports, and that holds these names; None if it is none.
+
+    The script or notebook itself is not imported, nor is what was registered with cloudpickle to be sent whole.
+    """
+    if not isinstance(name, str) or name == "__main__" or name not in sys.modules:
+        return None
+    if there is not None and vars(sys.modules[name]) is not there:
+        return None
+    whole = cloudpickle.list_registry_pickle_by_value()
+    return None if any(name == each or name.startswith(f"{each}.") for each in whole) else name
 
 
 def own_module(name: str) -> ModuleType | None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from everybatch._core import Step, Turn, __version__
+from everybatch._core import Network, Step, Turn, __version__
 from everybatch._hooks import HOOKS, Hooks
+from everybatch._metered import total_steps
 from everybatch._trial import Trial
+from everybatch.augment import Augment
 from everybatch.dataset import Dataset
-from everybatch.errors import StopTraining
+from everybatch.errors import ArgumentError, StopTraining
 from everybatch.run import Run
 from everybatch.runs._files import WEIGHTS, sealed
 from everybatch.runs._write import write_files
+from everybatch.schedules import Schedule
 from everybatch.sweeps._going import Going
 from everybatch.sweeps._index import Row, read_row
 from everybatch.sweeps._store import FAILED, ROW, TRIALS, Store
@@ -24,7 +29,7 @@ from everybatch.sweeps._summary import summarise
 from everybatch.sweeps._trials import arguments_of, keeps_weights
 from everybatch.sweeps.pruning import Pruning
 
-__all__ = ["Ask", "Job", "perform", "store_failure", "stored_row"]
+__all__ = ["Ask", "Job", "give_up", "perform", "stored_row"]
 
 Ask = Callable[[int, int, float], bool]
 """Called with a trial's number, the steps taken and the monitored value: whether the trial is to end."""
@@ -94,25 +99,27 @@ def perform(
             raise StopTraining(f"pruned after step {step.step}: {rule.reason}")
 
     callbacks = [(look, rule.every)] if rule is not None and ask is not None else []
-    with contextlib.closing(_going(job, trial, store)) as going:
+    with contextlib.closing(_going(job, trial, store, shares=turn is not None)) as going:
         token = HOOKS.set(Hooks(turn=turn, data=data, callbacks=callbacks, passing=job.function is None))
         try:
             if rule is not None and ask is not None and any(ask(number, *rung) for rung in going.rungs(rule)):
                 going.remove()  # it is to end earlier than it was cut off
             run = _train(job, trial, device, going)
             row = {**_identity(trial), **summarise(run)}
+            if rule is not None and ask is not None and job.function is not None and not rungs:
+                _warn_of_no_rungs(rule, run)
         except Exception as error:
             if isinstance(error, OSError) and job.function is None:
                 raise  # of a disk: the trial has not failed, and goes on when the sweep is begun again
             going.remove()
-            return store_failure(store, trial, error, rungs=rungs)
+            return _store_failure(store, trial, error, rungs=rungs)
         finally:
             HOOKS.reset(token)
             if turn is not None:
                 turn.leave()  # the others need not wait for a disk
         if run.interrupted:
             raise KeyboardInterrupt
-        if pruned:
+        if run.state == "stopped" and run.steps in pruned:  # and not another run, which the function returned
             assert rule is not None  # nothing else prunes
             row |= {"status": "pruned", "pruning": rule.to_dict()}
         with store.staging(trial.key) as folder:
@@ -127,15 +134,24 @@ def perform(
         return row if put else stored_row(store, row)
 
 
-def store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: dict[int, float] | None = None) -> Row:
-    """Put a failed trial into the store, with its traceback, and return its row.
+def give_up(job: Job, number: int, store: Store, error: BaseException) -> Row:
+    """Put a trial that ends with its worker into the store as a failure, forget what was kept of it, return its row.
 
     Raises
     ------
     OSError
         The store cannot be written.
     """
-    sentence = " ".join(str(error).split())
+    trial = job.trials[number]
+    row = _store_failure(store, trial, error)
+    with contextlib.closing(_going(job, trial, store)) as going:
+        going.remove()
+    return row
+
+
+def _store_failure(store: Store, trial: Trial, error: BaseException, *, rungs: dict[int, float] | None = None) -> Row:
+    """Put a failed trial into the store, with its traceback, and return its row."""
+    sentence = " ".join(_text(error).split())
     message = f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
     row = {**_identity(trial), "status": "failed", "message": message, "rungs": rungs or {}}
     told = "".join(traceback.format_exception(error))
@@ -150,23 +166,59 @@ def stored_row(store: Store, row: Row) -> Row:
     return read_row(store, TRIALS, row["key"]) or row
 
 
-def _going(job: Job, trial: Trial, store: Store) -> Going:
+def _text(error: BaseException) -> str:
+    """What an exception says, if it can say anything."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def _going(job: Job, trial: Trial, store: Store, *, shares: bool = False) -> Going:
+    """Return what is kept of a trial on its way; one that `shares` its process has no number of threads of its own."""
     if job.function is not None:
         return Going(None)
     spare = partial(store.spare, trial.key) if keeps_weights(trial.given) else None
-    return Going(store.under_way(trial.key), spare, store.hold(trial.key))
+    threads = job.threads if shares and job.device == "cpu" else None
+    return Going(store.under_way(trial.key), spare, store.hold(trial.key), threads=threads)
 
 
 def _train(job: Job, trial: Trial, device: str, going: Going) -> Run:
     if job.function is not None:
-        made = _called(job.function, {**trial.given, "seed": trial.seed})
+        # What it does to a list or a dict in its config must not reach other trials.
+        made = _called(job.function, {**copy.deepcopy(trial.given, _unchanging(trial.given)), "seed": trial.seed})
         if not isinstance(made, Run):
             raise TypeError(f"the function must return the Run of eb.train, not {type(made).__name__}")
+        if made.state in ("running", "lost"):
+            raise ArgumentError(
+                f"the function returned a run that has not ended (its state is {made.state!r}): return the run of an "
+                "eb.Meter after its `with` block, and go on with a lost run by eb.resume"
+            )
         return made
     assert job.dataset is not None  # `sweep` gives one of the two
     network, arguments = arguments_of(trial.given, job.dataset)
     arguments = {**job.defaults, **arguments, "seed": trial.seed, "device": device}
     return going.train(network, job.dataset, **arguments, progress=False)
+
+
+def _unchanging(value: Any) -> dict[int, Any]:
+    """Return as the memo of `copy.deepcopy` what it is not to copy: networks and the like, known by their place."""
+    if isinstance(value, (Mapping, list, tuple)):
+        entries = value.values() if isinstance(value, Mapping) else value
+        return {name: thing for entry in entries for name, thing in _unchanging(entry).items()}
+    return {id(value): value} if isinstance(value, (Network, Schedule, Augment)) else {}
+
+
+def _warn_of_no_rungs(rule: Pruning, run: Run) -> None:
+    """Warn if a rule should have looked at a run, and could not."""
+    total = total_steps(run._config, run.steps)
+    if any(rule.is_rung(step, total) for step in range(1, run.steps + 1)):
+        warnings.warn(
+            "pruning looks at the trainings of eb.train alone, and the function returned another run: an eb.Meter, or "
+            "a run that was there before, is never ended early",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _called(function: Callable[[dict[str, Any]], Any], config: dict[str, Any]) -> Any:

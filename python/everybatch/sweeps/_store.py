@@ -23,7 +23,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,10 +38,12 @@ from everybatch.run import Run, load_run
 from everybatch.runs._files import MODEL, opened, sealed
 from everybatch.sweeps._claims import Claims, Hold
 
-__all__ = ["FAILED", "GOING", "INDEX", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
+__all__ = ["FAILED", "GOING", "INDEX", "OF_WEIGHTS", "ROW", "SWEEP", "TRIALS", "Satchel", "Store", "open_store"]
 
 TRIALS, FAILED, GOING = "trials", "failed", "going"
 ROW = "trial.json"
+OF_WEIGHTS = "-weights"
+"""Ends the name of a folder beside that of a trial on its way."""
 SWEEP, INDEX = "sweep.json", "index.json"
 _OF_THIS_MACHINE = ("file:", "local:")  # as fsspec reads a path that begins so
 _TRIES = 1000  # to give a trial its name while others do the same
@@ -162,6 +164,9 @@ class Store:
     def under_way(self, key: str) -> Path | None:  # noqa: ARG002 - of another kind of store
         """Where a trial is kept while it is trained; None where that cannot be."""
         return None
+
+    def clear(self, keys: Collection[str]) -> None:
+        """Remove what is left of trials on their way that are stored and need not be trained again."""
 
     def hold(self, key: str) -> Hold | None:  # noqa: ARG002 - of another kind of store
         """Take what tells other sweeps that the place of a trial on its way is in use; None where there is none."""
@@ -318,6 +323,16 @@ class LocalStore(Store):
 
     def under_way(self, key: str) -> Path | None:
         return self.root / GOING / key
+
+    def clear(self, keys: Collection[str]) -> None:
+        with contextlib.suppress(OSError):  # of a process that was ended in between; it is in nobody's way
+            for folder in list((self.root / GOING).iterdir()):
+                key = folder.name.removesuffix(OF_WEIGHTS)
+                if key not in keys:
+                    continue
+                with contextlib.closing(Hold(self.root, key)) as hold:
+                    if hold.taken:
+                        shutil.rmtree(folder, ignore_errors=True)
 
     def hold(self, key: str) -> Hold | None:
         return Hold(self.root, key)

@@ -59,6 +59,7 @@ def pivot(trials: pd.DataFrame, index: str, columns: str, values: str, aggregate
                 stacklevel=3,
             )
         trials = trials.assign(**{values: trials[values].mask(broken)})
+    trials = trials.assign(**{name: _distinct(trials[name]) for name in (index, columns)})
     try:
         made: pd.DataFrame = trials.pivot_table(
             index=index,
@@ -72,6 +73,14 @@ def pivot(trials: pd.DataFrame, index: str, columns: str, values: str, aggregate
             f"values is {values!r}, which has no {aggregate}, for not all of it is numbers: aggregate='count' counts it"
         ) from error
     return made
+
+
+def _distinct(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Write truth values as text where there are numbers as well, for True is 1 to pandas."""
+    kinds = {type(value) for value in values}
+    if bool not in kinds or kinds.isdisjoint({int, float}):
+        return values
+    return values.map(lambda value: str(value) if isinstance(value, bool) else value)
 
 
 def _own(name: str) -> str:

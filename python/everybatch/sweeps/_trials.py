@@ -351,6 +351,9 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(entry, name) for entry in value]
     if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ArgumentError(f"{name} has the key {key!r}: names in a config are text, such as {str(key)!r}")
         return {str(key): _plain(entry, name) for key, entry in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         raise ArgumentError(f"{name} is {value}: it must be a finite number")

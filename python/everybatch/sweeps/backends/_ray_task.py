@@ -11,8 +11,9 @@ import numpy as np
 import ray
 
 from everybatch._core import __version__
+from everybatch.sweeps._elsewhere import unpack
 from everybatch.sweeps._index import Row
-from everybatch.sweeps._parcel import dataset_from, open_parcel
+from everybatch.sweeps._parcel import dataset_from
 from everybatch.sweeps._perform import perform
 from everybatch.sweeps._store import Satchel, open_store
 from everybatch.sweeps._threads import threads
@@ -104,7 +105,7 @@ def train(
     desk.begun.remote(ticket)
     found = {name: dataset_from(arrays, rest) for name, arrays, rest in datasets}
     try:
-        job = open_parcel(content, found.__getitem__)
+        job = unpack(content, found.__getitem__)
     except (ImportError, AttributeError) as error:
         raise ImportError(
             f"the function of this sweep cannot be opened on the node {socket.gethostname()} ({error}): install its "

@@ -16,7 +16,10 @@ import os
 import signal
 import sys
 import threading
+from io import FileIO
 from multiprocessing.connection import Connection
+
+from everybatch.errors import EverybatchError
 
 __all__ = ["main"]
 
@@ -26,10 +29,11 @@ def main(arguments: list[str]) -> None:
     connection, lifeline, job_file = int(arguments[0]), int(arguments[1]), int(arguments[2])
     store_name, device = arguments[3], arguments[4]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the parent decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # until here it waited
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
 
+    from everybatch.sweeps._elsewhere import unpack
     from everybatch.sweeps._memory import dataset_in, read_bytes
-    from everybatch.sweeps._parcel import open_parcel
     from everybatch.sweeps._perform import perform
     from everybatch.sweeps._store import Satchel, open_store
     from everybatch.sweeps._threads import threads
@@ -37,7 +41,12 @@ def main(arguments: list[str]) -> None:
     files = dict(pair.split("=") for pair in arguments[5:])
     datasets = {name: dataset_in(int(file)) for name, file in files.items()}
     parent = Connection(connection)
-    job = open_parcel(read_bytes(job_file), datasets.__getitem__)
+    _keep_to_this_process(parent, FileIO(lifeline))
+    try:
+        job = unpack(read_bytes(job_file), datasets.__getitem__)
+    except BaseException as error:  # whatever a user's module raises
+        parent.send(("broken", _told(error)))
+        return
     satchel = Satchel()
     store = open_store(store_name) if store_name else satchel
     parent.send(("ready",))
@@ -58,6 +67,24 @@ def main(arguments: list[str]) -> None:
                 parent.send(("broken", error))
                 return
             parent.send(("ended", row, satchel.files))
+
+
+def _told(error: BaseException) -> Exception:
+    """Return what the parent raises where the job cannot be opened."""
+    if isinstance(error, EverybatchError):
+        return error
+    return ImportError(
+        f"the function of this sweep cannot be opened in a worker process ({type(error).__name__}: {error}): let its "
+        "module be one that Python finds by its name, or define it in the script or notebook itself, or use "
+        "backend='serial'"
+    )
+
+
+def _keep_to_this_process(*ends: Connection | FileIO) -> None:
+    """Let no process that a function begins hold what tells the parent of our end, or us of the parent's."""
+    for end in ends:
+        os.set_inheritable(end.fileno(), False)
+        os.register_at_fork(after_in_child=end.close)  # which does nothing the second time
 
 
 def _die_with_parent(lifeline: int) -> None:

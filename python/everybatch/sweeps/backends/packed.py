@@ -6,9 +6,11 @@ those of all others, each in streams of its own. All share the data set on the d
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ from everybatch.sweeps.backends import Event, Order
 __all__ = ["run"]
 
 _REPLICAS = {"cpu": 4, "cuda": 16}
+_Key = tuple[str, str]
+"""The identity of a data set, and a device."""
 _PAUSE = 0.001  # seconds until a replica that waits for another one's result looks again
 
 
@@ -47,6 +51,14 @@ def run(order: Order) -> Iterator[Event]:
                 replica.join()
 
 
+@dataclasses.dataclass
+class _Lent:
+    """A data set on a device, and how many trials that are on their way use it."""
+
+    data: Data
+    trials: int = 0
+
+
 class _Pack:
     """What the replicas share."""
 
@@ -55,9 +67,10 @@ class _Pack:
         self._turns = Turns()
         self._numbers = filter(order.begin, order.numbers)
         self._next = threading.Lock()
+        self._lending = threading.Lock()
         self._stopped = False
         self._said: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-        self._data: dict[tuple[str, str], Data] = {}
+        self._data: dict[_Key, _Lent] = {}
 
     def events(self, replicas: int) -> Iterator[Event]:
         """Give what the replicas say, until all are through."""
@@ -96,6 +109,7 @@ class _Pack:
 
     def _train(self, number: int, turn: Turn) -> None:
         referee, job = self._order.referee, self._order.job
+        lent: set[_Key] = set()
 
         def ask(_: int, step: int, value: float) -> bool:
             assert referee is not None  # or nobody asks
@@ -109,16 +123,30 @@ class _Pack:
         try:
             turn.wait()
             asked = None if referee is None else ask
-            row = perform(job, number, self._order.store, device=job.device, ask=asked, turn=turn, data=self._shared)
+            data = partial(self._lend, lent)
+            row = perform(job, number, self._order.store, device=job.device, ask=asked, turn=turn, data=data)
         finally:
             turn.leave()
+            self._take_back(lent)
         if referee is not None:
             referee.ended(number)
         self._said.put(Event(number, row))
 
-    def _shared(self, dataset: Dataset, device: str) -> Data:
-        """The one copy of a data set on a device. Called by whoever has the turn."""
+    def _lend(self, lent: set[_Key], dataset: Dataset, device: str) -> Data:
+        """The one copy of a data set on a device, for a trial that has `lent` already. It has the turn."""
         key = (identity(dataset), device)
-        if key not in self._data:
-            self._data[key] = Data(dataset, device)
-        return self._data[key]
+        with self._lending:
+            if key not in self._data:
+                self._data[key] = _Lent(Data(dataset, device))
+            if key not in lent:
+                self._data[key].trials += 1
+                lent.add(key)
+            return self._data[key].data
+
+    def _take_back(self, lent: set[_Key]) -> None:
+        """Give up what no trial uses any more: a function may make a data set for each of them."""
+        with self._lending:
+            for key in lent:
+                self._data[key].trials -= 1
+                if not self._data[key].trials:
+                    del self._data[key]

@@ -18,9 +18,9 @@ import torch
 
 from everybatch._system import can_pass_files, usable_cores
 from everybatch.errors import ArgumentError, InternalError
+from everybatch.sweeps._elsewhere import pack
 from everybatch.sweeps._memory import put_bytes, put_dataset
-from everybatch.sweeps._parcel import parcel
-from everybatch.sweeps._perform import store_failure, stored_row
+from everybatch.sweeps._perform import give_up, stored_row
 from everybatch.sweeps.backends import Event, Order
 
 __all__ = ["run"]
@@ -71,7 +71,7 @@ class _Pool:
 
     def __enter__(self) -> _Pool:
         self._files = contextlib.ExitStack()
-        content, datasets = parcel(self._order.job)
+        content, datasets = pack(self._order.job)
         self._job = self._keep(put_bytes(content))
         self._datasets = {name: self._keep(put_dataset(dataset)) for name, dataset in datasets.items()}
         return self
@@ -93,7 +93,7 @@ class _Pool:
                 worker = by_connection[connection]  # type: ignore[index] # these are Connections
                 try:
                     message = worker.connection.recv()
-                except (EOFError, ConnectionResetError):
+                except (EOFError, OSError):  # also in the middle of a message
                     yield from self._died(worker)
                 else:
                     yield from self._heard(worker, message)
@@ -160,7 +160,7 @@ class _Pool:
                 heapq.heappush(self._waiting, number)
             else:
                 error = InternalError(f"its worker process {how}, {tries} times")
-                row = store_failure(self._order.store, self._order.job.trials[number], error)
+                row = give_up(self._order.job, number, self._order.store, error)
                 if self._order.referee is not None:
                     self._order.referee.ended(number)
                 yield Event(number, row)
@@ -173,16 +173,23 @@ class _Pool:
         numbers = [there.fileno(), watched, self._job, *self._datasets.values()]
         pairs = [f"{name}={file}" for name, file in self._datasets.items()]
         job = self._order.job
-        command = [sys.executable, "-m", "everybatch.sweeps.backends._worker"]
+        asserts = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []  # a function's code is compared
+        command = [sys.executable, *asserts, "-P", "-m", "everybatch.sweeps.backends._worker"]
         store = self._order.store
         command += [str(there.fileno()), str(watched), str(self._job), "" if store.reaches == "process" else store.name]
         command += [_device(job.device, self._started), *pairs]
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(job.threads),
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),  # a user's modules are found there too
+            # Modules are found where they are found here: in the current folder only if it is one of these places.
+            "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path),
         }
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=numbers, env=environment)
+        # Ctrl-C in a terminal reaches all: a worker must not see it before it ignores it. It is born with our mask.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=numbers, env=environment)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         there.close()
         os.close(watched)
         self._workers.append(_Worker(process, here, held))

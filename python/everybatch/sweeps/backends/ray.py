@@ -25,9 +25,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from everybatch._core import __version__
 from everybatch.errors import ArgumentError, EverybatchError, InternalError
+from everybatch.sweeps._elsewhere import pack
 from everybatch.sweeps._index import Row
-from everybatch.sweeps._parcel import parcel, parts_of
-from everybatch.sweeps._perform import store_failure, stored_row
+from everybatch.sweeps._parcel import parts_of
+from everybatch.sweeps._perform import give_up, stored_row
 from everybatch.sweeps.backends import Event, Order
 from everybatch.sweeps.backends._ray_cluster import Cluster, Node, capacity, connected, needs_of, shown
 from everybatch.sweeps.backends._ray_task import Desk, train
@@ -106,7 +107,7 @@ class _Pool:
 
     def __enter__(self) -> _Pool:
         job, needs = self._order.job, self._needs
-        content, datasets = parcel(job)
+        content, datasets = pack(job)
         store = self._order.store
         self._shared = [
             ray.put(content),
@@ -218,7 +219,7 @@ class _Pool:
         if tries > self._order.backend.retries:
             what = _plain(error).strip().partition("\n")[0]
             failure = InternalError(f"its Ray worker died, {tries} times: {what}")
-            yield self._done(number, store_failure(self._order.store, self._order.job.trials[number], failure))
+            yield self._done(number, give_up(self._order.job, number, self._order.store, failure))
             return
         heapq.heappush(self._waiting, number)
         for task in list(self._tasks.values()):
