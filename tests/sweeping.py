@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import everybatch as eb
+from everybatch.sweeps._perform import Job
 
 GRID = {"lr": [1e-3, 5e-3], "network.dropout": [0.0, 0.5]}
 
@@ -18,6 +19,12 @@ def swept(data: eb.Dataset, store: Path | str, space: Any = GRID, **arguments: A
     if not callable(space):
         fixed |= {"network": "lenet5", "steps": 6, "batch_size": 32}
     return eb.sweep(space, data, store=store, **fixed | arguments)
+
+
+def job_of(**given: Any) -> Job:
+    """A job on one thread of the CPU, of nothing but what is given."""
+    nothing: dict[str, Any] = {"trials": [], "dataset": None, "function": None, "defaults": {}, "pruning": None}
+    return Job(**{**nothing, "device": "cpu", "threads": 1, "keep_models": False, **given})
 
 
 def assert_equal(one: eb.Sweep, other: eb.Sweep) -> None:

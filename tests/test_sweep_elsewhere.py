@@ -23,7 +23,7 @@ import everybatch as eb
 from everybatch.errors import ArgumentError
 from everybatch.sweeps import _elsewhere
 from everybatch.sweeps._elsewhere import pack, unpack
-from everybatch.sweeps._perform import Job
+from sweeping import job_of
 
 SETTINGS = """
 HIDDEN = 8
@@ -81,17 +81,7 @@ DATASETS: dict[str, eb.Dataset] = {}
 
 
 def packed(function: Callable[..., Any]) -> bytes:
-    job = Job(
-        trials=[],
-        dataset=None,
-        function=function,
-        defaults={},
-        device="cpu",
-        threads=1,
-        keep_models=False,
-        pruning=None,
-    )
-    content, datasets = pack(job)
+    content, datasets = pack(job_of(function=function))
     DATASETS.update(datasets)
     return content
 

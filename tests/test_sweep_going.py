@@ -20,9 +20,10 @@ from everybatch.errors import InternalError
 from everybatch.folder import _journal
 from everybatch.sweeps._claims import Hold
 from everybatch.sweeps._going import Going
-from everybatch.sweeps._perform import Job, give_up
+from everybatch.sweeps._perform import give_up
 from everybatch.sweeps._store import LocalStore
 from same_runs import assert_same
+from sweeping import job_of
 
 DATA = eb.datasets.glyphs(train=640, test=100)
 
@@ -153,16 +154,7 @@ def test_nothing_is_left_of_a_trial_that_is_given_up(tmp_path: Path) -> None:
     store = LocalStore("s", tmp_path / "s")
     store.prepare()
     trial = Trial(0, "0123456789abcdef0123", {}, 0, given={"checkpoint_every": 2})
-    job = Job(
-        trials=[trial],
-        dataset=DATA,
-        function=None,
-        defaults={},
-        device="cpu",
-        threads=1,
-        keep_models=True,
-        pruning=None,
-    )
+    job = job_of(trials=[trial], dataset=DATA, keep_models=True)
     for folder in (store.under_way(trial.key), store.under_way(f"{trial.key}-weights")):
         assert folder is not None
         folder.mkdir(parents=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +111,7 @@ class Going:
         history = self._history
         if self._folder is None or rule.monitor not in history:
             return
-        follower = Follower(self._folder)
-        follower.look()
-        total = follower.begun["config"]["training"]["total_steps"]
+        total = _config_in(self._folder)["training"]["total_steps"]
         for step in range(1, len(history["train_loss"]) + 1):
             if rule.is_rung(step, total):
                 at = int(np.searchsorted(history["eval_step"], step, side="right")) - 1
@@ -152,31 +150,27 @@ class Going:
                 return {}
             with contextlib.closing(kept):
                 history = recorded(self._folder, kept)
-            usable = history and self._has_threads() and self._has_weights(len(history["train_loss"]))
-            return history if usable else {}
+            return history if history and self._fits(self._folder, len(history["train_loss"])) else {}
         except (EverybatchError, OSError):
             return {}
 
-    def _has_threads(self) -> bool:
-        """Whether it was begun with as many threads as all have in this process."""
-        if self._folder is None or self._threads is None:
+    def _fits(self, folder: Path, taken: int) -> bool:
+        """Whether the trial can go on here from the state that it kept after so many steps."""
+        if self._threads is None and self._weights is None:
             return True
-        follower = Follower(self._folder)
-        follower.look()
-        return bool(follower.begun["config"]["hardware"]["threads"] == self._threads)
-
-    def _has_weights(self, taken: int) -> bool:
-        """Whether all weights that it was to keep in so many steps are there, and not where the store was once."""
-        if self._folder is None or self._weights is None:
-            return True
-        follower = Follower(self._folder)
-        follower.look()
-        training = follower.begun["config"]["training"]
-        if training["checkpoints"] is None or Path(training["checkpoints"]).resolve() != self._weights.resolve():
+        config = _config_in(folder)
+        if self._threads not in (None, config["hardware"]["threads"]):
             return False
-        every = training["checkpoint_every"]
-        every = training["steps_per_epoch"] if every == "epoch" else every
-        return {*range(every, taken + 1, every)} <= {*list_checkpoints(self._weights)}
+        return self._weights is None or _has_weights(self._weights, config["training"], taken)
+
+
+def _has_weights(weights: Path, training: Mapping[str, Any], taken: int) -> bool:
+    """Whether all weights that it was to keep in so many steps are there, and not where the store was once."""
+    if training["checkpoints"] is None or Path(training["checkpoints"]).resolve() != weights.resolve():
+        return False
+    every = training["checkpoint_every"]
+    every = training["steps_per_epoch"] if every == "epoch" else every
+    return {*range(every, taken + 1, every)} <= {*list_checkpoints(weights)}
 
 
 def _is_of_weights(error: Exception) -> bool:
@@ -186,6 +180,13 @@ def _is_of_weights(error: Exception) -> bool:
 
 def _has_classes(folder: Path, dataset: Dataset) -> bool:
     """Whether a run, if it has begun, has the data set's names of the classes: it would keep its own."""
+    config = _config_in(folder)
+    return not config or config["dataset"]["classes"] == list(dataset.classes)
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
+    """Return the config with which the run in a folder began; nothing if it did not begin."""
     follower = Follower(folder)
     follower.look()
-    return not follower.begun or follower.begun["config"]["dataset"]["classes"] == list(dataset.classes)
+    config: dict[str, Any] = follower.begun.get("config", {})
+    return config
